@@ -1,0 +1,623 @@
+"""Loading data sets: directories of every form, their faults, the corpus, and the hub (a stand-in on this machine)."""
+
+import itertools
+import json
+import re
+import time
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from rtlab import hub
+from rtlab.data import Split, check, load_splits
+from rtlab.data.reviews import HUB_REVISION
+from rtlab.experiment import DEFAULT_DATASET
+
+TRAIN = [("good", 1), ("bad", 0), ("fine", 1), ("dull", 0)]
+VALIDATION = [("nice", 1), ("poor", 0)]
+TEST = [("weak", 0), ("great", 1)]
+CLASS_LABEL = {
+    "info": {
+        "features": {
+            "label": {"names": ["neg", "pos"], "_type": "ClassLabel"},
+            "text": {"dtype": "string", "_type": "Value"},
+        }
+    }
+}
+
+
+def csv_bytes(rows):
+    return "".join(f"{text},{label}\n" for text, label in [("text", "label"), *rows]).encode()
+
+
+def jsonl_bytes(rows):
+    return "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows).encode()
+
+
+def parquet_bytes(rows, metadata=None, **columns):
+    columns = columns or dict(zip(("text", "label"), map(list, zip(*rows, strict=True)), strict=True))
+    table = pyarrow.table(columns)
+    if metadata:
+        table = table.replace_schema_metadata({"huggingface": json.dumps(metadata)})
+    sink = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(table, sink)
+    return sink.getvalue().to_pybytes()
+
+
+GOOD = {"train.csv": csv_bytes(TRAIN), "validation.csv": csv_bytes(VALIDATION), "test.csv": csv_bytes(TEST)}
+POLARITY = {
+    "rt-polarity.pos": "".join(f"good {row} \n" for row in range(10)).encode(),
+    "rt-polarity.neg": "".join(f"bad {row} \n" for row in range(10)).encode(),
+}
+
+
+def write(folder, files):
+    """Write files, a path to its bytes; None leaves one out."""
+    for name, data in files.items():
+        if data is not None:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
+    return str(folder)
+
+
+def refusal(dataset, **options):
+    """The message of the ValueError, which must be one line and end with what would do."""
+    with pytest.raises(ValueError, match=r"\A[^\n]*would do\Z") as caught:
+        load_splits(dataset, **options)
+    return str(caught.value)
+
+
+# The original files
+
+
+def test_polarity_files_are_cut_per_class_with_the_positives_first(tmp_path):
+    splits = load_splits(write(tmp_path / "rt", POLARITY))
+    assert (splits.name, splits.revision, splits.label_names) == ("rt", None, ("neg", "pos"))
+    assert splits.train.texts == (*(f"good {row}" for row in range(8)), *(f"bad {row}" for row in range(8)))
+    assert splits.train.labels == (1,) * 8 + (0,) * 8
+    assert splits.validation == Split(("good 8", "bad 8"), (1, 0))
+    assert splits.test == Split(("good 9", "bad 9"), (1, 0))
+
+
+def test_polarity_bounds_round_half_up(tmp_path):
+    files = {name: b"".join(b"%d\n" % row for row in range(13)) for name in POLARITY}
+    splits = load_splits(write(tmp_path, files))
+    assert [len(split) for _, split in splits.items()] == [2 * 10, 2 * 2, 2 * 1]  # 10.4 and 11.7, + 0.5
+
+
+def test_polarity_lines_end_at_line_feeds_only_and_are_latin_1(tmp_path):
+    lines = [b"caf\xe9 \x85 one \n", b"\x85two\x85 \n", b"\xa0 three\r\n", b"a\x1cb\x0bc\x0cd\x1ee\n"] * 4
+    files = {"rt-polarity.pos": b"".join(lines), "rt-polarity.neg": POLARITY["rt-polarity.neg"]}
+    splits = load_splits(write(tmp_path, files))
+    assert splits.train.texts[:4] == ("café \x85 one", "two", "three", "a\x1cb\x0bc\x0cd\x1ee")
+
+
+def test_the_real_files_give_the_hubs_splits(real_data):
+    splits = load_splits(str(real_data))
+    checks = check(splits)
+    found = [(split.size, split.label_counts, split.hub_bytes) for _, split in checks.items()]
+    assert found == [(8530, (4265, 4265), 1_074_806), (1066, (533, 533), 134_675), (1066, (533, 533), 135_968)]
+    assert [(split.empty, split.duplicates) for _, split in checks.items()] == [(0, 0)] * 3
+    assert [count for _, _, count in checks.shared] == [0, 0, 0]
+    assert splits.sha256 == "139902e31bdfd9d34a616b2c5f8e66a07be3947f7095dc6fdf841ed5d071c9f0"
+
+
+# Files per split
+
+
+@pytest.mark.parametrize(
+    ("suffix", "encoded"), [(".csv", csv_bytes), (".jsonl", jsonl_bytes), (".parquet", parquet_bytes)]
+)
+def test_every_format_gives_the_same(tmp_path, suffix, encoded):
+    files = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
+    splits = load_splits(write(tmp_path, {name + suffix: encoded(rows) for name, rows in files.items()}))
+    for name, rows in files.items():
+        assert getattr(splits, name) == Split(*map(tuple, zip(*rows, strict=True)))
+    assert (splits.name, splits.revision, splits.label_names) == (tmp_path.name, None, ("0", "1"))
+
+
+def test_formats_may_be_mixed(tmp_path):
+    files = {
+        "train.parquet": parquet_bytes(TRAIN),
+        "validation.csv": csv_bytes(VALIDATION),
+        "test.jsonl": jsonl_bytes(TEST),
+    }
+    assert load_splits(write(tmp_path, files)).validation == Split(("nice", "poor"), (1, 0))
+
+
+def test_a_relative_path_has_a_name(tmp_path, monkeypatch):
+    write(tmp_path / "mine", GOOD)
+    monkeypatch.chdir(tmp_path / "mine")
+    assert load_splits(".").name == "mine"
+    monkeypatch.chdir(tmp_path)
+    assert load_splits("mine/").name == "mine"
+    assert load_splits("./mine").name == "mine"
+
+
+def test_a_directory_goes_before_a_hub_id(tmp_path, monkeypatch):
+    write(tmp_path / "owner" / "name", GOOD)
+    monkeypatch.chdir(tmp_path)
+    assert load_splits("owner/name").name == "name"
+
+
+def test_home_is_expanded(tmp_path, monkeypatch):
+    write(tmp_path / "mine", GOOD)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_splits("~/mine").name == "mine"
+
+
+def test_a_parquet_files_class_label_names_its_classes(tmp_path):
+    files = {f"{name}.parquet": parquet_bytes(TRAIN, CLASS_LABEL) for name in ("train", "validation", "test")}
+    assert load_splits(write(tmp_path, files)).label_names == ("neg", "pos")
+
+
+def test_parquet_columns_may_be_dictionaries(tmp_path):
+    """As pandas writes its categories."""
+    text, label = (pyarrow.array(values).dictionary_encode() for values in (["a", "b", "a"], ["x", "y", "y"]))
+    data = parquet_bytes([], text=text, label=label)
+    splits = load_splits(write(tmp_path, {f"{name}.parquet": data for name in ("train", "validation", "test")}))
+    assert splits.train == Split(("a", "b", "a"), (0, 1, 1))
+
+
+def test_string_labels_are_sorted(tmp_path):
+    rows = [("a", "sport"), ("b", "arts"), ("c", "10"), ("d", "9"), ("e", "9 lives")]
+    files = dict.fromkeys(GOOD, csv_bytes(rows))
+    splits = load_splits(write(tmp_path, files))
+    assert splits.label_names == ("10", "9", "9 lives", "arts", "sport")
+    assert splits.test.labels == (4, 3, 0, 1, 2)
+
+
+def test_boolean_labels_are_false_and_true(tmp_path):
+    rows = [("a", True), ("b", False)]
+    splits = load_splits(write(tmp_path, {name.replace("csv", "jsonl"): jsonl_bytes(rows) for name in GOOD}))
+    assert (splits.label_names, splits.train.labels) == (("false", "true"), (1, 0))
+
+
+def test_many_classes(tmp_path):
+    rows = [(f"text {label}", label) for label in range(12)]
+    splits = load_splits(write(tmp_path, dict.fromkeys(GOOD, csv_bytes(rows))))
+    assert splits.label_names == tuple(map(str, range(12)))
+    assert splits.test.labels == tuple(range(12))
+
+
+def test_csv_texts_are_never_guessed_at(tmp_path):
+    texts = [
+        "NA",
+        "null",
+        "None",
+        "nan",
+        "007",
+        "1e5",
+        "True",
+        " spaced ",
+        '"quo""ted, with comma"',
+        '"two\nlines"',
+        "é",
+    ]
+    rows = [(text, row % 2) for row, text in enumerate(texts)]
+    splits = load_splits(write(tmp_path, {**GOOD, "train.csv": csv_bytes(rows)}))
+    assert splits.train.texts == (*texts[:8], 'quo"ted, with comma', "two\nlines", "é")
+
+
+def test_text_files_may_have_a_byte_order_mark_windows_line_ends_and_other_columns(tmp_path):
+    csv = b"\xef\xbb\xbflabel,id,text\r\n1,a,good\r\n\r\n0,b,bad\r\n"
+    jsonl = '{"id": 1, "text": "a\u2028b\x85c", "label": 1}\r\n{"label": 0, "text": "bad"}'.encode()
+    splits = load_splits(write(tmp_path, {"train.csv": csv, "validation.jsonl": jsonl, "test.csv": GOOD["test.csv"]}))
+    assert splits.train == Split(("good", "bad"), (1, 0))
+    assert splits.validation == Split(("a\u2028b\x85c", "bad"), (1, 0))
+
+
+def test_limit(tmp_path):
+    dataset = write(tmp_path, GOOD)
+    assert load_splits(dataset, limit=2).train == Split(("good", "bad"), (1, 0))
+    assert load_splits(dataset, limit=1000) == load_splits(dataset)
+    assert refusal(dataset, limit=1).startswith("limit 1: too few for 2 classes")
+
+
+def test_the_corpus():
+    splits = load_splits("corpus")
+    assert (splits.name, splits.revision, splits.label_names) == ("corpus", None, ("negative", "positive"))
+    assert [len(split) for _, split in splits.items()] == [8530, 1066, 1066]
+    assert splits.sha256 == load_splits("corpus").sha256
+    assert all(0.4 < sum(split.labels) / len(split) < 0.6 for _, split in splits.items())
+
+
+# What is no data set
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    ["imdb", "", "~nosuchuser", "~/no where", "a/b/c", "./nowhere/at/all", "/no/where", "own--er/name", "no where"],
+)
+def test_what_is_neither_directory_nor_hub_id(dataset):
+    message = refusal(dataset)
+    assert message.startswith(
+        f"dataset {dataset!r}: no such directory, and no hub id (owner/name); 'corpus' (built in), "
+    )
+    assert "rt-polarity.pos" in message
+
+
+def test_a_file_is_no_data_set(tmp_path):
+    write(tmp_path, GOOD)
+    assert "train.csv': a file, where a directory is expected; 'corpus'" in refusal(str(tmp_path / "train.csv"))
+
+
+LAYOUTS = {
+    "nothing": ({}, "no file for train, validation, test (nor rt-polarity.pos and rt-polarity.neg)"),
+    "half": ({"rt-polarity.pos": b"a"}, "no file for rt-polarity.neg (there are rt-polarity.pos)"),
+    "two of three": ({**GOOD, "test.csv": None}, "no file for test (there are train.csv, validation.csv)"),
+    "one twice": (
+        {**GOOD, "train.jsonl": jsonl_bytes(TRAIN)},
+        "ambiguous, there are train.csv, train.jsonl, validation.csv, test.csv; one file a split would do",
+    ),
+    "both forms": ({**GOOD, **POLARITY}, "ambiguous, there are rt-polarity.pos, rt-polarity.neg, train.csv, "),
+    "empty polarity": ({**POLARITY, "rt-polarity.pos": b""}, ", validation: the only label is 0"),
+    "small polarity": (dict.fromkeys(POLARITY, b"a\nb\nc\nd\n"), ", test: no sentences; some of each class"),
+}
+FAULTS = {
+    "column": ({"train.csv": b"sentence,label\na,1\n"}, "train.csv: no column 'text' (columns: 'sentence', 'label')"),
+    "spaced column": ({"train.csv": b"text, label\na,1\n"}, "train.csv: no column 'label' (columns: 'text', ' label')"),
+    "no columns": ({"train.csv": b""}, "train.csv: no column 'text' and no 'label' (columns: none)"),
+    "json column": ({"test.jsonl": b'{"text": "a", "y": 1}\n'}, "test.jsonl: no column 'label' (columns: 'text', 'y')"),
+    "no lines": ({"test.jsonl": b""}, "test.jsonl: no column 'text' and no 'label' (columns: none)"),
+    "parquet column": (
+        {"test.parquet": parquet_bytes([], x=[1])},
+        "test.parquet: no column 'text' and no 'label' (columns: 'x')",
+    ),
+    "no rows": ({"validation.csv": b"text,label\n"}, "validation.csv: no sentences; some of each class would do"),
+    "no train": ({"train.csv": b"text,label\n"}, "train.csv: no sentences; some of each class would do"),
+    "one class": ({"train.csv": csv_bytes([("a", 0), ("b", 0)])}, "train.csv: the only label is 0; sentences of two"),
+    "one test class": ({"test.csv": csv_bytes([("a", 1)])}, "test.csv: the only label is 1; sentences of two or more"),
+    "csv text": ({"test.csv": b"text,label\na,1\n,0\n"}, "test.csv, row 2: no text; a string in every row would do"),
+    "null text": ({"test.jsonl": jsonl_bytes([("a", 1), (None, 0)])}, "test.jsonl, row 2: no text; a string"),
+    "no text": ({"test.jsonl": b'{"text": "a", "label": 1}\n{"label": 0}\n'}, "test.jsonl, row 2: no text; a string"),
+    "parquet text": ({"test.parquet": parquet_bytes([("a", 1), (None, 0)])}, "test.parquet, row 2: no text; a string"),
+    "NaN text": ({"test.parquet": parquet_bytes([(float("nan"), 1)])}, "test.parquet, row 1: no text; a string"),
+    "number text": (
+        {"test.jsonl": jsonl_bytes([("a", 1), (7, 0)])},
+        "test.jsonl, row 2: text 7 is of type int; a string",
+    ),
+    "bytes text": ({"test.parquet": parquet_bytes([(b"a", 1)])}, "test.parquet, row 1: text b'a' is of type bytes"),
+    "surrogate": (
+        {"test.jsonl": jsonl_bytes([("a\ud800b", 1)])},
+        "test.jsonl, row 1: half of a surrogate pair in the text",
+    ),
+    "csv label": (
+        {"train.csv": b"text,label\na,1\nb,\n"},
+        "train.csv, row 2: no label; an integer or a string in every",
+    ),
+    "null label": ({"test.jsonl": jsonl_bytes([("a", 1), ("b", None)])}, "test.jsonl, row 2: no label"),
+    "NaN label": (
+        {"train.parquet": parquet_bytes([("a", 1.0), ("b", float("nan"))])},
+        "row 1: label 1.0 is of type float",
+    ),
+    "JSON NaN": ({"test.jsonl": b'{"text": "a", "label": NaN}\n'}, "test.jsonl, row 1: no label"),
+    "csv NaN": ({"train.csv": csv_bytes([("a", 0), ("b", "nan")])}, "train.csv, row 2: no label"),
+    "float label": ({"train.csv": csv_bytes([("a", 0), ("b", "1.0")])}, "train.csv, row 2: label 1.0 is of type float"),
+    "list label": (
+        {"train.jsonl": jsonl_bytes([("a", [1])])},
+        "train.jsonl, row 1: label [1] is of type list; integers",
+    ),
+    "negative label": (
+        {"test.csv": csv_bytes([("a", 1), ("b", -1)])},
+        "test.csv, row 2: negative label -1; integers 0..k-1",
+    ),
+    "gap": ({"train.csv": csv_bytes([("a", 0), ("b", 2)])}, "train.csv: integer labels 0, 2; 0..k-1 without a gap"),
+    "from one": (
+        {"train.csv": csv_bytes([("a", 1), ("b", 2)])},
+        "train.csv: integer labels 1, 2; 0..k-1 without a gap",
+    ),
+    "many gaps": (
+        {"train.csv": csv_bytes([("a", 2 * label) for label in range(20)])},
+        "train.csv: integer labels 0, 2, 4, 6, 8, 10, 12, 14 and 12 more; 0..k-1",
+    ),
+    "class without sentences": (
+        {
+            "train.parquet": parquet_bytes(
+                TRAIN, json.loads(json.dumps(CLASS_LABEL).replace('"neg"', '"neg", "neutral"'))
+            )
+        },
+        "train.parquet: integer labels 0, 1 of 3 classes declared, 'neg', 'neutral', 'pos'; 0..k-1",
+    ),
+    "two types": (
+        {"train.jsonl": jsonl_bytes([("a", 0), ("b", "1")])},
+        "labels of two types, 0 in row 1 and '1' in row 2",
+    ),
+    "bool and int": (
+        {"train.jsonl": jsonl_bytes([("a", True), ("b", 0)])},
+        "labels of two types, True in row 1 and 0 in row 2",
+    ),
+    "new label": (
+        {"test.csv": csv_bytes([("a", 1), ("b", 2)])},
+        "test.csv, row 2: label 2 is not in train, which has 0, 1",
+    ),
+    "new name": (
+        {"test.csv": csv_bytes([("a", 1), ("b", "x")])},
+        "test.csv, row 2: label 'x' is not in train, which has 0, 1",
+    ),
+    "new type": (
+        {"test.jsonl": jsonl_bytes([("a", True)])},
+        "test.jsonl, row 1: label True is not in train, which has 0, 1",
+    ),
+    "other names": (
+        {
+            "train.parquet": parquet_bytes(TRAIN, CLASS_LABEL),
+            "test.parquet": parquet_bytes(TEST, json.loads(json.dumps(CLASS_LABEL).replace("neg", "bad"))),
+        },
+        "test.parquet: classes ('bad', 'pos'), but ",
+    ),
+    "Latin-1 csv": (
+        {"test.csv": "text,label\ncafé,1\n".encode("latin-1")},
+        "test.csv: not UTF-8 (byte 0xe9 at offset 14)",
+    ),
+    "UTF-16 jsonl": ({"test.jsonl": '{"text"'.encode("utf-16")}, "test.jsonl: not UTF-8 (byte 0xff at offset 0)"),
+    "fields": ({"test.csv": b"text,label\na,1\nb, c,0\n"}, "test.csv, row 2: 3 fields for 2 columns; quotes"),
+    "open quote": ({"test.csv": b'text,label\n"a,1\n'}, "test.csv: malformed CSV at line 2 (unexpected end of data)"),
+    "cut line": ({"test.jsonl": jsonl_bytes(TEST)[:-5]}, "test.jsonl, line 2: malformed JSON (Expecting"),
+    "empty line": (
+        {"test.jsonl": b'{"text": "a", "label": 1}\n\n{}\n'},
+        "test.jsonl, line 2: malformed JSON (Expecting",
+    ),
+    "no object": ({"test.jsonl": b"[1]\n"}, "test.jsonl, line 1: JSON, but of type list; one object a line would do"),
+    "deep": ({"test.jsonl": b"[" * 200_000 + b"\n"}, "test.jsonl, line 1: malformed JSON ("),
+    "no parquet": ({"test.parquet": b"text,label\n"}, "test.parquet: no readable parquet file (Parquet"),
+    "empty parquet": ({"test.parquet": b""}, "test.parquet: no readable parquet file (Parquet"),
+    "cut parquet": ({"test.parquet": parquet_bytes(TEST)[:-30]}, "test.parquet: no readable parquet file (Parquet"),
+    "Latin-1 parquet": (
+        {"test.parquet": parquet_bytes(TEST).replace(b"weak", b"we\xe9k")},
+        "test.parquet: no readable parquet file (",
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "expected"), LAYOUTS.values(), ids=LAYOUTS)
+def test_layouts_that_will_not_do(tmp_path, files, expected):
+    assert expected in refusal(write(tmp_path, files))
+
+
+@pytest.mark.parametrize(("files", "expected"), FAULTS.values(), ids=FAULTS)
+def test_faults_of_files(tmp_path, files, expected):
+    """Each fault in an otherwise good directory."""
+    faulty = {Path(name).stem for name in files}
+    good = {name: data for name, data in GOOD.items() if Path(name).stem not in faulty}
+    message = refusal(write(tmp_path, {**good, **files}))
+    assert expected in message
+    assert str(tmp_path) in message
+
+
+def test_a_file_that_cannot_be_read(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    for files in (GOOD, POLARITY):
+        dataset = write(tmp_path / str(len(files)), files)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "read_bytes", refuse)
+            assert re.search(
+                r"(train.csv|rt-polarity.pos): cannot be read \(.*Permission denied.*\); ", refusal(dataset)
+            )
+
+
+# The hub
+
+LOAD = """
+import json, sys, time
+from rtlab.data import load_splits
+
+answers = []
+for dataset in sys.argv[1:]:
+    start = time.monotonic()
+    try:
+        splits = load_splits(dataset)
+        answer = {"sizes": [len(split) for _, split in splits.items()], "names": splits.label_names}
+        answer |= {"name": splits.name, "revision": splits.revision, "sha256": splits.sha256}
+    except ValueError as error:
+        answer = {"error": str(error)}
+    answers.append(answer | {"seconds": time.monotonic() - start})
+json.dump(answers, sys.stdout)
+"""
+ALTERNATIVES = (
+    "'corpus' (built in), a directory with rt-polarity.pos and rt-polarity.neg, or one with train, validation and test"
+)
+README = b"""---
+configs:
+- config_name: default
+  data_files:
+  - {split: train, path: data/train-*}
+  - {split: validation, path: data/valid-*}
+  - {split: test, path: data/test-*}
+dataset_info:
+  features:
+  - {name: text, dtype: string}
+  - {name: label, dtype: {class_label: {names: {'0': bad, '1': good}}}}
+---
+A card.
+"""
+TWO = b"""---
+configs:
+- {config_name: one, data_files: train.parquet}
+- {config_name: two, data_files: test.parquet}
+---
+"""
+FILES = {
+    f"{name}.parquet": parquet_bytes(rows, CLASS_LABEL)
+    for name, rows in (("train", TRAIN), ("validation", VALIDATION), ("test", TEST))
+}
+CARDED = {
+    "README.md": README,
+    "data/train-00.parquet": parquet_bytes(TRAIN),
+    "data/valid-00.parquet": parquet_bytes(VALIDATION),
+    "data/test-00.parquet": parquet_bytes(TEST),
+    "reviews.py": b"raise SystemExit('ran')",
+    "weights.pkl": b"pickle",
+}
+
+
+@pytest.fixture(scope="module")
+def load(run_python, tmp_path_factory):
+    """Load data sets in a fresh process: `load(endpoint, cache, *datasets)`; its output must hold nothing else."""
+
+    def call(endpoint, cache, *datasets, offline=None):
+        variables = {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "HF_HUB_OFFLINE": offline}
+        done = run_python(LOAD, *datasets, **variables)
+        assert not done.stderr, done.stderr
+        assert done.returncode == 0
+        return json.loads(done.stdout)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def downloaded(hub_stand_in, load, tmp_path_factory):
+    """What was loaded from a hub, by data set; the cache; and the hub's address, where nobody answers any more."""
+    repository = hub_stand_in.Repository
+    repositories = [
+        repository(DEFAULT_DATASET, FILES, commit=HUB_REVISION),
+        repository("acme/carded", CARDED),
+        repository("acme/pair", {"train.csv": csv_bytes(TRAIN), "test.csv": csv_bytes(TEST)}),
+        repository("acme/columns", {f"{name}.csv": b"review,score\na,1\n" for name in ("train", "validation", "test")}),
+        repository("acme/secret", {**FILES, "test.parquet": parquet_bytes([("a", -1), ("b", -1)], CLASS_LABEL)}),
+        repository("acme/broken", {**FILES, "test.parquet": b"no parquet"}),
+        repository("acme/two", {**FILES, "README.md": TWO}),
+        repository("acme/card", {"README.md": b"A card."}),
+        repository("acme/script", {"script.py": b"raise SystemExit('ran')", "data.pkl": b"pickle"}),
+        repository("acme/gated", FILES, gated=True),
+        repository("acme/token", FILES, status=401),
+        repository("acme/down", FILES, status=503),
+    ]
+    cache = tmp_path_factory.mktemp("hub")
+    names = [*(each.name for each in repositories), "acme/nowhere"]
+    with hub_stand_in.serving(*repositories) as endpoint:
+        answers = load(endpoint, cache, *names)
+    return dict(zip(names, answers, strict=True)), cache, endpoint
+
+
+def test_the_default_comes_from_the_hub(downloaded, tmp_path):
+    answers, _, _ = downloaded
+    found = answers[DEFAULT_DATASET]
+    assert (found["name"], found["revision"]) == (DEFAULT_DATASET, HUB_REVISION)
+    assert (found["sizes"], found["names"]) == ([4, 2, 2], ["neg", "pos"])
+    assert found["sha256"] == load_splits(write(tmp_path, FILES)).sha256
+
+
+def test_a_hub_data_sets_card_is_followed(downloaded):
+    answers, cache, _ = downloaded
+    found = answers["acme/carded"]
+    assert (found["sizes"], found["names"], found["revision"]) == (
+        [4, 2, 2],
+        ["bad", "good"],
+        "0123456789abcdef" * 2 + "01234567",
+    )
+    names = {path.name for path in cache.rglob("datasets--acme--carded/snapshots/**/*") if path.is_file()}
+    assert names == {"README.md", "train-00.parquet", "valid-00.parquet", "test-00.parquet"}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "expected"),
+    [
+        ("acme/pair", "no validation split on the hub (splits: train, test); 'corpus'"),
+        ("acme/columns", "train: no column 'text' and no 'label' (columns: 'review', 'score'); "),
+        ("acme/secret", "test, row 1: negative label -1; "),
+        (
+            "acme/broken",
+            "Parquet magic bytes not found in footer. Either the file is corrupted or this is not a parquet file; ",
+        ),
+        ("acme/two", "Config name is missing. Please pick one among the available configs: ['one', 'two']"),
+        ("acme/card", "The directory at acme/card doesn't contain any data files; what `datasets` reads without"),
+        ("acme/script", "the hub has no file of it like *.parquet, *.csv, "),
+        ("acme/gated", "gated on the hub: its terms accepted there, and HF_TOKEN set, would open it; 'corpus'"),
+        ("acme/token", "refused by the hub with HTTP 401: a wrong name, or a wrong HF_TOKEN; 'corpus'"),
+        ("acme/down", "the hub cannot be reached, and its cache holds no copy (Server error '503"),
+        ("acme/nowhere", "no directory here, and nothing on the hub that is open to you "),
+    ],
+)
+def test_what_the_hub_has_not(downloaded, dataset, expected):
+    message = downloaded[0][dataset]["error"]
+    assert message.startswith(f"dataset {dataset!r}")
+    assert expected in message
+    assert message.endswith("would do")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("offline", [None, "1"], ids=["hub gone", "offline"])
+def test_without_the_hub_the_cache_serves(downloaded, load, offline):
+    answers, cache, endpoint = downloaded
+    names = [DEFAULT_DATASET, "acme/carded", "acme/nowhere"]
+    *cached, unknown = load(endpoint, cache, *names, offline=offline)
+    for name, found in zip(names, cached, strict=False):
+        assert {**found, "seconds": 0} == {**answers[name], "seconds": 0}
+    assert unknown["error"].startswith(
+        "dataset 'acme/nowhere': the hub cannot be reached, and its cache holds no copy ("
+    )
+    assert ALTERNATIVES in unknown["error"]
+    assert unknown["seconds"] < 5
+
+
+def test_a_cached_copy_with_a_split_missing_is_completed(downloaded, load, hub_stand_in, tmp_path):
+    """Another program has fetched one file only; or a download was interrupted."""
+    answers, _, gone = downloaded
+    with hub_stand_in.serving(hub_stand_in.Repository(DEFAULT_DATASET, FILES, commit=HUB_REVISION)) as endpoint:
+        load(endpoint, tmp_path, DEFAULT_DATASET)
+        for file in tmp_path.rglob("snapshots/*/validation.parquet"):
+            file.unlink()
+        assert "error" in load(gone, tmp_path, DEFAULT_DATASET)[0]
+        (again,) = load(endpoint, tmp_path, DEFAULT_DATASET)
+    assert again["sha256"] == answers[DEFAULT_DATASET]["sha256"]
+
+
+def test_a_hub_that_never_answers_is_given_up(hub_stand_in, load, downloaded, tmp_path):
+    _, cache, _ = downloaded
+    start = time.monotonic()
+    with hub_stand_in.black_hole() as endpoint:
+        (found,) = load(endpoint, tmp_path, DEFAULT_DATASET)
+        assert time.monotonic() - start < 15
+        assert found["error"].startswith(
+            f"dataset {DEFAULT_DATASET!r}: the hub cannot be reached, and its cache holds no copy ("
+        )
+        assert ALTERNATIVES in found["error"]
+        assert load(endpoint, cache, DEFAULT_DATASET)[0]["seconds"] < 5  # pinned and cached: nobody is asked
+
+
+def test_waiting_ends_where_progress_does():
+    assert hub._within(0.05, lambda: time.sleep(0.3) or "done", itertools.count().__next__) == "done"
+    with pytest.raises(TimeoutError, match=r"no answer within 0\.05 s"):
+        hub._within(0.05, lambda: time.sleep(0.3))
+    with pytest.raises(ZeroDivisionError):
+        hub._within(5, lambda: 1 / 0)
+
+
+def test_bars_and_logs_are_restored():
+    from huggingface_hub import utils
+
+    before = utils.are_progress_bars_disabled(), utils.logging.get_verbosity()
+    with hub.quiet(utils), hub.quiet(utils):
+        assert utils.are_progress_bars_disabled()
+    assert before == (utils.are_progress_bars_disabled(), utils.logging.get_verbosity())
+
+
+SNAPSHOT = """
+import sys
+from rtlab import hub
+
+for revision, name in zip(sys.argv[1::2], sys.argv[2::2]):
+    options = {"kind": "model", "option": "encoder", "files": ["*"], "alternatives": "…", "stall_s": 1}
+    try:
+        hub.snapshot(name, revision=revision or None, **options)
+    except ValueError as error:
+        print(error)
+"""
+
+
+def test_a_download_that_stalls_is_given_up_and_the_process_ends(hub_stand_in, run_python, tmp_path):
+    stalled = hub_stand_in.Repository("acme/stalled", {"config.json": b"{}"}, kind="model", stalled=True)
+    start = time.monotonic()
+    with hub_stand_in.serving(stalled) as endpoint:
+        variables = {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": None}
+        done = run_python(SNAPSHOT, "f" * 40, "acme/stalled", "", "acme/stalled", **variables)
+    assert time.monotonic() - start < 10
+    assert done.stdout.splitlines() == [
+        "encoder 'acme/stalled': the hub does not have the pinned revision; …",
+        "encoder 'acme/stalled': the hub cannot be reached, and its cache holds no copy (no answer within 1 s); …",
+    ]
