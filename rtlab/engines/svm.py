@@ -1,0 +1,169 @@
+"""A linear SVM on features of the frozen encoder: the cheapest way to adapt, and the baseline for the others.
+
+Features are extracted without gradients in falling order of length, so that each batch holds sentences of nearly the
+same length. What is fitted is saved without pickle: coefficients in safetensors.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtlab.batches import PaddingCost, padded, padding_cost, plan_by_length
+from rtlab.encoders import Encoder
+from rtlab.engines.outcome import Outcome, Progress
+from rtlab.environment import Stopwatch, seed_everything
+from rtlab.experiment import Experiment, Pooling, Precision
+from rtlab.records import Counts
+from rtlab.tokens import TokenizedSplits, Tokens
+
+EXTRACTION_BATCH = 64  # sentences; on a CPU larger batches gain nothing, on a GPU the SVM's own fit is the longer part
+WEIGHTS = "svm.safetensors"
+
+
+def fit(
+    experiment: Experiment, encoder: Encoder, tokens: TokenizedSplits, *, device: Any, progress: Progress
+) -> Outcome:
+    """Extract features, fit the SVM on `train`, and score `validation` and `test`.
+
+    Args:
+        experiment: An experiment of method `svm`.
+        encoder: The encoder whose features are taken.
+        tokens: The three splits.
+        device: torch device of the encoder; the SVM itself is fitted on the CPU.
+        progress: Called after each batch.
+
+    Returns:
+        The outcome; logits of two classes are (-d/2, d/2) of the decision value d, so that their softmax is the
+        logistic function of d.
+    """
+    assert experiment.pooling is not None, "a normalised svm experiment has a pooling"
+    watch = Stopwatch(device)
+    seed_everything(experiment.seed)
+    with watch.phase("load"):
+        model = encoder.base().to(device)
+    features = {
+        "pooling": experiment.pooling,
+        "precision": experiment.precision,
+        "pad_id": encoder.tokenizer.pad_token_id,
+    }
+
+    def extract(name: str, split: Tokens) -> tuple[NDArray[np.float32], PaddingCost]:
+        return extract_features(model, split, **features, progress=lambda n, of: progress(f"features of {name}", n, of))
+
+    with watch.phase("train"):
+        train_ND, cost = extract("train", tokens.train)
+        svm = fit_svm(train_ND, tokens.train.labels, seed=experiment.seed)
+    logits = {}
+    with watch.phase("evaluate"):
+        for name, split in (("validation", tokens.validation), ("test", tokens.test)):
+            logits[name] = decision_logits(extract(name, split)[0], svm.coef_, svm.intercept_)
+    temperature = fit_temperature(logits["validation"], tokens.validation.labels)
+    head = svm.coef_.size + svm.intercept_.size
+    return Outcome(
+        logits=logits,
+        counts=Counts(
+            parameters_total=sum(p.numel() for p in model.parameters()) + head,
+            parameters_encoder=0,
+            parameters_adapter=0,
+            parameters_head=head,
+            steps=None,
+            samples=len(tokens.train),
+            real_tokens=cost.real_tokens,
+            padding_tokens=cost.padding_tokens,
+        ),
+        seconds=watch.seconds,
+        save=lambda folder: save(folder, svm.coef_, svm.intercept_, temperature),
+    )
+
+
+def extract_features(
+    model: Any, tokens: Tokens, *, pooling: Pooling, precision: Precision, pad_id: int, progress: Any = None
+) -> tuple[NDArray[np.float32], PaddingCost]:
+    """One vector per sentence from the encoder's last hidden layer.
+
+    Args:
+        model: The encoder without a head, in evaluation mode, on its device.
+        tokens: N sentences.
+        pooling: `cls` takes the first token's vector, `mean` the mean over the sentence's tokens.
+        precision: `bf16` runs under autocast.
+        pad_id: The tokenizer's padding token.
+        progress: Called with sentences done and N.
+
+    Returns:
+        Features in the split's order, (N, D) fp32, and what padding they took.
+    """
+    import torch
+
+    plan = plan_by_length(tokens.lengths, batch_size=EXTRACTION_BATCH)
+    features_ND = np.empty((len(tokens), model.config.hidden_size), dtype=np.float32)
+    done = 0
+    with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        for rows in plan.batches:
+            ids_BL, mask_BL = (torch.from_numpy(part).to(model.device) for part in padded(tokens, rows, pad_id=pad_id))
+            hidden_BLD = model(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state.float()
+            if pooling == "cls":
+                features_BD = hidden_BLD[:, 0]
+            else:
+                features_BD = (hidden_BLD * mask_BL[..., None]).sum(1) / mask_BL.sum(1, keepdim=True)
+            features_ND[rows] = features_BD.cpu().numpy()
+            done += len(rows)
+            if progress is not None:
+                progress(done, len(tokens))
+    return features_ND, padding_cost(plan, tokens.lengths, padding="dynamic", max_length=0)
+
+
+def fit_svm(features_ND: NDArray[np.float32], labels_N: NDArray[np.int64], *, seed: int) -> Any:
+    """scikit-learn's linear SVM (squared hinge, C = 1, one against the rest), fitted on features (N, D)."""
+    from sklearn.svm import LinearSVC
+
+    return LinearSVC(C=1.0, dual="auto", random_state=seed, max_iter=10_000).fit(features_ND, labels_N)
+
+
+def decision_logits(
+    features_ND: NDArray[np.float32], coef_CD: NDArray[np.float64], intercept_C: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Decision values as one score per class, (N, C) fp32; two classes share one row of `coef_CD`."""
+    decision_NC = features_ND.astype(np.float64) @ coef_CD.T + intercept_C
+    if decision_NC.shape[1] == 1:
+        decision_NC = np.concatenate([-decision_NC / 2, decision_NC / 2], axis=1)
+    return decision_NC.astype(np.float32)
+
+
+def fit_temperature(logits_NC: NDArray[np.float32], labels_N: NDArray[np.int64]) -> float:
+    """The temperature that turns logits into probabilities: softmax(logits / T) of least log loss on these sentences.
+
+    An SVM gives no probabilities; dividing by one temperature keeps its labels (Guo et al., "On Calibration of
+    Modern Neural Networks", 2017).
+
+    Args:
+        logits_NC: Logits of the validation split, (N, C).
+        labels_N: Its classes, (N,).
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    rows = np.arange(len(labels_N))
+
+    def log_loss(log_temperature: float) -> float:
+        scaled_NC = logits_NC.astype(np.float64) / np.exp(log_temperature)
+        return float(-log_softmax(scaled_NC, axis=1)[rows, labels_N].mean())
+
+    return float(np.exp(minimize_scalar(log_loss, bounds=(-5.0, 5.0), method="bounded").x))
+
+
+def save(folder: Path, coef_CD: NDArray[np.float64], intercept_C: NDArray[np.float64], temperature: float) -> None:
+    """Write the SVM into `folder` as safetensors: `coef`, `intercept`, `temperature`, fp64."""
+    from safetensors.numpy import save_file
+
+    tensors = {"coef": coef_CD, "intercept": intercept_C, "temperature": np.array([temperature])}
+    save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / WEIGHTS)
+
+
+def load(folder: Path) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Read what `save` wrote: coefficients (C or 1, D), intercepts (C or 1,), temperature."""
+    from safetensors.numpy import load_file
+
+    tensors = load_file(folder / WEIGHTS)
+    return tensors["coef"], tensors["intercept"], float(tensors["temperature"][0])
