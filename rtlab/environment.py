@@ -32,6 +32,7 @@ CODE = (
         "metrics.py",
         "environment.py",
         "hub.py",
+        "built_in.py",
         "encoders.py",
         "tokens.py",
         "batches.py",
@@ -138,15 +139,14 @@ def peak_memory(device: "torch.device") -> tuple[int | None, int]:
         import torch
 
         on_device = int(torch.cuda.max_memory_allocated(device))
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        import resource
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return on_device, int(line.split()[1]) * 1024
+    import resource
 
-        unit = 1 if sys.platform == "darwin" else 1024
-        return on_device, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    peak_kib = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
-    return on_device, int(peak_kib) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return on_device, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def fingerprint(device: "torch.device") -> dict[str, Any]:

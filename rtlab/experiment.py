@@ -8,7 +8,7 @@ it writes are no part of an experiment: they do not decide its result.
 import dataclasses
 import hashlib
 import json
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeGuard, get_args
@@ -58,13 +58,13 @@ class LoraSettings:
         _whole("lora.alpha", self.alpha)
         if not _is_number(self.dropout) or not 0 <= self.dropout < 1:
             raise ValueError(f"lora.dropout must be at least 0 and below 1; got {self.dropout!r}")
-        names = self.target_modules
-        names = tuple(names.replace(",", " ").split()) if isinstance(names, str) else tuple(names)
-        if not names or not all(isinstance(name, str) and name for name in names):
+        names: object = self.target_modules
+        names = names.replace(",", " ").split() if isinstance(names, str) else names
+        if not isinstance(names, list | tuple) or not names or not all(isinstance(n, str) and n for n in names):
             raise ValueError(
                 f"lora.target_modules must name at least one module or group (attention); got {self.target_modules!r}"
             )
-        object.__setattr__(self, "dropout", float(self.dropout))
+        object.__setattr__(self, "dropout", abs(float(self.dropout)))  # -0.0 equals 0.0, but not in JSON
         object.__setattr__(self, "target_modules", tuple(dict.fromkeys(names)))
 
 
@@ -177,13 +177,12 @@ class Experiment:
         Raises:
             ValueError: If a field is not an experiment's, or its value is out of range.
         """
-        known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(fields) - known):
-            raise ValueError(
-                f"an experiment has no field {', '.join(unknown)}; its fields are {', '.join(sorted(known))}"
-            )
+        _known("an experiment", cls, fields)
         lora = fields.get("lora")
-        return cls(**{**fields, "lora": LoraSettings(**lora) if lora is not None else None})
+        if lora is None:
+            return cls(**fields)
+        _known("lora", LoraSettings, lora)
+        return cls(**{**fields, "lora": LoraSettings(**lora)})
 
 
 def identity(
@@ -206,8 +205,15 @@ def identity(
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _known(what: str, of: type, fields: Mapping[str, Any]) -> None:
+    known = {field.name for field in dataclasses.fields(of)}
+    if unknown := sorted(set(fields) - known):
+        raise ValueError(f"{what} has no field {', '.join(unknown)}; its fields are {', '.join(sorted(known))}")
+
+
 def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # An integer may be finite and yet beyond all floats.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _whole(name: str, value: object, *, at_least: int = 1) -> None:

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,7 +170,7 @@ class RunRecord:
         """The record that `to_json` wrote.
 
         Raises:
-            ValueError: If it is of another schema.
+            ValueError: If it is of another schema, or what every reader relies on is not there.
             KeyError, TypeError: If fields are missing or not a record's.
         """
         if fields["schema"] != SCHEMA:
@@ -185,7 +185,9 @@ class RunRecord:
         }
         for name, part in (("timing", Timing), ("counts", Counts), ("memory", Memory)):
             parts[name] = None if fields[name] is None else part(**fields[name])
-        return cls(**{**fields, **parts})
+        record = cls(**{**fields, **parts})
+        _check(record)
+        return record
 
 
 class Loaded(NamedTuple):
@@ -238,7 +240,7 @@ def load(path: Path) -> RunRecord:
     """
     try:
         return RunRecord.from_json(json.loads(path.read_bytes(), parse_constant=_refuse))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         what = f"{type(error).__name__}: {error}".replace("\n", " ")
         raise ValueError(
             f"{path} is not a readable record ({what}); move it away or run its experiment again"
@@ -259,6 +261,19 @@ def load_records(folder: Path) -> Loaded:
 def logits_as_json(logits_NC: NDArray[np.float32]) -> list[list[float]]:
     """fp32 logits (N, C) as the shortest decimals that give the same fp32 values back."""
     return [[float(str(value)) for value in row] for row in logits_NC]
+
+
+def _check(record: RunRecord) -> None:
+    """Refuse what readers of many records would stumble over; so one broken file stops none of the others."""
+    versions = record.environment["versions"]
+    texts = (record.id, record.code, record.created_at, record.environment["device"])
+    if not all(isinstance(text, str) for text in (*texts, versions["torch"], versions["transformers"])):
+        raise ValueError("id, code, created_at, device and versions must be text")
+    if record.status not in get_args(Status):
+        raise ValueError(f"status must be one of {', '.join(get_args(Status))}; got {record.status!r}")
+    measured = (record.timing, record.counts, record.memory)
+    if record.status == "ok" and (None in measured or not {"validation", "test"} <= set(record.scores)):
+        raise ValueError("a run with a result has scores of validation and test, timing, counts and memory")
 
 
 def _refuse(constant: str) -> None:

@@ -1,0 +1,74 @@
+"""rtlab: how to adapt a small pretrained encoder to your sentences, and what each choice costs and buys.
+
+    import rtlab
+
+    experiment = rtlab.Experiment(encoder="minilm", dataset="corpus", method="lora", learning_rate=1e-3, epochs=1)
+    record = rtlab.run(experiment)
+    record.scores["test"].accuracy, record.timing.samples_per_s
+
+Names are loaded when they are first used, so that `import rtlab` costs nothing and imports no torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rtlab.data import Splits, load_splits
+    from rtlab.encoders import Encoder, load_encoder
+    from rtlab.experiment import Experiment, LoraSettings
+    from rtlab.exploring import explore
+    from rtlab.predicting import predict
+    from rtlab.probing import probe
+    from rtlab.records import RunRecord, load_records
+    from rtlab.running import RunFailedError, run
+    from rtlab.tokenizing import tokenize
+
+_HOMES = {
+    "Encoder": "encoders",
+    "Experiment": "experiment",
+    "LoraSettings": "experiment",
+    "RunFailedError": "running",
+    "RunRecord": "records",
+    "Splits": "data",
+    "explore": "exploring",
+    "load_encoder": "encoders",
+    "load_records": "records",
+    "load_splits": "data",
+    "predict": "predicting",
+    "probe": "probing",
+    "run": "running",
+    "tokenize": "tokenizing",
+}
+
+__all__ = [
+    "Encoder",
+    "Experiment",
+    "LoraSettings",
+    "RunFailedError",
+    "RunRecord",
+    "Splits",
+    "explore",
+    "load_encoder",
+    "load_records",
+    "load_splits",
+    "predict",
+    "probe",
+    "run",
+    "tokenize",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("rtlab")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rtlab' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"rtlab.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,166 @@
+"""Labels and probabilities for sentences, from whatever `rtlab` has trained and saved."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from tabulate import tabulate
+
+from rtlab import environment
+from rtlab.batches import padded, plan_by_length
+from rtlab.encoders import Encoder, load_encoder
+from rtlab.experiment import Experiment
+from rtlab.running import DESCRIPTION
+from rtlab.tokens import Tokens, token_arrays
+
+BATCH = 64  # sentences
+DESCRIBED = {"experiment", "label_names", "encoder", "encoder_sha256"}
+WEIGHTS = {"svm": "svm.safetensors", "lora": "adapter_model.safetensors"}  # PEFT would fall back to a pickle
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a model says of one sentence.
+
+    Attributes:
+        text: The sentence.
+        label: Name of the most probable class.
+        probabilities: Name of each class to its probability; they add up to 1.
+    """
+
+    text: str
+    label: str
+    probabilities: Mapping[str, float]
+
+
+def predict(model_dir: Path | str, sentences: Sequence[str], *, device: str | None = None) -> tuple[Prediction, ...]:
+    """Label sentences with a saved model: a fine-tuned encoder, an adapter, or an SVM.
+
+    Args:
+        model_dir: A directory that `rtlab` saved a model to.
+        sentences: What to label.
+        device: `cpu` or `cuda`; CUDA where there is one by default.
+
+    Returns:
+        One prediction per sentence, in order. An SVM's probabilities come from temperature scaling on its
+        validation split (`rtlab.engines.svm.fit_temperature`).
+
+    Raises:
+        ValueError: If the directory holds no such model, or its encoder is gone or another than it was trained on.
+    """
+    if not sentences:
+        raise ValueError(
+            "sentences must hold at least one; got none: give them as arguments, with --file, or on --file -"
+        )
+    folder = Path(model_dir)
+    description = _description(folder)
+    where = environment.find_device(device)
+    experiment = Experiment.from_json(description["experiment"])
+    environment.set_precision(experiment.precision, where)
+    weights = WEIGHTS.get(experiment.method)
+    if weights is not None and not (folder / weights).is_file():
+        raise ValueError(f"model must hold {weights}, as rtlab {experiment.method} saves it; got {folder}, without it")
+    # A fully fine-tuned checkpoint is complete in itself; adapters and SVMs need the encoder that they came from.
+    encoder = load_encoder(str(folder.resolve()) if experiment.method == "full" else description["encoder"])
+    if experiment.method != "full" and encoder.sha256 != description["encoder_sha256"]:
+        raise ValueError(
+            f"model {folder} was trained on encoder {description['encoder']} with digest "
+            f"{description['encoder_sha256'][:12]}; got one with {encoder.sha256[:12]}: restore the former, "
+            "or train again"
+        )
+    tokens = token_arrays(sentences, encoder.tokenizer, experiment.max_length)
+    logits_NC = _logits(folder, experiment, encoder, description["label_names"], tokens, where)
+    return _predictions(sentences, logits_NC, description["label_names"])
+
+
+def read_sentences(file: str, standard_input: BinaryIO) -> tuple[str, ...]:
+    """Sentences of a UTF-8 file, one a line, blank lines left out.
+
+    Args:
+        file: A path, or `-` for standard input.
+        standard_input: What `-` reads.
+
+    Raises:
+        ValueError: If the file cannot be read or is not UTF-8.
+    """
+    try:
+        text = (standard_input.read() if file == "-" else Path(file).read_bytes()).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"file must be a readable UTF-8 text, one sentence a line, or -; got {file} ({error})"
+        ) from error
+    return tuple(line.strip() for line in text.split("\n") if line.strip())
+
+
+def as_text(predictions: Sequence[Prediction]) -> str:
+    """Predictions as a table for a terminal: label, its probability, sentence."""
+    rows = [[p.label, f"{p.probabilities[p.label]:.3f}", p.text] for p in predictions]
+    return tabulate(rows, headers=["label", "probability", "sentence"], tablefmt="simple", disable_numparse=True)
+
+
+def _description(folder: Path) -> Mapping[str, Any]:
+    try:
+        described: Mapping[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        if DESCRIBED - described.keys():
+            raise ValueError(f"{DESCRIPTION} holds {', '.join(described)} only")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"model must be a directory that rtlab svm, finetune or lora saved, with {DESCRIPTION} in it; got {folder}"
+        ) from error
+    return described
+
+
+def _logits(
+    folder: Path, experiment: Experiment, encoder: Encoder, label_names: Sequence[str], tokens: Tokens, device: Any
+) -> NDArray[np.float64]:
+    if experiment.method == "svm":
+        from rtlab.engines import svm
+
+        assert experiment.pooling is not None, "a normalised svm experiment has a pooling"
+        coef_CD, intercept_C, temperature = svm.load(folder)
+        features_ND, _ = svm.extract_features(
+            encoder.base().to(device),
+            tokens,
+            pooling=experiment.pooling,
+            precision=experiment.precision,
+            pad_id=encoder.tokenizer.pad_token_id,
+        )
+        return svm.decision_logits(features_ND, coef_CD, intercept_C).astype(np.float64) / temperature
+    model = encoder.classifier(label_names)
+    if experiment.method == "lora":
+        import peft
+
+        model = peft.PeftModel.from_pretrained(model, str(folder))
+    return _classifier_logits(model.to(device).eval(), tokens, encoder.tokenizer.pad_token_id, experiment, device)
+
+
+def _classifier_logits(
+    model: Any, tokens: Tokens, pad_id: int, experiment: Experiment, device: Any
+) -> NDArray[np.float64]:
+    import torch
+
+    logits_NC: NDArray[np.float64] = np.empty((len(tokens), model.config.num_labels))
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=experiment.precision == "bf16"):
+        for rows in plan_by_length(tokens.lengths, batch_size=BATCH).batches:
+            ids_BL, mask_BL = (torch.from_numpy(part).to(device) for part in padded(tokens, rows, pad_id=pad_id))
+            logits_NC[rows] = model(input_ids=ids_BL, attention_mask=mask_BL).logits.float().cpu().numpy()
+    return logits_NC
+
+
+def _predictions(
+    sentences: Sequence[str], logits_NC: NDArray[np.float64], label_names: Sequence[str]
+) -> tuple[Prediction, ...]:
+    from scipy.special import softmax
+
+    return tuple(
+        Prediction(
+            text=text,
+            label=label_names[int(probabilities_C.argmax())],
+            probabilities=dict(zip(label_names, probabilities_C.tolist(), strict=True)),
+        )
+        for text, probabilities_C in zip(sentences, softmax(logits_NC, axis=1), strict=True)
+    )

@@ -1,0 +1,48 @@
+"""How far a run is, on standard error: a bar on a terminal, a line at every quarter elsewhere."""
+
+from types import TracebackType
+from typing import NoReturn, Self, TextIO
+
+from tqdm import tqdm
+
+QUARTERS = 4
+
+
+class Bars:
+    """One bar per phase of a run, each closed when the next begins.
+
+    Args:
+        stream: Where to write.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._phase: str | None = None
+        self._bar: tqdm[NoReturn] | None = None
+        self._quarter = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, phase: str, done: int, total: int) -> None:
+        """Show that `done` of `total` units of a phase are done."""
+        if phase != self._phase:
+            self._begin(phase, total)
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+        elif done * QUARTERS // total > self._quarter:
+            self._quarter = done * QUARTERS // total
+            print(f"{phase} {done}/{total}", file=self._stream, flush=True)
+
+    def _begin(self, phase: str, total: int) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._phase, self._quarter, self._bar = phase, 0, None
+        if self._stream.isatty():
+            self._bar = tqdm(total=total, desc=phase, file=self._stream, dynamic_ncols=True)
