@@ -10,6 +10,7 @@ import importlib.util
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -137,14 +138,19 @@ def _word_tokenizer(roberta: bool) -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without transformers' bars and loading reports, which say of every fresh head that it is fresh."""
+    """Without transformers' bars and loading reports, which say of every fresh head that it is fresh.
+
+    Without PEFT's one warning, too, that it uses an old name of transformers: nothing that a user could change.
+    """
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # PEFT 0.19 to 0.21
+            yield
     finally:
         logging.set_verbosity(verbosity)
         if bars:

@@ -36,19 +36,30 @@ def _alias(*names: str) -> Any:
     return tyro.conf.arg(aliases=names)
 
 
+def _optional(value: str, without: str) -> Any:
+    """How help shows an option that is None by default: what it takes, and what happens without it."""
+    return tyro.conf.arg(metavar=value, help_behavior_hint=f"(default: {without})")
+
+
+_Device = Annotated[Literal["cpu", "cuda"] | None, _optional("{cpu,cuda}", "cuda where there is one, else cpu")]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Output:
     """How the result is given."""
 
-    json: str | None = None
+    json: Annotated[str | None, _optional("FILE", "text")] = None
     """File to write the result to as JSON; - for standard output, which then holds nothing else."""
     debug: bool = False
     """Show the traceback of an error."""
 
     def check(self) -> None:
         """Refuse a file that cannot be written before anything is computed for it."""
-        if self.json not in (None, "-") and not os.access(Path(self.json).absolute().parent, os.W_OK):
-            raise ValueError(f"json must be a file in a writable directory, or -; got {self.json}")
+        if self.json is None or self.json == "-":
+            return
+        path = Path(self.json).absolute()
+        if path.is_dir() or not os.access(path.parent, os.W_OK):
+            raise ValueError(f"json must be a file in a writable directory, or -; got {self.json!r}")
 
     def emit(self, result: Any, text: str) -> None:
         """Print a result as text, or as JSON where that was asked for."""
@@ -67,11 +78,10 @@ class Data:
     """What is worked on."""
 
     encoder: str = DEFAULT_ENCODER
-    """Hub id, local directory, or a built-in encoder: minilm, tiny-distilbert, tiny-bert, tiny-roberta, tiny-electra,
-    distilbert-random."""
+    """Hub id, local directory, or built in: minilm, tiny-{distilbert,bert,roberta,electra}, distilbert-random."""
     dataset: str = field(default_factory=lambda: os.environ.get("RTLAB_DATASET") or DEFAULT_DATASET)
     """Hub id, local directory, or corpus, the built-in one. The environment's RTLAB_DATASET is the default."""
-    limit: int | None = None
+    limit: Annotated[int | None, _optional("INT", "all")] = None
     """Sentences kept per split."""
 
 
@@ -85,14 +95,14 @@ class Running:
     """Arithmetic of the encoder; tf32 needs CUDA."""
     seed: int = 42
     """Moves the head's initialisation, the data order and dropout."""
-    device: Literal["cpu", "cuda"] | None = None
-    """Where to compute; CUDA where there is one."""
+    device: _Device = None
+    """Where to compute."""
     output_dir: Path = Path("results")
     """Folder for the record (records/) and the trained model (models/)."""
     use_wandb: bool = False
     """Log to Weights & Biases (WANDB_MODE=offline keeps it on disk)."""
-    run_name: str | None = None
-    """Name of the run there; by default made from the experiment."""
+    run_name: Annotated[str | None, _optional("STR", "made from the experiment")] = None
+    """Name of the run there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,12 +116,13 @@ class Training:
     batch_size: int = 16
     """Sentences per optimizer step."""
     padding: Padding = "dynamic"
-    """How sentences become batches: all to max_length, to the longest of the batch, or batches of similar length."""
+    """How sentences become batches: all to max_length, to the longest of the batch, batches of similar length, or
+    with no padding at all (packed; not on engine trainer)."""
     engine: Engine = "trainer"
     """Who trains: Hugging Face's Trainer with PEFT."""
     logging_steps: int = 50
     """Steps per entry of the loss history."""
-    max_steps: int | None = None
+    max_steps: Annotated[int | None, _optional("INT", "those of all epochs")] = None
     """Optimizer steps to stop after."""
 
 
@@ -126,7 +137,7 @@ class Adapter:
     dropout: Annotated[float, _alias("--lora-dropout")] = 0.1
     """Dropout on the adapter's input."""
     target_modules: tuple[str, ...] = ("attention",)
-    """Modules to adapt, between commas or spaces: attention, attention+mlp, or the encoder's own names."""
+    """Modules to adapt, separated by commas or spaces: attention, attention+mlp, or the encoder's own names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,8 +158,8 @@ class Explore:
 class Probe:
     """Send sentences through tokenizer and encoder: ids, special tokens, padding, shapes (lab step e12)."""
 
-    sample_text: tuple[str, ...] = ()
-    """Sentences; some of ours by default."""
+    sample_text: Annotated[tuple[str, ...], _optional("STR [STR ...]", "four of ours")] = ()
+    """Sentences, each in quotes."""
     encoder: str = DEFAULT_ENCODER
     """Hub id, local directory, or a built-in encoder."""
     max_length: int = 32
@@ -189,7 +200,7 @@ class Tokenize:
     """Sentences per batch, for the counts."""
     seed: int = 42
     """Order of the sentences, for the counts."""
-    save_to: Path | None = None
+    save_to: Annotated[Path | None, _optional("PATH", "not saved")] = None
     """Directory to save the DatasetDict to."""
     output: Output
 
@@ -206,7 +217,8 @@ class Tokenize:
             seed=self.seed,
             save_to=self.save_to,
         )
-        self.output.emit(found.to_json(), as_text(found))
+        saved = "" if self.save_to is None else f"\n\nsaved to {self.save_to}"
+        self.output.emit(found.to_json(), as_text(found) + saved)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,14 +255,14 @@ class Lora:
 class Predict:
     """Label sentences with a saved model: a fine-tuned encoder, an adapter, or an SVM."""
 
-    sentences: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Sentences to label."""
+    sentences: Annotated[tyro.conf.Positional[tuple[str, ...]], _optional("[SENTENCE ...]", "those of --file")] = ()
+    """Sentences to label, each in quotes."""
     model: Path
     """Directory that svm, finetune or lora saved its model to."""
-    file: str | None = None
+    file: Annotated[str | None, _optional("FILE", "none")] = None
     """File of sentences, one a line; - for standard input."""
-    device: Literal["cpu", "cuda"] | None = None
-    """Where to compute; CUDA where there is one."""
+    device: _Device = None
+    """Where to compute."""
     output: Output
 
     def __call__(self) -> None:
@@ -277,6 +289,10 @@ class Tables:
         from rtlab.records import load_records
         from rtlab.reporting.tables import methods_table, update_readme
 
+        if not self.results.is_dir():  # a slip of the pen must not empty the README's tables
+            raise ValueError(f"results must be a folder of results; got {self.results}, which is no directory")
+        if self.readme != "-" and not Path(self.readme).is_file():
+            raise ValueError(f"readme must be a file to rebuild, or - to print the tables; got {self.readme}, no file")
         records, broken = load_records(self.results / "records")
         for reason in broken.values():
             print(f"rtlab: left out: {reason}", file=sys.stderr)
@@ -304,10 +320,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    given, notes = translate(given)
-    for note in notes:
-        print(f"rtlab: {note}", file=sys.stderr)
     try:
+        given, notes = translate(given)
+        for note in notes:
+            print(f"rtlab: {note}", file=sys.stderr)
         verb: Any = tyro.cli(
             Verb,
             args=given,
@@ -331,7 +347,7 @@ def _guarded(verb: Any) -> int:
         if verb.output.debug:
             traceback.print_exc()
         if isinstance(error, ValueError):
-            print(f"rtlab: {error}", file=sys.stderr)
+            print("rtlab:", " ".join(str(error).split()), file=sys.stderr)
             return WRONG
         from rtlab.running import RunFailedError  # here, not above: start-up stays light
 
@@ -357,8 +373,9 @@ def _run(experiment: Experiment, running: Running, output: Output) -> None:
     if running.use_wandb:
         require_wandb()
     check_writable(running.output_dir)
-    prepared = prepare(experiment, device=running.device)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # whatever a library likes to print
+        prepared = prepare(experiment, device=running.device)
         bars = stack.enter_context(Bars(sys.stderr))
         tracker = None
         if running.use_wandb:

@@ -11,7 +11,6 @@ from tabulate import tabulate
 from rtlab.data import Checks, Splits, check, load_splits
 from rtlab.encoders import load_encoder
 from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER
-from rtlab.tokens import token_lists
 
 PERCENTILES = (0, 25, 50, 75, 90, 99, 100)
 
@@ -35,7 +34,7 @@ class Exploration:
         label_names: Names of the classes.
         checks: Sizes, balance, empty texts, duplicates.
         words: Split to lengths in words (parts between white space).
-        word_pieces: Split to lengths in word pieces of `encoder`, special tokens included.
+        word_pieces: Split to lengths in word pieces of `encoder`, special tokens included, however many it could take.
         encoder: Whose tokenizer counted.
         samples: Label name to the first sentences of the training split that bear it.
     """
@@ -71,7 +70,6 @@ def explore(
     """
     splits = load_splits(dataset, limit=limit)
     loaded = load_encoder(encoder)
-    longest = loaded.max_positions
     return Exploration(
         name=splits.name,
         revision=splits.revision,
@@ -80,7 +78,7 @@ def explore(
         checks=check(splits),
         words={name: _lengths([len(text.split()) for text in split.texts]) for name, split in splits.items()},
         word_pieces={
-            name: _lengths([len(ids) for ids in token_lists(split.texts, loaded.tokenizer, longest)])
+            name: _lengths(list(map(len, loaded.tokenizer(list(split.texts), verbose=False)["input_ids"])))
             for name, split in splits.items()
         },
         encoder=loaded.name,
@@ -92,29 +90,32 @@ def as_text(exploration: Exploration) -> str:
     """The description as tables for a terminal."""
     checks = exploration.checks
     sizes = [
-        [name, split.size, *split.label_counts, split.empty, split.duplicates, split.hub_bytes]
-        for name, split in checks.items()
+        [name, *(f"{n:,}" for n in (s.size, *s.label_counts, s.empty, s.duplicates, s.hub_bytes))]
+        for name, s in checks.items()
     ]
     lengths = [
         [split, unit, f"{found[split].mean:.1f}", *(f"{value:.0f}" for value in found[split].percentiles)]
         for unit, found in (("words", exploration.words), ("word pieces", exploration.word_pieces))
         for split in found
     ]
+    sizes_headers = ["split", "sentences", *exploration.label_names, "empty", "duplicates", "bytes"]
     shared = ", ".join(f"{first} and {second} {count}" for first, second, count in checks.shared)
     title = exploration.name + (f" at revision {exploration.revision}" if exploration.revision else "")
     parts = [
         f"{title}\nsha256 {exploration.sha256}",
-        tabulate(
-            sizes,
-            headers=["split", "sentences", *exploration.label_names, "empty", "duplicates", "bytes"],
-            tablefmt="simple",
-        ),
+        _table(sizes, sizes_headers, left=1),
         f"sentences in two splits: {shared}",
         f"lengths (word pieces of {exploration.encoder}, special tokens included)\n"
-        + tabulate(lengths, headers=["split", "unit", "mean", *_percentile_names()], tablefmt="simple"),
+        + _table(lengths, ["split", "unit", "mean", *_percentile_names()], left=2),
         *("\n".join([f"{name}:", *(f"  {text}" for text in texts)]) for name, texts in exploration.samples.items()),
     ]
     return "\n\n".join(parts)
+
+
+def _table(rows: list[list[str]], headers: list[str], *, left: int) -> str:
+    """Rows of text under headers, the first `left` columns to the left and numbers to the right."""
+    aligned = ("left",) * left + ("right",) * (len(headers) - left)
+    return tabulate(rows, headers=headers, tablefmt="simple", colalign=aligned, disable_numparse=True)
 
 
 def _lengths(lengths: list[int]) -> Lengths:

@@ -12,6 +12,7 @@ from tabulate import tabulate
 
 from rtlab import environment
 from rtlab.batches import padded, plan_by_length
+from rtlab.built_in import quiet
 from rtlab.encoders import Encoder, load_encoder
 from rtlab.experiment import Experiment
 from rtlab.running import DESCRIPTION
@@ -134,7 +135,8 @@ def _logits(
     if experiment.method == "lora":
         import peft
 
-        model = peft.PeftModel.from_pretrained(model, str(folder))
+        with quiet():
+            model = peft.PeftModel.from_pretrained(model, str(folder))
     return _classifier_logits(model.to(device).eval(), tokens, encoder.tokenizer.pad_token_id, experiment, device)
 
 

@@ -93,7 +93,7 @@ def probe(
         )
     tokenizer = loaded.tokenizer
     batch = tokenizer(list(sentences), padding=True, truncation=True, max_length=max_length, return_tensors="pt")
-    whole = tokenizer(list(sentences))["input_ids"]
+    whole = tokenizer(list(sentences), verbose=False)["input_ids"]
     inputs = {name: batch[name].to(where) for name in ("input_ids", "attention_mask")}
     model = loaded.classifier(["0", "1"]).to(where).eval()
     with torch.inference_mode():
@@ -127,7 +127,7 @@ def probe(
 
 def as_text(found: Probe) -> str:
     """The probe as tables for a terminal."""
-    specials = "  ".join(f"{token} {index}" for token, index in found.special_tokens.values())
+    specials = "  ".join(f"{token} {index}" for token, index in dict.fromkeys(found.special_tokens.values()))
     parts = [
         f"{found.encoder}: {found.vocabulary_size:,} tokens, up to {found.max_positions} positions\n"
         f"special tokens: {specials}"

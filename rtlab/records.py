@@ -160,6 +160,11 @@ class RunRecord:
     final_loss: float | None = None
     schema: int = SCHEMA
 
+    @property
+    def file_name(self) -> str:
+        """Name of the record's file, `file_name` of its id, device and code."""
+        return file_name(self.id, str(self.environment["device"]), self.code)
+
     def to_json(self) -> dict[str, Any]:
         """The record as JSON types, the schema's number first."""
         fields = dataclasses.asdict(self) | {"experiment": self.experiment.to_json()}
@@ -197,10 +202,16 @@ class Loaded(NamedTuple):
     broken: Mapping[Path, str]
 
 
-def file_name(record: RunRecord) -> str:
-    """Where a record lies in its folder: id, device and code digest; so another device or code is another record."""
-    device = re.sub(r"[^a-z0-9]+", "-", str(record.environment["device"]).lower()).strip("-")
-    return f"{record.id}-{device}-{record.code}.json"
+def file_name(run: str, device: str, code: str) -> str:
+    """Where a record lies in its folder: so another device, or another state of the code, is another record.
+
+    Args:
+        run: Id of the run.
+        device: The device's name.
+        code: Digest of the code.
+    """
+    slug = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
+    return f"{run}-{slug}-{code}.json"
 
 
 def save(record: RunRecord, folder: Path) -> Path:
@@ -211,7 +222,7 @@ def save(record: RunRecord, folder: Path) -> Path:
         OSError: If the folder cannot be written.
     """
     text = json.dumps(record.to_json(), allow_nan=False)
-    path = folder / file_name(record)
+    path = folder / record.file_name
     write_whole(path, text + "\n")
     return path
 

@@ -4,21 +4,22 @@ What cannot work is refused before anything is computed or written. From then on
 failure's too.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rtlab import environment, records
 from rtlab.data import Splits, load_splits
 from rtlab.encoders import Encoder, load_encoder, target_modules
-from rtlab.engines.outcome import NonFiniteLossError, OnLog, Outcome, Progress
+from rtlab.engines.outcome import NonFiniteLossError, OnLog, Outcome, Progress, Train
 from rtlab.experiment import Experiment, identity
 from rtlab.metrics import scores
 from rtlab.records import Memory, Predictions, RunRecord, Source, Status, Timing
@@ -102,26 +103,69 @@ def execute(
     on_log: OnLog | None = None,
 ) -> RunRecord:
     """The second half of `run`, for an experiment that is prepared already; arguments and errors as there."""
+    with recording_failure(prepared, output_dir):
+        started = start(prepared, progress=progress, on_log=on_log)
+        outcome = started.train()()
+        return finish(started, outcome, output_dir=output_dir, save_model=save_model)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """A run whose model is built.
+
+    Attributes:
+        train: Trains, once, and gives the function that evaluates.
+        prepare_s: Seconds that tokenizing took.
+    """
+
+    prepared: Prepared
+    train: Train
+    prepare_s: float
+
+
+def start(prepared: Prepared, *, progress: Progress | None = None, on_log: OnLog | None = None) -> Started:
+    """Tokenize, and build the model: all that comes before training."""
     environment.reset_peak_memory(prepared.device)
-    folder = Path(output_dir) / "records"
+    environment.set_precision(prepared.experiment.precision, prepared.device)
+    begin = time.perf_counter()
+    data = _tokenized(prepared)
+    prepare_s = time.perf_counter() - begin
+    train = _build(prepared, data, progress or _ignore, on_log or _ignore)
+    return Started(prepared=prepared, train=train, prepare_s=prepare_s)
+
+
+def finish(
+    started: Started, outcome: Outcome, *, output_dir: Path | str = RESULTS, save_model: bool = False
+) -> RunRecord:
+    """Write the record of a run, and its model if asked to."""
+    record = _finished(started.prepared, outcome, started.prepare_s)
+    if save_model:
+        _save_model(started.prepared, outcome, model_folder(output_dir, record))
+    records.save(record, Path(output_dir) / "records")
+    return record
+
+
+@contextlib.contextmanager
+def recording_failure(prepared: Prepared, output_dir: Path | str) -> Iterator[None]:
+    """Leave a record of whatever ends the block early.
+
+    Raises:
+        RunFailedError: In place of an exception.
+        KeyboardInterrupt, SystemExit: As they are.
+    """
     try:
-        outcome, prepare_s = _fit(prepared, progress or _ignore, on_log or _ignore)
-        record = _finished(prepared, outcome, prepare_s)
-        if save_model:
-            _save_model(prepared, outcome, model_folder(output_dir, record))
-        records.save(record, folder)
+        yield
     except BaseException as error:
         record = _unfinished(prepared, error)
-        path = records.save(record, folder)
+        path = records.save(record, Path(output_dir) / "records")
         if not isinstance(error, Exception):
             raise
         raise RunFailedError(record, path) from error
-    return record
 
 
 def record_path(output_dir: Path | str, record: RunRecord) -> Path:
     """Where `run` writes a record: below `output_dir`/records."""
-    return Path(output_dir) / "records" / records.file_name(record)
+    return Path(output_dir) / "records" / record.file_name
 
 
 def model_folder(output_dir: Path | str, record: RunRecord) -> Path:
@@ -157,47 +201,57 @@ def prepare(experiment: Experiment, *, device: str | None = None) -> Prepared:
     )
 
 
-def check_writable(folder: Path) -> None:
-    """Check that a folder, and `records` and `models` in it, can be made or written, without leaving anything behind.
+def check_writable(folder: Path, *, option: str = "output_dir", within: Sequence[str] = ("records", "models")) -> None:
+    """Check that a folder, and those within it, can be made or written, without leaving anything behind.
+
+    Args:
+        folder: The folder.
+        option: What gave it, for messages.
+        within: Names of folders in it.
 
     Raises:
         ValueError: If one is a file, or cannot be written.
     """
-    for part in (folder, folder / "records", folder / "models"):
+    for part in (folder, *(folder / name for name in within)):
         there = next(path for path in (part.absolute(), *part.absolute().parents) if path.exists())
         if not there.is_dir():
-            raise ValueError(f"output directory must be a directory; got {folder}, where {there.name} is a file")
+            raise ValueError(f"{option} must be a directory; got {folder}, where {there.name} is a file")
         if not os.access(there, os.W_OK | os.X_OK):
-            raise ValueError(f"output directory must be writable; got {folder}: no permission to write in {there}")
+            raise ValueError(f"{option} must be writable; got {folder}: no permission to write in {there}")
 
 
-def _fit(prepared: Prepared, progress: Progress, on_log: OnLog) -> tuple[Outcome, float]:
+def _tokenized(prepared: Prepared) -> Any:
+    """Tokens in the form that the engine wants."""
+    experiment, tokenizer = prepared.experiment, prepared.encoder.tokenizer
+    if experiment.method == "svm":
+        return tokenize(prepared.splits, tokenizer, max_length=experiment.max_length)
+    padding: Literal["fixed", "none"] = "fixed" if experiment.padding == "fixed" else "none"
+    return dataset_dict(prepared.splits, tokenizer, max_length=experiment.max_length, padding=padding)
+
+
+def _build(prepared: Prepared, data: Any, progress: Progress, on_log: OnLog) -> Train:
     experiment, encoder = prepared.experiment, prepared.encoder
-    options: dict[str, Any] = {"device": prepared.device, "progress": progress}
-    start = time.perf_counter()
     if experiment.method == "svm":
         from rtlab.engines import svm
 
-        tokens = tokenize(prepared.splits, encoder.tokenizer, max_length=experiment.max_length)
-        prepare_s = time.perf_counter() - start
-        return svm.fit(experiment, encoder, tokens, **options), prepare_s
+        return svm.build(experiment, encoder, data, device=prepared.device, progress=progress)
     from rtlab.engines import trainer
 
-    data = dataset_dict(
-        prepared.splits,
-        encoder.tokenizer,
-        max_length=experiment.max_length,
-        padding="fixed" if experiment.padding == "fixed" else "none",
+    return trainer.build(
+        experiment,
+        encoder,
+        data,
+        target_modules=prepared.target_modules,
+        device=prepared.device,
+        progress=progress,
+        on_log=on_log,
     )
-    prepare_s = time.perf_counter() - start
-    outcome = trainer.fit(experiment, encoder, data, target_modules=prepared.target_modules, on_log=on_log, **options)
-    return outcome, prepare_s
 
 
 def _finished(prepared: Prepared, outcome: Outcome, prepare_s: float) -> RunRecord:
     predictions, split_scores = {}, {}
     for name, logits_NC in outcome.logits.items():
-        labels = getattr(prepared.splits, name).labels
+        labels = list(getattr(prepared.splits, name).labels)  # as it will be read back
         predictions[name] = Predictions(labels=labels, logits=records.logits_as_json(logits_NC))
         split_scores[name] = scores(labels, logits_NC.argmax(axis=1), num_labels=prepared.splits.num_labels)
     on_device, on_host = environment.peak_memory(prepared.device)

@@ -75,7 +75,7 @@ def tokenize(
     # An experiment validates what the arguments have in common with one.
     Experiment(dataset=dataset, encoder=encoder, max_length=max_length, batch_size=batch_size, seed=seed, limit=limit)
     if save_to is not None:
-        check_writable(Path(save_to))
+        check_writable(Path(save_to), option="save_to", within=())
     splits = load_splits(dataset, limit=limit)
     loaded = load_encoder(encoder)
     if max_length > loaded.max_positions:

@@ -7,6 +7,7 @@ trained on them: one bad label is an error here, not a strange number in a table
 """
 
 from collections.abc import Mapping
+from functools import cache
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
 
@@ -68,6 +69,7 @@ def _load(dataset: str) -> Splits:
     raise ValueError(f"dataset {dataset!r}: no such directory, and no hub id (owner/name); {_ALTERNATIVES}")
 
 
+@cache
 def _corpus() -> Splits:
     texts, labels = corpus.generate(sum(SIZES))
     tables = {

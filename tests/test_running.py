@@ -1,0 +1,511 @@
+"""A run: its record, its reproducibility, how it ends when it fails, and what is refused before it begins."""
+
+import dataclasses
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+import small
+import torch
+import transformers
+from sklearn.metrics import precision_recall_fscore_support
+
+import rtlab
+from rtlab.data import load_splits
+from rtlab.encoders import load_encoder
+from rtlab.engines import svm, trainer
+from rtlab.experiment import identity
+from rtlab.records import load
+from rtlab.running import model_folder, prepare, record_path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    with small.one_thread():
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return small.data_folder(tmp_path_factory.mktemp("running") / "reviews")
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    return small.data_folder(tmp_path_factory.mktemp("running") / "three", small.THREE)
+
+
+def run(dataset, output_dir, *, progress=None, on_log=None, save_model=False, **fields):
+    return rtlab.run(
+        small.experiment(dataset, **{"method": "full"} | fields),
+        output_dir=output_dir,
+        device="cpu",
+        save_model=save_model,
+        progress=progress,
+        on_log=on_log,
+    )
+
+
+@pytest.fixture(scope="module", params=["svm", "full", "lora"])
+def ran(request, data, tmp_path_factory):
+    """A finished run: its record, the folder it wrote to."""
+    folder = tmp_path_factory.mktemp("ran") / "new" / "results"
+    return run(data, folder, method=request.param), folder
+
+
+# The record
+
+
+def test_the_record_lies_where_it_should_and_nothing_else_does(ran):
+    record, folder = ran
+    assert [path for path in folder.rglob("*") if path.is_file()] == [record_path(folder, record)]
+    assert load(record_path(folder, record)) == record
+
+
+def leaves(value):
+    """Names of nested fields and the values at their ends."""
+    if isinstance(value, dict):
+        yield from value
+        for part in value.values():
+            yield from leaves(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from leaves(part)
+    else:
+        yield value
+
+
+def test_the_record_is_complete(ran):
+    record, folder = ran
+    written = json.loads(record_path(folder, record).read_text())
+    assert set(written) == {
+        *("schema", "experiment", "id", "code", "status", "error", "scores", "predictions", "timing", "counts"),
+        *("memory", "history", "train_loss", "final_loss", "dataset", "encoder", "environment", "created_at"),
+    }
+    assert (written["schema"], written["status"], written["error"]) == (1, "ok", None)
+    assert re.fullmatch("[0-9a-f]{16}", written["id"])
+    assert re.fullmatch("[0-9a-f]{16}", written["code"])
+    environment = {
+        *("device", "device_type", "driver", "cuda", "processor", "cores", "threads", "matmul_precision", "platform"),
+        *("python", "versions", "commit", "dirty"),
+    }
+    assert set(written["environment"]) == environment
+    assert written["environment"]["threads"] == 1
+    versions = written["environment"]["versions"]
+    assert (versions["torch"], versions["transformers"]) == (torch.__version__, transformers.__version__)
+    assert {"tokenizers", "peft", "accelerate", "datasets", "scikit-learn", "numpy"} <= set(versions)
+    age = datetime.now(UTC) - datetime.fromisoformat(written["created_at"])
+    assert timedelta() <= age < timedelta(hours=1)
+    assert all(math.isfinite(leaf) for leaf in leaves(written) if isinstance(leaf, float))
+
+
+def test_the_record_holds_every_logit_and_label(ran, data):
+    record, _ = ran
+    for split in ("validation", "test"):
+        predictions = record.predictions[split]
+        assert list(predictions.labels) == small.read(data, split)[1]
+        assert np.array(predictions.logits).shape == (small.HELD_OUT, 2)
+    assert set(record.predictions) == set(record.scores) == {"validation", "test"}
+
+
+def test_the_scores_are_those_of_the_logits(ran):
+    record, _ = ran
+    for split, predictions in record.predictions.items():
+        predicted = np.array(predictions.logits).argmax(axis=1)
+        expected = precision_recall_fscore_support(predictions.labels, predicted, average="binary", zero_division=0)
+        found = record.scores[split]
+        assert (found.precision, found.recall, found.f1) == pytest.approx(expected[:3])
+        assert found.accuracy == pytest.approx(np.mean(predicted == predictions.labels))
+
+
+def test_scores_of_more_than_two_classes_are_macro_averages(three, tmp_path):
+    record = run(three, tmp_path, max_steps=1)
+    for split, predictions in record.predictions.items():
+        logits_NC = np.array(predictions.logits)
+        assert logits_NC.shape == (small.HELD_OUT, 3)
+        expected = precision_recall_fscore_support(
+            predictions.labels, logits_NC.argmax(axis=1), average="macro", zero_division=0
+        )
+        found = record.scores[split]
+        assert (found.precision, found.recall, found.f1) == pytest.approx(expected[:3])
+
+
+def test_timing_adds_up(ran):
+    record, _ = ran
+    timing, counts = record.timing, record.counts
+    for phase in ("load_s", "prepare_s", "train_s", "evaluate_s"):
+        assert 0 < getattr(timing, phase) < 60
+    assert timing.warmup_s == 0
+    assert timing.samples_per_s == pytest.approx(counts.samples / timing.train_s)
+    assert timing.tokens_per_s == pytest.approx(counts.real_tokens / timing.train_s)
+    computed = counts.real_tokens + counts.padding_tokens
+    assert timing.padded_tokens_per_s == pytest.approx(computed / timing.train_s)
+    if record.experiment.method == "svm":
+        assert timing.steps_per_s is None
+    else:
+        assert timing.steps_per_s == pytest.approx(counts.steps / timing.train_s)
+
+
+def test_memory_of_the_host_is_measured(ran):
+    memory = ran[0].memory
+    assert memory.peak_device is None
+    assert 50e6 < memory.peak_host < 50e9
+
+
+def test_the_record_names_what_went_in(ran, data):
+    record, _ = ran
+    encoder, splits = load_encoder("tiny-distilbert"), load_splits(str(data))
+    assert dataclasses.astuple(record.encoder) == ("tiny-distilbert", None, encoder.sha256)
+    assert dataclasses.astuple(record.dataset) == ("reviews", None, splits.sha256)
+    assert (record.experiment.encoder, record.experiment.dataset) == ("tiny-distilbert", "reviews")
+    modules = ("q_lin", "k_lin", "v_lin", "out_lin") if record.experiment.method == "lora" else ()
+    digests = {"dataset_sha256": splits.sha256, "encoder_sha256": encoder.sha256}
+    assert record.id == identity(record.experiment, **digests, target_modules=modules)
+
+
+@pytest.fixture
+def directories(data, tmp_path):
+    """An encoder and a data set as absolute directories."""
+    encoder = shutil.copytree(load_encoder("tiny-distilbert").path, tmp_path / "my-encoder")
+    return {"dataset": shutil.copytree(data, tmp_path / "my-reviews"), "encoder": str(encoder)}
+
+
+def check_anonymous(path, record):
+    """No path of this machine, and not its name."""
+    assert (record.experiment.encoder, record.experiment.dataset) == ("my-encoder", "my-reviews")
+    for leaf in leaves(json.loads(path.read_text())):
+        if isinstance(leaf, str):
+            assert not re.search(r"(?<![\w.])/\w", leaf), leaf
+            assert not re.search(rf"\b{re.escape(socket.gethostname())}\b", leaf), leaf
+
+
+@pytest.mark.parametrize("method", ["svm", "full", "lora"])
+def test_a_record_holds_no_absolute_path_and_no_host_name(directories, tmp_path, method):
+    record = run(output_dir=tmp_path / "out", method=method, **directories)
+    check_anonymous(record_path(tmp_path / "out", record), record)
+
+
+def test_a_failures_record_holds_none_either(directories, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device", str(tmp_path / "deep" / "model.safetensors"))
+
+    monkeypatch.setattr(trainer, "build", fail)
+    with pytest.raises(rtlab.RunFailedError) as failed:
+        run(output_dir=tmp_path / "out", **directories)
+    check_anonymous(failed.value.path, failed.value.record)
+    assert failed.value.record.error == "OSError: [Errno 28] No space left on device: 'model.safetensors'"
+
+
+def test_copied_directories_are_the_same_run(data, directories):
+    named = prepare(small.experiment(data), device="cpu")
+    copied = prepare(small.experiment(**directories), device="cpu")
+    assert copied.id == named.id
+    (directories["dataset"] / "test.csv").write_text("text,label\nfine,positive\ndull,negative\n")
+    assert prepare(small.experiment(**directories), device="cpu").id != named.id
+
+
+def test_running_again_replaces_the_record(data, tmp_path):
+    first, second = (run(data, tmp_path, max_steps=1) for _ in range(2))
+    assert [path.name for path in tmp_path.rglob("*.json")] == [record_path(tmp_path, first).name]
+    assert load(record_path(tmp_path, first)) == second
+
+
+def test_models_are_saved_on_request_only(data, tmp_path):
+    record = run(data, tmp_path, max_steps=1)
+    assert not (tmp_path / "models").exists()
+    run(data, tmp_path, max_steps=1, save_model=True)
+    assert model_folder(tmp_path, record).name == f"full-{record.id}"
+    assert (model_folder(tmp_path, record) / "model.safetensors").is_file()
+
+
+def test_progress_and_history_are_told_as_they_come(data, tmp_path):
+    told, entries = [], []
+    record = run(data, tmp_path, progress=lambda *news: told.append(news), on_log=entries.append)
+    assert tuple(entries) == record.history
+    assert told == [
+        *(("training", step, 6) for step in range(1, 7)),
+        *(("evaluating validation", batch, 3) for batch in range(1, 4)),
+        *(("evaluating test", batch, 3) for batch in range(1, 4)),
+    ]
+
+
+# Reproducibility
+
+
+def logits(record):
+    return {split: predictions.logits for split, predictions in record.predictions.items()}
+
+
+def test_the_same_experiment_twice_gives_the_same_bits(ran, data, tmp_path):
+    first, _ = ran
+    torch.manual_seed(123)  # whatever ran before must not matter
+    second = run(data, tmp_path, method=first.experiment.method)
+    assert logits(second) == logits(first)
+    assert second.history == first.history
+    assert (second.train_loss, second.final_loss) == (first.train_loss, first.final_loss)
+    assert (second.id, second.environment) == (first.id, first.environment)
+
+
+def first_losses(data, folder, encoder, *, batch_size):
+    """The loss of the first step, and the sentences of it, under two seeds."""
+    losses, batches = [], []
+    step = transformers.Trainer.training_step
+
+    def listened(self, model, inputs, *rest):
+        batches.append(sorted(map(tuple, inputs["input_ids"].tolist())))
+        return step(self, model, inputs, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transformers.Trainer, "training_step", listened)
+        for seed in (1, 2):
+            record = run(data, folder, encoder=str(encoder), seed=seed, batch_size=batch_size, max_steps=1)
+            losses.append(record.history[0].loss)
+    return losses, batches
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """Makes an encoder's directory, with or without a head and dropout: what a seed then moves is what is left."""
+
+    def make(*, head, dropout):
+        encoder = load_encoder("tiny-distilbert")
+        torch.manual_seed(0)
+        model = encoder.classifier(small.TWO) if head else encoder.base()
+        if not dropout:
+            model.config.dropout = model.config.attention_dropout = model.config.seq_classif_dropout = 0.0
+        folder = tmp_path / f"head-{head}-dropout-{dropout}"
+        model.save_pretrained(folder)
+        encoder.tokenizer.save_pretrained(folder)
+        return folder
+
+    return make
+
+
+WHOLE = 64  # more than there are: one batch holds every sentence, so their order means nothing
+
+
+def test_without_head_order_and_dropout_the_seed_moves_nothing(data, tmp_path, checkpoint):
+    losses, batches = first_losses(data, tmp_path, checkpoint(head=True, dropout=False), batch_size=WHOLE)
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    assert batches[0] == batches[1]
+
+
+def test_the_seed_moves_the_heads_initialisation(data, tmp_path, checkpoint):
+    losses, batches = first_losses(data, tmp_path, checkpoint(head=False, dropout=False), batch_size=WHOLE)
+    assert losses[0] != pytest.approx(losses[1], abs=1e-3)
+    assert batches[0] == batches[1]
+
+
+def test_the_seed_moves_dropout(data, tmp_path, checkpoint):
+    losses, batches = first_losses(data, tmp_path, checkpoint(head=True, dropout=True), batch_size=WHOLE)
+    assert losses[0] != pytest.approx(losses[1], abs=1e-3)
+    assert batches[0] == batches[1]
+
+
+def test_the_seed_moves_the_data_order(data, tmp_path, checkpoint):
+    losses, batches = first_losses(data, tmp_path, checkpoint(head=True, dropout=False), batch_size=8)
+    assert losses[0] != pytest.approx(losses[1], abs=1e-3)
+    assert batches[0] != batches[1]
+
+
+def test_padding_does_not_change_a_trained_models_logits(data, tmp_path):
+    """The learning rate is too small to move an fp32 weight, so each run evaluates the model it was given."""
+    trained = run(data, tmp_path, save_model=True)
+    given = {"encoder": str(model_folder(tmp_path, trained)), "learning_rate": 1e-30, "max_steps": 1, "max_length": 100}
+    runs = {name: run(data, tmp_path, padding=name, **given) for name in ("fixed", "dynamic", "bucketed")}
+    for split, predictions in trained.predictions.items():
+        for record in runs.values():
+            np.testing.assert_allclose(record.predictions[split].logits, predictions.logits, atol=1e-5, rtol=0)
+    assert runs["fixed"].counts.padding_tokens > 2 * runs["dynamic"].counts.padding_tokens
+
+
+# Failures
+
+
+def allocate_far_too_much(*_, **__):
+    torch.empty(1 << 50)
+
+
+def raising(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+FAILURES = {
+    "failed": (raising(RuntimeError("the engine\nbroke")), "failed", "RuntimeError: the engine broke"),
+    "wrong value": (raising(ValueError("not that")), "failed", "ValueError: not that"),
+    "no memory": (raising(MemoryError()), "oom", "MemoryError:"),
+    "no device memory": (raising(torch.OutOfMemoryError("CUDA out of memory.")), "oom", "OutOfMemoryError: CUDA out"),
+    "no host memory": (allocate_far_too_much, "oom", "RuntimeError: [enforce fail at alloc_cpu"),
+}
+
+
+@pytest.mark.parametrize("method", ["svm", "full"])
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_failure_leaves_a_record_and_raises(data, tmp_path, monkeypatch, method, failure):
+    fit, status, error = FAILURES[failure]
+    monkeypatch.setattr(svm if method == "svm" else trainer, "build", fit)
+    with pytest.raises(rtlab.RunFailedError) as failed:
+        run(data, tmp_path, method=method, save_model=True)
+    record = failed.value.record
+    assert record.status == status
+    assert record.error.startswith(error)
+    assert "\n" not in record.error
+    assert isinstance(failed.value.__cause__, Exception)
+    check_unfinished(tmp_path, record)
+
+
+def check_unfinished(folder, record):
+    """A record of its own, and nothing measured in it."""
+    assert [path for path in folder.rglob("*") if path.is_file()] == [record_path(folder, record)]
+    assert load(record_path(folder, record)) == record
+    assert (record.scores, record.predictions, record.history) == ({}, {}, ())
+    assert (record.timing, record.counts, record.memory) == (None, None, None)
+    assert (record.train_loss, record.final_loss) == (None, None)
+    assert record.environment["threads"] == 1
+    assert record.encoder.sha256
+
+
+def test_a_failure_after_training_is_a_failure_too(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "save", raising(OSError("disk full")))
+    with pytest.raises(rtlab.RunFailedError, match="disk full") as failed:
+        run(data, tmp_path, max_steps=1, save_model=True)
+    check_unfinished(tmp_path, failed.value.record)
+
+
+def test_a_result_that_json_cannot_hold_is_a_failure(data, tmp_path, monkeypatch):
+    """The engines refuse such a result themselves; should one slip through, the run still leaves a record."""
+    monkeypatch.setattr(svm, "decision_logits", lambda *_: np.full((small.HELD_OUT, 2), np.nan, dtype=np.float32))
+    monkeypatch.setattr(svm, "fit_temperature", lambda *_: 1.0)
+    with pytest.raises(rtlab.RunFailedError, match="not JSON compliant") as failed:
+        run(data, tmp_path, method="svm")
+    check_unfinished(tmp_path, failed.value.record)
+
+
+def test_an_older_result_is_replaced_by_the_failure(data, tmp_path, monkeypatch):
+    record = run(data, tmp_path, max_steps=1)
+    monkeypatch.setattr(trainer, "build", raising(RuntimeError("broke")))
+    with pytest.raises(rtlab.RunFailedError):
+        run(data, tmp_path, max_steps=1)
+    assert load(record_path(tmp_path, record)).status == "failed"
+
+
+@pytest.mark.parametrize("method", ["svm", "full", "lora"])
+def test_an_interrupt_leaves_a_record_and_goes_on(data, tmp_path, method):
+    def interrupt(phase, done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(data, tmp_path, method=method, progress=interrupt, save_model=True)
+    (path,) = tmp_path.rglob("*.json")
+    assert load(path).status == "cancelled"
+    assert load(path).error == "KeyboardInterrupt:"
+    check_unfinished(tmp_path, load(path))
+
+
+def test_ctrl_c_leaves_a_record_and_exits_with_130(data, tmp_path):
+    options = {"encoder": "tiny-distilbert", "dataset": data, "device": "cpu", "batch-size": 2, "epochs": 100}
+    given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    command = [sys.executable, "-m", "rtlab", "finetune", *given, "--output-dir", str(tmp_path / "out"), "--json", "-"]
+    options = {"cwd": tmp_path, "env": os.environ | {"OMP_NUM_THREADS": "1"}, "text": True}
+    with subprocess.Popen(command, **options, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            lines = [process.stderr.readline()]
+            while lines[-1] and not lines[-1].startswith("training "):  # the first quarter of 2,100 steps is done
+                lines.append(process.stderr.readline())
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert lines[-1].startswith("training 525/2100"), lines
+    assert (process.returncode, out) == (130, "")
+    assert err.splitlines()[-1] == "rtlab: interrupted"
+    assert "Traceback" not in err
+    (path,) = (tmp_path / "out").rglob("*.json")
+    assert load(path).status == "cancelled"
+
+
+# What is refused
+
+
+REFUSED = {
+    "positions": ({"max_length": 513}, "max_length must be at most 512, the positions of encoder tiny-distilbert"),
+    "modules": (
+        {"method": "lora", "lora": rtlab.LoraSettings(target_modules=("q_lin", "query", "c_attn"))},
+        "target_modules must be among q_lin, k_lin, v_lin, out_lin, lin1, lin2, attention, attention+mlp for encoder "
+        "tiny-distilbert; got query, c_attn",
+    ),
+    "limit": ({"limit": 1}, "limit 1: too few for 2 classes"),
+    "encoder": ({"encoder": "no-such-encoder"}, "no-such-encoder"),
+    "tf32": ({"precision": "tf32"}, "precision 'tf32' needs an NVIDIA GPU"),
+}
+
+
+@pytest.mark.parametrize("request_", REFUSED)
+def test_a_request_that_cannot_work_writes_nothing(data, tmp_path, monkeypatch, request_):
+    fields, message = REFUSED[request_]
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=re.escape(message)) as refused:
+        run(data, tmp_path / "out", **fields)
+    assert "\n" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_data_set_that_is_not_there_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="no such directory"):
+        run(tmp_path / "nowhere", "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_device_that_is_not_there_is_refused(data, tmp_path):
+    with pytest.raises(ValueError, match=r"device must be one of those here \(cpu\); got 'cuda'"):
+        rtlab.run(small.experiment(data), output_dir=tmp_path / "out", device="cuda")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("where", ["out", "out/below", "out/deep/below"])
+def test_an_output_directory_that_is_a_file_is_refused(data, tmp_path, where):
+    (tmp_path / "out").write_text("kept")
+    with pytest.raises(ValueError, match=r"output_dir must be a directory; got .*, where out is a file"):
+        run(data, tmp_path / where)
+    assert (tmp_path / "out").read_text() == "kept"
+
+
+@pytest.mark.parametrize("part", ["records", "models"])
+def test_a_file_in_place_of_a_folder_in_the_output_directory_is_refused(data, tmp_path, part):
+    """Before hours of training, not after them."""
+    (tmp_path / part).write_text("kept")
+    with pytest.raises(ValueError, match=rf"output_dir must be a directory; got .*, where {part} is a file"):
+        run(data, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [part]
+
+
+@pytest.mark.parametrize("where", ["", "below", "deep/below"])
+def test_an_output_directory_without_permission_is_refused(data, tmp_path, monkeypatch, where):
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path or mode != os.W_OK | os.X_OK)
+    with pytest.raises(ValueError, match=r"output_dir must be writable; got .*: no permission to write in"):
+        run(data, tmp_path / where)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_directory_that_is_read_only_is_refused(data, tmp_path):
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(ValueError, match="output_dir must be writable"):
+            run(data, tmp_path / "out")
+    finally:
+        tmp_path.chmod(0o755)

@@ -1,0 +1,301 @@
+"""The SVM on frozen features: the features, the fit, the probabilities, and what is saved of them."""
+
+import contextlib
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import small
+import torch
+import transformers
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import expit, log_softmax, softmax
+from sklearn.svm import LinearSVC
+
+import rtlab
+from rtlab.batches import BatchPlan
+from rtlab.data import corpus, load_splits
+from rtlab.encoders import load_encoder
+from rtlab.engines import svm
+from rtlab.metrics import scores
+from rtlab.running import model_folder
+from rtlab.tokens import token_arrays
+
+SENTENCES = corpus.generate(150)[0]  # more than two batches
+
+
+@pytest.fixture(autouse=True)
+def one_thread(request):
+    """For tiny encoders; `minilm` wants every core."""
+    with contextlib.nullcontext() if "real_data" in request.fixturenames else small.one_thread():
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("svm")
+    return {names: small.data_folder(folder / str(len(names)), names) for names in (small.TWO, small.THREE)}
+
+
+@pytest.fixture(scope="module", params=[small.TWO, small.THREE], ids=["two classes", "three classes"])
+def fitted(request, data, tmp_path_factory):
+    """An SVM's run, and the features of every split as Hugging Face alone gives them."""
+    names, output_dir = request.param, tmp_path_factory.mktemp("results")
+    experiment = small.experiment(data[names], method="svm", pooling="mean", seed=5)
+    splits = {name: small.read(data[names], name, names) for name in ("train", "validation", "test")}
+    with small.one_thread():
+        record = rtlab.run(experiment, output_dir=output_dir, device="cpu", save_model=True)
+        path = load_encoder("tiny-distilbert").path
+        features = {name: one_by_one(path, texts, "mean") for name, (texts, _) in splits.items()}
+    return SimpleNamespace(
+        record=record,
+        folder=model_folder(output_dir, record),
+        features=features,
+        labels={name: np.array(labels) for name, (_, labels) in splits.items()},
+    )
+
+
+def one_by_one(path, sentences, pooling, max_length=512):
+    """Features without batches, so without padding, order or mask: one sentence, one forward pass."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+    model = transformers.AutoModel.from_pretrained(path).eval()
+    rows = []
+    for sentence in sentences:
+        inputs = tokenizer(sentence, return_tensors="pt", truncation=True, max_length=max_length)
+        with torch.no_grad():
+            hidden_LD = model(**inputs).last_hidden_state[0]
+        rows.append(hidden_LD[0] if pooling == "cls" else hidden_LD.mean(dim=0))
+    return torch.stack(rows).numpy()
+
+
+def extract(encoder, sentences, pooling, max_length=512, **options):
+    tokens = token_arrays(sentences, encoder.tokenizer, max_length)
+    options = {"precision": "fp32", "pad_id": encoder.tokenizer.pad_token_id} | options
+    return svm.extract_features(encoder.base(), tokens, pooling=pooling, **options)
+
+
+# Features
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("name", ["tiny-distilbert", "tiny-roberta", "tiny-electra"])
+def test_features_are_those_of_each_sentence_alone(name, pooling):
+    encoder = load_encoder(name)
+    features_ND, _ = extract(encoder, SENTENCES, pooling)
+    assert features_ND.dtype == np.float32
+    np.testing.assert_allclose(features_ND, one_by_one(encoder.path, SENTENCES, pooling), atol=1e-5, rtol=0)
+
+
+def test_features_stop_at_max_length():
+    encoder = load_encoder("tiny-bert")
+    features_ND, cost = extract(encoder, SENTENCES, "mean", max_length=9)
+    np.testing.assert_allclose(features_ND, one_by_one(encoder.path, SENTENCES, "mean", 9), atol=1e-5, rtol=0)
+    assert cost.real_tokens == sum(min(9, len(encoder.tokenizer(text)["input_ids"])) for text in SENTENCES)
+
+
+def test_batches_are_in_length_order_and_counted():
+    encoder = load_encoder("tiny-distilbert")
+    lengths = sorted((len(encoder.tokenizer(text)["input_ids"]) for text in SENTENCES), reverse=True)
+    computed = sum(len(batch) * batch[0] for batch in (lengths[:64], lengths[64:128], lengths[128:]))
+    calls = []
+    _, cost = extract(encoder, SENTENCES, "cls", progress=lambda *done: calls.append(done))
+    assert (cost.real_tokens, cost.padding_tokens) == (sum(lengths), computed - sum(lengths))
+    assert calls == [(64, 150), (128, 150), (150, 150)]
+
+
+def test_no_gradients_are_kept(monkeypatch):
+    """A graph that nobody uses would cost memory: the encoder runs in inference mode."""
+    modes = []
+    encoder = load_encoder("tiny-distilbert")
+    model = encoder.base()
+    model.register_forward_hook(lambda *_: modes.append((torch.is_inference_mode_enabled(), model.training)))
+    svm.extract_features(
+        model,
+        token_arrays(SENTENCES[:3], encoder.tokenizer, 512),
+        pooling="cls",
+        precision="fp32",
+        pad_id=encoder.tokenizer.pad_token_id,
+    )
+    assert modes == [(True, False)]
+
+
+def test_bf16_features_are_coarser_and_near():
+    encoder = load_encoder("tiny-distilbert")
+    exact_ND, _ = extract(encoder, SENTENCES[:20], "cls")
+    coarse_ND, _ = extract(encoder, SENTENCES[:20], "cls", precision="bf16")
+    difference = np.abs(exact_ND - coarse_ND).max()
+    assert 1e-4 < difference < 0.5
+    assert coarse_ND.dtype == np.float32
+
+
+# The fit
+
+
+def reference(fitted):
+    return LinearSVC(random_state=5, max_iter=10_000).fit(fitted.features["train"], fitted.labels["train"])
+
+
+def as_logits(decision):
+    return np.stack([-decision / 2, decision / 2], axis=1) if decision.ndim == 1 else decision
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_the_fit_is_scikit_learns(fitted, split):
+    expected_NC = as_logits(reference(fitted).decision_function(fitted.features[split]))
+    np.testing.assert_allclose(fitted.record.predictions[split].logits, expected_NC, atol=1e-3, rtol=1e-3)
+    assert list(fitted.record.predictions[split].labels) == fitted.labels[split].tolist()
+
+
+def test_scores_are_those_of_the_predicted_classes(fitted):
+    svc = reference(fitted)
+    for split in ("validation", "test"):
+        predicted = svc.predict(fitted.features[split])
+        expected = scores(fitted.labels[split], predicted, num_labels=len(svc.classes_))
+        assert fitted.record.scores[split] == expected
+
+
+def test_what_is_counted(fitted):
+    counts, classes = fitted.record.counts, len(set(fitted.labels["train"]))
+    rows = 1 if classes == 2 else classes
+    encoder = sum(weights.numel() for weights in load_encoder("tiny-distilbert").base().parameters())
+    assert counts.parameters_head == counts.parameters_trained == rows * 65
+    assert counts.parameters_total == encoder + rows * 65
+    assert (counts.parameters_encoder, counts.parameters_adapter, counts.steps) == (0, 0, None)
+    assert counts.samples == small.TRAIN
+    record = fitted.record
+    assert (record.history, record.train_loss, record.final_loss, record.timing.steps_per_s) == ((), None, None, None)
+
+
+def test_two_classes_share_a_decision_value():
+    coef, intercept = np.array([[2.0, -1.0]]), np.array([0.5])
+    features_ND = np.array([[1.0, 1.0], [0.0, 3.0]], dtype=np.float32)
+    logits_NC = svm.decision_logits(features_ND, coef, intercept)
+    np.testing.assert_array_equal(logits_NC, np.array([[-0.75, 0.75], [1.25, -1.25]], dtype=np.float32), strict=True)
+    np.testing.assert_allclose(softmax(logits_NC, axis=1)[:, 1], expit([1.5, -2.5]), rtol=1e-6)
+
+
+def test_more_classes_have_a_decision_value_each():
+    coef, intercept = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), np.array([0.0, 10.0, -1.0])
+    logits_NC = svm.decision_logits(np.array([[2.0, 3.0]], dtype=np.float32), coef, intercept)
+    np.testing.assert_array_equal(logits_NC, np.array([[2, 13, 4]], dtype=np.float32), strict=True)
+
+
+# Probabilities
+
+
+def log_loss(logits_NC, labels_N, temperature=1.0):
+    return -log_softmax(logits_NC / temperature, axis=1)[np.arange(len(labels_N)), labels_N].mean()
+
+
+def drawn(seed, classes, scale, size=400):
+    """Logits whose softmax at temperature `scale` is the truth, and labels drawn from it."""
+    random = np.random.default_rng(seed)
+    logits_NC = 2 * random.standard_normal((size, classes))
+    labels_N = np.array([random.choice(classes, p=row) for row in softmax(logits_NC, axis=1)])
+    return (scale * logits_NC).astype(np.float32), labels_N
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 5), st.floats(0.05, 20))
+def test_the_temperature_is_the_best_one_and_keeps_every_label(seed, classes, scale):
+    logits_NC, labels_N = drawn(seed, classes, scale)
+    temperature = svm.fit_temperature(logits_NC, labels_N)
+    best = log_loss(logits_NC, labels_N, temperature)
+    for other in (1.0, temperature * 1.05, temperature / 1.05):
+        assert best <= log_loss(logits_NC, labels_N, other) + 1e-9
+    assert np.array_equal((logits_NC / temperature).argmax(axis=1), logits_NC.argmax(axis=1))
+
+
+@pytest.mark.parametrize("scale", [0.1, 1, 10])
+def test_the_temperature_undoes_a_scale(scale):
+    logits_NC, labels_N = drawn(0, 3, scale, size=20_000)
+    assert svm.fit_temperature(logits_NC, labels_N) == pytest.approx(scale, rel=0.05)
+
+
+def test_the_temperature_is_fitted_on_validation_and_lowers_its_log_loss(fitted):
+    _, _, temperature = svm.load(fitted.folder)
+    predictions = fitted.record.predictions["validation"]
+    logits_NC, labels_N = np.array(predictions.logits), np.array(predictions.labels)
+    assert temperature == pytest.approx(svm.fit_temperature(logits_NC.astype(np.float32), labels_N), rel=1e-6)
+    assert temperature != pytest.approx(1, rel=0.01)
+    assert log_loss(logits_NC, labels_N, temperature) < log_loss(logits_NC, labels_N)
+
+
+# On disk
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_saving_and_loading_is_exact(tmp_path, classes):
+    random = np.random.default_rng(0)
+    coef_CD, intercept_C = random.standard_normal((classes, 7)), random.standard_normal(classes)
+    svm.save(tmp_path, np.asfortranarray(coef_CD), intercept_C, 1 / 3)  # safetensors keeps no strides
+    loaded_coef_CD, loaded_intercept_C, temperature = svm.load(tmp_path)
+    np.testing.assert_array_equal(loaded_coef_CD, coef_CD, strict=True)
+    np.testing.assert_array_equal(loaded_intercept_C, intercept_C, strict=True)
+    assert temperature == 1 / 3
+    assert [path.name for path in tmp_path.iterdir()] == ["svm.safetensors"]
+
+
+# Real sentences
+
+
+@pytest.fixture(scope="module")
+def real(real_data, tmp_path_factory):
+    """Mean pooling through the front door; the first tokens' vectors are taken down in the same passes.
+
+    Features of 10,662 sentences take a minute, so each sentence goes through the encoder once.
+    """
+    encoder, splits = load_encoder("minilm"), load_splits(str(real_data))
+    first_tokens = []
+    base = type(encoder).base
+
+    def listened(self):
+        model = base(self)
+        model.register_forward_hook(lambda *call: first_tokens.append(call[-1].last_hidden_state[:, 0].numpy()))
+        return model
+
+    experiment = rtlab.Experiment(encoder="minilm", dataset=str(real_data), method="svm", pooling="mean")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(encoder), "base", listened)
+        record = rtlab.run(experiment, output_dir=tmp_path_factory.mktemp("real"), device="cpu")
+    in_length_order = np.concatenate(first_tokens)
+    cls, done = {}, 0
+    for name, split in splits.items():
+        lengths = token_arrays(split.texts, encoder.tokenizer, 512).lengths
+        cls[name] = np.empty((len(split), 384), dtype=np.float32)
+        cls[name][np.argsort(-lengths, kind="stable")] = in_length_order[done : done + len(split)]
+        done += len(split)
+    return SimpleNamespace(record=record, splits=splits, cls=cls)
+
+
+def test_mean_pooling_on_real_sentences(real):
+    assert 0.76 <= real.record.scores["test"].accuracy <= 0.78
+    assert 0.75 <= real.record.scores["validation"].accuracy <= 0.80
+
+
+def test_first_tokens_on_real_sentences(real):
+    classifier = svm.fit_svm(real.cls["train"], np.array(real.splits.train.labels), seed=42)
+    logits_NC = svm.decision_logits(real.cls["test"], classifier.coef_, classifier.intercept_)
+    accuracy = scores(real.splits.test.labels, logits_NC.argmax(axis=1), num_labels=2).accuracy
+    assert 0.72 <= accuracy <= 0.74
+
+
+def test_length_order_beats_file_order(real_data, monkeypatch):
+    encoder = load_encoder("minilm")
+    tokens = token_arrays(load_splits(str(real_data), limit=1000).train.texts, encoder.tokenizer, 512)
+    model, by_length = encoder.base(), svm.plan_by_length
+
+    def in_file_order(lengths, *, batch_size):
+        return BatchPlan(tuple(np.split(np.arange(len(lengths)), range(batch_size, len(lengths), batch_size))))
+
+    def seconds(plan):
+        monkeypatch.setattr(svm, "plan_by_length", plan)
+        start = time.perf_counter()
+        features_ND, _ = svm.extract_features(model, tokens, pooling="mean", precision="fp32", pad_id=0)
+        return time.perf_counter() - start, features_ND
+
+    runs = [(seconds(by_length), seconds(in_file_order)) for _ in range(2)]
+    fast, slow = (min(run[which][0] for run in runs) for which in (0, 1))
+    np.testing.assert_allclose(runs[0][0][1], runs[0][1][1], atol=1e-5, rtol=0)
+    assert slow / fast > 1.2

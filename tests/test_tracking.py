@@ -1,0 +1,146 @@
+"""Weights & Biases: what is sent to it, offline mode for real, and what happens without the package."""
+
+import importlib.util
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+import small
+
+import rtlab as library
+from rtlab.records import load
+from rtlab.running import record_path
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    with small.one_thread():
+        yield
+
+
+@pytest.fixture
+def data(tmp_path):
+    return small.data_folder(tmp_path / "data" / "reviews")
+
+
+@pytest.fixture
+def wandb(monkeypatch):
+    """A stand-in for the package that remembers what it is told."""
+    told = SimpleNamespace(init=None, logs=[], summary={}, finished=[])
+
+    def init(**arguments):
+        told.init = arguments
+        return SimpleNamespace(
+            log=lambda values, step: told.logs.append((step, values)),
+            summary=told.summary,
+            finish=lambda exit_code=0: told.finished.append(exit_code),
+        )
+
+    package = SimpleNamespace(init=init, Settings=lambda **settings: settings, __spec__=None)
+    monkeypatch.setitem(sys.modules, "wandb", package)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
+    return told
+
+
+def options(data, **more):
+    given = {"encoder": "tiny-distilbert", "dataset": data, "device": "cpu", "output-dir": "out", **more}
+    return [word for name, value in given.items() for word in (f"--{name}", str(value))]
+
+
+def training(data, **more):
+    return options(data, **{"epochs": 1, "batch-size": 8, "logging-steps": 4} | more)
+
+
+def test_history_and_results_are_sent(rtlab, wandb, data, tmp_path):
+    done = rtlab("finetune", *training(data), "--use-wandb", "--json", "-")
+    assert done.status == 0, done.err
+    record = json.loads(done.out)
+    assert wandb.logs == [
+        (entry["step"], {f"train/{name}": value for name, value in entry.items() if name != "step"})
+        for entry in record["history"]
+    ]
+    assert [step for step, _ in wandb.logs] == [4, 6]
+    expected = {"status": "ok", "record": record["id"]}
+    for split in ("validation", "test"):
+        expected |= {f"{split}/{name}": value for name, value in record["scores"][split].items()}
+    for part in ("timing", "counts", "memory"):
+        expected |= {f"{part}/{name}": value for name, value in record[part].items() if value is not None}
+    assert wandb.summary == expected | {name: record[name] for name in ("train_loss", "final_loss")}
+    assert wandb.finished == [0]
+    assert wandb.init["project"] == "rtlab"
+    assert wandb.init["dir"] == "out"
+    assert wandb.init["config"]["learning_rate"] == 2e-5
+    assert wandb.init["settings"] == {"console": "off"}
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "name"),
+    [
+        ("svm", ["--pooling", "mean"], "svm-mean-seed7"),
+        ("finetune", ["--max-steps", "1"], "full-dynamic-lr2e-05-seed7"),
+        ("lora", ["--max-steps", "1", "--rank", "2"], "lora-dynamic-lr2e-05-r2-attention-seed7"),
+        ("finetune", ["--max-steps", "1", "--run-name", "my run"], "my run"),
+    ],
+)
+def test_a_run_is_named_after_its_experiment_unless_it_is_given_a_name(rtlab, wandb, data, verb, words, name):
+    done = rtlab(verb, *options(data, seed=7), "--use-wandb", *words)
+    assert done.status == 0, done.err
+    assert wandb.init["name"] == name
+    assert wandb.finished == [0]
+    assert all(value is not None for value in wandb.summary.values())
+
+
+def test_a_run_that_fails_is_marked_as_failed(rtlab, wandb, data):
+    done = rtlab("finetune", *training(data, lr=1e30), "--use-wandb")
+    assert done.status == 1
+    assert "status 'nan'" in done.err
+    assert (wandb.finished, wandb.summary) == ([1], {})
+
+
+def test_a_run_that_is_interrupted_is_marked_as_failed(rtlab, wandb, data, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rtlab.engines.trainer.fit", interrupt)
+    assert rtlab("finetune", *training(data), "--use-wandb").status == 130
+    assert wandb.finished == [1]
+
+
+def test_without_it_nothing_is_sent(rtlab, wandb, data):
+    assert rtlab("finetune", *training(data)).status == 0
+    assert wandb.init is None
+
+
+@pytest.mark.parametrize("verb", ["svm", "finetune", "lora"])
+def test_a_package_that_is_not_installed(rtlab, data, tmp_path, monkeypatch, verb):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    done = rtlab(verb, *options(data), "--use-wandb")
+    assert (done.status, done.out) == (2, "")
+    assert done.err == (
+        "rtlab: use_wandb needs the package wandb, which is not installed: pip install 'rtlab[wandb]'\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_wrong_request_opens_no_run(rtlab, wandb, data, tmp_path):
+    assert rtlab("finetune", *options(data, **{"max-length": 513}), "--use-wandb").status == 2
+    assert wandb.init is None
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_offline_mode_keeps_the_run_on_disk(rtlab_process, data, tmp_path):
+    """With the real package: nothing is sent anywhere, and standard output is still the record alone."""
+    pytest.importorskip("wandb", reason="the extra rtlab[wandb] is not installed")
+    home = {name: str(tmp_path / "home") for name in ("HOME", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR")}
+    words = (*training(data, seed=7), "--use-wandb", "--json", "-")
+    done = rtlab_process("finetune", *words, WANDB_MODE="offline", OMP_NUM_THREADS="1", **home)
+    assert done.returncode == 0, done.stderr
+    record = library.RunRecord.from_json(json.loads(done.stdout))
+    assert load(record_path(tmp_path / "out", record)) == record
+    (folder,) = (tmp_path / "out" / "wandb").glob("offline-run-*")
+    (log,) = folder.glob("*.wandb")
+    kept = log.read_bytes()
+    for text in ("full-dynamic-lr2e-05-seed7", "tiny-distilbert", "train/loss", "train/learning_rate", "test/accuracy"):
+        assert text.encode() in kept, text
+    assert record.id.encode() in kept
