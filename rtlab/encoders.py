@@ -5,6 +5,7 @@ from a seed; so there is one way to load it, one way to take its digest, and wha
 that plain transformers and PEFT can open.
 """
 
+import fnmatch
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,11 @@ PINNED = {DEFAULT_ENCODER: "12040accade4e8a0f71eabdb258fecc2e7e948be"}
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 FILES = ("config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model", "*.safetensors*")
 
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "config.json": ("config.json",),
+    "vocabulary": ("tokenizer.json", "vocab*", "*.model"),  # without one, transformers makes an empty one in silence
+    "safetensors": ("*.safetensors",),
+}
 _ALTERNATIVES = f"a local directory or a built-in encoder ({', '.join(BUILT_IN)}) would do"
 _ATTENTION = ("query", "key", "value", "attention.output.dense")
 _GROUPS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -111,7 +117,7 @@ def load_encoder(name: str) -> Encoder:
         option="encoder",
         revision=PINNED.get(name),
         files=FILES,
-        needed=("config.json", "*.safetensors"),
+        needed=("config.json", "*.safetensors", *(["tokenizer.json"] if name in PINNED else [])),
         alternatives=_ALTERNATIVES,
     )
     return _open(snapshot.path, name=name, revision=snapshot.revision, source=name)
@@ -166,11 +172,12 @@ def _short_names(linear: Sequence[str]) -> list[str]:
 def _open(path: Path, *, name: str, revision: str | None, source: str) -> Encoder:
     from transformers import AutoConfig, AutoTokenizer
 
-    weights = sorted(path.glob("*.safetensors"))
-    if not weights or not (path / "config.json").is_file():
+    there = [file.name for file in path.iterdir() if file.is_file()]
+    missing = [part for part, patterns in _NEEDED.items() if not any(fnmatch.filter(there, p) for p in patterns)]
+    if missing:
         raise ValueError(
             f"encoder must hold config.json, tokenizer files and model.safetensors; got {name!r}, which has "
-            f"{'no safetensors' if not weights else 'no config.json'} (pickled weights are not read)"
+            f"no {' and no '.join(missing)} (pickled weights are not read)"
         )
     try:
         with quiet():

@@ -163,6 +163,12 @@ class Experiment:
             return training
         return f"{training}-r{self.lora.rank}-{'+'.join(self.lora.target_modules)}"
 
+    @property
+    def title(self) -> str:
+        """The label with what tells runs of one label apart: sentences per split where limited, and the seed."""
+        limit = "" if self.limit is None else f", {self.limit} sentences a split"
+        return f"{self.label}{limit}, seed {self.seed}"
+
     def to_json(self) -> dict[str, Any]:
         """The fields this method uses, as JSON types; an unused or unlimited (`None`) one is left out."""
         fields = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}

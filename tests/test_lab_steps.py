@@ -66,6 +66,15 @@ def test_options_of_ours_pass_through_in_their_order():
     assert notes == []
 
 
+def test_help_and_shortened_options_are_left_to_our_own_parser():
+    assert translate(["--step", "e31", "--help"]) == (["lora", "--help"], [])
+    assert translate(["--step", "e31", "-h"]) == (["lora", "-h"], [])
+    assert translate(["--step", "e31", "--epoch", "3", "--sample", "x"]) == (
+        ["lora", "--epoch", "3", "--sample", "x"],
+        [],
+    )
+
+
 def test_all_options_at_once_and_a_note_for_each_that_is_unused():
     given = [word for name, (words, _) in OPTIONS.items() for word in (f"--{name}", *words)]
     translated, notes = translate(["--step", "e13", *given])
@@ -95,7 +104,7 @@ def test_a_wrong_line_of_the_labs_ends_with_status_2(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         translate(arguments)
     assert stop.value.code == 2
-    assert "rtlab: error: argument --" in capsys.readouterr().err
+    assert "\nrtlab: error: argument --" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -103,6 +103,16 @@ def test_logits_are_the_shortest_decimals():
     assert {type(value) for row in logits_as_json(logits_NC) for value in row} == {float}
 
 
+@pytest.mark.parametrize("kind", [Source, Predictions, Timing, Counts, Memory, LogEntry, RunRecord, Scores])
+def test_what_a_record_is_made_of_is_frozen_and_named(kind, record):
+    names = [field.name for field in dataclasses.fields(kind)]
+    with pytest.raises(TypeError, match="positional argument"):
+        kind(*names)
+    made = record if kind is RunRecord else kind(**dict.fromkeys(names))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(made, names[0], None)
+
+
 def test_parameters_trained_are_those_of_encoder_adapter_and_head():
     counts = Counts(
         parameters_total=1000,

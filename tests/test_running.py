@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -219,6 +220,17 @@ def test_running_again_replaces_the_record(data, tmp_path):
     assert load(record_path(tmp_path, first)) == second
 
 
+def test_no_scratch_is_left(data, tmp_path, monkeypatch):
+    """Trainer wants a directory of its own; it is not this one, nor any that stays."""
+    for folder in ("scratch", "here"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    monkeypatch.chdir(tmp_path / "here")
+    run(data, tmp_path / "out", save_model=True)
+    assert list((tmp_path / "scratch").iterdir()) == []
+    assert list((tmp_path / "here").iterdir()) == []
+
+
 def test_models_are_saved_on_request_only(data, tmp_path):
     record = run(data, tmp_path, max_steps=1)
     assert not (tmp_path / "models").exists()
@@ -331,10 +343,6 @@ def test_padding_does_not_change_a_trained_models_logits(data, tmp_path):
 # Failures
 
 
-def allocate_far_too_much(*_, **__):
-    torch.empty(1 << 50)
-
-
 def raising(error):
     def fail(*_, **__):
         raise error
@@ -342,6 +350,11 @@ def raising(error):
     return fail
 
 
+def allocate_far_too_much(*_, **__):
+    torch.empty(1 << 50)
+
+
+# What an engine's phases may do, status, error
 FAILURES = {
     "failed": (raising(RuntimeError("the engine\nbroke")), "failed", "RuntimeError: the engine broke"),
     "wrong value": (raising(ValueError("not that")), "failed", "ValueError: not that"),
@@ -349,13 +362,20 @@ FAILURES = {
     "no device memory": (raising(torch.OutOfMemoryError("CUDA out of memory.")), "oom", "OutOfMemoryError: CUDA out"),
     "no host memory": (allocate_far_too_much, "oom", "RuntimeError: [enforce fail at alloc_cpu"),
 }
+PHASES = {
+    "build": lambda fail: fail,
+    "train": lambda fail: lambda *_, **__: fail,
+    "evaluate": lambda fail: lambda *_, **__: lambda: fail,
+}
 
 
-@pytest.mark.parametrize("method", ["svm", "full"])
+@pytest.mark.parametrize(
+    ("method", "phase"), [("svm", "build"), ("full", "build"), ("full", "train"), ("full", "evaluate")]
+)
 @pytest.mark.parametrize("failure", FAILURES)
-def test_a_failure_leaves_a_record_and_raises(data, tmp_path, monkeypatch, method, failure):
-    fit, status, error = FAILURES[failure]
-    monkeypatch.setattr(svm if method == "svm" else trainer, "build", fit)
+def test_a_failure_leaves_a_record_and_raises(data, tmp_path, monkeypatch, method, phase, failure):
+    fail, status, error = FAILURES[failure]
+    monkeypatch.setattr(svm if method == "svm" else trainer, "build", PHASES[phase](fail))
     with pytest.raises(rtlab.RunFailedError) as failed:
         run(data, tmp_path, method=method, save_model=True)
     record = failed.value.record

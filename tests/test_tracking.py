@@ -39,8 +39,14 @@ def wandb(monkeypatch):
 
     package = SimpleNamespace(init=init, Settings=lambda **settings: settings, __spec__=None)
     monkeypatch.setitem(sys.modules, "wandb", package)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
+    look_up(monkeypatch, "wandb", found=package)
     return told
+
+
+def look_up(monkeypatch, wanted, *, found):
+    """Decide what is found when somebody asks whether a package is installed."""
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found if name == wanted else find_spec(name))
 
 
 def options(data, **more):
@@ -102,7 +108,7 @@ def test_a_run_that_is_interrupted_is_marked_as_failed(rtlab, wandb, data, monke
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rtlab.engines.trainer.fit", interrupt)
+    monkeypatch.setattr("rtlab.engines.trainer.build", interrupt)
     assert rtlab("finetune", *training(data), "--use-wandb").status == 130
     assert wandb.finished == [1]
 
@@ -114,7 +120,7 @@ def test_without_it_nothing_is_sent(rtlab, wandb, data):
 
 @pytest.mark.parametrize("verb", ["svm", "finetune", "lora"])
 def test_a_package_that_is_not_installed(rtlab, data, tmp_path, monkeypatch, verb):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    look_up(monkeypatch, "wandb", found=None)
     done = rtlab(verb, *options(data), "--use-wandb")
     assert (done.status, done.out) == (2, "")
     assert done.err == (

@@ -1,34 +1,100 @@
-"""Tables of records, for a terminal and for the README."""
+"""The lab's tables, out of records, for a terminal and for the README.
 
-import dataclasses
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from statistics import mean, stdev
+Each table is made of one sub-table for every place (encoder, data set, device), whose caption says where its numbers
+come from. A row is a group of runs that differ in the seed alone: mean ± standard deviation over its n seeds, an
+accuracy with its 95 % interval. The tables that compare hold only rows with something to compare them to, which
+differs from them in nothing but the thing compared.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from tabulate import tabulate
 
-from rtlab.experiment import Experiment, LoraSettings
-from rtlab.records import RunRecord, write_whole
+from rtlab.experiment import Experiment
+from rtlab.records import RunRecord
+from rtlab.reporting.groups import Group, Place, families, groups, latest, place_of
+from rtlab.reporting.wording import METHODS, NONE, order, origin, pipes, score, settings, setups, spread, times, wrapped
+from rtlab.statistics import Interval, accuracy_intervals, ratio_of_times
 
-METHODS = {"svm": "linear SVM", "full": "full fine-tuning", "lora": "LoRA"}
-USUAL = {name: getattr(Experiment(), name) for name in ("batch_size", "max_length", "precision", "logging_steps")}
+__all__ = ["LEGEND", "METHODS", "TABLES", "Table", "as_text", "summary", "tables"]
+
+LEGEND = (
+    "A row is n runs that differ in the seed alone: mean ± standard deviation; "
+    "in brackets the 95 % interval of the mean (accuracies: bootstrap over sentences and seeds)."
+)
+
+_SPLITS = ("validation", "test")
 
 
-def methods_table(records: Iterable[RunRecord]) -> str:
-    """The lab's comparison of methods as markdown: one table for each encoder, data set and device.
+@dataclass(frozen=True)
+class Measured:
+    """A group and what takes long to compute, so that all its tables share it."""
 
-    Records that differ in the seed alone share a row, as mean ± standard deviation. Of several records of one run on
-    one device, made by different states of the code, the latest counts. Failed runs are counted below, not averaged.
+    group: Group
+    accuracies: Mapping[str, Interval]
+
+    def accuracy(self, split: str) -> str:
+        """The cell of a split's accuracy."""
+        return score(self.group.values(f"scores.{split}.accuracy"), self.accuracies.get(split))
+
+    def mean(self, field: str, digits: int) -> str:
+        """The cell of any other figure."""
+        return spread(self.group.values(field), digits)
+
+
+Row = dict[str, str]
+Family = Sequence[Measured]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What a table shows.
+
+    Attributes:
+        title: Its heading.
+        methods: The methods whose runs it is made of.
+        rows: The cells of a group, by column, given its family; the setup's name is put before them.
+        contrast: The field in which alone a family differs; `None` for a table of all there is.
+        needs: What to record for the table to have something to show.
+    """
+
+    title: str
+    methods: Sequence[str]
+    rows: Callable[[Measured, Family], Iterable[Row]]
+    contrast: str | None = None
+    needs: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """One table: its name among the README's markers, its heading, its markdown, and whether it has rows."""
+
+    name: str
+    title: str
+    text: str
+    shows: bool
+
+
+def tables(records: Iterable[RunRecord]) -> tuple[Table, ...]:
+    """All tables of `TABLES`, in its order.
+
+    Of several records of one run on one device, made by different states of the code, the latest counts. Runs without
+    a result are counted below the tables that they would have been in, and averaged in none.
 
     Args:
         records: Records of any kind, in order of creation.
     """
-    latest = {(record.id, record.environment["device"]): record for record in records}
-    places: dict[tuple[str, str, str], list[RunRecord]] = {}
-    for record in latest.values():
-        place = (record.encoder.name, record.dataset.name, str(record.environment["device"]))
-        places.setdefault(place, []).append(record)
-    return "\n\n".join(_methods_at(place, here) for place, here in sorted(places.items())) or "No records yet."
+    kept = latest(records)
+    measured = _measure(sorted(groups(kept), key=lambda group: (group.place, order(group))))
+    lost = [record for record in kept if record.status != "ok"]
+    return tuple(_table(name, kind, measured, lost) for name, kind in TABLES.items())
+
+
+def as_text(made: Sequence[Table]) -> str:
+    """The tables that have something to show, under their headings, for a terminal."""
+    shown = [f"## {table.title}\n\n{table.text}" for table in made if table.shows]
+    return "\n\n".join([*shown, wrapped(LEGEND)]) if shown else "No records yet."
 
 
 def summary(record: RunRecord) -> str:
@@ -57,119 +123,162 @@ def summary(record: RunRecord) -> str:
     )
 
 
-def settings(experiment: Experiment) -> str:
-    """What tells an experiment from others of its method, in words; `USUAL` values go without saying."""
-    if experiment.method == "svm":
-        parts = [{"cls": "[CLS] features", "mean": "mean-pooled features"}[str(experiment.pooling)]]
-    else:
-        parts = [f"{experiment.padding} padding", f"lr {experiment.learning_rate:g}"]
-        epochs = f"{experiment.epochs} epoch{'s' if experiment.epochs != 1 else ''}"
-        parts.append(epochs if experiment.max_steps is None else f"at most {experiment.max_steps} steps")
-    if experiment.lora is not None:
-        lora = experiment.lora
-        dropout = "" if lora.dropout == LoraSettings().dropout else f", dropout {lora.dropout:g}"
-        parts.insert(0, f"rank {lora.rank}, alpha {lora.alpha}{dropout} on {' '.join(lora.target_modules)}")
-    given = {name: getattr(experiment, name) for name in USUAL}
-    parts += [f"{n.replace('_', ' ')} {v}" for n, v in given.items() if v not in (None, USUAL[n])]
-    return ", ".join(parts)
+def _svm(row: Measured, _: Family) -> Iterator[Row]:
+    for split in _SPLITS:
+        others = {name: row.mean(f"scores.{split}.{name.lower()}", 4) for name in ("precision", "recall", "F1")}
+        yield {"split": split, "accuracy": row.accuracy(split), **others}
 
 
-def replace_block(text: str, name: str, block: str) -> str:
-    """`text` with what stands between the markers `<!-- rtlab:NAME -->` and `<!-- /rtlab:NAME -->` replaced.
-
-    Raises:
-        ValueError: If there is not exactly one such pair, in this order.
-    """
-    begin, end = f"<!-- rtlab:{name} -->", f"<!-- /rtlab:{name} -->"
-    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
-        raise ValueError(
-            f"the file must hold one {begin} and one {end} behind it; add the pair where the table belongs"
-        )
-    before, rest = text.split(begin)
-    return f"{before}{begin}\n{block}\n{end}{rest.split(end)[1]}"
+def _padding(row: Measured, family: Family) -> Iterator[Row]:
+    yield {**_speed(row), "padding tokens": _padding_share(row), **_faster(row, family, "padding", "fixed")}
 
 
-def update_readme(path: Path, records: Sequence[RunRecord], *, check: bool) -> bool:
-    """Rebuild the generated block of a README.
-
-    Args:
-        path: The file.
-        records: What the tables are made of.
-        check: Whether to leave the file as it is.
-
-    Returns:
-        Whether the file was stale.
-
-    Raises:
-        ValueError: If the file is missing or has no pair of markers; it is not changed.
-    """
-    try:
-        old = path.read_text(encoding="utf-8")
-        new = replace_block(old, "methods", methods_table(records))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be updated: {error}") from error
-    if new != old and not check:
-        write_whole(path, new)
-    return new != old
+def _methods(row: Measured, _: Family) -> Iterator[Row]:
+    yield {"encoder/adapter + head": _parameters(row), "training (s)": row.mean("timing.train_s", 1), **_scores(row)}
 
 
-def _methods_at(place: tuple[str, str, str], records: Sequence[RunRecord]) -> str:
-    encoder, dataset, device = place
-    done = [record for record in records if record.status == "ok"]
-    groups: dict[tuple[Experiment, str, str], list[RunRecord]] = {}
-    for record in done:
-        but_seed = dataclasses.replace(record.experiment, seed=0)
-        groups.setdefault((but_seed, record.dataset.sha256, record.encoder.sha256), []).append(record)
-    headers = ("method", "settings", "parameters trained", "training time (s)")
-    table = tabulate(
-        [_row(group) for group in sorted(groups.values(), key=_order)],
-        headers=[*headers, "validation accuracy", "test accuracy", "test F1", "seeds"],
-        tablefmt="pipe",
-        disable_numparse=True,
-        colalign=("left", "left", *("right",) * 6),
+def _learning_rates(row: Measured, _: Family) -> Iterator[Row]:
+    losses = {"training loss": row.mean("train_loss", 4), "loss of last epoch": row.mean("final_loss", 4)}
+    yield losses | {f"{split} accuracy": row.accuracy(split) for split in _SPLITS}
+
+
+def _target_modules(row: Measured, _: Family) -> Iterator[Row]:
+    yield {"adapter + head": _parameters(row), "samples/s": row.mean("timing.samples_per_s", 1), **_scores(row)}
+
+
+def _engines(row: Measured, family: Family) -> Iterator[Row]:
+    first = {"warm-up (s)": row.mean("timing.warmup_s", 1), **_speed(row)}
+    yield {**first, "test accuracy": row.accuracy("test"), **_faster(row, family, "engine", _REFERENCE)}
+
+
+def _scores(row: Measured) -> Row:
+    accuracies = {f"{split} accuracy": row.accuracy(split) for split in _SPLITS}
+    return accuracies | {"test F1": row.mean("scores.test.f1", 4)}
+
+
+def _speed(row: Measured) -> Row:
+    device = row.group.values("memory.peak_device")
+    memory = device or row.group.values("memory.peak_host")
+    return {
+        "training (s)": row.mean("timing.train_s", 1),
+        "samples/s": row.mean("timing.samples_per_s", 1),
+        "steps/s": row.mean("timing.steps_per_s", 2),
+        f"peak {'device' if device else 'host'} GiB": spread([value / 2**30 for value in memory], 2),
+    }
+
+
+def _padding_share(row: Measured) -> str:
+    counts = [record.counts for record in row.group.records if record.counts]
+    return f"{spread([100 * c.padding_tokens / (c.padding_tokens + c.real_tokens) for c in counts], 1)} %"
+
+
+def _parameters(row: Measured) -> str:
+    counts = row.group.records[0].counts
+    assert counts, "a finished run has counts"
+    return f"{counts.parameters_encoder + counts.parameters_adapter:,} + {counts.parameters_head:,}"
+
+
+def _faster(row: Measured, family: Family, field: str, base: str) -> Row:
+    """How many times less training time a sentence takes than with `base`; warm-up counts as training."""
+    column, by_value = (
+        f"speed-up over {base}",
+        {getattr(other.group.experiment, field): other.group for other in family},
     )
-    versions = sorted(
-        {
-            f"torch {r.environment['versions']['torch']}, transformers {r.environment['versions']['transformers']}"
-            for r in records
-        }
-    )
-    dates = sorted(record.created_at[:10] for record in records)
-    failed = len(records) - len(done)
-    note = f"\n\n{failed} run{'s' if failed != 1 else ''} without a result left out." if failed else ""
-    caption = f"Encoder `{encoder}`, data set `{dataset}`, on {device}; {'; '.join(versions)}; {_span(dates)}."
-    return f"{caption}\n\n{table}{note}" if done else f"{caption}{note}"
+    slow = by_value.get(base)
+    if slow is None or slow is row.group:
+        return {column: NONE if slow is None else "1"}
+    return {column: times(ratio_of_times(slow.seconds_per_sentence(), row.group.seconds_per_sentence()))}
 
 
-def _order(records: Sequence[RunRecord]) -> tuple[int, str, int]:
-    experiment = records[0].experiment
-    return list(METHODS).index(experiment.method), settings(experiment), experiment.limit or 0
+_REFERENCE = str(Experiment().engine)
+
+TABLES: Mapping[str, Kind] = {
+    "svm": Kind(title="SVM baseline", methods=("svm",), rows=_svm, needs="a run of `rtlab svm`"),
+    "padding-full": Kind(
+        title="Padding, full fine-tuning",
+        methods=("full",),
+        rows=_padding,
+        contrast="padding",
+        needs="runs of full fine-tuning that differ in `--padding` alone",
+    ),
+    "padding-lora": Kind(
+        title="Padding, LoRA",
+        methods=("lora",),
+        rows=_padding,
+        contrast="padding",
+        needs="runs of LoRA that differ in `--padding` alone",
+    ),
+    "methods": Kind(title="Methods", methods=tuple(METHODS), rows=_methods, needs="a run of any method"),
+    "learning-rates": Kind(
+        title="Learning rates",
+        methods=("full", "lora"),
+        rows=_learning_rates,
+        contrast="learning_rate",
+        needs="runs that differ in `--lr` alone",
+    ),
+    "target-modules": Kind(
+        title="Target modules",
+        methods=("lora",),
+        rows=_target_modules,
+        contrast="lora.target_modules",
+        needs="runs of LoRA that differ in `--target-modules` alone",
+    ),
+    "engines": Kind(
+        title="Engines",
+        methods=("full", "lora"),
+        rows=_engines,
+        contrast="engine",
+        needs="runs that differ in `--engine` alone",
+    ),
+}
 
 
-def _row(records: Sequence[RunRecord]) -> list[str]:
-    first = records[0]
-    experiment, counts = first.experiment, first.counts
-    assert counts is not None, "a finished run has counts"
-    trained = f"{counts.parameters_trained:,}"
-    if counts.parameters_adapter:
-        trained += f" (adapter {counts.parameters_adapter:,}, head {counts.parameters_head:,})"
-    limit = "" if experiment.limit is None else f", {experiment.limit} sentences a split"
-    return [
-        METHODS[experiment.method],
-        settings(experiment) + limit,
-        trained,
-        _spread([record.timing.train_s for record in records if record.timing], 1),
-        _spread([record.scores["validation"].accuracy for record in records], 4),
-        _spread([record.scores["test"].accuracy for record in records], 4),
-        _spread([record.scores["test"].f1 for record in records], 4),
-        str(len(records)),
+def _measure(found: Sequence[Group]) -> list[Measured]:
+    """All groups with the intervals of their accuracies, which are computed together."""
+    known = [(number, split) for number, g in enumerate(found) for split in _SPLITS if g.has_predictions(split)]
+    intervals = accuracy_intervals([found[number].correct(split) for number, split in known])
+    accuracies: list[dict[str, Interval]] = [{} for _ in found]
+    for (number, split), interval in zip(known, intervals, strict=True):
+        accuracies[number][split] = interval
+    return [Measured(group, of) for group, of in zip(found, accuracies, strict=True)]
+
+
+def _table(name: str, kind: Kind, measured: Sequence[Measured], lost: Sequence[RunRecord]) -> Table:
+    by_place: dict[Place, list[Family]] = {}
+    for family in _families([row for row in measured if row.group.experiment.method in kind.methods], kind.contrast):
+        by_place.setdefault(family[0].group.place, []).append(family)
+    left_out = [place_of(record) for record in lost if record.experiment.method in kind.methods]
+    everywhere = kind.contrast is None  # a table of all there is also names the places of failures alone
+    places = sorted({*by_place, *(left_out if everywhere else ())})
+    parts = [_at(place, kind, by_place.get(place, []), left_out.count(place), lost) for place in places]
+    nothing = f"Nothing to show yet: it takes {kind.needs}."
+    return Table(name=name, title=kind.title, text="\n\n".join(parts) or nothing, shows=bool(parts))
+
+
+def _families(rows: Sequence[Measured], contrast: str | None) -> list[Family]:
+    """The rows that have others to be compared to, with those; each by itself if nothing is compared."""
+    if contrast is None:
+        return [[row] for row in rows]
+    of = {id(row.group): row for row in rows}
+    return [[of[id(group)] for group in family] for family in families([row.group for row in rows], contrast)]
+
+
+def _at(place: Place, kind: Kind, found: Sequence[Family], left_out: int, lost: Sequence[RunRecord]) -> str:
+    """The sub-table of a place, with its caption above and its failures below."""
+    rows = [(row, family) for family in found for row in family]
+    names, common = setups([row.group.experiment for row, _ in rows])
+    records = [record for row, _ in rows for record in row.group.records]
+    caption = origin(place, records or [record for record in lost if place_of(record) == place])
+    cells = [
+        {"setup": name, **more, "n": str(len(row.group.records))}
+        for name, (row, family) in zip(names, rows, strict=True)
+        for more in kind.rows(row, family)
     ]
-
-
-def _spread(values: Sequence[float], digits: int) -> str:
-    text = f"{mean(values):.{digits}f}"
-    return text if len(values) == 1 else f"{text} ± {stdev(values):.{digits}f}"
-
-
-def _span(dates: Sequence[str]) -> str:
-    return dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    note = f"{left_out} run{'s' if left_out != 1 else ''} without a result left out."
+    return "\n\n".join(
+        [
+            wrapped(f"{caption} Common recipe: {common}." if common else caption),
+            *([pipes(cells, left=("setup", "split"))] if cells else []),
+            *([note] if left_out else []),
+        ]
+    )

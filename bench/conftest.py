@@ -1,0 +1,187 @@
+"""The lab's experiment under pytest-benchmark: its options, its cases, where results go, and the scores beside times.
+
+pytest-benchmark writes once, at the end of a session; records are written by `rtlab` the moment a run ends, so a
+session that is killed loses the run in flight and nothing else.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from tabulate import tabulate
+
+from rtlab import environment
+from rtlab.experiment import Experiment
+from rtlab.records import RunRecord
+from rtlab.reporting.groups import groups
+from rtlab.studies import Study, study
+
+ROOT = Path(__file__).parent.parent
+STORAGE = "results/benchmarks"
+RECORDS = pytest.StashKey[list[RunRecord]]()
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case: experiments that differ in the seed alone, each a round."""
+
+    id: str
+    experiments: tuple[Experiment, ...]
+
+    @property
+    def first(self) -> Experiment:
+        return self.experiments[0]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options = parser.getgroup("rtlab", "what is measured")
+    options.addoption("--study", choices=get_args(Study), default="smoke", help="the matrix of cases (smoke)")
+    options.addoption("--encoder", help="in place of the study's encoder")
+    options.addoption("--dataset", help="in place of the study's data set; RTLAB_DATASET but for smoke")
+    options.addoption("--engine", help="only the cases of this engine")
+    options.addoption("--seeds", type=int, default=1, help="seeds per case, each a round (1)")
+    options.addoption("--device", choices=("cpu", "cuda"), help="where to compute (cuda where there is one)")
+    options.addoption("--epochs", type=int, help="in place of the study's epochs")
+    options.addoption("--limit", type=int, help="sentences kept per split")
+    options.addoption("--output-dir", help="where records go (results; results/smoke for the study smoke)")
+    options.addoption("--other-devices", action="store_true", help="compare with benchmarks of another device as well")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-benchmark opens its storage
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[RECORDS] = []
+    if config.option.benchmark_storage == "file://./.benchmarks":
+        slug = re.sub(r"[^a-z0-9]+", "-", _device_name(config).lower()).strip("-")
+        config.option.benchmark_storage = f"file://{ROOT / STORAGE / slug}"
+    if config.option.benchmark_disable:
+        raise pytest.UsageError("pytest bench always measures; without --benchmark-disable it would")
+    _cases(config)  # what cannot be is said before anything runs
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "case" not in metafunc.fixturenames:
+        return
+    found = _cases(metafunc.config)
+    # Parameters of their own, so that --benchmark-group-by=param:padding and the like work.
+    names = ("method", "padding", "learning_rate", "target_modules", "engine")
+    metafunc.parametrize(
+        ("case_id", *names), [(case.id, *_parameters(case.first)) for case in found], ids=[case.id for case in found]
+    )
+
+
+@pytest.fixture
+def case(request: pytest.FixtureRequest, case_id: str) -> Case:
+    config = request.config
+    if config.option.study == "lab" and config.option.device is None and environment.find_device().type != "cuda":
+        pytest.skip("the study lab is for CUDA, and there is no CUDA device; --device cpu runs it all the same")
+    return next(case for case in _cases(config) if case.id == case_id)
+
+
+@pytest.fixture
+def device(request: pytest.FixtureRequest) -> str | None:
+    return request.config.option.device
+
+
+@pytest.fixture
+def output_dir(request: pytest.FixtureRequest) -> Path:
+    given = request.config.option.output_dir
+    if given is not None:
+        return Path(given)
+    return ROOT / "results" / ("smoke" if request.config.option.study == "smoke" else "")
+
+
+@pytest.fixture
+def kept(request: pytest.FixtureRequest) -> list[RunRecord]:
+    """The records of this session; what is added to it stands in the closing table."""
+    return request.config.stash[RECORDS]
+
+
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
+    machine_info.pop("node", None)  # a saved benchmark names no host
+    device = environment.find_device(config.option.device)
+    machine_info["rtlab"] = environment.fingerprint(device) | {"code": environment.code_digest()}
+
+
+def pytest_benchmark_compare_machine_info(
+    config: pytest.Config, machine_info: dict[str, Any], compared_benchmark: dict[str, Any]
+) -> None:
+    here = machine_info["rtlab"]["device"]
+    there = compared_benchmark["machine_info"].get("rtlab", {}).get("device", "an unknown device")
+    if here != there and not config.option.other_devices:
+        raise pytest.UsageError(
+            f"--benchmark-compare would compare {here} with {there}; --other-devices does so all the same"
+        )
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if not config.stash[RECORDS]:
+        return
+    terminalreporter.section("scores beside times")
+    for place, rows in _scores(config.stash[RECORDS]):
+        terminalreporter.write_line(f"{place}\n")
+        headers = ["case", "seeds", "training (s)", "samples/s", "validation accuracy", "test accuracy", "test F1"]
+        aligned = ("left", *("right",) * (len(headers) - 1))
+        terminalreporter.write_line(
+            tabulate(rows, headers=headers, tablefmt="simple", colalign=aligned, disable_numparse=True) + "\n"
+        )
+
+
+def _scores(records: Sequence[RunRecord]) -> Iterator[tuple[str, list[list[str]]]]:
+    tables: dict[str, list[list[str]]] = {}
+    for group in groups(records):
+        place = f"{group.place.encoder} on {group.place.dataset}, {group.place.device}"
+        columns = (("timing.train_s", 2), ("timing.samples_per_s", 1), ("scores.validation.accuracy", 4))
+        columns += (("scores.test.accuracy", 4), ("scores.test.f1", 4))
+        means = [
+            f"{sum(values) / len(values):.{digits}f}" for name, digits in columns if (values := group.values(name))
+        ]
+        tables.setdefault(place, []).append([_case_id(group.experiment), str(len(group.records)), *means])
+    yield from tables.items()
+
+
+def _device_name(config: pytest.Config) -> str:
+    try:
+        return environment.device_name(environment.find_device(config.option.device))
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def _cases(config: pytest.Config) -> list[Case]:
+    given = config.option
+    dataset = given.dataset or (os.environ.get("RTLAB_DATASET") if given.study != "smoke" else None)
+    try:
+        experiments = study(
+            given.study,
+            encoder=given.encoder,
+            dataset=dataset,
+            engine=given.engine,
+            seeds=given.seeds,
+            epochs=given.epochs,
+            limit=given.limit,
+        )
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from error
+    cases: dict[str, list[Experiment]] = {}
+    for experiment in experiments:
+        cases.setdefault(_case_id(experiment), []).append(experiment)
+    return [Case(name, tuple(members)) for name, members in cases.items()]
+
+
+def _case_id(experiment: Experiment) -> str:
+    limit = "" if experiment.limit is None else f"-of{experiment.limit}"
+    return f"{experiment.label}{limit}"
+
+
+def _parameters(experiment: Experiment) -> tuple[Any, ...]:
+    modules = "-" if experiment.lora is None else "+".join(experiment.lora.target_modules)
+    return (
+        experiment.method,
+        experiment.padding or "-",
+        experiment.learning_rate or "-",
+        modules,
+        experiment.engine or "-",
+    )

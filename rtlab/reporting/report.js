@@ -1,0 +1,460 @@
+"use strict";
+// The report's moving parts: filter and sort, two plots, and the comparison of two runs. All data are in #data and in
+// the page's own tables. They come from records, which anyone may have written: text is only ever set as text
+// (`textContent`, `append` of a string), never parsed as HTML.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const byId = (id) => document.getElementById(id);
+const range = (count) => [...Array(count).keys()];
+
+function fill(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+const html = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
+const svg = (tag, attributes = {}, ...children) =>
+  fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+
+function number(value, digits = 4) {
+  const size = Math.abs(value);
+  return size !== 0 && (size < 1e-3 || size >= 1e5) ? value.toExponential(2) : value.toFixed(digits);
+}
+const percent = (share) => (100 * share).toFixed(1) + " %";
+
+function words(input) {
+  return input.value.toLowerCase().split(/\s+/).filter(Boolean);
+}
+
+// Runs: a search field, a menu for each column that tells runs apart, and headers that sort. A run is a `tbody`, so
+// that its error stays below it.
+function runTable() {
+  const table = byId("runs").querySelector("table");
+  const heads = [...table.tHead.rows[0].cells];
+  const runs = [...table.tBodies].map((body) => ({
+    body,
+    text: body.textContent.toLowerCase(),
+    cells: [...body.rows[0].cells].map((cell) => cell.textContent),
+    values: [...body.rows[0].cells].map((cell) => (cell.dataset.value === undefined ? null : Number(cell.dataset.value))),
+  }));
+  const order = new Intl.Collator("en", { numeric: true }).compare;
+  const find = byId("runs-find");
+  const menus = [];
+
+  function show() {
+    const wanted = words(find);
+    const chosen = menus.filter(({ menu }) => menu.selectedIndex > 0);
+    let count = 0;
+    for (const { body, text, cells } of runs) {
+      body.hidden = !wanted.every((word) => text.includes(word)) || !chosen.every((m) => cells[m.column] === m.menu.value);
+      count += !body.hidden;
+    }
+    byId("runs-count").textContent = `${count} of ${runs.length} runs`;
+  }
+
+  function sort(column) {
+    const up = heads[column].getAttribute("aria-sort") !== "ascending";
+    heads.forEach((head) => head.removeAttribute("aria-sort"));
+    heads[column].setAttribute("aria-sort", up ? "ascending" : "descending");
+    const numeric = heads[column].classList.contains("number");
+    const key = ({ cells, values }) => (numeric ? values[column] : cells[column] || null);
+    runs.sort((a, b) => {
+      const [left, right] = [key(a), key(b)];
+      if (left === null || right === null) return (left === null) - (right === null); // what is not there comes last
+      return (up ? 1 : -1) * (numeric ? left - right : order(left, right));
+    });
+    table.append(...runs.map(({ body }) => body));
+  }
+
+  heads.forEach((head, column) => {
+    head.querySelector("button").addEventListener("click", () => sort(column));
+    const values = [...new Set(runs.map(({ cells }) => cells[column]))].filter(Boolean).sort(order);
+    if (head.dataset.filter === undefined || values.length < 2) return;
+    const menu = html("select", {}, new Option("all", ""), ...values.map((value) => new Option(value)));
+    menu.addEventListener("change", show);
+    menus.push({ column, menu });
+    byId("runs-reset").before(html("label", {}, head.textContent, menu));
+  });
+  find.addEventListener("input", show);
+  byId("runs-reset").addEventListener("click", () => {
+    find.value = "";
+    menus.forEach(({ menu }) => (menu.selectedIndex = 0));
+    show();
+  });
+  show();
+}
+
+// Plots. An axis maps values to pixels and knows its ticks, at 1, 2 and 5 times powers of ten.
+function axis(values, from, to, { log = false, margin = 0.05 } = {}) {
+  const map = log ? Math.log10 : (value) => value;
+  let [low, high] = [Math.min(...values), Math.max(...values)].map(map);
+  if (low === high) [low, high] = [low - 0.5 * (Math.abs(low) || 1), high + 0.5 * (Math.abs(high) || 1)];
+  const pad = margin * (high - low);
+  [low, high] = [low - pad, high + pad];
+  const place = (value) => from + ((map(value) - low) / (high - low)) * (to - from);
+  const ticks = log ? logTicks(low, high, Math.abs(to - from)) : linearTicks(low, high);
+  return { place, ticks };
+}
+function linearTicks(low, high) {
+  const rough = (high - low) / 5;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
+  const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+  const first = Math.ceil(low / step);
+  const count = Math.max(0, Math.floor(high / step) - first + 1);
+  return range(count).map((i) => ({ at: (first + i) * step, text: tickText((first + i) * step, digits) }));
+}
+function logTicks(low, high, pixels) {
+  const powers = range(Math.ceil(high) - Math.floor(low) + 1).map((i) => 10 ** (Math.floor(low) + i));
+  const factors = pixels / (high - low) > 150 ? [1, 2, 5] : [1];
+  const inside = (at) => Math.log10(at) >= low && Math.log10(at) <= high;
+  const ticks = powers.flatMap((power) => factors.map((factor) => factor * power)).filter(inside);
+  if (ticks.length < 3) return linearTicks(10 ** low, 10 ** high); // a narrow range holds no powers
+  return ticks.map((at) => ({ at, text: String(Number(at.toPrecision(3))) }));
+}
+const tickText = (value, digits) =>
+  Math.abs(value) >= 1e6 ? value.toExponential() : value.toFixed(Math.min(digits, 12)).replace("-", "−");
+
+const EDGE = { top: 14, right: 18, bottom: 46, left: 62 };
+
+// Draws into `place` whenever its width changes, so that text keeps its size on narrow screens.
+function plot(place, label, draw) {
+  const redraw = () => {
+    for (const tip of place.querySelectorAll(".tip")) tip.hidden = true;
+    const width = Math.max(300, Math.min(1024, place.clientWidth));
+    const height = Math.round(Math.max(280, Math.min(440, width * 0.5)));
+    const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": label });
+    const drawn = draw(picture, {
+      left: EDGE.left, right: width - EDGE.right, top: EDGE.top, bottom: height - EDGE.bottom,
+    });
+    place.firstElementChild?.remove();
+    place.prepend(drawn ? picture : html("p", { class: "note" }, "Nothing to draw."));
+  };
+  let before = 0;
+  new ResizeObserver(() => {
+    if (place.clientWidth !== before) redraw();
+    before = place.clientWidth;
+  }).observe(place);
+  redraw();
+  return redraw;
+}
+
+function frame(picture, box, x, y, titleX, titleY) {
+  for (const { at, text } of y.ticks) {
+    const height = y.place(at);
+    picture.append(
+      svg("line", { class: "grid", x1: box.left, x2: box.right, y1: height, y2: height }),
+      svg("text", { x: box.left - 8, y: height + 4, "text-anchor": "end" }, text),
+    );
+  }
+  for (const { at, text } of x.ticks) {
+    const across = x.place(at);
+    picture.append(
+      svg("line", { class: "grid", x1: across, x2: across, y1: box.bottom, y2: box.bottom + 5 }),
+      svg("text", { x: across, y: box.bottom + 19, "text-anchor": "middle" }, text),
+    );
+  }
+  const middle = (box.top + box.bottom) / 2;
+  picture.append(
+    svg("line", { class: "grid", x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom }),
+    svg("text", { x: (box.left + box.right) / 2, y: box.bottom + 38, "text-anchor": "middle" }, titleX),
+    svg("text", { transform: `translate(14 ${middle}) rotate(-90)`, "text-anchor": "middle" }, titleY),
+  );
+}
+
+// Accuracy against time: method by colour and shape.
+const METHODS = ["svm", "full", "lora"];
+function mark(method, x, y, size = 6) {
+  const paths = [
+    `M${x - size} ${y - size}h${2 * size}v${2 * size}h${-2 * size}z`,
+    `M${x - size} ${y}a${size} ${size} 0 1 0 ${2 * size} 0a${size} ${size} 0 1 0 ${-2 * size} 0z`,
+    `M${x} ${y - 1.2 * size}l${1.2 * size} ${2.1 * size}h${-2.4 * size}z`,
+  ];
+  return svg("path", { class: "dot", d: paths[METHODS.indexOf(method)] });
+}
+
+function pareto() {
+  const menu = byId("pareto-place");
+  menu.append(...data.places.map((place) => new Option(place)));
+  const points = data.places.map((_, at) => data.points.filter(({ place }) => place === at).length);
+  menu.selectedIndex = points.indexOf(Math.max(...points)); // where there is most to see
+  const tip = html("div", { class: "tip", hidden: "" });
+  const redraw = plot(byId("pareto-plot"), "Test accuracy over training time", (picture, box) => {
+    const points = data.points.filter(({ place, seconds }) => place === menu.selectedIndex && seconds > 0);
+    if (!points.length) return false;
+    const seeds = points.flatMap((point) => point.seeds.filter(([seconds]) => seconds > 0));
+    const x = axis(seeds.map(([seconds]) => seconds), box.left, box.right, { log: true });
+    const y = axis(seeds.map(([, accuracy]) => accuracy), box.bottom, box.top, { margin: 0.1 });
+    frame(picture, box, x, y, "training time (s, logarithmic)", "test accuracy");
+    const front = points.filter((point) => point.front).sort((a, b) => a.seconds - b.seconds);
+    // Steps: between two points of the front, the best that can be had in that time is the faster one.
+    const steps = front.map((point, i) => (i ? "H" + x.place(point.seconds) + "V" : "M" + x.place(point.seconds) + " ") + y.place(point.accuracy));
+    picture.append(svg("path", { class: "front", d: steps.join("") }));
+    for (const point of points) picture.append(drawPoint(point, x, y, box, tip));
+    return true;
+  });
+  byId("pareto-plot").append(tip);
+  menu.addEventListener("change", redraw);
+  byId("pareto-legend").append(
+    ...METHODS.map((method, i) =>
+      html("li", { class: `series-${i}` }, svg("svg", { width: 16, height: 16, "aria-hidden": "true" }, mark(method, 8, 8)), html("span", {}, data.methods[method]))),
+  );
+}
+
+function drawPoint(point, x, y, box, tip) {
+  const [across, height] = [x.place(point.seconds), y.place(point.accuracy)];
+  const count = point.seeds.length;
+  const figures = `${number(point.accuracy)} in ${number(point.seconds, 1)} s (${count} seed${count > 1 ? "s" : ""})`;
+  const label = `${point.name}: ${figures}`;
+  const group = svg("g", { class: `point series-${METHODS.indexOf(point.method)}`, tabindex: 0, role: "img", "aria-label": label });
+  for (const [seconds, accuracy] of count > 1 ? point.seeds : []) {
+    if (seconds > 0) group.append(svg("circle", { class: "seed", cx: x.place(seconds), cy: y.place(accuracy), r: 3 }));
+  }
+  group.append(mark(point.method, across, height));
+  const say = () => {
+    const width = box.right + EDGE.right;
+    const leftwards = across > width / 2; // the tip stands where there is more room
+    tip.style.left = leftwards ? "auto" : `${across + 14}px`;
+    tip.style.right = leftwards ? `calc(100% - ${across - 14}px)` : "auto";
+    tip.style.maxWidth = `${(leftwards ? across : width - across) - 16}px`;
+    tip.style.top = `${height + 8}px`;
+    tip.replaceChildren(html("b", {}, point.name), figures);
+    tip.hidden = false;
+  };
+  group.addEventListener("pointerenter", say);
+  group.addEventListener("focus", say);
+  for (const event of ["pointerleave", "blur"]) group.addEventListener(event, () => (tip.hidden = true));
+  return group;
+}
+
+// Loss curves: a run keeps its colour until it is taken out; beyond six, dashes tell equal colours apart.
+const COLOURS = 6;
+const DASHES = ["", "7 4", "2 3", "9 3 2 3"];
+const style = (slot) => ({ class: `series-${slot % COLOURS}`, dash: DASHES[Math.floor(slot / COLOURS) % DASHES.length] });
+
+function lossCurves() {
+  const runs = data.runs.filter((run) => run.loss.length > 0);
+  const slots = new Map(); // run -> its colour and dash
+  let at = null; // the step that is pointed at
+
+  const steps = () => [...new Set([...slots.keys()].flatMap((run) => run.loss.map(([step]) => step)))].sort((a, b) => a - b);
+  const valueAt = (run) => run.loss.find(([step]) => step === at)?.[1];
+
+  const redraw = plot(byId("loss-plot"), "Training loss over steps", (picture, box) => {
+    const points = [...slots.keys()].flatMap((run) => run.loss);
+    if (!points.length) return false;
+    const x = axis([0, ...points.map(([step]) => step)], box.left, box.right, { margin: 0 });
+    const y = axis([0, ...points.map(([, loss]) => loss)], box.bottom, box.top, { margin: 0.03 });
+    frame(picture, box, x, y, "step", "training loss");
+    for (const [run, slot] of slots) {
+      const d = run.loss.map(([step, loss], i) => `${i ? "L" : "M"}${x.place(step).toFixed(1)} ${y.place(loss).toFixed(1)}`).join("");
+      const curve = svg("path", { class: `curve ${style(slot).class}`, d, "stroke-dasharray": style(slot).dash || "none" });
+      picture.append(curve);
+      if (run.loss.length === 1) picture.append(svg("circle", { class: `dot ${style(slot).class}`, cx: x.place(run.loss[0][0]), cy: y.place(run.loss[0][1]), r: 4 }));
+    }
+    follow(picture, box, x, y);
+    return true;
+  });
+
+  function follow(picture, box, x, y) {
+    const cursor = svg("g", { visibility: "hidden" });
+    picture.append(cursor, svg("rect", { x: box.left, y: box.top, width: box.right - box.left, height: box.bottom - box.top, "fill-opacity": 0 }));
+    const known = steps();
+    const read = (step) => {
+      at = step;
+      cursor.setAttribute("visibility", step === null ? "hidden" : "visible");
+      if (step !== null) {
+        const dots = [...slots].filter(([run]) => valueAt(run) !== undefined);
+        cursor.replaceChildren(
+          svg("line", { class: "cursor", x1: x.place(step), x2: x.place(step), y1: box.top, y2: box.bottom }),
+          ...dots.map(([run, slot]) => svg("circle", { class: `dot ${style(slot).class}`, cx: x.place(step), cy: y.place(valueAt(run)), r: 4 })),
+        );
+      }
+      legend();
+    };
+    picture.setAttribute("tabindex", 0);
+    picture.addEventListener("pointermove", (event) => {
+      const bounds = picture.getBoundingClientRect();
+      const across = ((event.clientX - bounds.left) / bounds.width) * picture.viewBox.baseVal.width;
+      const distance = (step) => Math.abs(x.place(step) - across);
+      read(known.reduce((best, step) => (distance(step) < distance(best) ? step : best)));
+    });
+    picture.addEventListener("pointerleave", () => read(null));
+    picture.addEventListener("blur", () => read(null));
+    picture.addEventListener("keydown", (event) => {
+      const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (!move) return;
+      event.preventDefault();
+      const now = at === null ? (move > 0 ? -1 : known.length) : known.indexOf(at);
+      read(known[Math.max(0, Math.min(known.length - 1, now + move))]);
+    });
+  }
+
+  function legend() {
+    byId("loss-step").textContent = at === null ? "" : `Step ${at}`;
+    byId("loss-legend").replaceChildren(...[...slots].map(([run, slot]) => {
+      const line = svg("line", { class: "mark", x1: 0, x2: 26, y1: 6, y2: 6, "stroke-dasharray": style(slot).dash || "none" });
+      const picture = svg("svg", { width: 26, height: 12, class: style(slot).class, "aria-hidden": "true" }, line);
+      const value = at === null ? run.loss.at(-1)[1] : valueAt(run);
+      return html("li", {}, picture, html("span", {}, run.name), html("b", {}, value === undefined ? "–" : number(value)));
+    }));
+  }
+
+  function choose(run, chosen) {
+    if (!chosen) slots.delete(run);
+    else if (!slots.has(run)) {
+      const taken = new Set(slots.values());
+      slots.set(run, range(runs.length).find((slot) => !taken.has(slot)));
+    }
+  }
+
+  const boxes = runs.map((run) => {
+    const box = html("input", { type: "checkbox" });
+    box.addEventListener("change", () => {
+      choose(run, box.checked);
+      update();
+    });
+    const label = html("label", {}, box, run.name);
+    byId("loss-runs").append(label);
+    return { run, box, label };
+  });
+  const update = () => {
+    at = null;
+    redraw();
+    legend();
+  };
+  const find = byId("loss-find");
+  find.addEventListener("input", () => {
+    for (const { run, label } of boxes) label.hidden = !words(find).every((word) => run.name.toLowerCase().includes(word));
+  });
+  byId("loss-none").addEventListener("click", () => {
+    slots.clear();
+    boxes.forEach(({ box }) => (box.checked = false));
+    update();
+  });
+  const groups = boxes.map(({ run }) => run.group);
+  boxes.filter(({ run }, i) => groups.indexOf(run.group) === i).slice(0, COLOURS).forEach(({ run, box }) => {
+    box.checked = true;
+    choose(run, true);
+  });
+  update();
+}
+
+// Disagreements. Classes are one character a sentence, counted from "0"; logits are 16-bit steps of the largest one.
+const classAt = (text, row) => text.charCodeAt(row) - 48;
+
+function logitsAt(split, row) {
+  split.bytes ??= new DataView(Uint8Array.from(atob(split.logits), (c) => c.charCodeAt(0)).buffer);
+  const count = split.bytes.byteLength / 2 / split.predicted.length;
+  const values = range(count).map((i) => (split.bytes.getInt16(2 * (row * count + i), true) / 32767) * split.largest);
+  return values.map((value) => number(value, 2)).join(" / ").replaceAll("-", "−");
+}
+
+const KINDS = {
+  "predictions that differ": (a, b) => a.predicted !== b.predicted,
+  "only A right": (a, b) => a.right && !b.right,
+  "only B right": (a, b) => !a.right && b.right,
+  "both wrong": (a, b) => !a.right && !b.right,
+  "both right": (a, b) => a.right && b.right,
+};
+const AT_FIRST = 50;
+
+function disagreements() {
+  const [splits, first, second, kinds, more] = ["pair-split", "pair-a", "pair-b", "pair-kind", "pair-more"].map(byId);
+  const names = [...new Set(data.runs.flatMap((run) => Object.keys(run.splits)))].sort();
+  splits.append(...names.map((name) => new Option(name)));
+  kinds.append(...Object.keys(KINDS).map((name) => new Option(name)));
+
+  const withSplit = () => data.runs.filter((run) => splits.value in run.splits);
+  const comparable = (a) =>
+    withSplit().filter((b) => b !== a && b.dataset === a.dataset && b.splits[splits.value].labels === a.splits[splits.value].labels);
+  const keep = (menu, runs) => {
+    const before = menu.value;
+    menu.replaceChildren(...runs.map((run) => new Option(run.name, data.runs.indexOf(run))));
+    if (runs.some((run) => String(data.runs.indexOf(run)) === before)) menu.value = before;
+  };
+
+  function offer() {
+    keep(first, withSplit().filter((run) => comparable(run).length));
+    const a = data.runs[first.value];
+    keep(second, a ? comparable(a) : []);
+    compare();
+  }
+
+  function judged(run, row) {
+    const split = run.splits[splits.value];
+    const predicted = classAt(split.predicted, row);
+    return { predicted, right: predicted === classAt(data.labels[split.labels], row) };
+  }
+
+  function compare(limit = AT_FIRST) {
+    const [a, b] = [data.runs[first.value], data.runs[second.value]];
+    const counts = byId("pair-counts");
+    const rows = byId("pair-rows");
+    if (!a || !b) {
+      counts.replaceChildren(html("p", { class: "note" }, "No two runs have predictions for the same sentences."));
+      rows.replaceChildren();
+      more.hidden = true;
+      return;
+    }
+    const count = a.splits[splits.value].predicted.length;
+    const pairs = range(count).map((row) => ({ row, a: judged(a, row), b: judged(b, row) }));
+    const found = pairs.filter((pair) => KINDS[kinds.value](pair.a, pair.b));
+    counts.replaceChildren(countTable(pairs));
+    rows.replaceChildren(rowTable(found.slice(0, limit), a, b));
+    more.hidden = found.length <= limit;
+    more.textContent = `Show all ${found.length}`;
+  }
+
+  function countTable(pairs) {
+    const count = (kind) => pairs.filter((pair) => KINDS[kind](pair.a, pair.b)).length;
+    const line = (head, ...kinds) =>
+      html("tr", {}, html("th", { scope: "row" }, head), ...kinds.map((kind) =>
+        html("td", { class: "number", "data-kind": kind }, `${count(kind)} (${percent(count(kind) / pairs.length)})`)));
+    const heads = ["", "B right", "B wrong"].map((text) => html("th", { scope: "col", class: "number" }, text));
+    return html("table", {},
+      html("caption", {}, html("span", {}, `${pairs.length} sentences of ${splits.value}`)),
+      html("thead", {}, html("tr", {}, ...heads)),
+      html("tbody", {}, line("A right", "both right", "only A right"), line("A wrong", "only B right", "both wrong")));
+  }
+
+  function rowTable(pairs, a, b) {
+    const texts = data.texts[a.dataset]?.[splits.value];
+    const heads = ["row", "label", "A says", "A logits", "B says", "B logits", ...(texts ? ["sentence"] : [])];
+    const says = ({ predicted, right }) => html("td", { class: `number ${right ? "good" : "bad"}` }, `${predicted} ${right ? "✓" : "✗"}`);
+    const cell = (value) => html("td", { class: "number" }, String(value));
+    const label = data.labels[a.splits[splits.value].labels];
+    return html("table", {},
+      html("caption", {}, html("span", {}, `${kinds.value}: rows of ${splits.value}, counted from 0; classes by number; logits in class order`)),
+      html("thead", {}, html("tr", {}, ...heads.map((text) => html("th", { scope: "col", class: text === "sentence" ? "wide" : "number" }, text)))),
+      html("tbody", {}, ...pairs.map((pair) =>
+        html("tr", {}, cell(pair.row), cell(classAt(label, pair.row)),
+          says(pair.a), cell(logitsAt(a.splits[splits.value], pair.row)),
+          says(pair.b), cell(logitsAt(b.splits[splits.value], pair.row)),
+          ...(texts ? [html("td", { class: "wide" }, texts[pair.row])] : [])))));
+  }
+
+  splits.addEventListener("change", offer);
+  first.addEventListener("change", offer);
+  for (const menu of [second, kinds]) menu.addEventListener("change", () => compare());
+  more.addEventListener("click", () => compare(Infinity));
+  if (names.includes("test")) splits.value = "test";
+  offer();
+}
+
+// A link to an environment opens it; on paper all are open.
+function environments() {
+  const open = () => {
+    const target = location.hash && byId(location.hash.slice(1));
+    if (target instanceof HTMLDetailsElement) target.open = true;
+  };
+  addEventListener("hashchange", open);
+  addEventListener("beforeprint", () => document.querySelectorAll("#environments details").forEach((each) => (each.open = true)));
+  open();
+}
+
+runTable();
+pareto();
+lossCurves();
+disagreements();
+environments();

@@ -1,0 +1,139 @@
+"""`pytest bench` in a process of its own: records at once, saved benchmarks, failures, kills."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import rtlab
+
+ROOT = Path(__file__).parent.parent
+
+
+def command(output_dir, *arguments):
+    options = ["-p", "no:cacheprovider", "--output-dir", str(output_dir)]
+    return [sys.executable, "-m", "pytest", "bench", *options, *map(str, arguments)]
+
+
+def bench(output_dir, *arguments, timeout=150):
+    return subprocess.run(
+        command(output_dir, *arguments), cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench")
+    storage = f"--benchmark-storage=file://{folder}/benchmarks"
+    cases = ["-k", "svm-cls or full-dynamic-lr2e-05"]
+    done = bench(folder, "--limit", 16, "--seeds", 2, "--benchmark-save=two", storage, *cases)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (file,) = (folder / "benchmarks").rglob("0001_two.json")
+    return folder, done.stdout, json.loads(file.read_text())
+
+
+def test_seeds_are_rounds_and_each_leaves_a_record(saved):
+    folder, _, found = saved
+    assert {case["stats"]["rounds"] for case in found["benchmarks"]} == {2}
+    records = rtlab.load_records(folder / "records").records
+    assert sorted((r.experiment.method, r.experiment.seed) for r in records) == [
+        *(("full", seed) for seed in (42, 43)),
+        *(("svm", seed) for seed in (42, 43)),
+    ]
+
+
+def test_the_timed_part_is_training(saved):
+    folder, _, found = saved
+    for case in found["benchmarks"]:
+        records = rtlab.load_records(folder / "records").records
+        times = sorted(r.timing.train_s for r in records if r.experiment.method == case["group"])
+        assert case["stats"]["min"] == pytest.approx(times[0], rel=0.05, abs=0.02)
+        assert case["stats"]["max"] == pytest.approx(times[-1], rel=0.05, abs=0.02)
+
+
+def test_a_saved_benchmark_holds_figures_and_names_no_machine(saved):
+    _, _, found = saved
+    for case in found["benchmarks"]:
+        assert 0 <= case["extra_info"]["test_accuracy"] <= 1
+        assert all(isinstance(value, int | float) for value in case["extra_info"].values())
+    assert "node" not in found["machine_info"]
+    assert found["machine_info"]["rtlab"]["device"]
+
+
+def test_the_closing_table_shows_scores_beside_times(saved):
+    _, output, _ = saved
+    assert "scores beside times" in output
+    (line,) = [line for line in output.splitlines() if line.startswith("svm-cls-of16 ")]
+    assert len(line.split()) == 7
+
+
+def test_another_devices_benchmarks_are_not_compared_unasked(saved, tmp_path):
+    _, _, found = saved
+    found["machine_info"]["rtlab"]["device"] = "NVIDIA H200"
+    (tmp_path / "0001_there.json").write_text(json.dumps(found))
+    compare = f"--benchmark-compare={tmp_path / '0001_there.json'}"
+    refused = bench(tmp_path, "--collect-only", compare)
+    assert refused.returncode != 0
+    assert "with NVIDIA H200; --other-devices does so all the same" in refused.stdout + refused.stderr
+    assert bench(tmp_path, "--collect-only", compare, "--other-devices").returncode == 0
+
+
+def test_a_failing_case_leaves_a_record_and_the_others_go_on(tmp_path, monkeypatch):
+    plugin = tmp_path / "diverge.py"
+    plugin.write_text(
+        "import dataclasses\nfrom rtlab import studies\nbefore = studies._lab_matrix\n"
+        "def diverging(base):\n"
+        "    first, *others = [e for e in before(base) if e.label in ('full-dynamic-lr2e-05', 'svm-cls')][::-1]\n"
+        "    return [dataclasses.replace(first, learning_rate=1e30), *others]\n"
+        "studies._lab_matrix = diverging\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    done = bench(tmp_path / "out", "--limit", 16, "-p", "diverge")
+    assert done.returncode == 1
+    assert "1 failed, 1 passed" in done.stdout
+    records = rtlab.load_records(tmp_path / "out" / "records").records
+    assert sorted((r.experiment.method, r.status) for r in records) == [("full", "nan"), ("svm", "ok")]
+
+
+def test_a_kill_costs_the_run_in_flight_and_nothing_else(tmp_path):
+    process = subprocess.Popen(
+        command(tmp_path, "--limit", 16, "-k", "full"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 90
+    while len(list(tmp_path.glob("records/*.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    records, broken = rtlab.load_records(tmp_path / "records")
+    assert len(records) >= 2
+    assert not broken
+    assert {record.status for record in records} == {"ok"}
+
+
+def test_the_lab_without_cuda_is_skipped_with_that_reason(tmp_path):
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here, so the study would run")
+    done = bench(tmp_path, "--study", "lab", "--encoder", "tiny-distilbert", "--dataset", "corpus")
+    assert done.returncode == 0
+    assert "there is no CUDA device; --device cpu runs it all the same" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", 0], "seeds must be at least 1; got 0"),
+        (["--limit", 0], "limit must be a whole number of at least 1; got 0"),
+        (["--benchmark-disable"], "pytest bench always measures; without --benchmark-disable it would"),
+        (["--study", "labs"], "invalid choice: 'labs'"),
+    ],
+)
+def test_options_that_cannot_be(tmp_path, arguments, message):
+    done = bench(tmp_path, *arguments)
+    assert done.returncode == 4
+    assert message in done.stdout + done.stderr

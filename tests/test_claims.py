@@ -1,0 +1,444 @@
+"""The lab's conclusions: what confirms, refutes and decides nothing, and what a reader sees of it."""
+
+import dataclasses
+import json
+import math
+import re
+
+import pytest
+from lab_records import BORNE_OUT, BOTH, FULL, LORA, SVM, made, study
+
+from rtlab.experiment import DEFAULT_ENCODER, Experiment, LoraSettings
+from rtlab.records import save
+from rtlab.reporting.claims import LEGEND, Statement, claims_table, judge_all
+from rtlab.reporting.groups import groups
+from rtlab.reporting.quantities import Quantity, over_seeds, read, stated
+from rtlab.reporting.write_up import CLAIMS
+from rtlab.statistics import Interval
+
+FULL_FIXED, LORA_FIXED = (dataclasses.replace(e, padding="fixed") for e in (FULL, LORA))
+FULL_FAST, LORA_FAST = (dataclasses.replace(e, learning_rate=2e-4) for e in (FULL, LORA))
+LORA_MORE = dataclasses.replace(LORA, lora=BOTH)
+OWN = {"svm-parameters", "full-minutes", "lora-minutes"}
+ON_RECORDS = {claim.id for claim in CLAIMS} - OWN
+CPU = {"device": "a cpu", "encoder": "minilm", "dataset": "rt-polaritydata"}
+
+
+def judged(records, claims=CLAIMS):
+    return {judgement.claim.id: judgement for judgement in judge_all(claims, records)}
+
+
+def changed(**places):
+    """A study in which some experiments find something else."""
+    return study(BORNE_OUT | {EXPERIMENTS[name]: found for name, found in places.items()})
+
+
+EXPERIMENTS = {
+    "svm": SVM,
+    "full": FULL,
+    "full_fixed": FULL_FIXED,
+    "full_fast": FULL_FAST,
+    "lora": LORA,
+    "lora_fixed": LORA_FIXED,
+    "lora_fast": LORA_FAST,
+    "lora_more": LORA_MORE,
+}
+
+
+def with_counts(records, **counts):
+    return [dataclasses.replace(r, counts=dataclasses.replace(r.counts, **counts)) for r in records]
+
+
+@pytest.fixture(scope="module")
+def borne_out():
+    """What a study says that bears out all that can be borne out."""
+    return judged(study())
+
+
+# Every claim: confirmed, refuted, undecided
+
+REFUTING = {
+    "splits": lambda: with_counts(study({SVM: BORNE_OUT[SVM]}), samples=8000),
+    "svm-scores": lambda: changed(svm=(0.8180, 0.7700, 6.0, None, None)),
+    "full-accuracy": lambda: changed(full=(0.88, 0.82, 103.6, 0.19, 0.05)),
+    "lora-accuracy": lambda: changed(lora=(0.84, 0.84, 58.8, 0.33, 0.28)),
+    "full-padding-speed": lambda: changed(full_fixed=(0.88, 0.85, 600.0, 0.19, 0.05)),
+    "lora-padding-speed": lambda: changed(lora_fixed=(0.87, 0.84, 600.0, 0.33, 0.28)),
+    "padding-accuracy": lambda: changed(lora_fixed=(0.87, 0.80, 709.2, 0.33, 0.28)),
+    "full-loss-order": lambda: changed(full=(0.88, 0.85, 103.6, 0.23, 0.05)),
+    "full-loss": lambda: changed(full_fast=(0.85, 0.82, 103.6, 0.26, 0.08)),
+    "lora-learning-rate": lambda: changed(lora_fast=(0.89, 0.88, 58.9, 0.27, 0.2)),
+    "target-modules": lambda: changed(lora_more=(0.89, 0.88, 75.0, 0.32, 0.27)),
+    "lora-parameters": study,
+    "lora-near-full": lambda: changed(lora=(0.87, 0.80, 58.8, 0.33, 0.28)),
+    "lora-time": lambda: changed(lora=(0.87, 0.84, 120.0, 0.33, 0.28)),
+}
+
+
+@pytest.mark.parametrize("claim", sorted(ON_RECORDS - {"lora-parameters"}))
+def test_a_study_that_bears_a_claim_out_confirms_it(borne_out, claim):
+    assert borne_out[claim].verdict == "confirmed"
+    assert borne_out[claim].needs == ""
+    assert len(borne_out[claim].records) >= 3
+
+
+def test_lora_would_train_what_is_claimed_without_a_head_of_this_size(borne_out):
+    judgement = judged(with_counts(study({LORA: BORNE_OUT[LORA]}), parameters_head=1538))["lora-parameters"]
+    assert judgement.verdict == "confirmed"
+    assert borne_out["lora-parameters"].verdict == "refuted"
+    assert [reading.text for reading in borne_out["lora-parameters"].observed] == [
+        "adapter 294,912 (n = 3)",
+        "head 592,130 (n = 3)",
+    ]
+
+
+def test_every_claim_on_records_has_a_study_that_refutes_it():
+    assert set(REFUTING) == ON_RECORDS
+
+
+@pytest.mark.parametrize("claim", sorted(REFUTING))
+def test_a_study_that_contradicts_a_claim_refutes_it(claim):
+    judgement = judged(REFUTING[claim]())[claim]
+    assert (judgement.verdict, judgement.needs) == ("refuted", "")
+    assert "refuted" in {finding.verdict for finding in judgement.findings}
+
+
+@pytest.mark.parametrize("claim", sorted(ON_RECORDS))
+def test_without_records_a_claim_is_undecided_and_says_what_it_needs(claim):
+    judgement = judged([])[claim]
+    assert (judgement.verdict, judgement.findings, judgement.observed) == ("undecided", (), ())
+    assert judgement.needs.startswith("records of ")
+    assert ("RTX 4060 Ti" in judgement.needs) == claim.endswith("padding-speed")
+
+
+@pytest.mark.parametrize("claim", sorted(ON_RECORDS - {"splits", "svm-scores", "lora-parameters"}))
+@pytest.mark.parametrize("seeds", [(1,), (1, 2)], ids=len)
+def test_where_seeds_matter_fewer_than_three_decide_nothing(claim, seeds):
+    judgement = judged(study(seeds=seeds))[claim]
+    assert judgement.verdict == "undecided"
+    assert judgement.findings
+    assert "at least 3 seeds for " in judgement.needs
+
+
+@pytest.mark.parametrize("claim", ["full-loss", "full-padding-speed", "lora-time", "full-loss-order"])
+def test_an_interval_across_the_bound_decides_nothing(claim):
+    judgement = judged(study(jitter=0.5))[claim]
+    assert judgement.verdict == "undecided"
+    assert re.search(r"more seeds for \w", judgement.needs)
+
+
+def test_no_difference_found_is_no_equivalence_shown():
+    restless = {**BORNE_OUT, FULL_FIXED: (0.88, 0.842, 781.5, 0.19, 0.05)}
+    judgement = judged(study(restless))["padding-accuracy"]
+    [finding] = [f for f in judgement.findings if f.verdict == "undecided"]
+    assert finding.reading.interval.low < 0.01 < finding.reading.interval.high
+    assert judgement.verdict == "undecided"
+
+
+@pytest.mark.parametrize("claim", sorted(ON_RECORDS - {"splits", "svm-scores"}))
+def test_a_missing_experiment_is_named(claim):
+    judgement = judged(study({SVM: BORNE_OUT[SVM]}))[claim]
+    assert judgement.verdict == "undecided"
+    if claim in ("full-accuracy", "full-padding-speed"):
+        assert "full-dynamic-lr2e-05" in judgement.needs
+
+
+# Never by analogy
+
+
+@pytest.mark.parametrize("place", [{"encoder": "minilm"}, {"encoder": "distilbert-base-uncased"}, {"sha256": "0" * 64}])
+def test_another_encoder_or_data_set_confirms_nothing_and_is_shown(place):
+    for claim, judgement in judged(study(**place)).items():
+        bound = claim != "splits" or "sha256" in place
+        if claim in ON_RECORDS and bound:
+            assert (judgement.verdict, judgement.findings) == ("undecided", ()), claim
+            assert judgement.observed, claim
+
+
+def test_another_device_does_not_confirm_a_ratio_of_the_labs_device():
+    found = judged(study(device="NVIDIA H200"))
+    assert found["full-padding-speed"].verdict == "undecided"
+    assert found["full-padding-speed"].needs.endswith("on RTX 4060 Ti")
+    assert "speed-up 7.54 × [7.5" in found["full-padding-speed"].observed[0].text
+    assert found["lora-time"].verdict == "confirmed"
+
+
+def test_the_splits_are_judged_with_any_encoder():
+    assert judged(study(seeds=(1,), **CPU))["splits"].verdict == "confirmed"
+
+
+def other_recipe(**changes):
+    return study({dataclasses.replace(e, **changes): v for e, v in BORNE_OUT.items() if e.method != "svm"})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"epochs": 1}, {"batch_size": 32}, {"max_steps": 8}, {"precision": "bf16"}], ids=str
+)
+def test_another_recipe_confirms_nothing(changes):
+    found = judged(other_recipe(**changes))
+    assert {found[claim].verdict for claim in ON_RECORDS} == {"undecided"}
+    seen = bool(found["full-accuracy"].observed)
+    assert seen == ("epochs" in changes)
+    assert bool(found["lora-time"].observed) == (set(changes) <= {"epochs", "max_steps"})
+
+
+def test_fewer_epochs_are_said_beside_the_figure():
+    [validation, test] = judged(other_recipe(epochs=1))["full-accuracy"].observed
+    assert validation.text == "validation accuracy 0.8799 (n = 3, 1 epoch)"
+    assert test.text.endswith("(n = 3, 1 epoch)")
+    [speed_up, *_] = judged(other_recipe(max_steps=8))["full-padding-speed"].observed
+    assert speed_up.text.endswith("(n = 3, 8 steps)")
+
+
+def test_of_several_lengths_the_longest_is_shown():
+    records = [made(dataclasses.replace(FULL, epochs=n), 0.7 + n / 100, 0.7, 10.0, 0.5, 0.4, **CPU) for n in (1, 3, 2)]
+    assert judged(records)["full-accuracy"].observed[0].interval.value == pytest.approx(0.73, abs=1e-3)
+
+
+def test_runs_cut_short_count_for_speed_alone():
+    records = [
+        made(dataclasses.replace(FULL_FIXED, max_steps=8), 0.5, 0.5, 128.0, 0.7, 0.7, **CPU),
+        made(dataclasses.replace(FULL, epochs=1), 0.8, 0.8, 853.0, 0.5, 0.5, **CPU),
+    ]
+    found = judged(records)
+    assert found["full-padding-speed"].observed[0].text == "speed-up 10.00 × (n = 1, 1 epoch, 8 steps)"
+    assert found["padding-accuracy"].observed == ()
+
+
+@pytest.mark.parametrize("spelt", [("q_lin", "k_lin", "v_lin", "out_lin"), ("out_lin", "q_lin", "v_lin", "k_lin")])
+def test_target_modules_may_be_spelt_out(spelt):
+    lora = dataclasses.replace(LORA, lora=LoraSettings(target_modules=spelt))
+    assert judged(study({lora: BORNE_OUT[LORA]}))["lora-accuracy"].verdict == "confirmed"
+    fewer = dataclasses.replace(LORA, lora=LoraSettings(target_modules=spelt[:3]))
+    assert judged(study({fewer: BORNE_OUT[LORA]}))["lora-accuracy"].verdict == "undecided"
+
+
+def test_one_device_that_refutes_outweighs_one_that_confirms():
+    slow = study(BORNE_OUT | {LORA: (0.87, 0.842, 150.0, 0.33, 0.28)}, device="a cpu")
+    judgement = judged([*study(), *slow])["lora-time"]
+    assert judgement.verdict == "refuted"
+    assert [finding.verdict for finding in judgement.findings] == ["confirmed", "refuted"]
+
+
+def test_one_device_that_confirms_is_enough_beside_one_of_too_few_runs():
+    judgement = judged([*study(), *study(seeds=(1,), device="a cpu")])["full-accuracy"]
+    assert (judgement.verdict, judgement.needs) == ("confirmed", "")
+
+
+def test_the_rival_of_a_learning_rate_is_the_best_on_validation():
+    better_on_test = dataclasses.replace(LORA, learning_rate=5e-4)
+    found = {**BORNE_OUT, better_on_test: (0.80, 0.90, 58.0, 0.3, 0.2)}  # chosen by nobody who looks at validation
+    assert judged(study(found))["lora-learning-rate"].verdict == "confirmed"
+    found[better_on_test] = (0.875, 0.90, 58.0, 0.3, 0.2)
+    assert judged(study(found))["lora-learning-rate"].verdict == "refuted"
+
+
+# The lab's own figures
+
+
+@pytest.mark.parametrize("claim", sorted(OWN))
+def test_what_the_labs_own_figures_contradict_needs_no_record(claim):
+    judgement = judged([])[claim]
+    assert (judgement.verdict, judgement.needs, judgement.records) == ("refuted", "", ())
+
+
+def test_the_labs_own_figures_are_given():
+    found = judged([])
+    assert [f.reading.text for f in found["full-minutes"].findings] == [
+        "its table, dynamic: 1.7 minutes",
+        "its table, fixed: 13.0 minutes",
+    ]
+    assert [f.reading.text for f in found["lora-minutes"].findings] == [
+        "its table, dynamic: 1.0 minutes",
+        "its table, fixed: 11.8 minutes",
+    ]
+    assert "769 parameters" in found["svm-parameters"].findings[0].reading.text
+
+
+@pytest.mark.parametrize("minutes", [103.6 / 60, 20.0, 781.5 / 60])
+def test_own_figures_would_confirm_a_sentence_that_fits(minutes):
+    [claim] = [claim for claim in CLAIMS if claim.id == "full-minutes"]
+    [first, _] = claim.statements
+    statement = dataclasses.replace(first, quantity=dataclasses.replace(first.quantity, measure=stated(minutes)))
+    [judgement] = judge_all([dataclasses.replace(claim, statements=(statement,))], [])
+    assert judgement.verdict == ("confirmed" if minutes == 20.0 else "refuted")
+
+
+def test_records_stand_beside_the_labs_own_figures(borne_out):
+    assert [reading.text for reading in borne_out["svm-parameters"].observed] == ["trained 769 (n = 3)"]
+    assert borne_out["full-minutes"].observed[0].text.startswith("dynamic 103.8 s [103.")
+
+
+# Intervals and ranges
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (1.1, 1.9, "confirmed"),
+        (0.5, 0.9, "refuted"),
+        (2.1, 3.0, "refuted"),
+        (0.9, 1.5, "undecided"),
+        (1.5, 2.1, "undecided"),
+        (0.5, 2.5, "undecided"),
+        (1.0, 1.5, "undecided"),
+        (0.0, 1.0, "undecided"),
+        (-math.inf, math.inf, "undecided"),
+    ],
+)
+def test_an_interval_lies_inside_outside_or_across(low, high, verdict):
+    quantity = Quantity(what="x", of=(), measure=lambda: Interval(value=1.5, low=low, high=high), runs=0)
+    claim = dataclasses.replace(CLAIMS[0], statements=(Statement(quantity, 1.0, 2.0, "1 to 2"),), beside=())
+    assert judge_all([claim], [])[0].verdict == verdict
+
+
+def test_a_mean_over_seeds_has_students_interval():
+    times = {1: 10.0, 2: 11.0, 3: 12.0}
+    records = [made(dataclasses.replace(FULL, seed=s), 0.8, 0.8, t, 0.3, 0.2) for s, t in times.items()]
+    quantity = Quantity(what="time", of=(FULL,), measure=over_seeds("timing.train_s"))
+    interval = read(quantity, groups(records), strictly=True).interval
+    assert interval.value == 11
+    assert interval.high - 11 == pytest.approx(4.302653 / math.sqrt(3), rel=1e-5)  # t(0.975, 2), s = 1
+    assert 11 - interval.low == pytest.approx(interval.high - 11)
+
+
+@pytest.mark.parametrize(
+    ("changes", "silent"),
+    [
+        ({"predictions": {}}, {"padding-accuracy", "target-modules", "lora-near-full", "lora-learning-rate", "splits"}),
+        ({"train_loss": None, "final_loss": None}, {"full-loss", "full-loss-order"}),
+        ({"final_loss": 0.0}, {"full-loss-order"}),
+    ],
+    ids=["no predictions", "no loss", "a loss of 0"],
+)
+def test_records_without_a_measurement_decide_nothing_about_it(changes, silent):
+    found = judged([dataclasses.replace(record, **changes) for record in study()])
+    assert {claim for claim in ON_RECORDS - {"lora-parameters"} if found[claim].verdict != "confirmed"} == silent
+
+
+# What a reader sees
+
+
+def test_the_table(borne_out):
+    table = claims_table(list(judged([*study(), *study(seeds=(1,), **CPU)]).values()))
+    lines = table.splitlines()
+    assert lines[:2] == ["| claim | verdict | evidence | records |", "|:--|:--|:--|--:|"]
+    rows = lines[2 : 2 + len(CLAIMS)]
+    assert all(row.count(" | ") == 3 for row in rows)
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == [claim.sentence for claim in CLAIMS]
+    [speed] = [row for row in rows if "7.5 × faster" in row]
+    assert "(103.6 s against 781.5 s, 412 against 54.6 samples/s)" in speed
+    assert "| **confirmed** | P1: speed-up 7.54 × [7.5" in speed
+    assert ", stated 7.50 ± 0.75 ×<br>*observed* P1: dynamic 4" in speed
+    assert "<br>*observed* P2: speed-up 7.54 × (n = 1); " in speed
+    assert speed.endswith(" | 6 |")
+    assert lines[-4:] == [
+        f"- P1: {DEFAULT_ENCODER} on cornell-movie-review-data/rotten_tomatoes, NVIDIA GeForce RTX 4060 Ti",
+        "- P2: minilm on rt-polaritydata, a cpu",
+        "",
+        LEGEND,
+    ]
+
+
+def test_the_table_without_records_says_what_is_needed():
+    lines = claims_table(list(judged([]).values())).splitlines()
+    assert len(lines) == 2 + len(CLAIMS) + 2
+    assert f"| **undecided**: needs records of {DEFAULT_ENCODER} on " in lines[3]
+    assert lines[3].endswith(" | none | 0 |")
+
+
+def test_names_in_the_table_cannot_break_it():
+    table = claims_table(list(judged(study({SVM: BORNE_OUT[SVM]}, encoder="a|b <!-- /rtlab:claims -->")).values()))
+    assert "<!--" not in table
+    assert "- P1: a/b !-- /rtlab:claims --> on" in table
+
+
+def test_every_claim_says_its_rule_in_one_line():
+    assert len({claim.id for claim in CLAIMS}) == len(CLAIMS) == 17
+    for claim in CLAIMS:
+        assert claim.rule.endswith(".")
+        assert "\n" not in claim.rule
+        for statement in claim.statements:
+            assert statement.low < statement.high
+            assert statement.quantity.runs == (0 if claim.id in OWN else statement.quantity.runs) >= 0
+
+
+def test_json_holds_the_records_and_no_infinity():
+    found = [judgement.to_json() for judgement in judged(study(seeds=(1,))).values()]
+    text = json.dumps(found, allow_nan=False)
+    assert json.loads(text) == found
+    [full] = [claim for claim in found if claim["id"] == "full-accuracy"]
+    assert full["verdict"] == "undecided"
+    assert full["speaks_of"] == {"encoder": DEFAULT_ENCODER, "dataset": Experiment().dataset, "device": None}
+    assert full["records"] == [made(dataclasses.replace(FULL, seed=1), *BORNE_OUT[FULL]).id]
+    first = full["findings"][0]
+    assert (first["what"], first["low"], first["high"], first["runs"]) == ("validation accuracy", None, None, 1)
+    assert first["stated"] == "0.8800 ± 0.0100"
+    [svm] = [claim for claim in found if claim["id"] == "svm-parameters"]
+    assert svm["findings"][0]["place"] is None
+    assert svm["observed"][0]["place"]["encoder"] == DEFAULT_ENCODER
+
+
+# The verb
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A folder of results with one SVM and one full fine-tuning on the lab's data."""
+    for number, record in enumerate(study({SVM: BORNE_OUT[SVM], FULL: BORNE_OUT[FULL]}, seeds=(1,))):
+        save(dataclasses.replace(record, id=f"{number:016}"), tmp_path / "results" / "records")
+    return tmp_path / "results"
+
+
+def test_the_verb_prints_the_table(rtlab, results):
+    done = rtlab("claims", "--readme", "-")
+    assert (done.status, done.err) == (0, "")
+    assert done.out.startswith("| claim | verdict |")
+    assert "**confirmed**" in done.out
+
+
+def test_the_verb_rebuilds_and_checks_a_readme(rtlab, results, tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text("before\n<!-- rtlab:claims -->\nold\n<!-- /rtlab:claims -->\nafter\n", encoding="utf-8")
+    stale = rtlab("claims", "--check")
+    assert (stale.status, stale.out) == (1, "")
+    assert stale.err == "rtlab: the claims in README.md are stale; rebuild them with: rtlab claims\n"
+    assert "old" in path.read_text(encoding="utf-8")
+    assert rtlab("claims").out == "claims in README.md rebuilt\n"
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("before\n<!-- rtlab:claims -->\n| claim |")
+    assert text.endswith("<!-- /rtlab:claims -->\nafter\n")
+    fresh = rtlab("claims", "--check", "--json", "claims.json")
+    assert (fresh.status, fresh.out) == (0, "claims in README.md up to date\n")
+    assert [claim["id"] for claim in json.loads((tmp_path / "claims.json").read_text())] == [c.id for c in CLAIMS]
+    assert path.read_text(encoding="utf-8") == text
+
+
+def test_the_verbs_json_stands_alone_on_standard_output(rtlab, results):
+    done = rtlab("claims", "--readme", "-", "--json", "-")
+    assert [claim["id"] for claim in json.loads(done.out)] == [claim.id for claim in CLAIMS]
+
+
+@pytest.mark.parametrize("text", [None, "no markers"])
+def test_a_readme_without_a_place_for_claims_is_refused(rtlab, results, tmp_path, text):
+    if text:
+        (tmp_path / "README.md").write_text(text)
+    done = rtlab("claims")
+    assert done.status == 2
+    assert done.err.startswith("rtlab: README.md cannot be updated: ")
+
+
+def test_a_folder_that_is_not_there_is_refused(rtlab, tmp_path):
+    done = rtlab("claims", "--results", "typo", "--readme", "-")
+    assert (done.status, done.out) == (2, "")
+
+
+def test_claims_need_neither_torch_nor_matplotlib(results, run_python):
+    code = """
+import sys
+from rtlab.cli import main
+assert main(["claims", "--results", sys.argv[1], "--readme", "-"]) == 0
+print({"torch", "transformers", "datasets", "peft", "sklearn", "matplotlib"} & {*sys.modules})
+"""
+    done = run_python(code, results)
+    assert (done.stdout.splitlines()[-1], done.stderr) == ("set()", "")

@@ -1,0 +1,300 @@
+"""Two runs or groups side by side: who is meant, what differs, and how surely."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import scipy.stats
+from lab_records import FULL, LORA, SVM, made, predictions
+
+from rtlab.records import save
+from rtlab.reporting.comparing import as_text, compare, find
+from rtlab.statistics import holm, mcnemar, paired_difference, paired_f1_difference, ratio_of_times
+
+FIXED = dataclasses.replace(FULL, padding="fixed")
+
+
+def run(experiment=FULL, accuracy=0.85, seconds=100.0, seed=1, **changes):
+    losses = (None, None) if experiment.method == "svm" else (0.2, 0.1)
+    return made(dataclasses.replace(experiment, seed=seed), accuracy, accuracy, seconds, *losses, **changes)
+
+
+def numbered(records):
+    """The same with ids such as real ones: 00aaaaaaaaaaaaaa, 01aaaaaaaaaaaaaa, …"""
+    return [dataclasses.replace(record, id=f"{number:02x}" + "a" * 14) for number, record in enumerate(records)]
+
+
+def seeds(experiment, accuracies, times, **changes):
+    return [run(experiment, a, t, seed, **changes) for seed, (a, t) in enumerate(zip(accuracies, times, strict=True))]
+
+
+STUDY = numbered(
+    [
+        *seeds(FULL, (0.85, 0.86, 0.84), (100, 101, 99)),
+        *seeds(FIXED, (0.85, 0.86, 0.85), (800, 810, 790)),
+        *seeds(LORA, (0.80, 0.81), (60, 61)),
+        run(SVM, 0.79, 6),
+    ]
+)
+
+
+# Who is meant
+
+
+def test_a_label_means_the_runs_under_all_seeds():
+    group = find("full-fixed-lr2e-05", STUDY)
+    assert [record.experiment.seed for record in group.records] == [0, 1, 2]
+    assert group.experiment.padding == "fixed"
+
+
+@pytest.mark.parametrize("name", ["04", "04a", "04" + "a" * 14])
+def test_an_id_or_its_beginning_means_one_run(name):
+    group = find(name, STUDY)
+    assert group.records == (STUDY[4],)
+    assert group.experiment.seed == 1
+
+
+def test_an_unknown_name_lists_what_there_is():
+    with pytest.raises(ValueError, match="there are") as caught:
+        find("full", STUDY)
+    assert str(caught.value) == (
+        "'full' is no label or record id; there are: full-dynamic-lr2e-05, full-fixed-lr2e-05, "
+        "lora-dynamic-lr2e-05-r8-attention, svm-cls"
+    )
+
+
+def test_many_labels_are_not_all_listed():
+    many = [run(dataclasses.replace(FULL, learning_rate=n / 1000)) for n in range(1, 10)]
+    many += [run(dataclasses.replace(LORA, learning_rate=n / 1000)) for n in range(1, 10)]
+    with pytest.raises(ValueError, match=r"are: full-dynamic-lr1e-03, .*-lr3e-03-r8-attention, and 6 more$"):
+        find("nothing", many)
+
+
+@pytest.mark.parametrize("name", ["", "@", "@distilbert"])
+def test_an_empty_name_means_nothing(name):
+    with pytest.raises(ValueError, match="is no label or record id"):
+        find(name, STUDY)
+
+
+def test_no_records_are_said_to_be_none():
+    with pytest.raises(ValueError, match=r"there are: no runs with a result$"):
+        find("full", [])
+
+
+def test_several_of_one_name_are_listed_and_told_apart_by_a_part():
+    short = dataclasses.replace(FULL, epochs=1)
+    records = numbered([run(FULL), run(short), run(FULL, device="a cpu"), run(FULL, encoder="minilm")])
+    with pytest.raises(ValueError, match="means 4") as caught:
+        find("full-dynamic-lr2e-05", records)
+    message = str(caught.value)
+    assert message.startswith("'full-dynamic-lr2e-05' means 4 of these; tell them apart by id or @PART: ")
+    assert "\n" not in message
+    assert "1 epoch, batch size 16" in message
+    assert all(record.id in message for record in records)
+    assert find("full-dynamic-lr2e-05@A CPU", records).records == (records[2],)
+    assert find("full-dynamic-lr2e-05@minilm", records).records == (records[3],)
+    assert find("full-dynamic-lr2e-05@1 epoch,", records).records == (records[1],)
+    with pytest.raises(ValueError, match="means 3 of these"):
+        find("full-dynamic-lr2e-05@5 epochs", records)
+    with pytest.raises(ValueError, match="means 0 of these"):
+        find("full-dynamic-lr2e-05@bert-large", records)
+
+
+def test_an_ambiguous_beginning_of_an_id_is_refused():
+    with pytest.raises(ValueError, match=r"^'0' means 9 of these"):
+        find("0", STUDY)
+
+
+def test_one_id_on_two_devices_is_told_apart_by_the_device():
+    records = [dataclasses.replace(run(device=device), id="f" * 16) for device in ("a cpu", "a gpu")]
+    with pytest.raises(ValueError, match=r"^'ffff' means 2 of these"):
+        find("ffff", records)
+    assert find("ffff@gpu", records).place.device == "a gpu"
+
+
+def test_a_run_without_a_result_is_said_to_have_none():
+    lost = dataclasses.replace(STUDY[0], status="oom", error="OutOfMemoryError: no", scores={}, predictions={})
+    with pytest.raises(ValueError, match=r"^run 00a+ has no result to compare; it ended oom: OutOfMemoryError: no$"):
+        find("00", [*STUDY, lost])
+
+
+# What differs
+
+
+def test_differences_are_those_of_the_statistics():
+    a, b = find("lora-dynamic-lr2e-05-r8-attention", STUDY), find("full-dynamic-lr2e-05", STUDY)
+    [found] = compare(a, [b])
+    for split in ("validation", "test"):
+        difference, right_a, right_b = found.differences[split], a.correct(split), b.correct(split)
+        assert difference.accuracy == paired_difference(right_b, right_a)
+        labels = a.labels(split)
+        assert difference.f1 == paired_f1_difference(labels, b.predicted(split), a.predicted(split), num_labels=2)
+        assert difference.p == difference.p_holm == mcnemar(right_b, right_a)
+        for name in ("accuracy", "f1"):
+            means = [np.mean(group.values(f"scores.{split}.{name}")) for group in (b, a)]
+            assert getattr(difference, name).value == pytest.approx(means[0] - means[1])
+    assert found.differences["test"].accuracy.value == pytest.approx(0.045, abs=0.001)
+
+
+def test_speed_is_how_many_times_as_fast_b_is():
+    [found] = compare(find("full-fixed-lr2e-05", STUDY), [find("full-dynamic-lr2e-05", STUDY)])
+    by_hand = ratio_of_times([800, 810, 790], [100, 101, 99])
+    assert dataclasses.astuple(found.speed) == pytest.approx(dataclasses.astuple(by_hand))
+    assert found.speed.value == pytest.approx(8, rel=0.01)
+    assert 7.7 < found.speed.low < found.speed.value < found.speed.high < 8.3
+
+
+def test_two_single_runs_have_mcnemars_binomial_p():
+    made_up = [{split: predictions(0.8, seed, restless=0.3) for split in ("validation", "test")} for seed in (1, 2)]
+    records = numbered([run(FULL, predictions=made_up[0]), run(LORA, predictions=made_up[1])])
+    a, b = find("00", records), find("01", records)
+    [found] = compare(a, [b])
+    right_a, right_b = a.correct("test")[0], b.correct("test")[0]
+    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    assert min(only_a, only_b) > 20
+    exact = scipy.stats.binomtest(only_a, only_a + only_b).pvalue
+    assert found.differences["test"].p == pytest.approx(exact, rel=1e-6)
+
+
+def test_several_are_adjusted_split_by_split():
+    a = find("full-dynamic-lr2e-05", STUDY)
+    found = compare(a, [find(name, STUDY) for name in ("full-fixed-lr2e-05", "01", "02")])
+    for split in ("validation", "test"):
+        raw = [comparison.differences[split].p for comparison in found]
+        adjusted = [comparison.differences[split].p_holm for comparison in found]
+        assert adjusted == holm(raw)
+        assert adjusted != raw
+
+
+def test_other_sentences_cannot_be_compared():
+    elsewhere = run(sha256="0" * 64, dataset="corpus")
+    with pytest.raises(ValueError, match="same sentences") as caught:
+        compare(find("svm-cls", STUDY), [find("00", STUDY), find("full-dynamic-lr2e-05", [elsewhere])])
+    assert str(caught.value) == (
+        "only runs on the same sentences can be compared; got cornell-movie-review-data/rotten_tomatoes (139902e3) "
+        "for svm-cls and corpus (00000000) for full-dynamic-lr2e-05"
+    )
+
+
+def test_records_without_predictions_cannot_be_compared():
+    empty = run(predictions={"validation": predictions(0.8, 1)})
+    with pytest.raises(ValueError, match=r"^the records of full, dynamic, .* hold no predictions to compare$"):
+        compare(find("svm-cls", STUDY), [find("full-dynamic-lr2e-05", [empty])])
+
+
+# The text
+
+
+def test_the_text_of_one_comparison():
+    text = as_text(compare(find("full-fixed-lr2e-05", STUDY), [find("lora-dynamic-lr2e-05-r8-attention", STUDY)]))
+    lines = text.splitlines()
+    assert lines[0].startswith("A   full, fixed, lr 2e-05, engine trainer, 5 epochs, batch size 16, max length 512; ")
+    assert lines[0].endswith("; NVIDIA GeForce RTX 4060 Ti; seeds 0, 1, 2")
+    assert lines[1].startswith("B   LoRA r8 ")
+    assert lines[3].split() == [
+        "split",
+        "accuracy",
+        "F1",
+        "accuracy",
+        "less",
+        "A's",
+        "F1",
+        "less",
+        "A's",
+        "McNemar",
+        "p",
+    ]
+    b_test = lines[6].split("  ")
+    assert lines[6].startswith("B   test ")
+    assert [cell.strip() for cell in b_test if cell.strip()][4].startswith("-0.04")
+    assert lines[6].rstrip().endswith("< 0.0001")
+    assert "B trains at 13.2 × [12." in text
+    assert "Holm" not in text
+
+
+def test_the_text_of_several_names_and_adjusts_each():
+    others = [find(name, STUDY) for name in ("full-fixed-lr2e-05", "svm-cls")]
+    text = as_text(compare(find("full-dynamic-lr2e-05", STUDY), others))
+    assert "Holm p" in text
+    assert text.count("\nB1") == text.count("\nB2") == 4  # who, two splits, speed
+    assert "B1 trains at 0.125 × [0.12" in text
+    assert "(one run: no interval)." in text
+    assert "svm" not in text
+    assert max(len(line) for line in text.splitlines()[4:]) <= 160
+
+
+def test_devices_that_differ_have_no_speed_ratio():
+    there = numbered([run(device="a cpu")])
+    [found] = compare(find("svm-cls", STUDY), [find("00", there)])
+    assert found.speed is None
+    assert found.to_json()["speed"] is None
+    assert "No speed ratio for B: A ran on NVIDIA GeForce RTX 4060 Ti, B on a cpu." in as_text([found])
+
+
+# The command
+
+
+@pytest.fixture
+def results(tmp_path):
+    for record in STUDY:
+        save(record, tmp_path / "results" / "records")
+    return tmp_path / "results"
+
+
+def test_the_command_prints_a_table(rtlab, results):
+    done = rtlab("compare", "full-fixed-lr2e-05", "full-dynamic-lr2e-05")
+    assert (done.status, done.err) == (0, "")
+    assert done.out.startswith("A   full, fixed, lr 2e-05")
+
+
+def test_the_command_gives_json(rtlab, results):
+    done = rtlab("compare", "full-dynamic-lr2e-05", "00", "svm-cls", "--json", "-")
+    assert done.status == 0
+    one, svm = json.loads(done.out)
+    assert one["a"]["label"] == "full-dynamic-lr2e-05"
+    assert one["a"]["seeds"] == [0, 1, 2]
+    assert one["b"]["ids"] == ["00" + "a" * 14]
+    assert svm["b"]["label"] == "svm-cls"
+    assert svm["b"]["device"] == "NVIDIA GeForce RTX 4060 Ti"
+    assert svm["differences"]["test"]["accuracy"]["high"] < 0
+    assert svm["differences"]["test"]["p"] <= svm["differences"]["test"]["p_holm"] < 1e-6
+    assert set(svm["differences"]) == {"test", "validation"}
+    assert set(svm["speed"]) == {"value", "low", "high"}
+    assert svm["speed"]["low"] is svm["speed"]["high"] is None
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("full", "00"), "'full' is no label or record id; there are: full-dynamic-lr2e-05, "),
+        (("00", "0"), "'0' means 9 of these"),
+        (("00",), "b must name at least one label or record id to compare to 00; got none"),
+        (
+            ("00", "01", "--results", "nowhere"),
+            "results must be a folder of results; got nowhere, which is no directory",
+        ),
+    ],
+)
+def test_the_command_says_in_one_line_what_was_wrong(rtlab, results, names, words):
+    done = rtlab("compare", *names)
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith(f"rtlab: {words}")
+    assert done.err.count("\n") == 1
+
+
+def test_the_command_refuses_other_sentences(rtlab, results):
+    save(dataclasses.replace(run(sha256="0" * 64, dataset="corpus"), id="ee" + "a" * 14), results / "records")
+    done = rtlab("compare", "svm-cls", "ee")
+    assert done.status == 2
+    assert done.err.startswith("rtlab: only runs on the same sentences can be compared; got ")
+
+
+def test_it_compares_without_torch_or_anything_as_heavy(results, run_python):
+    code = """
+import sys
+from rtlab.cli import main
+assert main(["compare", "full-fixed-lr2e-05", "svm-cls", "--results", sys.argv[1]]) == 0
+print({"torch", "transformers", "pandas", "sklearn", "scipy.stats"} & {*sys.modules}, file=sys.stderr)
+"""
+    assert run_python(code, results).stderr == "set()\n"

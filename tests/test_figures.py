@@ -1,0 +1,328 @@
+"""Figures: what is drawn and what is not, files that do not change by themselves, colours that can be told apart."""
+
+import dataclasses
+import re
+import shutil
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lab_records import BORNE_OUT, BOTH, FULL, LORA, SVM, made, study
+
+from rtlab.experiment import LoraSettings
+from rtlab.records import save
+from rtlab.reporting.drawing import COLOURS, DARK, GRID, GROUND, HATCHES, INK, LINES, MARKERS
+from rtlab.reporting.figures import FIGURES, write_figures
+from rtlab.reporting.plots import pareto_front
+
+PLACE = "distilbert-base-uncased-rotten-tomatoes-nvidia-geforce-rtx-4060-ti"
+CPU = {"device": "a cpu", "encoder": "minilm", "dataset": "rt-polaritydata"}
+FULL_FIXED = dataclasses.replace(FULL, padding="fixed")
+LORA_FAST = dataclasses.replace(LORA, learning_rate=1e-3)
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def drawn(folder, records):
+    """Name of each figure without its place, to its texts in order."""
+    written = write_figures(records, folder).written
+    return {name_of(path): texts(path) for path in written}
+
+
+def name_of(path):
+    return next(name for name in sorted(FIGURES, key=len, reverse=True) if path.name.startswith(f"{name}-"))
+
+
+def texts(path):
+    root = ElementTree.parse(path).getroot()
+    return ["".join(element.itertext()).strip() for element in root.iter(f"{SVG}text")]
+
+
+def only(*experiments, seeds=(1, 2, 3), **changes):
+    usual = {"svm": BORNE_OUT[SVM], "full": BORNE_OUT[FULL], "lora": BORNE_OUT[LORA]}
+    found = {experiment: BORNE_OUT.get(experiment, usual[experiment.method]) for experiment in experiments}
+    return study(found, seeds=seeds, **changes)
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory):
+    """The figures of a whole study of three seeds."""
+    folder = tmp_path_factory.mktemp("figures")
+    write_figures(study(), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shown(figures):
+    return {name_of(path): texts(path) for path in figures.glob("*.svg")}
+
+
+# What is drawn
+
+
+def test_a_study_has_all_figures_and_their_names_say_where(figures):
+    assert {path.name for path in figures.iterdir()} == {f"{name}-{PLACE}.svg" for name in FIGURES}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_names_encoder_data_set_and_device(shown, name):
+    assert (
+        "distilbert/distilbert-base-uncased · cornell-movie-review-data/rotten_tomatoes · NVIDIA GeForce RTX 4060 Ti"
+        in (shown[name])
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("loss", ["optimizer step", "training loss (cross-entropy, nats)", "learning rate", "2e-05 (n = 3)"]),
+        ("padding", ["training time for 1,000 sentences (s)", "training throughput (samples/s)", "dynamic: 7.5 ×"]),
+        ("pareto", ["training time (s, logarithmic)", "test accuracy", "Pareto front (filled):", "linear SVM"]),
+        ("throughput", ["padding", "training throughput (samples/s)", "engine trainer", "fixed", "dynamic"]),
+        ("lora-learning-rate", ["learning rate (logarithmic)", "validation accuracy", "test accuracy", "1e-03"]),
+    ],
+)
+def test_axes_have_units_and_series_have_names(shown, name, labels):
+    assert set(labels) <= set(shown[name])
+
+
+def test_the_loss_has_a_panel_for_each_method_and_a_curve_for_each_rate(shown):
+    entries = [text for text in shown["loss"] if "(n = 3)" in text]
+    assert entries == ["2e-05 (n = 3)", "2e-04 (n = 3)", "2e-05 (n = 3)", "2e-04 (n = 3)", "1e-03 (n = 3)"]
+    assert "full fine-tuning, dynamic padding, engine trainer" in shown["loss"]
+    assert "rank 8, alpha 32, attention" in shown["loss"]
+
+
+def test_padding_shows_the_figures_of_both_methods(shown):
+    assert {"full fine-tuning", "LoRA", "fixed padding", "dynamic padding", "dynamic: 12.1 ×"} <= set(shown["padding"])
+    assert {"54.5", "411", "60", "724"} <= set(shown["padding"])
+
+
+def test_the_front_is_numbered_from_the_fastest(shown):
+    numbered = [text for text in shown["pareto"] if re.match(r"\d  ?\w+-", text)]
+    assert [text.split()[1] for text in numbered] == [
+        "svm-cls",
+        "lora-dynamic-lr2e-05-r8-attention",
+        "full-dynamic-lr2e-05",
+    ]
+
+
+def test_a_run_of_one_seed_is_drawn_too(tmp_path):
+    assert set(drawn(tmp_path, study(seeds=(1,)))) == set(FIGURES)
+
+
+def test_records_without_predictions_are_drawn_without_their_interval(tmp_path):
+    records = [dataclasses.replace(record, predictions={}) for record in study()]
+    assert set(drawn(tmp_path, records)) == set(FIGURES)
+
+
+def test_rates_tell_ranks_and_modules_apart(tmp_path):
+    wide = LoraSettings(rank=16, alpha=64, target_modules=("attention+mlp",))
+    more = [dataclasses.replace(e, lora=wide) for e in (LORA, LORA_FAST)]
+    labels = drawn(tmp_path, only(LORA, LORA_FAST, *more))["lora-learning-rate"]
+    assert "LoRA, dynamic padding, engine trainer, rank 8, alpha 32, attention" in labels
+    assert "LoRA, dynamic padding, engine trainer, rank 16, alpha 64, attention+mlp" in labels
+
+
+def test_paddings_stand_in_the_order_of_their_cost(tmp_path):
+    bucketed = dataclasses.replace(FULL, padding="bucketed")
+    labels = drawn(tmp_path, only(bucketed, FULL, FULL_FIXED))["throughput"]
+    assert [text for text in labels if text in ("bucketed", "dynamic", "fixed")] == ["fixed", "dynamic", "bucketed"]
+
+
+def test_throughput_of_a_short_run_stands_beside_a_whole_one(tmp_path):
+    short = made(dataclasses.replace(FULL_FIXED, max_steps=8), 0.5, 0.5, 128.0, 0.7, 0.7, **CPU)
+    whole = made(dataclasses.replace(FULL, epochs=1), 0.8, 0.8, 853.0, 0.5, 0.5, **CPU)
+    found = drawn(tmp_path, [short, whole])
+    assert set(found) == {"padding", "throughput", "loss"}
+    assert "dynamic: 10.0 ×" in found["padding"]
+
+
+# What is not
+
+
+@pytest.mark.parametrize(
+    ("experiments", "names"),
+    [
+        ((), set()),
+        ((SVM,), set()),
+        ((FULL,), {"loss"}),
+        ((SVM, FULL), {"loss", "pareto"}),
+        ((FULL, FULL_FIXED), {"loss", "padding", "pareto", "throughput"}),
+        ((FULL, dataclasses.replace(FULL, padding="bucketed")), {"loss", "pareto", "throughput"}),
+        ((LORA, LORA_FAST), {"loss", "pareto", "lora-learning-rate"}),
+        ((LORA, dataclasses.replace(LORA_FAST, lora=BOTH)), {"loss", "pareto"}),
+        ((FULL, dataclasses.replace(FULL_FIXED, batch_size=32)), {"loss", "pareto"}),
+        ((dataclasses.replace(FULL, max_steps=8),), set()),
+    ],
+)
+def test_a_figure_with_nothing_to_show_is_not_written(tmp_path, experiments, names):
+    assert set(drawn(tmp_path, only(*experiments, seeds=(1,)))) == names
+
+
+def test_a_run_without_a_history_has_no_curve(tmp_path):
+    assert drawn(tmp_path, [dataclasses.replace(r, history=()) for r in only(FULL)]) == {}
+
+
+def test_failed_runs_are_not_drawn(tmp_path):
+    failed = [dataclasses.replace(record, status="nan") for record in study(seeds=(1,))]
+    assert drawn(tmp_path, failed) == {}
+
+
+# The Pareto front
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=12))
+def test_the_front_is_what_nothing_beats(points):
+    front = {points[index] for index in pareto_front(points)}
+    for point in points:
+        beaten = any(o != point and o[0] <= point[0] and o[1] >= point[1] for o in points)
+        assert (point in front) != beaten
+
+
+# Files
+
+
+def test_figures_do_not_differ_from_one_time_to_the_next(figures, tmp_path):
+    write_figures(reversed(study()), tmp_path)
+    for path in figures.iterdir():
+        text = path.read_bytes()
+        assert (tmp_path / path.name).read_bytes() == text
+        assert b"<dc:date>" not in text
+        assert not re.search(rb"[ \t]\n", text)
+        assert len(text) < 150_000
+
+
+def test_every_place_has_a_set_of_its_own(tmp_path):
+    written = write_figures([*study(seeds=(1,)), *study(seeds=(1,), **CPU)], tmp_path).written
+    assert sorted(path.name for path in written) == sorted(
+        f"{name}-{place}.svg" for name in FIGURES for place in (PLACE, "minilm-rt-polaritydata-a-cpu")
+    )
+
+
+def test_contents_of_one_name_have_files_of_their_own(tmp_path):
+    both = [*only(SVM, FULL), *only(SVM, FULL, sha256="0" * 64)]
+    names = sorted(path.name for path in write_figures(both, tmp_path).written if path.name.startswith("pareto"))
+    assert len(names) == 2
+    assert all(re.fullmatch(rf"pareto-{PLACE}(-[0-9a-f]{{8}})?\.svg", name) for name in names)
+
+
+def test_a_limit_is_in_name_and_title(tmp_path):
+    limited = only(dataclasses.replace(SVM, limit=200), dataclasses.replace(FULL, limit=200), sha256="0" * 64)
+    [path] = [path for path in write_figures(limited, tmp_path).written if path.name.startswith("pareto")]
+    assert "rotten-tomatoes-200-sentences-a-split-nvidia" in path.name
+    assert any("· 200 sentences a split ·" in text for text in texts(path))
+
+
+def test_figures_that_are_no_longer_made_are_removed_and_others_stay(figures, tmp_path):
+    shutil.copytree(figures, tmp_path, dirs_exist_ok=True)
+    own = tmp_path / "own.svg"
+    own.write_text("<svg>mine</svg>")
+    (tmp_path / "binary.svg").write_bytes(b"\xff\xfe\x00")
+    done = write_figures(only(FULL), tmp_path)
+    assert [name_of(path) for path in done.written] == ["loss"]
+    assert {name_of(path) for path in done.removed} == set(FIGURES) - {"loss"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["binary.svg", f"loss-{PLACE}.svg", "own.svg"])
+
+
+def test_names_are_text_and_nothing_more(tmp_path):
+    place = {"encoder": "../a & <b>$x^2$</b>", "dataset": "_d", "device": "$ & %"}
+    [path, *_] = write_figures(only(SVM, FULL, **place), tmp_path).written
+    assert path.parent == tmp_path
+    assert "../a & <b>$x^2$</b> · _d · $ & %" in texts(path)
+
+
+def test_a_long_name_of_a_place_goes_over_lines(tmp_path):
+    found = drawn(tmp_path, only(FULL, device="a device of many words " * 6))["loss"]
+    lines = [text for text in found if "of many words" in text]
+    assert len(lines) == 2
+    assert all(len(line) <= 112 for line in lines)
+
+
+# Looks
+
+
+def luminance(colour):
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a, b):
+    """WCAG 2.2's contrast ratio."""
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_text_and_data_stand_out_in_light_and_dark():
+    for ink, ground in ((INK, GROUND), (DARK[INK], DARK[GROUND])):
+        assert contrast(ink, ground) >= 4.5
+        assert all(contrast(colour, ground) >= 3 for colour in COLOURS)
+
+
+def test_colour_is_never_alone():
+    assert len(set(COLOURS)) == len(set(MARKERS)) == len(set(LINES)) == len(set(HATCHES)) == 4
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_dark_theme_reaches_every_colour_that_is_not_the_datas(figures, name):
+    text = (figures / f"{name}-{PLACE}.svg").read_text()
+    style, drawing = text.split("</style>")
+    assert "@media (prefers-color-scheme: dark)" in style
+    for light, dark in DARK.items():
+        for role in ("fill", "stroke"):
+            assert f'[style*="{role}: {light}"] {{ {role}: {dark} !important }}' in style
+    used = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", drawing))
+    assert used <= {*COLOURS, INK, GRID, GROUND}
+    assert {INK, GRID, GROUND} <= used
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_text_is_text_and_its_colour_is_said(figures, name):
+    root = ElementTree.parse(figures / f"{name}-{PLACE}.svg").getroot()
+    assert root.find(f"{SVG}title").text.startswith(f"{name}: distilbert/")
+    for element in root.iter(f"{SVG}text"):
+        assert f"fill: {INK}" in element.get("style"), "".join(element.itertext())
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_text_is_tiny(figures, name):
+    for element in ElementTree.parse(figures / f"{name}-{PLACE}.svg").getroot().iter(f"{SVG}text"):
+        assert float(re.search(r"([\d.]+)px", element.get("style")).group(1)) >= 9, "".join(element.itertext())
+
+
+# The verb
+
+
+def test_the_verb_writes_and_removes(rtlab, tmp_path):
+    folder = tmp_path / "results"
+    records = only(SVM, FULL, seeds=(1,))
+    for number, record in enumerate(records):
+        save(dataclasses.replace(record, id=f"{number:016}"), folder / "records")
+    done = rtlab("figures")
+    names = [f"results/figures/{name}-{PLACE}.svg" for name in ("loss", "pareto")]
+    assert (done.status, done.err) == (0, "")
+    assert done.out.splitlines() == [*names, "2 figures in results/figures"]
+    for path in (folder / "records").glob("*.json"):
+        if "svm" in path.read_text():
+            path.unlink()
+    again = rtlab("figures", "--results", "results")
+    assert again.out.splitlines() == [names[0], f"{names[1]} removed", "1 figure in results/figures"]
+
+
+def test_a_folder_that_is_not_there_is_refused(rtlab, tmp_path):
+    done = rtlab("figures", "--results", "typo")
+    assert (done.status, done.out) == (2, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_of_ours_imports_matplotlib_but_figures(run_python):
+    code = """
+import sys
+import rtlab.reporting.claims, rtlab.reporting.tables, rtlab.reporting.write_up, rtlab.cli
+print("matplotlib" in sys.modules)
+import rtlab.reporting.figures
+print({"torch", "matplotlib.pyplot", "transformers"} & {*sys.modules})
+"""
+    done = run_python(code)
+    assert (done.stdout, done.stderr) == ("False\nset()\n", "")
