@@ -14,7 +14,8 @@ LEVELS = {
     **dict.fromkeys(("tokens", "batches"), 2),
     "engines": 3,
     "running": 4,
-    **dict.fromkeys(("reporting", "exploring", "probing", "tokenizing", "predicting", "tracking", "progress", "sweep"), 5),
+    **dict.fromkeys(("exploring", "probing", "tokenizing", "predicting", "tracking", "progress"), 5),
+    **dict.fromkeys(("reporting", "sweep"), 5),
     **dict.fromkeys(("cli", "lab_steps", "__main__"), 6),
 }
 ORACLE_NEVER_IMPORTS = {"rtlab.batches", "rtlab.tokens", "rtlab.engines.svm"}

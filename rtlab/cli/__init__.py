@@ -1,0 +1,73 @@
+"""The command line: one verb for each thing the lab does. The only place that prints.
+
+Results go to standard output, progress and errors to standard error. Exit status: 0 done, 1 the run failed (its
+record is written), 2 the request was wrong (nothing was run), 130 interrupted.
+"""
+
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import tyro
+
+from rtlab.cli.options import DONE, FAILED, INTERRUPTED, WRONG
+from rtlab.cli.reading import Claims, Compare, Figures, Report, Tables
+from rtlab.cli.working import Explore, Finetune, Lora, Predict, Probe, Svm, Sweep, Tokenize
+from rtlab.lab_steps import translate
+
+Verb = (
+    Explore | Probe | Svm | Tokenize | Finetune | Lora | Predict | Sweep | Tables | Compare | Report | Claims | Figures
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line.
+
+    Args:
+        arguments: The words behind the program's name; the process's own by default.
+
+    Returns:
+        The exit status.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given == ["--version"]:
+        from importlib.metadata import version
+
+        print(f"rtlab {version('rtlab')}")
+        return DONE
+    try:
+        given, notes = translate(given)
+        for note in notes:
+            print(f"rtlab: {note}", file=sys.stderr)
+        verb: Any = tyro.cli(
+            Verb,
+            args=given,
+            prog="rtlab",
+            description="Adapt a small pretrained encoder to your sentences, and measure what each way costs and buys.",
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        )
+    except SystemExit as stop:  # the parser has said what was wrong, or shown its help
+        return int(stop.code or 0)
+    return _guarded(verb)
+
+
+def _guarded(verb: Any) -> int:
+    try:
+        verb.output.check()
+        return verb() or DONE
+    except KeyboardInterrupt:
+        print("rtlab: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        if verb.output.debug:
+            traceback.print_exc()
+        if isinstance(error, ValueError):
+            print("rtlab:", " ".join(str(error).split()), file=sys.stderr)
+            return WRONG
+        from rtlab.running import RunFailedError  # here, not above: start-up stays light
+
+        if not isinstance(error, RunFailedError):
+            raise
+        print(f"rtlab: {error}; record {error.path}", file=sys.stderr)
+        return FAILED

@@ -1,0 +1,125 @@
+"""The options that verbs share, in groups, and how results are given."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER, Engine, Padding, Precision
+
+DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+
+
+def alias(*names: str) -> Any:
+    """Other names of an option."""
+    return tyro.conf.arg(aliases=names)
+
+
+def optional(value: str, without: str) -> Any:
+    """How help shows an option that is None by default: what it takes, and what happens without it."""
+    return tyro.conf.arg(metavar=value, help_behavior_hint=f"(default: {without})")
+
+
+Device = Annotated[Literal["cpu", "cuda"] | None, optional("{cpu,cuda}", "cuda where there is one, else cpu")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """How the result is given."""
+
+    json: Annotated[str | None, optional("FILE", "text")] = None
+    """File to write the result to as JSON; - for standard output, which then holds nothing else."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def check(self) -> None:
+        """Refuse a file that cannot be written before anything is computed for it."""
+        if self.json is None or self.json == "-":
+            return
+        path = Path(self.json).absolute()
+        if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+            raise ValueError(f"json must be a file in a writable directory, or -; got {self.json!r}")
+
+    def emit(self, result: Any, text: str) -> None:
+        """Print a result as text, or as JSON where that was asked for."""
+        if self.json == "-":
+            print(json.dumps(result, allow_nan=False))
+            return
+        if self.json is not None:
+            from rtlab.records import write_whole
+
+            write_whole(Path(self.json), json.dumps(result, allow_nan=False) + "\n")
+        print(text)
+
+
+TEXT = Output()  # of verbs that give text alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What is worked on."""
+
+    encoder: str = DEFAULT_ENCODER
+    """Hub id, local directory, or built in: minilm, tiny-{distilbert,bert,roberta,electra}, distilbert-random."""
+    dataset: str = field(default_factory=lambda: os.environ.get("RTLAB_DATASET") or DEFAULT_DATASET)
+    """Hub id, local directory, or corpus, the built-in one. The environment's RTLAB_DATASET is the default."""
+    limit: Annotated[int | None, optional("INT", "all")] = None
+    """Sentences kept per split."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """How and where the run is done."""
+
+    max_length: int = 512
+    """Word pieces kept of a sentence, special tokens included."""
+    precision: Precision = "fp32"
+    """Arithmetic of the encoder; tf32 needs CUDA."""
+    seed: int = 42
+    """Moves the head's initialisation, the data order and dropout."""
+    device: Device = None
+    """Where to compute."""
+    output_dir: Path = Path("results")
+    """Folder for the record (records/) and the trained model (models/)."""
+    use_wandb: bool = False
+    """Log to Weights & Biases (WANDB_MODE=offline keeps it on disk)."""
+    run_name: Annotated[str | None, optional("STR", "made from the experiment")] = None
+    """Name of the run there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """The recipe of training."""
+
+    learning_rate: Annotated[float, alias("--lr")] = 2e-5
+    """Peak learning rate; it falls linearly to 0."""
+    epochs: int = 5
+    """Passes over the training split."""
+    batch_size: int = 16
+    """Sentences per optimizer step."""
+    padding: Padding = "dynamic"
+    """How sentences become batches: all to max_length, to the longest of the batch, batches of similar length, or
+    with no padding at all (packed; not on engine trainer)."""
+    engine: Engine = "trainer"
+    """Who trains: Hugging Face's Trainer with PEFT."""
+    logging_steps: int = 50
+    """Steps per entry of the loss history."""
+    max_steps: Annotated[int | None, optional("INT", "those of all epochs")] = None
+    """Optimizer steps to stop after."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """The LoRA adapter."""
+
+    rank: Annotated[int, alias("--lora-rank")] = 8
+    """Rank of the update."""
+    alpha: Annotated[int, alias("--lora-alpha")] = 32
+    """Scale of the update: alpha / rank."""
+    dropout: Annotated[float, alias("--lora-dropout")] = 0.1
+    """Dropout on the adapter's input."""
+    target_modules: tuple[str, ...] = ("attention",)
+    """Modules to adapt, separated by commas or spaces: attention, attention+mlp, or the encoder's own names."""

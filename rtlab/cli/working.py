@@ -1,0 +1,238 @@
+"""The verbs that look at data and encoders, train, and predict."""
+
+import contextlib
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from rtlab.cli.options import DONE, FAILED, TEXT, Adapter, Data, Device, Output, Running, Training, optional
+from rtlab.experiment import DEFAULT_ENCODER, Engine, Experiment, LoraSettings, Method, Pooling
+from rtlab.progress import Bars
+from rtlab.studies import Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explore:
+    """Describe a data set: splits, balance, lengths, duplicates, samples (lab step e11)."""
+
+    data: Data
+    output: Output
+
+    def __call__(self) -> None:
+        from rtlab.exploring import as_text, explore
+
+        found = explore(self.data.dataset, encoder=self.data.encoder, limit=self.data.limit)
+        self.output.emit(found.to_json(), as_text(found))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """Send sentences through tokenizer and encoder: ids, special tokens, padding, shapes (lab step e12)."""
+
+    sample_text: Annotated[tuple[str, ...], optional("STR [STR ...]", "four of ours")] = ()
+    """Sentences, each in quotes."""
+    encoder: str = DEFAULT_ENCODER
+    """Hub id, local directory, or a built-in encoder."""
+    max_length: int = 32
+    """Where sentences are cut."""
+    output: Output
+
+    def __call__(self) -> None:
+        from rtlab.probing import SENTENCES, as_text, probe
+
+        found = probe(self.sample_text or SENTENCES, encoder=self.encoder, max_length=self.max_length)
+        self.output.emit(found.to_json(), as_text(found))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Svm:
+    """Fit a linear SVM on features of the frozen encoder (lab step e13)."""
+
+    pooling: Pooling = "cls"
+    """Feature of a sentence: its first token, or the mean over its tokens."""
+    data: Data
+    running: Running
+    output: Output
+
+    def __call__(self) -> None:
+        _run(_experiment("svm", self.data, self.running, pooling=self.pooling), self.running, self.output)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokenize:
+    """Tokenize a data set, and count what each padding strategy would compute (lab step e21)."""
+
+    data: Data
+    padding: Literal["fixed", "none"] = "none"
+    """Whether every sentence is padded to max_length."""
+    max_length: int = 512
+    """Word pieces kept of a sentence, special tokens included."""
+    batch_size: int = 16
+    """Sentences per batch, for the counts."""
+    seed: int = 42
+    """Order of the sentences, for the counts."""
+    save_to: Annotated[Path | None, optional("PATH", "not saved")] = None
+    """Directory to save the DatasetDict to."""
+    output: Output
+
+    def __call__(self) -> None:
+        from rtlab.tokenizing import as_text, tokenize
+
+        found = tokenize(
+            self.data.dataset,
+            encoder=self.data.encoder,
+            limit=self.data.limit,
+            padding=self.padding,
+            max_length=self.max_length,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            save_to=self.save_to,
+        )
+        saved = "" if self.save_to is None else f"\n\nsaved to {self.save_to}"
+        self.output.emit(found.to_json(), as_text(found) + saved)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finetune:
+    """Train every weight of the encoder and a classification head (lab step e23)."""
+
+    training: Training
+    data: Data
+    running: Running
+    output: Output
+
+    def __call__(self) -> None:
+        _run(_experiment("full", self.data, self.running, **vars(self.training)), self.running, self.output)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """Train a LoRA adapter and a classification head on the frozen encoder (lab step e31)."""
+
+    adapter: Adapter
+    training: Training
+    data: Data
+    running: Running
+    output: Output
+
+    def __call__(self) -> None:
+        modules = tuple(name for given in self.adapter.target_modules for name in given.replace(",", " ").split())
+        lora = LoraSettings(**{**vars(self.adapter), "target_modules": modules})
+        experiment = _experiment("lora", self.data, self.running, lora=lora, **vars(self.training))
+        _run(experiment, self.running, self.output)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict:
+    """Label sentences with a saved model: a fine-tuned encoder, an adapter, or an SVM."""
+
+    sentences: Annotated[tyro.conf.Positional[tuple[str, ...]], optional("[SENTENCE ...]", "those of --file")] = ()
+    """Sentences to label, each in quotes."""
+    model: Path
+    """Directory that svm, finetune or lora saved its model to."""
+    file: Annotated[str | None, optional("FILE", "none")] = None
+    """File of sentences, one a line; - for standard input."""
+    device: Device = None
+    """Where to compute."""
+    output: Output
+
+    def __call__(self) -> None:
+        from rtlab.predicting import as_text, predict, read_sentences
+
+        sentences = (*self.sentences, *(read_sentences(self.file, sys.stdin.buffer) if self.file else ()))
+        found = predict(self.model, sentences, device=self.device)
+        self.output.emit([vars(prediction) for prediction in found], as_text(found))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Run a study, each run in a fresh process, leaving out what is recorded already (the lab's run_experiments.sh)."""
+
+    study: tyro.conf.Positional[Study]
+    """The matrix: smoke, embedded or lab."""
+    encoder: Annotated[str | None, optional("STR", "the study's")] = None
+    """In place of the study's encoder."""
+    dataset: Annotated[str | None, optional("STR", "RTLAB_DATASET, or the study's")] = None
+    """In place of the study's data set."""
+    engine: Annotated[Engine | None, optional("{trainer}", "all")] = None
+    """Only the experiments of this engine."""
+    seeds: int = 1
+    """Seeds per case, counted from 42."""
+    epochs: Annotated[int | None, optional("INT", "the study's")] = None
+    """In place of the study's epochs."""
+    limit: Annotated[int | None, optional("INT", "the study's")] = None
+    """Sentences kept per split."""
+    device: Device = None
+    """Where to compute."""
+    output_dir: Path = Path("results")
+    """Folder for the records (records/)."""
+    dry_run: bool = False
+    """List what would be done, and do nothing."""
+    output: tyro.conf.Suppress[Output] = TEXT
+
+    def __call__(self) -> int:
+        from rtlab.studies import study
+        from rtlab.sweep import plan, sweep
+
+        experiments = study(
+            self.study,
+            encoder=self.encoder,
+            dataset=self.dataset or (os.environ.get("RTLAB_DATASET") if self.study != "smoke" else None),
+            engine=self.engine,
+            seeds=self.seeds,
+            epochs=self.epochs,
+            limit=self.limit,
+        )
+        planned = plan(experiments, output_dir=self.output_dir, device=self.device)
+        for one in planned:
+            print(f"{one.recorded or 'to do':9}  {one.path.stem[:16]}  {one.experiment.title}")
+        to_do = [one for one in planned if one.recorded is None]
+        print(f"{len(planned) - len(to_do)} recorded already, {len(to_do)} to do")
+        if self.dry_run:
+            return DONE
+        failed = 0
+        with Bars(sys.stderr) as bars:
+            for number, one in enumerate(sweep(to_do, output_dir=self.output_dir, device=self.device), start=1):
+                failed += one.recorded != "ok"
+                print(f"{one.recorded or 'died':9}  {one.path.stem[:16]}  {one.experiment.title}", flush=True)
+                bars.update("runs", number, len(to_do))
+        print(f"{len(to_do) - failed} done, {failed} failed; records in {self.output_dir / 'records'}")
+        return FAILED if failed else DONE
+
+
+def _experiment(method: Method, data: Data, running: Running, **fields: Any) -> Experiment:
+    common: dict[str, Any] = {"max_length": running.max_length, "precision": running.precision, "seed": running.seed}
+    return Experiment(method=method, **vars(data), **common, **fields)
+
+
+def _run(experiment: Experiment, running: Running, output: Output) -> None:
+    """Run an experiment with a bar, save what it trained, and print what came of it."""
+    from rtlab.reporting.tables import summary
+    from rtlab.running import check_writable, execute, model_folder, prepare, record_path
+    from rtlab.tracking import require_wandb, wandb_run
+
+    if running.use_wandb:
+        require_wandb()
+    check_writable(running.output_dir)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # whatever a library likes to print
+        prepared = prepare(experiment, device=running.device)
+        bars = stack.enter_context(Bars(sys.stderr))
+        tracker = None
+        if running.use_wandb:
+            tracker = stack.enter_context(wandb_run(experiment, name=running.run_name, folder=running.output_dir))
+        record = execute(
+            prepared,
+            output_dir=running.output_dir,
+            save_model=True,
+            progress=bars.update,
+            on_log=None if tracker is None else tracker.log,
+        )
+        if tracker is not None:
+            tracker.finish(record)
+    where = f"record  {record_path(running.output_dir, record)}\nmodel   {model_folder(running.output_dir, record)}"
+    output.emit(record.to_json(), f"{summary(record)}\n\n{where}")
