@@ -158,7 +158,10 @@ class Experiment:
         """A short readable name of the point in the matrix, such as `lora-dynamic-lr1e-03-r8-attention`."""
         if self.method == "svm":
             return f"svm-{self.pooling}"
-        training = f"{self.method}-{self.padding}-lr{self.learning_rate:.0e}"
+        rate = next(
+            text for digits in range(17) if float(text := f"{self.learning_rate:.{digits}e}") == self.learning_rate
+        )
+        training = f"{self.method}-{self.padding}-lr{rate}"
         if self.lora is None:
             return training
         return f"{training}-r{self.lora.rank}-{'+'.join(self.lora.target_modules)}"

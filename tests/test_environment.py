@@ -246,6 +246,11 @@ def test_the_peak_rises_with_what_is_allocated_and_falls_at_a_reset():
     assert after == pytest.approx(before, abs=20 * MEGABYTE)
 
 
+def test_the_system_tells_its_peak_in_units_of_1024_bytes(monkeypatch):
+    monkeypatch.setattr(Path, "read_text", lambda _: "Name:\tpython\nVmPeak:\t  9 kB\nVmHWM:\t  5 kB\nVmRSS:\t  3 kB\n")
+    assert peak_memory(CPU) == (None, 5 * 1024)
+
+
 @pytest.mark.parametrize("status", [None, "Name:\tpython\nVmRSS:\t  5 kB\n"], ids=["no /proc", "no peak in it"])
 @pytest.mark.parametrize(("system", "unit"), [("linux", 1024), ("darwin", 1)])
 def test_where_the_system_tells_no_peak_it_is_the_whole_processs(monkeypatch, status, system, unit):
