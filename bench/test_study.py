@@ -26,7 +26,11 @@ def test_run(benchmark, case, device, output_dir, kept, method, padding, learnin
         kept.append(record)
 
     benchmark.group = method
-    benchmark.pedantic(train, setup=set_up, teardown=evaluate, rounds=len(case.experiments))
+    try:
+        benchmark.pedantic(train, setup=set_up, teardown=evaluate, rounds=len(case.experiments))
+    except BaseException:
+        benchmark.has_error = True  # else Ctrl-C leaves a case without a round, and saving the others fails on it
+        raise
     assert [record.status for record in records] == ["ok"] * len(case.experiments)
     benchmark.extra_info.update(figures(records))
 

@@ -115,6 +115,27 @@ def test_a_kill_costs_the_run_in_flight_and_nothing_else(tmp_path):
     assert {record.status for record in records} == {"ok"}
 
 
+def test_ctrl_c_saves_the_cases_that_are_done(tmp_path):
+    storage = f"--benchmark-storage=file://{tmp_path}/benchmarks"
+    process = subprocess.Popen(
+        command(tmp_path, "--limit", 16, "-k", "full", "--benchmark-save=cut", storage),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 90
+    while not list(tmp_path.glob("records/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2, output
+    (file,) = (tmp_path / "benchmarks").rglob("0001_cut.json")
+    saved = len(json.loads(file.read_text())["benchmarks"])
+    records, broken = rtlab.load_records(tmp_path / "records")
+    assert not broken
+    assert {record.status for record in records} <= {"ok", "cancelled"}
+    assert 1 <= saved <= sum(record.status == "ok" for record in records)
+
+
 def test_the_lab_without_cuda_is_skipped_with_that_reason(tmp_path):
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():

@@ -251,9 +251,10 @@ def test_progress_and_history_are_told_as_they_come(data, tmp_path):
 
 
 @pytest.mark.parametrize("method", ["svm", "full", "lora"])
-def test_the_library_prints_nothing(data, tmp_path, capfd, method):
+def test_the_library_prints_and_logs_nothing(data, tmp_path, capfd, caplog, method):
     run(data, tmp_path, method=method, max_steps=1, save_model=True)
     assert capfd.readouterr() == ("", "")
+    assert caplog.records == []
 
 
 # Reproducibility
