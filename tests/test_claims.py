@@ -8,7 +8,7 @@ import re
 import pytest
 from lab_records import BORNE_OUT, BOTH, FULL, LORA, SVM, made, study
 
-from rtlab.experiment import DEFAULT_ENCODER, Experiment, LoraSettings
+from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER, Experiment, LoraSettings
 from rtlab.records import save
 from rtlab.reporting.claims import LEGEND, Statement, claims_table, judge_all
 from rtlab.reporting.groups import groups
@@ -333,8 +333,8 @@ def test_the_table(borne_out):
     assert "<br>*observed* P2: speed-up 7.54 × (n = 1); " in speed
     assert speed.endswith(" | 6 |")
     assert lines[-4:] == [
-        f"- P1: {DEFAULT_ENCODER} on cornell-movie-review-data/rotten_tomatoes, NVIDIA GeForce RTX 4060 Ti",
-        "- P2: minilm on rt-polaritydata, a cpu",
+        f"- P1: {DEFAULT_ENCODER} on {DEFAULT_DATASET} (139902e3), NVIDIA GeForce RTX 4060 Ti",
+        "- P2: minilm on rt-polaritydata (139902e3), a cpu",
         "",
         LEGEND,
     ]

@@ -174,7 +174,9 @@ def claims_table(judgements: Sequence[Judgement]) -> str:
         verdict = f"**{judgement.verdict}**" + (f": needs {judgement.needs}" if judgement.needs else "")
         cells = (judgement.claim.sentence, verdict, _evidence(judgement, names), str(len(judgement.records)))
         lines.append(f"| {' | '.join(cells)} |")
-    keys = [plain(f"- {name}: {p.encoder} on {p.dataset}, {p.device}") for p, name in names.items()]
+    keys = [
+        plain(f"- {name}: {p.encoder} on {p.dataset} ({p.dataset_sha256[:8]}), {p.device}") for p, name in names.items()
+    ]
     return "\n".join((*lines, "", *keys, *([""] if keys else []), LEGEND))
 
 

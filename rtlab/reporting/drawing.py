@@ -57,7 +57,8 @@ STYLE = {
 
 def styled() -> AbstractContextManager[None]:
     """The style, for as long as something is drawn."""
-    return rc_context(STYLE)
+    style: AbstractContextManager[None] = rc_context(STYLE)
+    return style
 
 
 def canvas(heading: str, where: str, *, panels: int = 1, height: float = 4.4) -> tuple[Figure, list[Any]]:
