@@ -34,7 +34,7 @@ class Tables:
             raise ValueError(f"readme must be a file to rebuild, or - to print the tables; got {self.readme}, no file")
         made = tables(_records(self.results))
         if self.readme == "-":
-            print(as_text(made))
+            print(f"{as_text(made)}\n\nrecords in {self.results / 'records'}")
             return DONE
         stale = update_readme(Path(self.readme), {table.name: table.text for table in made}, check=self.check)
         if stale and self.check:
