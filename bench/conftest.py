@@ -23,6 +23,7 @@ from rtlab.studies import Study, study
 ROOT = Path(__file__).parent.parent
 STORAGE = "results/benchmarks"
 RECORDS = pytest.StashKey[list[RunRecord]]()
+NOTES = pytest.StashKey[list[str]]()
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)  # before pytest-benchmark opens its storage
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[RECORDS] = []
+    config.stash[NOTES] = []
     if config.option.benchmark_storage == "file://./.benchmarks":
         slug = re.sub(r"[^a-z0-9]+", "-", _device_name(config).lower()).strip("-")
         config.option.benchmark_storage = f"file://{ROOT / STORAGE / slug}"
@@ -64,7 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" not in metafunc.fixturenames:
-        return
+        return  # a comparison of engines makes its own
     found = _cases(metafunc.config)
     # Parameters of their own, so that --benchmark-group-by=param:padding and the like work.
     names = ("method", "padding", "learning_rate", "target_modules", "engine")
@@ -75,10 +77,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def case(request: pytest.FixtureRequest, case_id: str) -> Case:
-    config = request.config
-    if config.option.study == "lab" and config.option.device is None and environment.find_device().type != "cuda":
-        pytest.skip("the study lab is for CUDA, and there is no CUDA device; --device cpu runs it all the same")
-    return next(case for case in _cases(config) if case.id == case_id)
+    _skip_lab_without_cuda(request.config)
+    return next(case for case in _cases(request.config) if case.id == case_id)
+
+
+@pytest.fixture
+def base(request: pytest.FixtureRequest) -> Experiment:
+    """Full fine-tuning on the reference engine as the study has it: what comparisons of engines start from."""
+    _skip_lab_without_cuda(request.config)
+    firsts = (case.first for case in _cases(request.config))
+    found = next((first for first in firsts if first.method == "full" and first.engine == "trainer"), None)
+    if found is None:
+        pytest.skip("engines are compared where --engine leaves both in")
+    return found
 
 
 @pytest.fixture
@@ -100,6 +111,12 @@ def kept(request: pytest.FixtureRequest) -> list[RunRecord]:
     return request.config.stash[RECORDS]
 
 
+@pytest.fixture
+def notes(request: pytest.FixtureRequest) -> list[str]:
+    """What comparisons came to; each stands as a line at the end of the session."""
+    return request.config.stash[NOTES]
+
+
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
     machine_info.pop("node", None)  # a saved benchmark names no host
     device = environment.find_device(config.option.device)
@@ -118,6 +135,9 @@ def pytest_benchmark_compare_machine_info(
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if config.stash[NOTES]:
+        terminalreporter.section("engines compared")
+        terminalreporter.write_line("\n\n".join(config.stash[NOTES]))
     if not config.stash[RECORDS]:
         return
     terminalreporter.section("scores beside times")
@@ -141,6 +161,11 @@ def _scores(records: Sequence[RunRecord]) -> Iterator[tuple[str, list[list[str]]
         ]
         tables.setdefault(place, []).append([_case_id(group.experiment), str(len(group.records)), *means])
     yield from tables.items()
+
+
+def _skip_lab_without_cuda(config: pytest.Config) -> None:
+    if config.option.study == "lab" and config.option.device is None and environment.find_device().type != "cuda":
+        pytest.skip("the study lab is for CUDA, and there is no CUDA device; --device cpu runs it all the same")
 
 
 def _device_name(config: pytest.Config) -> str:

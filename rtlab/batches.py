@@ -74,6 +74,60 @@ def plan_by_length(lengths: NDArray[np.int64], *, batch_size: int) -> BatchPlan:
     return BatchPlan(_cut(np.argsort(-lengths, kind="stable"), batch_size))
 
 
+def plan_by_tokens(lengths: NDArray[np.int64], *, budget: int) -> BatchPlan:
+    """Batches in falling order of length, each of as many sentences as a number of tokens holds, without padding.
+
+    Args:
+        lengths: Tokens per sentence, (N,).
+        budget: Most tokens of a batch; a longer sentence is a batch of its own.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    ends = np.cumsum(lengths[order])
+    batches = []
+    start = taken = 0
+    while start < len(order):
+        end = max(start + 1, int(np.searchsorted(ends, taken + budget, side="right")))
+        batches.append(order[start:end])
+        start, taken = end, int(ends[end - 1])
+    return BatchPlan(tuple(batches))
+
+
+@dataclass(frozen=True, order=True, kw_only=True)
+class Shape:
+    """What decides how large a batch's tensors are; batches of one shape can share a captured step.
+
+    Attributes:
+        sentences: Sentences of the batch.
+        slot: Tokens that each sentence is padded to; `None` where they are packed.
+        total: Tokens of the batch, padding counted.
+    """
+
+    sentences: int
+    slot: int | None
+    total: int
+
+
+def shape_of(lengths: NDArray[np.int64], *, padding: Padding, max_length: int, step: int) -> Shape:
+    """The shape that a batch is given under a padding strategy.
+
+    Args:
+        lengths: Tokens of each of the batch's sentences, (S,).
+        padding: The strategy.
+        max_length: The slot of `fixed`.
+        step: What slots are rounded up to a multiple of, and totals of packed batches to a multiple of 8 times; 1
+            rounds nothing. Rounding makes few shapes out of many, at the cost of some padding.
+    """
+    if padding == "packed":
+        total = _round_up(int(lengths.sum()), 1 if step == 1 else 8 * step)
+        return Shape(sentences=len(lengths), slot=None, total=total)
+    slot = max_length if padding == "fixed" else min(_round_up(int(lengths.max()), step), max_length)
+    return Shape(sentences=len(lengths), slot=slot, total=slot * len(lengths))
+
+
+def _round_up(number: int, step: int) -> int:
+    return -(-number // step) * step
+
+
 def padding_cost(plan: BatchPlan, lengths: NDArray[np.int64], *, padding: Padding, max_length: int) -> PaddingCost:
     """Tokens that a plan computes under a padding strategy.
 

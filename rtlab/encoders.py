@@ -28,6 +28,11 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
 }
 _ALTERNATIVES = f"a local directory or a built-in encoder ({', '.join(BUILT_IN)}) would do"
 _ATTENTION = ("query", "key", "value", "attention.output.dense")
+# Where a self-attention's key and value projections are, in the architectures whose attention can be replaced.
+KEY_VALUE: Mapping[str, tuple[str, str]] = {
+    "distilbert": ("k_lin", "v_lin"),
+    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "electra"), ("key", "value")),
+}
 _GROUPS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "distilbert": (("q_lin", "k_lin", "v_lin", "out_lin"), ("lin1", "lin2")),
     "mpnet": (("attn.q", "attn.k", "attn.v", "attn.o"), ("intermediate.dense", "output.dense")),
@@ -60,12 +65,20 @@ class Encoder:
     tokenizer: Any
 
     @property
+    def first_position(self) -> int:
+        """Position of a sentence's first token; some architectures start behind the padding index."""
+        behind_padding = self.config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet")
+        return int(self.config.pad_token_id) + 1 if behind_padding else 0
+
+    @property
     def max_positions(self) -> int:
         """Longest sequence of tokens that the position embeddings reach, special tokens included."""
-        positions = int(self.config.max_position_embeddings)
-        if self.config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):
-            positions -= int(self.config.pad_token_id) + 1  # positions start behind the padding index
-        return positions
+        return int(self.config.max_position_embeddings) - self.first_position
+
+    @property
+    def packs(self) -> bool:
+        """Whether sentences can be packed: the attention goes through transformers' interface, over all tokens."""
+        return self.config.model_type in KEY_VALUE and not getattr(self.config, "is_decoder", False)
 
     def base(self) -> Any:
         """The pretrained transformer without a head, in fp32, in evaluation mode."""

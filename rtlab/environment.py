@@ -5,6 +5,7 @@ torch is imported inside the functions: reporting reads fingerprints on machines
 """
 
 import contextlib
+import ctypes
 import hashlib
 import importlib.metadata
 import os
@@ -41,6 +42,8 @@ CODE = (
     ),
     *("data", "engines"),
 )
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 def find_device(name: str | None = None) -> "torch.device":
@@ -120,6 +123,18 @@ class Stopwatch:
 
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep what is freed for what is allocated next, for the rest of this process.
+
+    By default it gives large blocks back to the kernel, which fills them with zeros when they are asked for again: 15 %
+    of a training step of minilm on two cores. Where the library is another than glibc, nothing changes.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        allocator = ctypes.CDLL(None)
+        allocator.mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)  # the largest that it takes
+        allocator.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def reset_peak_memory(device: "torch.device") -> None:

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from rtlab import environment
-from rtlab.batches import padded, plan_by_length
 from rtlab.built_in import quiet
 from rtlab.encoders import Encoder, load_encoder
+from rtlab.engines.reading import read, readable
 from rtlab.experiment import Experiment
 from rtlab.running import DESCRIPTION
 from rtlab.tokens import Tokens, token_arrays
 
-BATCH = 64  # sentences
 DESCRIBED = {"experiment", "label_names", "encoder", "encoder_sha256"}
 WEIGHTS = {"svm": "svm.safetensors", "lora": "adapter_model.safetensors"}  # PEFT would fall back to a pickle
 
@@ -123,13 +122,8 @@ def _logits(
 
         assert experiment.pooling is not None, "a normalised svm experiment has a pooling"
         coef_CD, intercept_C, temperature = svm.load(folder)
-        features_ND, _ = svm.extract_features(
-            encoder.base().to(device),
-            tokens,
-            pooling=experiment.pooling,
-            precision=experiment.precision,
-            pad_id=encoder.tokenizer.pad_token_id,
-        )
+        base = readable(encoder.base().to(device), encoder, experiment.pooling)
+        features_ND, _ = read(base, tokens, encoder, what=experiment.pooling, precision=experiment.precision)
         return svm.decision_logits(features_ND, coef_CD, intercept_C).astype(np.float64) / temperature
     model = encoder.classifier(label_names)
     if experiment.method == "lora":
@@ -137,20 +131,8 @@ def _logits(
 
         with quiet():
             model = peft.PeftModel.from_pretrained(model, str(folder))
-    return _classifier_logits(model.to(device).eval(), tokens, encoder.tokenizer.pad_token_id, experiment, device)
-
-
-def _classifier_logits(
-    model: Any, tokens: Tokens, pad_id: int, experiment: Experiment, device: Any
-) -> NDArray[np.float64]:
-    import torch
-
-    logits_NC: NDArray[np.float64] = np.empty((len(tokens), model.config.num_labels))
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=experiment.precision == "bf16"):
-        for rows in plan_by_length(tokens.lengths, batch_size=BATCH).batches:
-            ids_BL, mask_BL = (torch.from_numpy(part).to(device) for part in padded(tokens, rows, pad_id=pad_id))
-            logits_NC[rows] = model(input_ids=ids_BL, attention_mask=mask_BL).logits.float().cpu().numpy()
-    return logits_NC
+    model = readable(model.to(device), encoder, "logits")
+    return read(model, tokens, encoder, what="logits", precision=experiment.precision)[0].astype(np.float64)
 
 
 def _predictions(

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from rtlab import environment, records
 from rtlab.data import Splits, load_splits
-from rtlab.encoders import Encoder, load_encoder, target_modules
+from rtlab.encoders import KEY_VALUE, Encoder, load_encoder, target_modules
 from rtlab.engines.outcome import NonFiniteLossError, OnLog, Outcome, Progress, Train
 from rtlab.experiment import Experiment, identity
 from rtlab.metrics import scores
@@ -189,6 +189,11 @@ def prepare(experiment: Experiment, *, device: str | None = None) -> Prepared:
             f"max_length must be at most {encoder.max_positions}, the positions of encoder {encoder.name}; "
             f"got {experiment.max_length}"
         )
+    if experiment.engine == "native" and not encoder.packs:
+        raise ValueError(
+            f"engine 'native' takes encoders of type {', '.join(KEY_VALUE)}; got {encoder.name}, which is of type "
+            f"{encoder.config.model_type}; engine trainer would do"
+        )
     modules = () if experiment.lora is None else target_modules(encoder, experiment.lora.target_modules)
     return Prepared(
         experiment=experiment,
@@ -223,7 +228,7 @@ def check_writable(folder: Path, *, option: str = "output_dir", within: Sequence
 def _tokenized(prepared: Prepared) -> Any:
     """Tokens in the form that the engine wants."""
     experiment, tokenizer = prepared.experiment, prepared.encoder.tokenizer
-    if experiment.method == "svm":
+    if experiment.engine != "trainer":
         return tokenize(prepared.splits, tokenizer, max_length=experiment.max_length)
     padding: Literal["fixed", "none"] = "fixed" if experiment.padding == "fixed" else "none"
     return dataset_dict(prepared.splits, tokenizer, max_length=experiment.max_length, padding=padding)
@@ -235,17 +240,19 @@ def _build(prepared: Prepared, data: Any, progress: Progress, on_log: OnLog) -> 
         from rtlab.engines import svm
 
         return svm.build(experiment, encoder, data, device=prepared.device, progress=progress)
+    common: Mapping[str, Any] = {
+        "target_modules": prepared.target_modules,
+        "device": prepared.device,
+        "progress": progress,
+        "on_log": on_log,
+    }
+    if experiment.engine == "native":
+        from rtlab.engines import native
+
+        return native.build(experiment, encoder, data, prepared.splits.label_names, **common)
     from rtlab.engines import trainer
 
-    return trainer.build(
-        experiment,
-        encoder,
-        data,
-        target_modules=prepared.target_modules,
-        device=prepared.device,
-        progress=progress,
-        on_log=on_log,
-    )
+    return trainer.build(experiment, encoder, data, **common)
 
 
 def _finished(prepared: Prepared, outcome: Outcome, prepare_s: float) -> RunRecord:

@@ -63,7 +63,7 @@ def study(
 
 
 def _lab_matrix(base: Experiment) -> list[Experiment]:
-    """SVM; full and LoRA under dynamic and fixed padding at the lab's rates; higher rates and bucketed beyond it."""
+    """SVM; full and LoRA under dynamic and fixed padding at the lab's rates; then higher rates, bucketed, native."""
     replace = dataclasses.replace
     paddings: tuple[Padding, ...] = ("dynamic", "fixed")
     full = [
@@ -81,7 +81,7 @@ def _lab_matrix(base: Experiment) -> list[Experiment]:
         replace(base, method="full", padding="bucketed", learning_rate=2e-5),
         _lora(base, padding="bucketed", learning_rate=2e-4, size=_R8),
     ]
-    return [*_svm(base), *full, *lora, *beyond, *bucketed]
+    return [*_svm(base), *full, *lora, *beyond, *bucketed, *_native(base)]
 
 
 def _embedded() -> list[Experiment]:
@@ -97,7 +97,17 @@ def _embedded() -> list[Experiment]:
         replace(base, padding="bucketed"),
         *(replace(few, padding=padding) for padding in timed),
         *(_lora(few, padding=padding, learning_rate=2e-5, size=_R8) for padding in timed),
+        *_native(base),
     ]
+
+
+def _native(base: Experiment) -> list[Experiment]:
+    """The native engine, packed, at the rates that the reference runs at; and padded as the reference pads."""
+    native = dataclasses.replace(base, engine="native", padding="packed")
+    full = [dataclasses.replace(native, learning_rate=rate) for rate in _LAB_RATES]
+    lora = [_lora(native, padding="packed", learning_rate=rate, size=_R8) for rate in (*_LAB_RATES, 1e-3)]
+    padded = dataclasses.replace(native, padding="dynamic")
+    return [*full, *lora, padded, _lora(padded, learning_rate=1e-3, size=_R8)]
 
 
 def _svm(base: Experiment) -> list[Experiment]:

@@ -12,11 +12,14 @@ from rtlab.batches import (
     MEGABATCH,
     BatchPlan,
     PaddingCost,
+    Shape,
     padded,
     padding_cost,
     padding_costs,
     plan_by_length,
+    plan_by_tokens,
     plan_epoch,
+    shape_of,
 )
 from rtlab.encoders import load_encoder
 from rtlab.experiment import Padding
@@ -261,3 +264,45 @@ def test_a_batch_is_padded_as_the_tokenizer_pads_it(encoder):
     ids_BL, mask_BL = padded(tokens, rows, pad_id=tokenizer.pad_token_id)
     assert np.array_equal(ids_BL, theirs["input_ids"])
     assert np.array_equal(mask_BL, theirs["attention_mask"])
+
+
+# Batches by tokens, and shapes
+
+
+@given(lengths=strategies.lengths(), budget=st.integers(1, 400))
+def test_batches_by_tokens_keep_to_the_budget_and_hold_every_row_once(lengths, budget):
+    batches = plan_by_tokens(lengths, budget=budget).batches
+    rows = np.concatenate(batches)
+    assert sorted(rows.tolist()) == list(range(len(lengths)))
+    assert lengths[rows].tolist() == sorted(lengths.tolist(), reverse=True)
+    for batch, following in zip(batches, [*batches[1:], None], strict=True):
+        taken = lengths[batch].sum()
+        assert taken <= budget or len(batch) == 1
+        if following is not None:  # a batch ends where the next sentence would not fit
+            assert taken + lengths[following[0]] > budget
+
+
+def test_a_split_without_sentences_has_no_batches_by_tokens():
+    assert plan_by_tokens(real_lengths(0), budget=10) == BatchPlan(())
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+@given(lengths=strategies.lengths(max_size=20), step=st.sampled_from([1, 8, 16]))
+def test_a_shape_holds_its_batch_and_wastes_less_than_a_step(padding, lengths, step):
+    shape = shape_of(lengths, padding=padding, max_length=96, step=step)
+    assert shape.sentences == len(lengths)
+    if padding == "packed":
+        assert shape.slot is None
+        assert 0 <= shape.total - lengths.sum() < (1 if step == 1 else 8 * step)
+    else:
+        assert shape.total == shape.sentences * shape.slot
+        assert lengths.max() <= shape.slot <= 96
+        assert shape.slot == 96 if padding == "fixed" else shape.slot - lengths.max() < step
+
+
+def test_a_run_has_few_shapes():
+    lengths = real_lengths(8530)
+    plan = plan_epoch(lengths, padding="packed", batch_size=16, seed=0, epoch=0)
+    shapes = {shape_of(lengths[rows], padding="packed", max_length=512, step=8) for rows in plan.batches}
+    assert len(shapes) < 12
+    assert Shape(sentences=16, slot=None, total=448) in shapes

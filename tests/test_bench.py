@@ -15,9 +15,9 @@ import rtlab
 ROOT = Path(__file__).parent.parent
 
 
-def command(output_dir, *arguments):
+def command(output_dir, *arguments, cases="bench/test_study.py"):
     options = ["-p", "no:cacheprovider", "--output-dir", str(output_dir)]
-    return [sys.executable, "-m", "pytest", "bench", *options, *map(str, arguments)]
+    return [sys.executable, "-m", "pytest", cases, *options, *map(str, arguments)]
 
 
 def bench(output_dir, *arguments, timeout=150):

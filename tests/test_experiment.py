@@ -13,9 +13,12 @@ from rtlab.experiment import Experiment, LoraSettings, identity
 
 DATASET, ENCODER = "d" * 64, "e" * 64
 UNUSED = {
-    "svm": ("engine", "padding", "learning_rate", "epochs", "batch_size", "logging_steps", "max_steps", "lora"),
-    "full": ("pooling", "lora"),
-    "lora": ("pooling",),
+    "svm": (
+        *("engine", "padding", "learning_rate", "epochs", "batch_size", "compile", "logging_steps", "max_steps"),
+        "lora",
+    ),
+    "full": ("pooling", "compile", "lora"),  # compile: on the reference engine
+    "lora": ("pooling", "compile"),
 }
 # Another valid value for each field that decides a run's result.
 OTHER = {
@@ -62,6 +65,7 @@ def test_the_defaults_are_the_designs():
         "epochs": 5,
         "batch_size": 16,
         "precision": "fp32",
+        "compile": None,
         "lora": None,
         "pooling": None,
         "logging_steps": 50,
@@ -76,7 +80,8 @@ def test_the_defaults_are_the_designs():
 @given(strategies.experiment_fields(), st.data())
 def test_unused_fields_make_neither_two_values_nor_two_ids(fields, data):
     nonsense = st.sampled_from([None, 0, -1, math.nan, "x", (), LoraSettings(rank=3)])
-    changes = {name: data.draw(nonsense) for name in UNUSED[fields["method"]]}
+    unused = set(UNUSED[fields["method"]]) - ({"compile"} if fields["method"] != "svm" else set())
+    changes = {name: data.draw(nonsense) for name in sorted(unused)}
     one, other = Experiment(**fields), Experiment(**fields | changes)
     assert one == other
     assert hash(one) == hash(other)
@@ -183,7 +188,13 @@ def test_every_setting_of_the_adapter_moves_the_id(change):
 
 def test_every_field_is_either_in_the_tests_above_or_no_part_of_the_id():
     named = {field.name for field in dataclasses.fields(Experiment)}
-    assert named == set(OTHER) | {"encoder", "dataset", "method", "engine", "lora"}
+    assert named == set(OTHER) | {"encoder", "dataset", "method", "engine", "compile", "lora"}
+
+
+def test_engines_have_ids_of_their_own_and_compiling_too():
+    padded = {"padding": "dynamic"}
+    native = Experiment(engine="native", **padded)
+    assert len({digest(one) for one in (Experiment(**padded), native, dataclasses.replace(native, compile=True))}) == 3
 
 
 def test_methods_have_ids_of_their_own():
@@ -286,15 +297,22 @@ def test_target_modules_are_named(value):
     )
 
 
-@pytest.mark.parametrize("value", ["Nope", "", None, 1, ["full"]], ids=repr)
+NAMES = [
+    ("method", "svm, full, lora", None),
+    ("engine", "trainer, native", "full"),
+    ("padding", "fixed, dynamic, bucketed, packed", "lora"),
+    ("precision", "fp32, tf32, bf16", "svm"),
+    ("pooling", "cls, mean", "svm"),
+]
+
+
 @pytest.mark.parametrize(
-    ("field", "known", "method"),
+    ("field", "known", "method", "value"),
     [
-        ("method", "svm, full, lora", None),
-        ("engine", "trainer", "full"),
-        ("padding", "fixed, dynamic, bucketed, packed", "lora"),
-        ("precision", "fp32, tf32, bf16", "svm"),
-        ("pooling", "cls, mean", "svm"),
+        pytest.param(*name, value, id=f"{name[0]}-{value!r}")
+        for name in NAMES
+        for value in ("Nope", "", None, 1, ["full"])
+        if (name[0], value) != ("padding", None)  # the engine's own
     ],
 )
 def test_names_are_among_those_known(field, known, method, value):
@@ -320,8 +338,24 @@ def test_lora_is_a_lora_settings(value):
 def test_the_trainer_cannot_pack(method):
     message = refusal(Experiment, method=method, padding="packed", engine="trainer")
     assert message.startswith("padding 'packed' is not possible on engine 'trainer'")
-    assert message.endswith("fixed, dynamic or bucketed would do")
+    assert message.endswith("fixed, dynamic or bucketed would do, or engine native")
     assert Experiment(method="svm", padding="packed").padding is None
+
+
+def test_an_engine_has_a_padding_of_its_own():
+    assert Experiment().padding == "dynamic"
+    assert Experiment(engine="native").padding == "packed"
+    assert Experiment(engine="native", padding="dynamic").padding == "dynamic"
+
+
+def test_compiling_is_for_the_native_engine():
+    assert Experiment(engine="native").compile is False
+    assert Experiment(engine="native", compile=True).compile is True
+    assert Experiment(method="svm", compile=True).compile is None
+    assert refusal(Experiment, compile=True) == (
+        "compile is not possible on engine 'trainer'; got True; engine native would do"
+    )
+    assert refusal(Experiment, engine="native", compile=3) == "compile must be True or False; got 3"
 
 
 # The label
@@ -333,6 +367,8 @@ def test_the_trainer_cannot_pack(method):
         ({"method": "svm"}, "svm-cls"),
         ({"method": "svm", "pooling": "mean"}, "svm-mean"),
         ({"padding": "bucketed"}, "full-bucketed-lr2e-05"),
+        ({"engine": "native"}, "full-native-packed-lr2e-05"),
+        ({"engine": "native", "padding": "fixed", "compile": True}, "full-native-fixed-compiled-lr2e-05"),
         ({"method": "lora", "learning_rate": 1e-3}, "lora-dynamic-lr1e-03-r8-attention"),
         (
             {"method": "lora", "lora": LoraSettings(rank=4, target_modules="q_lin,v_lin")},

@@ -18,7 +18,10 @@ LEVELS = {
     **dict.fromkeys(("reporting", "sweep"), 5),
     **dict.fromkeys(("cli", "lab_steps", "__main__"), 6),
 }
-ORACLE_NEVER_IMPORTS = {"rtlab.batches", "rtlab.tokens", "rtlab.engines.svm"}
+ORACLE_NEVER_IMPORTS = {
+    *("rtlab.batches", "rtlab.tokens"),
+    *(f"rtlab.engines.{name}" for name in ("capture", "native", "operations", "packing", "reading", "svm")),
+}
 
 
 def modules():

@@ -53,8 +53,25 @@ def test_what_is_given_replaces_what_the_study_has():
 
 
 def test_an_engine_keeps_its_cases_and_the_svm():
-    assert study("smoke", engine="trainer") == study("smoke")
-    assert {e.method for e in study("smoke", engine="another")} == {"svm"}
+    for name in ("smoke", "embedded", "lab"):
+        by_engine = {engine: study(name, engine=engine) for engine in ("trainer", "native")}
+        for engine, found in by_engine.items():
+            assert {e.engine for e in found} == {engine, None}
+        assert len(by_engine["trainer"]) + len(by_engine["native"]) == len(study(name)) + 2  # the SVM's two are in both
+
+
+@pytest.mark.parametrize("name", ["smoke", "embedded", "lab"])
+def test_the_native_engine_runs_what_the_reference_runs(name):
+    """Packed at the same rates, and padded in one case of each method, so that the engines can be compared."""
+    found = study(name)
+    trainer, native = (
+        {(e.method, e.learning_rate, e.lora) for e in found if e.engine == engine and e.limit == found[0].limit}
+        for engine in ("trainer", "native")
+    )
+    assert native <= trainer
+    assert {(e.method, e.padding) for e in found if e.engine == "native"} == {
+        (method, padding) for method in ("full", "lora") for padding in ("packed", "dynamic")
+    }
 
 
 @pytest.mark.parametrize(

@@ -100,11 +100,15 @@ class Training:
     """Passes over the training split."""
     batch_size: int = 16
     """Sentences per optimizer step."""
-    padding: Padding = "dynamic"
+    padding: Annotated[
+        Padding | None, optional("{fixed,dynamic,bucketed,packed}", "dynamic on engine trainer, packed on native")
+    ] = None
     """How sentences become batches: all to max_length, to the longest of the batch, batches of similar length, or
     with no padding at all (packed; not on engine trainer)."""
     engine: Engine = "trainer"
-    """Who trains: Hugging Face's Trainer with PEFT."""
+    """Who trains: Hugging Face's Trainer with PEFT, or native, the same mathematics faster."""
+    compile: bool = False
+    """Compile the encoder's layers (engine native): a minute or so first, for long runs."""
     logging_steps: int = 50
     """Steps per entry of the loss history."""
     max_steps: Annotated[int | None, optional("INT", "those of all epochs")] = None

@@ -158,7 +158,7 @@ class Sweep:
     """In place of the study's encoder."""
     dataset: Annotated[str | None, optional("STR", "RTLAB_DATASET, or the study's")] = None
     """In place of the study's data set."""
-    engine: Annotated[Engine | None, optional("{trainer}", "all")] = None
+    engine: Annotated[Engine | None, optional("{trainer,native}", "all")] = None
     """Only the experiments of this engine."""
     seeds: int = 1
     """Seeds per case, counted from 42."""

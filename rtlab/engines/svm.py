@@ -1,7 +1,7 @@
 """A linear SVM on features of the frozen encoder: the cheapest way to adapt, and the baseline for the others.
 
-Features are extracted without gradients in falling order of length, so that each batch holds sentences of nearly the
-same length. What is fitted is saved without pickle: coefficients in safetensors.
+Features are extracted without gradients (`rtlab.engines.reading`), and without padding where the encoder can be packed.
+What is fitted is saved without pickle: coefficients in safetensors.
 """
 
 from pathlib import Path
@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtlab.batches import PaddingCost, padded, padding_cost, plan_by_length
+from rtlab.batches import PaddingCost
 from rtlab.encoders import Encoder
 from rtlab.engines.outcome import Evaluate, Outcome, Progress, Train
+from rtlab.engines.reading import read, readable
 from rtlab.environment import Stopwatch, seed_everything
-from rtlab.experiment import Experiment, Pooling, Precision
+from rtlab.experiment import Experiment
 from rtlab.records import Counts
 from rtlab.tokens import TokenizedSplits, Tokens
 
-EXTRACTION_BATCH = 64  # sentences; on a CPU larger batches gain nothing, on a GPU the SVM's own fit is the longer part
 WEIGHTS = "svm.safetensors"
 
 
@@ -38,19 +38,22 @@ def build(
         The function that extracts the features of `train` and fits. Logits of two classes are (-d/2, d/2) of the
         decision value d, so that their softmax is the logistic function of d.
     """
-    assert experiment.pooling is not None, "a normalised svm experiment has a pooling"
+    pooling = experiment.pooling
+    assert pooling is not None, "a normalised svm experiment has a pooling"
     watch = Stopwatch(device)
     seed_everything(experiment.seed)
     with watch.phase("load"):
-        model = encoder.base().to(device)
-    features = {
-        "pooling": experiment.pooling,
-        "precision": experiment.precision,
-        "pad_id": encoder.tokenizer.pad_token_id,
-    }
+        model = readable(encoder.base().to(device), encoder, pooling)
 
     def extract(name: str, split: Tokens) -> tuple[NDArray[np.float32], PaddingCost]:
-        return extract_features(model, split, **features, progress=lambda n, of: progress(f"features of {name}", n, of))
+        return read(
+            model,
+            split,
+            encoder,
+            what=pooling,
+            precision=experiment.precision,
+            progress=lambda done, of: progress(f"features of {name}", done, of),
+        )
 
     def train() -> Evaluate:
         with watch.phase("train"):
@@ -87,42 +90,6 @@ def _counts(model: Any, svm: Any, samples: int, cost: PaddingCost) -> Counts:
         real_tokens=cost.real_tokens,
         padding_tokens=cost.padding_tokens,
     )
-
-
-def extract_features(
-    model: Any, tokens: Tokens, *, pooling: Pooling, precision: Precision, pad_id: int, progress: Any = None
-) -> tuple[NDArray[np.float32], PaddingCost]:
-    """One vector per sentence from the encoder's last hidden layer.
-
-    Args:
-        model: The encoder without a head, in evaluation mode, on its device.
-        tokens: N sentences.
-        pooling: `cls` takes the first token's vector, `mean` the mean over the sentence's tokens.
-        precision: `bf16` runs under autocast.
-        pad_id: The tokenizer's padding token.
-        progress: Called with sentences done and N.
-
-    Returns:
-        Features in the split's order, (N, D) fp32, and what padding they took.
-    """
-    import torch
-
-    plan = plan_by_length(tokens.lengths, batch_size=EXTRACTION_BATCH)
-    features_ND = np.empty((len(tokens), model.config.hidden_size), dtype=np.float32)
-    done = 0
-    with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        for rows in plan.batches:
-            ids_BL, mask_BL = (torch.from_numpy(part).to(model.device) for part in padded(tokens, rows, pad_id=pad_id))
-            hidden_BLD = model(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state.float()
-            if pooling == "cls":
-                features_BD = hidden_BLD[:, 0]
-            else:
-                features_BD = (hidden_BLD * mask_BL[..., None]).sum(1) / mask_BL.sum(1, keepdim=True)
-            features_ND[rows] = features_BD.cpu().numpy()
-            done += len(rows)
-            if progress is not None:
-                progress(done, len(tokens))
-    return features_ND, padding_cost(plan, tokens.lengths, padding="dynamic", max_length=0)
 
 
 def fit_svm(features_ND: NDArray[np.float32], labels_N: NDArray[np.int64], *, seed: int) -> Any:

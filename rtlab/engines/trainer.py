@@ -8,14 +8,13 @@ down each step's loss and token counts without synchronising the device.
 import math
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtlab.built_in import quiet
 from rtlab.encoders import Encoder
+from rtlab.engines.adapting import classifier, mean_of_last_epoch, parameters, save
 from rtlab.engines.outcome import Evaluate, NonFiniteLossError, OnLog, Outcome, Progress, Train
 from rtlab.environment import Stopwatch, seed_everything
 from rtlab.experiment import Experiment
@@ -50,9 +49,7 @@ def build(
     watch = Stopwatch(device)
     seed_everything(experiment.seed)
     with watch.phase("load"):
-        model = encoder.classifier(data["train"].features["label"].names)
-        if experiment.method == "lora":
-            model = with_adapter(model, encoder, experiment, target_modules)
+        model = classifier(experiment, encoder, data["train"].features["label"].names, target_modules)
         steps = _StepLog(model)
         with tempfile.TemporaryDirectory() as scratch:  # Trainer makes its directory at once, and keeps nothing in it
             trainer = build_trainer(experiment, encoder, model, data["train"], device=device, output_dir=scratch)
@@ -78,7 +75,7 @@ def build(
                 save=lambda folder: save(model, encoder, folder),
                 history=tuple(steps.history),
                 train_loss=float(train_loss),
-                final_loss=_last_epoch(steps.losses(), per_epoch),
+                final_loss=mean_of_last_epoch(steps.losses(), per_epoch),
             )
 
         return evaluate
@@ -93,30 +90,6 @@ def _evaluate(trainer: Any, callback: Any, data: Any) -> dict[str, NDArray[np.fl
         callback.evaluate(split)
         logits[split] = np.asarray(trainer.predict(data[split]).predictions, dtype=np.float32)
     return logits
-
-
-def _last_epoch(losses: list[float], per_epoch: int) -> float:
-    """Mean loss over the steps of the last epoch that was begun."""
-    return float(np.mean(losses[(len(losses) - 1) // per_epoch * per_epoch :]))
-
-
-def with_adapter(model: Any, encoder: Encoder, experiment: Experiment, target_modules: Sequence[str]) -> Any:
-    """The model frozen under PEFT's LoRA adapter, its classification head trained along."""
-    import peft
-
-    assert experiment.lora is not None, "a normalised lora experiment has LoRA settings"
-    config = peft.LoraConfig(
-        task_type=peft.TaskType.SEQ_CLS,
-        r=experiment.lora.rank,
-        lora_alpha=experiment.lora.alpha,
-        lora_dropout=experiment.lora.dropout,
-        target_modules=list(target_modules),
-    )
-    with quiet():
-        adapted = peft.get_peft_model(model, config)
-    if encoder.revision is not None:  # a saved adapter then names the hub's encoder, not this machine's copy of it
-        config.base_model_name_or_path, config.revision = encoder.name, encoder.revision
-    return adapted
 
 
 def build_trainer(
@@ -162,14 +135,6 @@ def build_trainer(
     )
     trainer.remove_callback(PrinterCallback)  # standard output is the command line's
     return trainer
-
-
-def save(model: Any, encoder: Encoder, folder: Path) -> None:
-    """Write a plain Hugging Face checkpoint, or PEFT's for an adapter, and the tokenizer beside it."""
-    adapter = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
-    with quiet():
-        model.save_pretrained(folder, **adapter)
-        encoder.tokenizer.save_pretrained(folder)
 
 
 class _StepLog:
@@ -251,27 +216,9 @@ def _callback(steps: _StepLog, progress: Progress, on_log: OnLog) -> Any:
 
 
 def _counts(model: Any, steps: _StepLog) -> Counts:
-    total = encoder = adapter = head = 0
-    base = f"{model.base_model_prefix}." if not hasattr(model, "peft_config") else None
-    for name, parameter in model.named_parameters():
-        if ".original_module." in name:  # PEFT's untrained twin of the head
-            continue
-        size = parameter.numel()
-        total += size
-        if not parameter.requires_grad:
-            continue
-        if ".lora_" in name:
-            adapter += size
-        elif base is not None and name.startswith(base):
-            encoder += size
-        else:
-            head += size
     real, padding = steps.tokens()
     return Counts(
-        parameters_total=total,
-        parameters_encoder=encoder,
-        parameters_adapter=adapter,
-        parameters_head=head,
+        **vars(parameters(model)),
         steps=len(steps.losses()),
         samples=steps.samples,
         real_tokens=real,

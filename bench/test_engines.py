@@ -1,0 +1,329 @@
+"""The native engine against the reference, alternating in one run, quality beside speed; and how far from the floor.
+
+Sizes follow the study: `smoke` shows that the cases work, `embedded` is for two cores, `lab` for CUDA. Ratios are of
+total training time, warm-up included, and speak of this machine in this run alone.
+"""
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from statistics import mean, median
+
+import numpy as np
+import pytest
+import torch
+
+from rtlab.data import corpus, load_splits
+from rtlab.encoders import load_encoder
+from rtlab.engines import native
+from rtlab.engines.reading import read, readable
+from rtlab.experiment import Experiment, LoraSettings
+from rtlab.records import load
+from rtlab.reporting.groups import groups
+from rtlab.running import finish, prepare, recording_failure, start
+from rtlab.statistics import paired_difference, ratio_of_times
+from rtlab.sweep import plan, sweep
+from rtlab.tokens import TokenizedSplits, token_arrays
+
+ROUNDS = 3
+RATES = {"full": 2e-5, "lora": 1e-3}
+WORSE = 0.02  # accuracy: what the interval of the difference must reach up to, for the engines not to differ
+FILE_ORDER_BATCH = 64  # sentences
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much a study measures: steps against dynamic and fixed padding, sentences of features and of epochs.
+
+    `loss_within` is how far mean losses over few steps may lie apart: a random encoder's are wild.
+    """
+
+    steps: int | None
+    fixed_steps: int
+    features: int | None
+    epochs: tuple[int, ...]
+    loss_within: float = 0.05
+    precisions: tuple[str, ...] = ("fp32",)
+
+
+SIZES = {
+    "smoke": Size(steps=3, fixed_steps=2, features=48, epochs=(100, 400), loss_within=0.6),
+    "embedded": Size(steps=100, fixed_steps=5, features=None, epochs=(1_000, 10_000, 100_000)),
+    "lab": Size(
+        steps=None, fixed_steps=50, features=None, epochs=(1_000, 10_000, 100_000), precisions=("fp32", "tf32", "bf16")
+    ),
+}
+
+
+@pytest.fixture
+def size(request):
+    return SIZES[request.config.option.study]
+
+
+def pytest_generate_tests(metafunc):
+    if "precision" in metafunc.fixturenames:
+        metafunc.parametrize("precision", SIZES[metafunc.config.option.study].precisions)
+
+
+def asked(base, method, engine, padding, precision="fp32", **fields):
+    lora = LoraSettings() if method == "lora" else None
+    return dataclasses.replace(
+        base,
+        method=method,
+        engine=engine,
+        padding=padding,
+        precision=precision,
+        learning_rate=RATES[method],
+        lora=lora,
+        **fields,
+    )
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_native_packed_against_trainer_dynamic(
+    benchmark, base, size, device, output_dir, kept, notes, method, precision
+):
+    slow = asked(base, method, "trainer", "dynamic", precision, max_steps=size.steps)
+    fast = asked(base, method, "native", "packed", precision, max_steps=size.steps)
+    found = alternate(benchmark, slow, fast, device, lambda started: evaluated(started, output_dir))
+    kept += [record for records in found.values() for record in records]
+    times = {name: [r.timing.warmup_s + r.timing.train_s for r in records] for name, records in found.items()}
+    difference = quality(found)
+    assert difference.high > -WORSE, f"native is worse: {difference}"
+    assert difference.low < WORSE, f"the reference is worse: {difference}"
+    floor_s = floor(found["native"][0], prepare(fast, device=device))
+    report(
+        benchmark,
+        notes,
+        times,
+        steady=ratio_of_times(*([r.timing.train_s for r in found[name]] for name in ("trainer", "native"))).value,
+        accuracy_native=mean(record.scores["test"].accuracy for record in found["native"]),
+        accuracy_trainer=mean(record.scores["test"].accuracy for record in found["trainer"]),
+        accuracy_difference_low=difference.low,
+        accuracy_difference_high=difference.high,
+        floor_s=floor_s,
+        times_the_floor=median(times["native"]) / floor_s,
+    )
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_native_packed_against_trainer_fixed(benchmark, base, size, device, notes, method, precision):
+    limit = size.fixed_steps * base.batch_size
+    common = {"limit": limit, "max_length": 512, "epochs": 1}
+    slow = asked(base, method, "trainer", "fixed", precision, **common)
+    fast = asked(base, method, "native", "packed", precision, **common)
+    found = alternate(benchmark, slow, fast, device, trained)
+    times = {name: [seconds for seconds, _ in runs] for name, runs in found.items()}
+    losses = {name: mean(loss for _, loss in runs) for name, runs in found.items()}
+    assert losses["native"] == pytest.approx(losses["trainer"], abs=size.loss_within)
+    report(benchmark, notes, times, loss_native=losses["native"], loss_trainer=losses["trainer"])
+
+
+def test_features_packed_against_padded_in_file_order(benchmark, base, size, device, notes):
+    splits = load_splits(base.dataset, limit=size.features)
+    texts = [text for _, split in splits.items() for text in split.texts]
+    encoder = load_encoder(base.encoder)
+    where = prepare(dataclasses.replace(base, limit=size.features), device=device).device
+    plain = encoder.base().to(where)
+    packed = readable(encoder.base().to(where), encoder, "cls")
+    times = {"padded": [], "packed": []}
+    features = {}
+
+    def padded():
+        batches = [texts[start : start + FILE_ORDER_BATCH] for start in range(0, len(texts), FILE_ORDER_BATCH)]
+        rows = []
+        with torch.inference_mode():
+            for batch in batches:
+                inputs = encoder.tokenizer(batch, padding=True, truncation=True, max_length=512, return_tensors="pt")
+                rows.append(plain(**inputs.to(where)).last_hidden_state[:, 0].cpu().numpy())
+        return np.concatenate(rows)
+
+    def extract():
+        tokens = token_arrays(texts, encoder.tokenizer, 512)
+        return read(packed, tokens, encoder, what="cls", precision="fp32")[0]
+
+    def set_up():
+        begin = time.perf_counter()
+        features["padded"] = padded()
+        times["padded"].append(time.perf_counter() - begin)
+
+    def timed():
+        begin = time.perf_counter()
+        features["packed"] = extract()
+        times["packed"].append(time.perf_counter() - begin)
+
+    benchmark.group = "features"
+    benchmark.pedantic(timed, setup=set_up, rounds=ROUNDS)
+    np.testing.assert_allclose(features["packed"], features["padded"], atol=1e-4, rtol=0)
+    report(benchmark, notes, times, slow="padded", fast="packed", sentences=len(texts))
+
+
+def test_an_epochs_time_grows_with_its_sentences(benchmark, size, device):
+    encoder = load_encoder("tiny-distilbert")
+    most = token_arrays(*_corpus(max(size.epochs), encoder))
+    trained_s = {}
+
+    def epoch(sentences):
+        part = dataclasses.replace(
+            most,
+            ids=most.ids[: most.offsets[sentences]],
+            offsets=most.offsets[: sentences + 1],
+            labels=most.labels[:sentences],
+        )
+        experiment = Experiment(
+            encoder="tiny-distilbert", dataset="corpus", engine="native", epochs=1, max_length=96, logging_steps=10**6
+        )
+        where = prepare(dataclasses.replace(experiment, limit=16), device=device).device
+        train = native.build(
+            experiment,
+            encoder,
+            TokenizedSplits(train=part, validation=part, test=part),
+            ("negative", "positive"),
+            target_modules=(),
+            device=where,
+            progress=lambda *_: None,
+            on_log=lambda _: None,
+        )
+        begin = time.perf_counter()
+        train()
+        if where.type == "cuda":
+            torch.cuda.synchronize()
+        trained_s[sentences] = time.perf_counter() - begin
+
+    benchmark.group = "linear"
+    benchmark.pedantic(lambda: [epoch(sentences) for sentences in size.epochs], rounds=1)
+    per_sentence = {sentences: seconds / sentences for sentences, seconds in trained_s.items()}
+    few, many = min(per_sentence), max(per_sentence)
+    benchmark.extra_info.update({f"epoch_s_{sentences}": seconds for sentences, seconds in trained_s.items()})
+    benchmark.extra_info["time_of_a_sentence_most_over_fewest"] = per_sentence[many] / per_sentence[few]
+    assert per_sentence[many] < 2 * per_sentence[few]
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_peak_memory_is_not_above_the_references(benchmark, base, device, tmp_path, method):
+    """Each run in a fresh process, as memory once taken is not given back."""
+    runs = [
+        asked(base, method, engine, padding, max_steps=20)
+        for engine, padding in (("trainer", "dynamic"), ("native", "packed"))
+    ]
+    planned = plan(runs, output_dir=tmp_path, device=device)
+    benchmark.group = "memory"
+    benchmark.pedantic(lambda: list(sweep(planned, output_dir=tmp_path, device=device)), rounds=1)
+    memory = {one.experiment.engine: load(one.path).memory for one in planned}
+    peaks = {engine: found.peak_device or found.peak_host for engine, found in memory.items()}
+    benchmark.extra_info.update({f"peak_bytes_{engine}": peak for engine, peak in peaks.items()})
+    assert peaks["native"] <= 1.02 * peaks["trainer"]
+
+
+def alternate(benchmark, slow, fast, device, run):
+    """Rounds of the slow engine, untimed by pytest-benchmark, and the fast one; what `run` gives of each, by engine."""
+    found = {slow.engine: [], fast.engine: []}
+    seeds = iter(range(ROUNDS))
+
+    def set_up():
+        seed = next(seeds)
+        found[slow.engine].append(run(begun(dataclasses.replace(slow, seed=slow.seed + seed), device)))
+        return (begun(dataclasses.replace(fast, seed=fast.seed + seed), device),), {}
+
+    benchmark.group = "engines"
+    benchmark.pedantic(lambda started: found[fast.engine].append(run(started)), setup=set_up, rounds=ROUNDS)
+    return found
+
+
+def begun(experiment, device):
+    prepared = prepare(experiment, device=device)
+    losses = []
+    return start(prepared, on_log=losses.append), losses
+
+
+def evaluated(begun, output_dir):
+    started, _ = begun
+    with recording_failure(started.prepared, output_dir):
+        return finish(started, started.train()(), output_dir=output_dir)
+
+
+def trained(begun):
+    started, losses = begun
+    begin = time.perf_counter()
+    started.train()
+    if started.prepared.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begin, mean(entry.loss for entry in losses)
+
+
+def quality(found):
+    """Test accuracy of the native engine less the reference's, over sentences and seeds, with its interval."""
+    by_engine = {name: groups(records)[0] for name, records in found.items()}
+    return paired_difference(by_engine["native"].correct("test"), by_engine["trainer"].correct("test"))
+
+
+def report(benchmark, notes, times, *, slow="trainer", fast="native", **more):
+    ratio = ratio_of_times(times[slow], times[fast])
+    pairs = [a / b for a, b in zip(times[slow], times[fast], strict=True)]
+    benchmark.extra_info.update(
+        {
+            "ratio": ratio.value,
+            "ratio_low": ratio.low,
+            "ratio_high": ratio.high,
+            "ratio_least": min(pairs),
+            "ratio_most": max(pairs),
+            f"{slow}_s": median(times[slow]),
+            f"{fast}_s": median(times[fast]),
+            **more,
+        }
+    )
+    words = ", ".join(f"{name} {value:.4g}" for name, value in benchmark.extra_info.items())
+    notes.append(f"{benchmark.name}: {words}")
+
+
+def floor(record, prepared):
+    """Seconds that the run's matrix products and AdamW alone take here, at the rates measured here."""
+    config, experiment = prepared.encoder.config, prepared.experiment
+    width, inner, layers = config.hidden_size, _inner(config), config.num_hidden_layers
+    tokens, sentences = record.counts.real_tokens, record.counts.samples
+    per_token = 2 * (4 * width**2 + 2 * width * inner)
+    last = tokens * 2 * 2 * width**2 + sentences * 2 * (2 * width**2 + 2 * width * inner)
+    passes = 3 if experiment.method == "full" else 2  # forward, towards the inputs, towards the weights
+    product_s = (
+        passes
+        * ((layers - 1) * tokens * per_token + last)
+        / _product_rate(max(1, round(tokens / record.counts.steps)), width, inner, prepared.device)
+    )
+    update_s = record.counts.steps * _update_s(record.counts.parameters_trained, prepared.device)
+    return product_s + update_s
+
+
+def _inner(config):
+    return getattr(config, "intermediate_size", None) or config.hidden_dim
+
+
+def _product_rate(rows, width, inner, device):
+    """FLOP/s of one batch through the larger of a layer's matrices."""
+    left, right = torch.randn(rows, width, device=device), torch.randn(inner, width, device=device)
+    seconds = _seconds(lambda: torch.nn.functional.linear(left, right), device)
+    return 2 * rows * width * inner / seconds
+
+
+def _update_s(parameters, device):
+    weight = torch.nn.Parameter(torch.randn(parameters, device=device))
+    weight.grad = torch.randn_like(weight)
+    return _seconds(torch.optim.AdamW([weight], fused=True).step, device, times=10)
+
+
+def _seconds(call, device, times=50):
+    """Median time of a call."""
+    taken = []
+    for _ in range(times):
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        begin = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - begin)
+    return median(taken)
+
+
+def _corpus(sentences, encoder):
+    texts, _ = corpus.generate(sentences)
+    return texts, encoder.tokenizer, 96

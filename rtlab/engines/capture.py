@@ -1,0 +1,95 @@
+"""Training steps captured as CUDA graphs: replaying one costs a single launch.
+
+A step of a small encoder is hundreds of kernels, and launching them takes longer than they do. A graph holds fixed
+shapes and addresses, so there is one for each shape of a batch (`rtlab.batches.shape_of` makes them few), and what
+changes from step to step, the sentences of the batch, lies in a buffer that each graph reads. All else happens inside:
+tokens are gathered, the learning rate falls, the step is counted, its loss written down.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rtlab.batches import Shape
+
+WARM_UP = 3  # steps before a capture: torch's manual asks for a few, so that libraries have allocated what they keep
+
+
+class CapturedSteps:
+    """Replays a step, captured once for each shape.
+
+    Args:
+        step: A `rtlab.engines.native.Step`; it is left as it was found, as if no step had been done.
+        plan: The batches that will come, with their shapes.
+    """
+
+    def __init__(self, step: Any, plan: Iterable[tuple[NDArray[np.int64], Shape]]) -> None:
+        self._step = step
+        lengths_N = step.packer.lengths
+        examples: dict[Shape, NDArray[np.int64]] = {}
+        longest = int(lengths_N.max())
+        for rows_S, shape in plan:
+            examples.setdefault(shape, rows_S)
+            if shape.slot is None:  # what fills the row up attends to itself, as a sentence would
+                longest = max(longest, shape.total - int(lengths_N[rows_S].sum()))
+        self._longest = longest
+        self._rows: dict[int, torch.Tensor] = {}
+        self._graphs: dict[Shape, torch.cuda.CUDAGraph] = {}
+        self._pool = torch.cuda.graph_pool_handle()
+        before = [parameter.detach().clone() for parameter in step.trained]
+        step.model.train()
+        for shape in sorted(examples, key=lambda shape: -shape.total):  # the largest first: the others fit its memory
+            self._graphs[shape] = self._capture(shape, examples[shape])
+        self._restore(before)
+
+    def __call__(self, rows_S: NDArray[np.int64], shape: Shape) -> None:
+        """Do the step of this shape on these sentences.
+
+        Raises:
+            ValueError: If the shape was not captured, or the sentences do not have it.
+        """
+        needed = int(self._step.packer.lengths[rows_S].sum())
+        if shape not in self._graphs or len(rows_S) != shape.sentences or needed > shape.total:
+            captured = "; ".join(str(there) for there in sorted(self._graphs, key=lambda there: there.total))
+            raise ValueError(
+                f"a captured step takes batches of one of the shapes {captured}; "
+                f"got {len(rows_S)} sentences of {needed} tokens as {shape}"
+            )
+        self._rows[shape.sentences].copy_(torch.from_numpy(rows_S).pin_memory(), non_blocking=True)
+        self._graphs[shape].replay()
+
+    def _capture(self, shape: Shape, example_S: NDArray[np.int64]) -> torch.cuda.CUDAGraph:
+        example = torch.from_numpy(example_S).to(self._step.device)
+        rows_S = self._rows.setdefault(shape.sentences, torch.empty_like(example)).copy_(example)
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP):
+                self._step.done.zero_()
+                self._once(rows_S, shape)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            self._once(rows_S, shape)
+        return graph
+
+    def _once(self, rows_S: torch.Tensor, shape: Shape) -> None:
+        longest = self._longest if shape.slot is None else shape.slot
+        packer = self._step.packer
+        self._step(packer.layout_on_device(rows_S, slot=shape.slot, total=shape.total, longest=longest), rows_S)
+
+    def _restore(self, before: list[torch.Tensor]) -> None:
+        """As if no step had been done: in place, as the graphs know these addresses."""
+        step = self._step
+        with torch.no_grad():
+            for parameter, value in zip(step.trained, before, strict=True):
+                parameter.copy_(value)
+            for state in step.optimizer.state.values():
+                for value in state.values():
+                    value.zero_()
+        for written in (step.done, step.losses_N, step.norms_N):
+            written.zero_()
+        torch.cuda.synchronize()

@@ -1,0 +1,107 @@
+"""Reading something off each sentence without gradients: its logits, or its features.
+
+Sentences are packed where the encoder allows it, in batches of as many as a number of tokens holds; else they are
+padded, in batches of similar length.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtlab.batches import PaddingCost, padded, padding_cost, plan_by_length, plan_by_tokens
+from rtlab.encoders import Encoder
+from rtlab.experiment import Padding, Precision
+from rtlab.tokens import Tokens
+
+PADDED_BATCH = 64  # sentences, where the encoder cannot be packed
+PACKED_TOKENS = {"cpu": 2048, "cuda": 16384}
+
+# Logits of a classifier; of an encoder without a head the first token's vector, or the mean over the tokens' vectors.
+What = Literal["logits", "cls", "mean"]
+
+
+def readable(model: Any, encoder: Encoder, what: What) -> Any:
+    """Prepare a model for `read`, in place: packed where the encoder allows it, in evaluation mode."""
+    if encoder.packs:
+        from rtlab.engines.packing import pack
+
+        pack(model, first_tokens=what != "mean")
+    return model.eval()
+
+
+def read(
+    model: Any,
+    tokens: Tokens,
+    encoder: Encoder,
+    *,
+    what: What,
+    precision: Precision,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[NDArray[np.float32], PaddingCost]:
+    """Read something off every sentence of a split.
+
+    Args:
+        model: What `readable` gave for `what`, on its device.
+        tokens: N sentences.
+        encoder: The model's encoder.
+        what: What to read.
+        precision: `bf16` runs under autocast.
+        progress: Called with sentences done and N.
+
+    Returns:
+        (N, C) logits or (N, D) features, fp32, in the split's order, and what padding they took.
+    """
+    import torch
+
+    parts = _packed(model, tokens, encoder, what) if encoder.packs else _padded(model, tokens, encoder, what)
+    found: NDArray[np.float32] | None = None
+    done = 0
+    with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        for rows_S, part_SC in parts:
+            if found is None:
+                found = np.empty((len(tokens), part_SC.shape[1]), dtype=np.float32)
+            found[rows_S] = part_SC.float().cpu().numpy()
+            done += len(rows_S)
+            if progress is not None:
+                progress(done, len(tokens))
+    assert found is not None, "a split has sentences"
+    plan = plan_by_length(tokens.lengths, batch_size=PADDED_BATCH)
+    padding: Padding = "packed" if encoder.packs else "dynamic"
+    return found, padding_cost(plan, tokens.lengths, padding=padding, max_length=0)
+
+
+def _packed(model: Any, tokens: Tokens, encoder: Encoder, what: What) -> Iterator[tuple[NDArray[np.int64], Any]]:
+    from rtlab.engines.packing import Packer, forward, mean_of_tokens
+
+    packer = Packer(tokens, encoder, device=model.device)
+    for rows_S in plan_by_tokens(tokens.lengths, budget=PACKED_TOKENS[model.device.type]).batches:
+        layout = packer.layout(rows_S)
+        output = forward(model, layout)
+        match what:
+            case "logits":
+                yield rows_S, output.logits
+            case "cls":
+                yield rows_S, output.last_hidden_state[:, 0]
+            case "mean":
+                yield rows_S, mean_of_tokens(output.last_hidden_state.float(), layout)
+
+
+def _padded(model: Any, tokens: Tokens, encoder: Encoder, what: What) -> Iterator[tuple[NDArray[np.int64], Any]]:
+    import torch
+
+    for rows_S in plan_by_length(tokens.lengths, batch_size=PADDED_BATCH).batches:
+        ids_SL, mask_SL = (
+            torch.from_numpy(part).to(model.device)
+            for part in padded(tokens, rows_S, pad_id=encoder.tokenizer.pad_token_id)
+        )
+        output = model(input_ids=ids_SL, attention_mask=mask_SL)
+        match what:
+            case "logits":
+                yield rows_S, output.logits
+            case "cls":
+                yield rows_S, output.last_hidden_state[:, 0]
+            case "mean":
+                hidden_SLD = output.last_hidden_state.float()
+                yield rows_S, (hidden_SLD * mask_SL[..., None]).sum(1) / mask_SL.sum(1, keepdim=True)

@@ -1,0 +1,109 @@
+"""Captured steps on CUDA: replayed, they are the eager ones; on a CPU, what they refuse."""
+
+import math
+
+import numpy as np
+import pytest
+import small
+import torch
+
+from rtlab.batches import Shape
+from rtlab.encoders import load_encoder
+from rtlab.engines import native
+from rtlab.engines.capture import CapturedSteps
+from rtlab.engines.packing import Packer, pack
+from rtlab.tokens import token_arrays
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+SHAPE = Shape(sentences=4, slot=None, total=64)
+
+
+class NoStep:
+    """What a captured step needs to know to refuse a batch."""
+
+    class packer:
+        lengths = np.full(10, 20)
+
+
+def captured(graphs):
+    steps = object.__new__(CapturedSteps)
+    steps._step, steps._graphs = NoStep, graphs
+    return steps
+
+
+@pytest.mark.parametrize(
+    ("rows", "shape"),
+    [
+        (4, Shape(sentences=4, slot=None, total=128)),  # not captured
+        (3, SHAPE),  # fewer sentences than captured
+        (4, SHAPE),  # 80 tokens, and the shape holds 64
+    ],
+)
+def test_a_batch_of_another_shape_is_refused(rows, shape):
+    with pytest.raises(ValueError, match=r"a captured step takes batches of one of the shapes .*total=64.*; got"):
+        captured({SHAPE: None})(np.arange(rows), shape)
+
+
+def step_on_cuda(name, folder, *, method="full", steps=1000, without_dropout=True, padding="packed"):
+    device = torch.device("cuda")
+    encoder = load_encoder(name)
+    texts, labels = small.read(folder, "train")
+    tokens = token_arrays(texts, encoder.tokenizer, 40, labels=labels)
+    asked = small.experiment(folder, encoder=name, method=method, engine="native", padding=padding, max_length=40)
+    torch.manual_seed(0)
+    model = encoder.classifier(small.TWO)
+    if method == "lora":
+        from rtlab.encoders import target_modules
+        from rtlab.engines.adapting import with_adapter
+
+        model = with_adapter(model, encoder, asked, target_modules(encoder, ["attention"]))
+    if without_dropout:
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+    model = pack(model.to(device)).train()
+    packer = Packer(tokens, encoder, device=device)
+    step = native.Step(asked, model, packer, tokens.labels, steps=steps, device=device)
+    return step, list(native.plan_run(asked, tokens.lengths, native.SHAPE_STEP["cuda"]))
+
+
+@needs_cuda
+@pytest.mark.parametrize("padding", ["packed", "dynamic", "fixed"])
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("name", ["tiny-distilbert", "tiny-bert"])
+def test_a_replay_is_the_eager_step_bit_for_bit(name, method, padding, tmp_path):
+    folder = small.data_folder(tmp_path / "data", train=202)
+    eager, plan = step_on_cuda(name, folder, method=method, padding=padding)
+    replayed, _ = step_on_cuda(name, folder, method=method, padding=padding)
+    graphs = CapturedSteps(replayed, plan)
+    for rows, shape in plan:
+        eager.eager(rows, shape)
+        graphs(rows, shape)
+    assert eager.losses() == replayed.losses()
+    for one, other in zip(eager.trained, replayed.trained, strict=True):
+        assert torch.equal(one, other)
+
+
+@needs_cuda
+def test_a_thousand_replays_over_changing_shapes(tmp_path):
+    folder = small.data_folder(tmp_path / "data", train=402)
+    step, plan = step_on_cuda("tiny-bert", folder, without_dropout=False)
+    graphs = CapturedSteps(step, plan)
+    assert len({shape for _, shape in plan}) > 2
+    for number in range(1000):
+        graphs(*plan[number % len(plan)])
+    losses = step.losses()
+    assert len(losses) == 1000
+    assert all(map(math.isfinite, losses))
+    assert np.mean(losses[-100:]) < np.mean(losses[:100])
+
+
+@needs_cuda
+def test_capturing_leaves_no_trace(tmp_path):
+    folder = small.data_folder(tmp_path / "data")
+    step, plan = step_on_cuda("tiny-distilbert", folder)
+    before = [parameter.clone() for parameter in step.trained]
+    CapturedSteps(step, plan)
+    assert all(torch.equal(one, other) for one, other in zip(step.trained, before, strict=True))
+    assert int(step.done) == 0
+    assert not step.losses_N.any()

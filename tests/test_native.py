@@ -1,0 +1,630 @@
+"""The native engine trains as the reference does: step by step, weight by weight, where dropout leaves them no choice.
+
+`fixed` and `dynamic` are held against the reference engine; `packed` and `bucketed`, which Hugging Face does not have
+so, against a padded loop that is written out here and is handed the native engine's plan of batches.
+"""
+
+import json
+import math
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import peft
+import pytest
+import small
+import torch
+import transformers
+from safetensors.torch import load_file
+
+import rtlab
+from rtlab.batches import plan_epoch
+from rtlab.data import load_splits
+from rtlab.encoders import load_encoder, target_modules
+from rtlab.engines import native, operations, packing, trainer
+from rtlab.engines.packing import Packer
+from rtlab.records import load
+from rtlab.running import finish, model_folder, prepare, start
+from rtlab.tokens import TokenizedSplits, Tokens, dataset_dict, token_arrays
+
+TINY = ("tiny-distilbert", "tiny-bert", "tiny-roberta", "tiny-electra")
+PADDINGS = ("fixed", "dynamic", "bucketed", "packed")
+RECIPES = {"full 2e-5": ("full", 2e-5), "full 2e-4": ("full", 2e-4), "lora 1e-3": ("lora", 1e-3)}
+MAX_LENGTH = 24  # cuts some sentences
+SEED = 1  # 42 meets a gradient of 8e-10 in its first step, and AdamW makes such noise as large as a signal
+BATCH = 4
+TRAIN = 49 * BATCH + 2  # 50 steps, the last on a partial batch
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    with small.one_thread():
+        yield
+
+
+@pytest.fixture(scope="module", params=["cpu", "cuda"])
+def device(request):
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs an NVIDIA GPU")
+    return torch.device(request.param)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("native")
+
+
+@pytest.fixture(scope="module")
+def data(folder):
+    return {
+        names: small.data_folder(folder / f"data-{len(names)}", names, TRAIN, 20) for names in (small.TWO, small.THREE)
+    }
+
+
+@pytest.fixture(scope="module")
+def without_dropout(folder):
+    """Copies of encoders whose configuration has no dropout."""
+    made = {}
+
+    def encoder(name):
+        if name not in made:
+            made[name] = folder / name
+            shutil.copytree(load_encoder(name).path, made[name])
+            file = made[name] / "config.json"
+            config = json.loads(file.read_text())
+            dropouts = {key: 0.0 for key, value in config.items() if "dropout" in key and isinstance(value, float)}
+            assert dropouts
+            file.write_text(json.dumps(config | dropouts))
+        return load_encoder(str(made[name]))
+
+    return encoder
+
+
+def experiment(data, encoder, recipe, padding, names=small.TWO, **fields):
+    method, rate = RECIPES[recipe]
+    lora = rtlab.LoraSettings(rank=8, alpha=32, dropout=0.0)
+    common = {"method": method, "learning_rate": rate, "padding": padding, "seed": SEED}
+    return small.experiment(
+        data[names],
+        encoder=str(encoder.path),
+        batch_size=BATCH,
+        max_length=MAX_LENGTH,
+        **common | {"lora": lora if method == "lora" else None} | fields,
+    )
+
+
+def tokens_of(data, encoder, names=small.TWO, max_length=MAX_LENGTH):
+    splits = {}
+    for name in ("train", "validation", "test"):
+        texts, labels = small.read(data[names], name, names)
+        splits[name] = token_arrays(texts, encoder.tokenizer, max_length, labels=labels)
+    return TokenizedSplits(**splits)
+
+
+def modules_of(asked, encoder):
+    return () if asked.lora is None else target_modules(encoder, asked.lora.target_modules)
+
+
+def nothing(*_):
+    pass
+
+
+def by_native(asked, data, encoder, device, scratch, names=small.TWO):
+    """A run of the native engine: losses of its steps, what it saved, its logits."""
+    train = native.build(
+        asked,
+        encoder,
+        tokens_of(data, encoder, names, asked.max_length),
+        names,
+        target_modules=modules_of(asked, encoder),
+        device=device,
+        progress=nothing,
+        on_log=nothing,
+    )
+    return results(train()(), scratch / "native")
+
+
+def results(outcome, folder):
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    outcome.save(folder)
+    return SimpleNamespace(
+        losses=[entry.loss for entry in outcome.history],
+        weights=saved(folder),
+        logits=outcome.logits,
+        counts=outcome.counts,
+        history=outcome.history,
+    )
+
+
+def saved(folder):
+    (file,) = (file for file in folder.glob("*.safetensors"))
+    return load_file(file)
+
+
+class Order(torch.utils.data.Sampler):
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __iter__(self):
+        return iter(self.rows)
+
+    def __len__(self):
+        return len(self.rows)
+
+
+def by_trainer(asked, data, encoder, device, scratch, order, names=small.TWO):
+    """The same run of the reference engine, on sentences in the same order."""
+    asked = rtlab.Experiment.from_json(
+        {name: value for name, value in asked.to_json().items() if name != "compile"} | {"engine": "trainer"}
+    )
+    splits = load_splits(str(data[names]))
+    padding = "fixed" if asked.padding == "fixed" else "none"
+    tokenized = dataset_dict(splits, encoder.tokenizer, max_length=asked.max_length, padding=padding)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transformers.Trainer, "_get_train_sampler", lambda *_: Order(order))
+        train = trainer.build(
+            asked,
+            encoder,
+            tokenized,
+            target_modules=modules_of(asked, encoder),
+            device=device,
+            progress=nothing,
+            on_log=nothing,
+        )
+        return results(train()(), scratch / "trainer")
+
+
+def by_hand(asked, data, encoder, device, scratch, batches, names=small.TWO):
+    """The same run as a plain padded loop. Nothing of rtlab's but the encoder's directory and the plan."""
+    transformers.set_seed(asked.seed)
+    model, tokenizer = classifier_by_hand(asked, encoder, names, device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=asked.learning_rate, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (len(batches) - step) / len(batches))
+    texts, labels = small.read(data[names], "train", names)
+    losses = []
+    model.train()
+    for rows in batches:
+        inputs = padded_by_hand(tokenizer, [texts[row] for row in rows], device)
+        loss = model(**inputs, labels=torch.tensor([labels[row] for row in rows], device=device)).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.detach()))
+    model.eval()
+    folder = scratch / "by-hand"
+    shutil.rmtree(folder, ignore_errors=True)
+    model.save_pretrained(folder, **({"save_embedding_layers": False} if asked.lora else {}))
+    logits = {}
+    for split in ("validation", "test"):
+        with torch.no_grad():
+            inputs = padded_by_hand(tokenizer, small.read(data[names], split, names)[0], device)
+            logits[split] = model(**inputs).logits.cpu().numpy()
+    return SimpleNamespace(losses=losses, weights=saved(folder), logits=logits)
+
+
+def classifier_by_hand(asked, encoder, names, device):
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        encoder.path, num_labels=len(names), attn_implementation="sdpa"
+    )
+    if asked.lora is not None:
+        config = peft.LoraConfig(
+            task_type="SEQ_CLS",
+            r=asked.lora.rank,
+            lora_alpha=asked.lora.alpha,
+            lora_dropout=asked.lora.dropout,
+            target_modules=list(modules_of(asked, encoder)),
+        )
+        model = peft.get_peft_model(model, config)
+    return model.to(device), transformers.AutoTokenizer.from_pretrained(encoder.path)
+
+
+def padded_by_hand(tokenizer, texts, device):
+    return tokenizer(texts, padding=True, truncation=True, max_length=MAX_LENGTH, return_tensors="pt").to(device)
+
+
+def reference(asked, data, encoder, device, scratch, names=small.TWO):
+    lengths = tokens_of(data, encoder, names).train.lengths
+    plan = plan_epoch(lengths, padding=asked.padding, batch_size=BATCH, seed=asked.seed, epoch=0)
+    batches = [batch.tolist() for batch in plan.batches]
+    if asked.padding in ("fixed", "dynamic"):
+        return by_trainer(asked, data, encoder, device, scratch, [row for batch in batches for row in batch], names)
+    return by_hand(asked, data, encoder, device, scratch, batches, names)
+
+
+def start_weights(asked, encoder, names, folder):
+    """Weights before the first step, by the names that they are saved under."""
+    transformers.set_seed(asked.seed)
+    model, _ = classifier_by_hand(asked, encoder, names, "cpu")
+    shutil.rmtree(folder, ignore_errors=True)
+    model.save_pretrained(folder, **({"save_embedding_layers": False} if asked.lora else {}))
+    return saved(folder)
+
+
+def check_equal(found, expected, start):
+    """Losses step by step, weights parameter by parameter, logits."""
+    assert len(found.losses) == len(expected.losses) == 50
+    np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-5)
+    assert found.weights.keys() == expected.weights.keys() == start.keys()
+    moved = 0
+    for name, weight in expected.weights.items():
+        if name.endswith(("key.bias", "k_lin.bias")):  # their gradient is 0, and AdamW makes noise as large as signal
+            continue
+        distance = (weight - start[name]).norm()
+        moved += bool(distance > 0)
+        assert (found.weights[name] - weight).norm() <= 1e-2 * distance, name
+    assert moved > 10
+    for split, logits_NC in expected.logits.items():
+        np.testing.assert_allclose(found.logits[split], logits_NC, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("name", [*TINY, "minilm"])
+def test_native_trains_as_the_reference_does(name, recipe, padding, data, without_dropout, device, tmp_path):
+    encoder = without_dropout(name)
+    asked = experiment(data, encoder, recipe, padding, engine="native")
+    found = by_native(asked, data, encoder, device, tmp_path)
+    expected = reference(asked, data, encoder, device, tmp_path)
+    check_equal(found, expected, start_weights(asked, encoder, small.TWO, tmp_path / "start"))
+
+
+@pytest.mark.parametrize("recipe", ["full 2e-4", "lora 1e-3"])
+def test_three_classes(recipe, data, without_dropout, device, tmp_path):
+    encoder = without_dropout("tiny-bert")
+    asked = experiment(data, encoder, recipe, "packed", small.THREE, engine="native")
+    found = by_native(asked, data, encoder, device, tmp_path, small.THREE)
+    expected = reference(asked, data, encoder, device, tmp_path, small.THREE)
+    check_equal(found, expected, start_weights(asked, encoder, small.THREE, tmp_path / "start"))
+
+
+# The tests bite: what a faulty engine might do, done to it
+
+
+def leaking(monkeypatch):
+    """Each sentence attends to the next one's first token as well."""
+    block = packing._block
+
+    def longer(sentences_N, first_N, lengths_N, heads):
+        last = first_N == first_N.max()
+        return block(sentences_N, first_N, np.where(last, lengths_N, lengths_N + 1), heads)
+
+    monkeypatch.setattr(packing, "_block", longer)
+
+
+def unclipped(monkeypatch):
+    monkeypatch.setattr(native, "CLIP", 1e9)
+
+
+def late_schedule(monkeypatch):
+    step = native.Step
+    monkeypatch.setattr(native, "Step", lambda *parts, steps, **named: step(*parts, steps=steps + 1, **named))
+
+
+def decaying(monkeypatch):
+    adamw = torch.optim.AdamW
+    monkeypatch.setattr(torch.optim, "AdamW", lambda *p, **named: adamw(*p, **named | {"weight_decay": 0.01}))
+
+
+def running_positions(monkeypatch):
+    layout = packing.Packer.layout
+
+    def running(self, rows_S, **named):
+        made = layout(self, rows_S, **named)
+        made.positions_1T.copy_(torch.arange(made.positions_1T.shape[1]))
+        return made
+
+    monkeypatch.setattr(packing.Packer, "layout", running)
+
+
+@pytest.mark.parametrize("mutant", [leaking, unclipped, late_schedule, decaying, running_positions])
+def test_a_faulty_engine_is_found_out(mutant, data, without_dropout, tmp_path, monkeypatch):
+    encoder = without_dropout("tiny-distilbert")
+    asked = experiment(data, encoder, "full 2e-5", "packed", engine="native")
+    expected = reference(asked, data, encoder, torch.device("cpu"), tmp_path)
+    start = start_weights(asked, encoder, small.TWO, tmp_path / "start")
+    mutant(monkeypatch)
+    found = by_native(asked, data, encoder, torch.device("cpu"), tmp_path)
+    with pytest.raises(AssertionError):
+        check_equal(found, expected, start)
+
+
+# One batch
+
+
+@pytest.mark.parametrize("recipe", ["full 2e-5", "lora 1e-3"])
+@pytest.mark.parametrize("padding", ["dynamic", "packed"])
+@pytest.mark.parametrize("name", [*TINY, "minilm"])
+def test_gradients_of_one_batch(name, padding, recipe, data, without_dropout, device):
+    encoder = without_dropout(name)
+    asked = experiment(data, encoder, recipe, padding, engine="native")
+    texts, labels = small.read(data[small.TWO], "train")
+    rows = np.arange(16)
+    transformers.set_seed(1)
+    expected, tokenizer = classifier_by_hand(asked, encoder, small.TWO, device)
+    if asked.lora is not None:  # an adapter begins at 0, and half its gradients with it
+        for key, weight in expected.named_parameters():
+            if "lora_B" in key:
+                torch.nn.init.normal_(weight, std=0.05)
+    found, _ = classifier_by_hand(asked, encoder, small.TWO, device)
+    found.load_state_dict(expected.state_dict())
+    target = torch.tensor(labels[:16], device=device)
+    expected.train()(**padded_by_hand(tokenizer, texts[:16], device), labels=target).loss.backward()
+    packing.pack(found.train())
+    if device.type == "cpu":
+        operations.install(found, adapters=True)
+    packer = Packer(tokens_of(data, encoder).train, encoder, device=device)
+    layout = packer.layout(rows, slot=MAX_LENGTH if padding == "dynamic" else None)
+    torch.nn.functional.cross_entropy(packing.forward(found, layout).logits, target).backward()
+    pairs = list(zip(found.named_parameters(), expected.parameters(), strict=True))
+    largest = max(float(wanted.grad.abs().max()) for _, wanted in pairs if wanted.grad is not None)
+    for (key, parameter), wanted in pairs:
+        assert (parameter.grad is None) == (wanted.grad is None), key
+        if wanted.grad is not None:
+            assert float((parameter.grad - wanted.grad).abs().max()) <= 1e-5 * largest, key
+
+
+def sentences_of(lengths, encoder):
+    """Tokens of sentences of these lengths, of random words."""
+    random = np.random.default_rng(0)
+    ids = [
+        [encoder.tokenizer.cls_token_id, *random.integers(5, 100, length - 2), encoder.tokenizer.sep_token_id]
+        for length in lengths
+    ]
+    return ids, Tokens(
+        ids=np.concatenate(ids).astype(np.int32),
+        offsets=np.cumsum([0, *lengths], dtype=np.int64),
+        labels=np.zeros(len(lengths), dtype=np.int64),
+    )
+
+
+@pytest.mark.parametrize("lengths", [[2], [512], [9], [2, 2, 2], [512, 2, 30], [7] * 9, [3, 2, 40, 41, 512, 5]])
+@pytest.mark.parametrize("name", TINY)
+def test_batches_at_the_edges(name, lengths, device):
+    encoder = load_encoder(name)
+    ids, tokens = sentences_of(lengths, encoder)
+    transformers.set_seed(0)
+    model = encoder.classifier(small.TWO).eval().to(device)
+    with torch.no_grad():
+        alone = torch.cat([model(input_ids=torch.tensor([one], device=device)).logits for one in ids])
+        packing.pack(model)
+        packer = Packer(tokens, encoder, device=device)
+        rows = np.arange(len(lengths))
+        for options in ({}, {"slot": 512}, {"total": sum(lengths) + 63}):
+            together = packing.forward(model, packer.layout(rows, **options)).logits
+            torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+# Dropout
+
+
+def losses_over_masks(model, of, target, device, masks=200):
+    losses = []
+    for seed in range(masks):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            losses.append(float(torch.nn.functional.cross_entropy(of(model), target)))
+    return np.array(losses)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_dropout_moves_the_loss_as_the_references_does(method, data, device):
+    encoder = load_encoder("tiny-distilbert")
+    asked = experiment(data, encoder, "lora 1e-3" if method == "lora" else "full 2e-5", "packed", engine="native")
+    if method == "lora":
+        asked = rtlab.Experiment.from_json(asked.to_json() | {"lora": {"dropout": 0.3}})
+    texts, labels = small.read(data[small.TWO], "train")
+    target = torch.tensor(labels[:16], device=device)
+    transformers.set_seed(0)
+    model, tokenizer = classifier_by_hand(asked, encoder, small.TWO, device)
+    for key, weight in model.named_parameters():
+        if "lora_B" in key:
+            torch.nn.init.normal_(weight, std=0.3)
+    model.train()
+    inputs = padded_by_hand(tokenizer, texts[:16], device)
+    expected = losses_over_masks(model, lambda model: model(**inputs).logits, target, device)
+    packing.pack(model)
+    if device.type == "cpu":
+        operations.install(model, adapters=True)
+    layout = Packer(tokens_of(data, encoder).train, encoder, device=device).layout(np.arange(16))
+    found = losses_over_masks(model, lambda model: packing.forward(model, layout).logits, target, device)
+    assert expected.std() > 1e-3
+    error = math.sqrt(expected.var(ddof=1) / 200 + found.var(ddof=1) / 200)
+    assert abs(found.mean() - expected.mean()) < 4 * error
+    assert 0.6 < found.var() / expected.var() < 1.6
+
+
+def test_attention_weights_are_dropped(device):
+    """With the identity for values the output is the weights: each is 0, or what it would be, scaled up."""
+    encoder = load_encoder("tiny-distilbert")
+    heads, size = 4, 16
+    _, tokens = sentences_of([size, 9], encoder)
+    layout = Packer(tokens, encoder, device=device).layout(np.arange(2))
+    torch.manual_seed(3)
+    query, key = (torch.randn(size + 9, heads, size, device=device) for _ in range(2))
+    identity = torch.eye(size, device=device)[:, None].expand(-1, heads, -1)
+    values = torch.cat([identity, identity[:9]])
+    kept = packing.attend(query, key, values, layout, scale=0.25, dropout=0.0)
+    assert (kept[:size] > 0).all()
+    zeros = 0
+    for seed in range(50):
+        torch.manual_seed(seed)
+        dropped = packing.attend(query, key, values, layout, scale=0.25, dropout=0.1)[:size]
+        zeros += int((dropped == 0).sum())
+        torch.testing.assert_close(dropped[dropped != 0], kept[:size][dropped != 0] / 0.9, rtol=1e-4, atol=0)
+    share = zeros / (50 * heads * size**2)
+    assert abs(share - 0.1) < 4 * math.sqrt(0.09 / (50 * heads * size**2))
+
+
+# Runs
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_the_same_run_twice_is_bit_identical(method, data, tmp_path):
+    asked = small.experiment(data[small.TWO], method=method, engine="native", max_steps=8)
+    first, second = (rtlab.run(asked, output_dir=tmp_path / name, device="cpu") for name in "ab")
+    assert first.history == second.history
+    assert first.predictions == second.predictions
+    assert first.experiment.padding == "packed"
+
+
+def test_a_draw_between_building_and_training_changes_nothing(data, tmp_path):
+    asked = small.experiment(data[small.TWO], engine="native", max_steps=5)
+    records = []
+    for draws in (0, 3):
+        started = start(prepare(asked, device="cpu"))
+        torch.rand(draws)
+        records.append(finish(started, started.train()(), output_dir=tmp_path / str(draws)))
+    assert records[0].history == records[1].history
+
+
+def test_dropout_is_on_so_that_the_seed_matters(data, tmp_path):
+    asked = small.experiment(data[small.TWO], engine="native", max_steps=3)
+    other = small.experiment(data[small.TWO], engine="native", max_steps=3, seed=7)
+    one, two = (rtlab.run(each, output_dir=tmp_path, device="cpu") for each in (asked, other))
+    assert one.history != two.history
+
+
+def test_the_history_is_the_references(data, tmp_path):
+    """Steps, epochs and learning rates are the same numbers; losses are means over the interval."""
+    fields = {"epochs": 2, "logging_steps": 20, "max_steps": 70, "batch_size": BATCH, "max_length": MAX_LENGTH}
+    found, expected = (
+        rtlab.run(small.experiment(data[small.TWO], engine=engine, **fields), output_dir=tmp_path, device="cpu")
+        for engine in ("native", "trainer")
+    )
+    assert [entry.step for entry in found.history] == [20, 40, 60, 70]
+    for name in ("step", "epoch", "learning_rate"):
+        assert [getattr(entry, name) for entry in found.history] == pytest.approx(
+            [getattr(entry, name) for entry in expected.history], rel=1e-12
+        )
+    assert found.counts.steps == expected.counts.steps == 70
+    assert found.counts.samples == expected.counts.samples
+    assert found.counts.padding_tokens == 0
+    every = rtlab.run(
+        small.experiment(data[small.TWO], engine="native", **fields | {"logging_steps": 1}),
+        output_dir=tmp_path,
+        device="cpu",
+    ).history
+    assert found.history[1].loss == pytest.approx(np.mean([entry.loss for entry in every[20:40]]), rel=1e-6)
+    assert found.train_loss == pytest.approx(np.mean([entry.loss for entry in every]), rel=1e-6)
+    assert found.final_loss == pytest.approx(np.mean([entry.loss for entry in every[50:]]), rel=1e-6)
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_padding_is_counted_as_it_is_computed(padding, data, tmp_path):
+    asked = small.experiment(data[small.TWO], engine="native", padding=padding, batch_size=BATCH, max_length=MAX_LENGTH)
+    counts = rtlab.run(asked, output_dir=tmp_path, device="cpu").counts
+    lengths = tokens_of(data, load_encoder("tiny-distilbert")).train.lengths
+    plan = plan_epoch(lengths, padding=padding, batch_size=BATCH, seed=asked.seed, epoch=0)
+    computed = {
+        "fixed": TRAIN * MAX_LENGTH,
+        "packed": int(lengths.sum()),
+    }.get(padding, sum(len(rows) * int(lengths[rows].max()) for rows in plan.batches))
+    assert (counts.real_tokens, counts.real_tokens + counts.padding_tokens) == (int(lengths.sum()), computed)
+
+
+@pytest.mark.parametrize("logging_steps", [1, 3, 50])
+def test_the_first_step_without_a_finite_loss_is_named(data, tmp_path, logging_steps):
+    asked = small.experiment(data[small.TWO], engine="native", learning_rate=1e30, logging_steps=logging_steps)
+    with pytest.raises(rtlab.RunFailedError) as failed:
+        rtlab.run(asked, output_dir=tmp_path, device="cpu")
+    record = load(failed.value.path)
+    assert record.status == "nan"
+    assert record.error.startswith("NonFiniteLossError: the loss of step 2 is nan; a lower learning rate")
+
+
+def test_an_update_that_ruins_the_weights_in_the_last_step_is_no_result(data, tmp_path):
+    asked = small.experiment(data[small.TWO], engine="native", learning_rate=1e30, max_steps=1)
+    with pytest.raises(rtlab.RunFailedError) as failed:
+        rtlab.run(asked, output_dir=tmp_path, device="cpu")
+    assert failed.value.record.status == "nan"
+    assert "after step 1, the last, the logits are not finite" in failed.value.record.error
+
+
+def test_a_batch_that_does_not_fit_says_what_was_tried(data, tmp_path, monkeypatch):
+    def too_large(*_, **__):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried")
+
+    monkeypatch.setattr(native, "forward", too_large)
+    asked = small.experiment(data[small.TWO], engine="native")
+    with pytest.raises(rtlab.RunFailedError) as failed:
+        rtlab.run(asked, output_dir=tmp_path, device="cpu")
+    assert failed.value.record.status == "oom"
+    assert "step 1, a batch of 8 sentences and" in failed.value.record.error
+    assert "a smaller batch_size or max_length would do" in failed.value.record.error
+
+
+def test_another_error_stays_what_it_is(data, tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(native, "forward", broken)
+    with pytest.raises(rtlab.RunFailedError) as failed:
+        rtlab.run(small.experiment(data[small.TWO], engine="native"), output_dir=tmp_path, device="cpu")
+    assert (failed.value.record.status, failed.value.record.error) == ("failed", "RuntimeError: shapes do not match")
+
+
+def test_an_encoder_that_cannot_be_packed_is_refused(data, tmp_path):
+    config = transformers.MPNetConfig(
+        vocab_size=200, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    transformers.MPNetModel(config).save_pretrained(tmp_path / "mpnet")
+    load_encoder("tiny-roberta").tokenizer.save_pretrained(tmp_path / "mpnet")
+    asked = small.experiment(data[small.TWO], encoder=str(tmp_path / "mpnet"), engine="native", max_length=64)
+    with pytest.raises(ValueError, match=r"engine 'native' takes encoders of type distilbert, bert.*mpnet.*trainer"):
+        rtlab.run(asked, output_dir=tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_what_is_saved_loads_in_plain_libraries_and_predicts_the_same(method, precision, data, tmp_path):
+    asked = small.experiment(data[small.TWO], method=method, engine="native", precision=precision, max_steps=20)
+    record = rtlab.run(asked, output_dir=tmp_path, device="cpu", save_model=True)
+    folder = model_folder(tmp_path, record)
+    if method == "lora":
+        model = peft.AutoPeftModelForSequenceClassification.from_pretrained(folder)
+    else:
+        model = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    texts, _ = small.read(data[small.TWO], "test")
+    with torch.no_grad():
+        plain = model.eval()(**tokenizer(texts, padding=True, return_tensors="pt")).logits.numpy()
+    tolerance = 1e-4 if precision == "fp32" else 0.1
+    np.testing.assert_allclose(record.predictions["test"].logits, plain, atol=tolerance, rtol=0)
+    found = rtlab.predict(folder, texts[:3], device="cpu")
+    expected = torch.tensor(plain[:3]).softmax(1).numpy()
+    for prediction, row in zip(found, expected, strict=True):
+        assert list(prediction.probabilities.values()) == pytest.approx(row, abs=tolerance)
+
+
+def test_a_checkpoint_is_the_references_but_for_its_numbers(data, tmp_path):
+    folders = {}
+    for engine in ("native", "trainer"):
+        for method in ("full", "lora"):
+            asked = small.experiment(data[small.TWO], engine=engine, method=method, max_steps=1)
+            record = rtlab.run(asked, output_dir=tmp_path / engine, device="cpu", save_model=True)
+            folders[engine, method] = model_folder(tmp_path / engine, record)
+    for method, config in (("full", "config.json"), ("lora", "adapter_config.json")):
+        ours, theirs = (folders[engine, method] for engine in ("native", "trainer"))
+        assert sorted(file.name for file in ours.iterdir()) == sorted(file.name for file in theirs.iterdir())
+        found, expected = (json.loads((one / config).read_text()) for one in (ours, theirs))
+        for order in (found, expected):
+            if "target_modules" in order:
+                order["target_modules"] = sorted(order["target_modules"])  # PEFT keeps a set
+        assert found == expected
+        assert {k: v.shape for k, v in saved(ours).items()} == {k: v.shape for k, v in saved(theirs).items()}
+
+
+def test_bf16_trains_near_fp32_with_fp32_weights(data, without_dropout, device, tmp_path):
+    encoder = without_dropout("tiny-bert")
+    asked = experiment(data, encoder, "full 2e-4", "packed", engine="native")
+    exact = by_native(asked, data, encoder, device, tmp_path)
+    coarse = by_native(
+        rtlab.Experiment.from_json(asked.to_json() | {"precision": "bf16"}), data, encoder, device, tmp_path
+    )
+    assert all(weight.dtype == torch.float32 for weight in coarse.weights.values())
+    assert coarse.losses != exact.losses
+    np.testing.assert_allclose(coarse.losses, exact.losses, atol=0.05)

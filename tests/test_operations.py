@@ -1,0 +1,156 @@
+"""Operations of our own against torch's and PEFT's."""
+
+import math
+
+import peft
+import pytest
+import torch
+import transformers
+from torch import nn
+
+from rtlab.encoders import load_encoder
+from rtlab.engines import operations
+from rtlab.engines.operations import EmbeddingGradient, keep_mask
+
+
+@pytest.mark.parametrize("probability", [0.1, 0.3, 0.5])
+def test_the_mask_drops_as_many_as_asked_and_keeps_the_mean(probability):
+    torch.manual_seed(0)
+    mask = keep_mask(torch.empty(1000, 501), probability)
+    assert mask.shape == (1000, 501)
+    dropped = (mask == 0).double().mean()
+    assert abs(dropped - probability) < 4 * math.sqrt(probability * (1 - probability) / mask.numel())
+    kept = mask[mask != 0].unique()
+    assert kept.tolist() == pytest.approx([1 / (1 - probability)], rel=1e-4)
+
+
+def test_the_masks_values_are_drawn_apart():
+    """Four values share a random number: none of them may tell about another, nor one mask about the next."""
+    torch.manual_seed(1)
+    dropped = (torch.stack([keep_mask(torch.empty(40_000), 0.5) for _ in range(2)]) == 0).double().flatten()
+    for lag in (1, 2, 3, 4, 40_000):
+        together = (dropped[:-lag] * dropped[lag:]).mean()
+        assert abs(together - 0.25) < 4 * math.sqrt(0.25 * 0.75 / (len(dropped) - lag)) + 0.002
+
+
+def test_the_seed_decides_the_mask():
+    masks = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(seed)
+        masks.append(keep_mask(torch.empty(7, 9), 0.4))
+    assert torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[0], masks[2])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_mask_is_of_the_type_asked_for(dtype):
+    assert keep_mask(torch.empty(3, dtype=dtype), 0.5).dtype == dtype
+
+
+def test_an_embeddings_gradient_is_torchs_over_several_steps():
+    torch.manual_seed(0)
+    ours, theirs = nn.Embedding(50, 8), nn.Embedding(50, 8)
+    theirs.load_state_dict(ours.state_dict())
+    model = nn.Sequential(ours)
+    operations.install(model, adapters=False)
+    for step in range(3):
+        ids = torch.randint(0, 50, (2, 13))
+        weights = torch.randn(2, 13, 8)
+        for embedding in (ours, theirs):
+            embedding.zero_grad(set_to_none=True)
+            (embedding(ids) * weights).sum().backward()
+        torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
+        if step == 1:  # a second batch before the step adds up
+            for embedding in (ours, theirs):
+                (embedding(ids.flip(1)) * weights).sum().backward()
+            torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
+
+
+def test_an_embeddings_gradient_lies_where_it_lay():
+    weight = nn.Parameter(torch.zeros(5, 2))
+    gradient = EmbeddingGradient(weight)
+    gradient.add(torch.tensor([1]), torch.ones(1, 2))
+    place = weight.grad.data_ptr()
+    weight.grad = None
+    gradient.add(torch.tensor([3]), torch.ones(1, 2))
+    assert weight.grad.data_ptr() == place
+    assert weight.grad[:, 0].tolist() == [0, 0, 0, 1, 0]
+
+
+def adapted(dropout, bias=True):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(12, 20, bias=bias))
+    model = peft.get_peft_model(model, peft.LoraConfig(r=3, lora_alpha=5, lora_dropout=dropout, target_modules=["0"]))
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(weight)
+    return model
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_an_adapter_is_pefts(bias):
+    theirs, ours = (adapted(0.0, bias) for _ in range(2))
+    operations.install(ours, adapters=True)
+    values = [torch.randn(2, 7, 12).requires_grad_() for _ in range(1)]
+    values.append(values[0].detach().clone().requires_grad_())
+    weights = torch.randn(2, 7, 20)
+    outputs = [model(value) for model, value in zip((theirs, ours), values, strict=True)]
+    close = {"atol": 1e-4, "rtol": 1e-4}
+    torch.testing.assert_close(outputs[1], outputs[0], **close)
+    for output in outputs:
+        (output * weights).sum().backward()
+    torch.testing.assert_close(values[1].grad, values[0].grad, **close)
+    for (name, one), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        assert (one.grad is None) == (other.grad is None), name
+        if one.grad is not None:
+            torch.testing.assert_close(one.grad, other.grad, **close)
+
+
+def test_an_adapters_gradients_go_through_its_dropout():
+    """In double precision and with the mask held, by finite differences."""
+    model = adapted(0.4).double()
+    operations.install(model, adapters=True)
+    layer = model.base_model.model[0]
+    values = torch.randn(5, 12, dtype=torch.float64, requires_grad=True)
+
+    def forward(values, down, up):
+        torch.manual_seed(5)
+        with torch.no_grad():
+            layer.lora_A["default"].weight.copy_(down)
+            layer.lora_B["default"].weight.copy_(up)
+        keep = keep_mask(values, 0.4)
+        base = layer.base_layer
+        return operations._Adapted.apply(values, keep, base.weight, base.bias, down, up, layer.scaling["default"])
+
+    down, up = (layer.lora_A["default"].weight, layer.lora_B["default"].weight)
+    parts = (values, *(weight.detach().clone().requires_grad_() for weight in (down, up)))
+    assert torch.autograd.gradcheck(forward, parts)
+
+
+def test_an_adapter_drops_in_training_alone():
+    model = adapted(0.5)
+    operations.install(model, adapters=True)
+    values = torch.randn(4, 12)
+    assert not torch.equal(model.train()(values), model(values))
+    assert torch.equal(model.eval()(values), model(values))
+
+
+def test_modules_keep_their_names_and_weights():
+    model = load_encoder("tiny-bert").classifier(("a", "b"))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    operations.install(model, adapters=True)
+    assert model.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_dropout_modules_are_replaced_where_they_drop():
+    transformers.set_seed(0)
+    model = load_encoder("tiny-bert").classifier(("a", "b"))
+    operations.install(model, adapters=False)
+    dropouts = [module for module in model.modules() if isinstance(module, nn.Dropout)]
+    assert dropouts
+    values = torch.ones(64, 64)
+    for module in dropouts:
+        assert torch.equal(module.eval()(values), values)
+        kept = module.train()(values)
+        assert 0 < (kept == 0).double().mean() < 0.2

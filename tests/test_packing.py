@@ -1,0 +1,158 @@
+"""Layouts: every token once, none in another sentence, whatever fills a batch up."""
+
+import numpy as np
+import pytest
+import small
+import strategies
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtlab.encoders import load_encoder
+from rtlab.engines import packing
+from rtlab.engines.packing import ATTENTION, Packer, attend, layers, mean_of_tokens, pack
+from rtlab.tokens import Tokens
+
+CPU = torch.device("cpu")
+ENCODER = load_encoder("tiny-roberta")  # whose positions do not start at 0
+HEADS = 4
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    with small.one_thread():
+        yield
+
+
+def tokens_of(lengths):
+    """A split whose ids tell each token from every other."""
+    return Tokens(
+        ids=np.arange(1000, 1000 + lengths.sum(), dtype=np.int32),
+        offsets=np.cumsum([0, *lengths], dtype=np.int64),
+        labels=np.zeros(len(lengths), dtype=np.int64),
+    )
+
+
+@st.composite
+def batches(draw):
+    """Lengths of a split, rows of a batch, and a slot or a total that they fit into, or neither."""
+    lengths = draw(strategies.lengths(max_size=30))
+    rows = np.array(draw(st.permutations(range(len(lengths))))[: draw(st.integers(1, 20))], dtype=np.int64)
+    more = draw(st.integers(0, 70))
+    needed = lengths[rows]
+    options = draw(st.sampled_from([{}, {"slot": int(needed.max()) + more}, {"total": int(needed.sum()) + more}]))
+    return lengths, rows, options
+
+
+@given(batches())
+def test_no_token_is_lost_or_crosses_over(drawn):
+    lengths, rows, options = drawn
+    tokens = tokens_of(lengths)
+    layout = Packer(tokens, ENCODER, device=CPU).layout(rows, **options)
+    ids_T, positions_T = layout.ids_1T[0].numpy(), layout.positions_1T[0].numpy()
+    filler = np.ones(len(ids_T), dtype=bool)
+    for row, first in zip(rows, layout.first_S.tolist(), strict=True):
+        there = slice(first, first + lengths[row])
+        assert ids_T[there].tolist() == tokens.ids[tokens.offsets[row] : tokens.offsets[row + 1]].tolist()
+        assert positions_T[there].tolist() == [ENCODER.first_position + at for at in range(lengths[row])]
+        assert filler[there].all()
+        filler[there] = False
+    assert (ids_T[filler] == ENCODER.tokenizer.pad_token_id).all()
+    assert positions_T.max() < ENCODER.config.max_position_embeddings
+    computed = options.get("slot", 0) * len(rows) or options.get("total") or lengths[rows].sum()
+    assert len(ids_T) == computed
+
+
+@given(batches())
+def test_spans_hold_each_sentence_alone(drawn):
+    """CUDA's kernels are told where sentences begin and end, and the fillers between them."""
+    lengths, rows, options = drawn
+    layout = Packer(tokens_of(lengths), ENCODER, device=CPU, blocks=False).layout(rows, **options)
+    assert layout.spans.dtype == torch.int32
+    spans = layout.spans.tolist()
+    assert len(spans) == 2 * len(rows) + 1
+    assert spans == sorted(spans)
+    assert (spans[0], spans[-1]) == (0, layout.ids_1T.shape[1])
+    assert spans[:-1:2] == layout.first_S.tolist()
+    assert [end - begin for begin, end in zip(spans[:-1:2], spans[1::2], strict=True)] == lengths[rows].tolist()
+
+
+@given(batches())
+def test_blocks_hold_each_token_once(drawn):
+    lengths, rows, options = drawn
+    layout = Packer(tokens_of(lengths), ENCODER, device=CPU).layout(rows, **options)
+    taken = torch.cat([block.tokens.gather_real for block in layout.blocks]).tolist()
+    spans = [(first, first + length) for first, length in zip(layout.first_S.tolist(), lengths[rows], strict=True)]
+    real = [token * HEADS + head for begin, end in spans for token in range(begin, end) for head in range(HEADS)]
+    assert sorted(taken) == sorted(real)
+    firsts = torch.cat([block.firsts.gather for block in layout.blocks]).tolist()
+    assert sorted(firsts) == list(range(len(rows) * HEADS))
+
+
+def test_a_block_wastes_little():
+    """A batch's longest sentence does not decide what the shortest costs."""
+    lengths = np.array([78, 12, 11, 10, 10, 30, 31])
+    layout = Packer(tokens_of(lengths), ENCODER, device=CPU).layout(np.arange(7))
+    for block in layout.blocks:
+        assert len(block.tokens.gather) <= packing.BLOCK_SPREAD * len(block.tokens.gather_real)
+
+
+@pytest.mark.parametrize("firsts", [False, True])
+@given(strategies.lengths(max_size=8), st.integers(0, 9))
+def test_attention_is_that_of_each_sentence_alone(firsts, lengths, more):
+    torch.manual_seed(0)
+    rows = np.arange(len(lengths))
+    layout = Packer(tokens_of(lengths), ENCODER, device=CPU).layout(rows, total=int(lengths.sum()) + more)
+    total = layout.ids_1T.shape[1]
+    parts = [torch.randn(total, HEADS, 6, dtype=torch.float32, requires_grad=True) for _ in range(3)]
+    query = parts[0][layout.first_S] if firsts else parts[0]
+    found = attend(query, *parts[1:], layout, scale=0.4, dropout=0.0)
+    expected = torch.zeros_like(found)
+    for sentence, (first, length) in enumerate(zip(layout.first_S.tolist(), lengths.tolist(), strict=True)):
+        there = slice(first, first + length)
+        asked = slice(first, first + 1) if firsts else there
+        one = torch.nn.functional.scaled_dot_product_attention(
+            *(part.transpose(0, 1) for part in (parts[0][asked], parts[1][there], parts[2][there])), scale=0.4
+        ).transpose(0, 1)
+        expected[slice(sentence, sentence + 1) if firsts else there] = one
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    weights = torch.randn_like(found)
+    ours = torch.autograd.grad((found * weights).sum(), parts)
+    theirs = torch.autograd.grad((expected * weights).sum(), parts, allow_unused=True)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, torch.zeros_like(one) if other is None else other, atol=1e-5, rtol=1e-5)
+
+
+@given(strategies.lengths(max_size=20))
+def test_the_mean_is_over_a_sentences_own_tokens(lengths):
+    layout = Packer(tokens_of(lengths), ENCODER, device=CPU).layout(np.arange(len(lengths)))
+    hidden = torch.randn(1, int(lengths.sum()), 3, dtype=torch.float64)
+    expected = torch.stack([part.mean(0) for part in hidden[0].split(lengths.tolist())])
+    torch.testing.assert_close(mean_of_tokens(hidden, layout), expected)
+
+
+@pytest.mark.parametrize("name", ["tiny-distilbert", "tiny-bert", "tiny-roberta", "tiny-electra"])
+def test_the_last_layer_computes_first_tokens_alone(name):
+    encoder = load_encoder(name)
+    model = pack(encoder.classifier(small.TWO))
+    assert model.config._attn_implementation == ATTENTION
+    rows_seen = []
+    for layer in layers(model):
+        layer.register_forward_hook(lambda *given: rows_seen.append(given[-1].shape[:2]))
+    layout = Packer(tokens_of(np.array([5, 9, 2])), encoder, device=CPU).layout(np.arange(3))
+    layout.ids_1T.clamp_(max=50)
+    packing.forward(model.eval(), layout)
+    assert rows_seen == [(1, 16), (3, 1)]
+
+
+@pytest.mark.parametrize("name", ["tiny-distilbert", "tiny-bert"])
+def test_every_layer_attends_through_us(name, monkeypatch):
+    """An encoder that ignored the attention it was given would compute something else in silence."""
+    calls = []
+    monkeypatch.setattr(packing, "attend", lambda query, *_, **__: calls.append(len(query)) or query)
+    encoder = load_encoder(name)
+    model = pack(encoder.base(), first_tokens=False).eval()
+    layout = Packer(tokens_of(np.array([5, 9])), encoder, device=CPU).layout(np.arange(2))
+    layout.ids_1T.clamp_(max=50)
+    packing.forward(model, layout)
+    assert calls == [14] * encoder.config.num_hidden_layers
