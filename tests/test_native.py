@@ -628,3 +628,23 @@ def test_bf16_trains_near_fp32_with_fp32_weights(data, without_dropout, device, 
     assert all(weight.dtype == torch.float32 for weight in coarse.weights.values())
     assert coarse.losses != exact.losses
     np.testing.assert_allclose(coarse.losses, exact.losses, atol=0.05)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"
+)  # torch's own use of it
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_compiled_it_is_the_same_run(method, data, tmp_path):
+    runs = {
+        compiled: rtlab.run(
+            small.experiment(data[small.TWO], method=method, engine="native", compile=compiled, max_steps=6),
+            output_dir=tmp_path,
+            device="cpu",
+        )
+        for compiled in (False, True)
+    }
+    assert runs[True].timing.warmup_s > runs[False].timing.warmup_s + 0.1
+    losses = {compiled: [entry.loss for entry in record.history] for compiled, record in runs.items()}
+    np.testing.assert_allclose(losses[True], losses[False], rtol=1e-4)
+    assert runs[True].id != runs[False].id

@@ -368,9 +368,22 @@ def test_points_are_means_over_seeds_at_one_place():
     data = page_data([*study(), made(LORA, 0.6, 5.0, dataset=cut)], {})
     assert data["places"] == [f"minilm, corpus, a cpu (data {d * 8}, encoder eeeeeeee)" for d in "df"]
     here = {point["name"]: point for point in data["points"] if point["place"] == 0}
-    assert here["svm-cls"]["seconds"] == pytest.approx(3.075)
+    assert here["svm-cls"]["seconds"] == pytest.approx(4.075)  # a second of warm-up counts
     assert here["svm-cls"]["accuracy"] == pytest.approx(0.705)
     assert [name for name, point in here.items() if not point["front"]] == ["full-fixed-lr2e-05"]
+    for point in here.values():
+        assert point["accuracySpan"][0] < point["accuracy"] < point["accuracySpan"][1]
+        assert point["secondsSpan"][0] < point["seconds"] < point["secondsSpan"][1]
+    [alone] = [point for point in data["points"] if point["place"] == 1]
+    assert alone["accuracySpan"]
+    assert alone["secondsSpan"] is None
+
+
+def test_a_points_time_holds_its_warm_up():
+    record = made(LORA, 0.6, 5.0)
+    record = dataclasses.replace(record, timing=dataclasses.replace(record.timing, warmup_s=2.0, train_s=5.0))
+    [point] = page_data([record], {})["points"]
+    assert point["seconds"] == 7.0
 
 
 # Markdown
@@ -591,11 +604,24 @@ def test_the_page_is_no_wider_than_its_window(show, width):
     assert page.script("return document.documentElement.scrollWidth") <= width
 
 
+def test_points_have_their_intervals_as_bars(show):
+    """Of accuracy and time, where there are seeds; within the plot, and as long as the interval is."""
+    page = show(study())
+    bars = page.script(
+        "return [...document.querySelectorAll('.point')].map((point) => [...point.querySelectorAll('.interval')]"
+        ".map((bar) => { const box = bar.getBBox(); return [box.width, box.height]; }))"
+    )
+    assert len(bars) == 4
+    for upright, across in bars:
+        assert upright[1] > upright[0]
+        assert across[0] > across[1]
+
+
 def test_a_point_says_its_name_and_figures(show):
     page = show(study())
     points = page.script("return [...document.querySelectorAll('.point')].map((point) => point.ariaLabel)")
     assert len(points) == 4
-    assert "svm-cls: 0.7050 in 3.1 s (2 seeds)" in points
+    assert "svm-cls: 0.7050 in 4.1 s (2 seeds)" in points
     assert page.script("return document.querySelector('.tip').hidden")
     page.hover(".point .dot")
     assert text_of(page, ".tip") == points[0].replace(": ", "")
@@ -612,7 +638,7 @@ def test_places_are_drawn_apart(show):
     assert page.script("return document.querySelectorAll('.point').length") == 4  # where there is most to see
     choose(page, "#pareto-place", "minilm, corpus, a gpu")
     assert page.script("return [...document.querySelectorAll('.point')].map((point) => point.ariaLabel)") == [
-        "lora-dynamic-lr1e-03-r8-attention, device a gpu: 0.8000 in 10.0 s (1 seed)"
+        "lora-dynamic-lr1e-03-r8-attention, device a gpu: 0.8000 in 11.0 s (1 seed)"
     ]
 
 

@@ -447,22 +447,43 @@ def test_the_table_of_target_modules():
     }
 
 
+def timed(experiment, train_s, warmup_s=0.0):
+    record = made(experiment, train_s=train_s)
+    return dataclasses.replace(record, timing=dataclasses.replace(record.timing, warmup_s=warmup_s))
+
+
 def test_the_table_of_engines():
-    """Whatever the other engine is called: here one that no experiment may name yet."""
-    other = dataclasses.replace(FULL)
-    object.__setattr__(other, "engine", "another")
-    fast = made(other, train_s=4.0)
-    fast = dataclasses.replace(fast, timing=dataclasses.replace(fast.timing, warmup_s=1.0))
-    slow = made(train_s=10.0)
-    slow = dataclasses.replace(slow, timing=dataclasses.replace(slow.timing, warmup_s=0.0))
-    [reference, native] = columns(named("engines", [fast, slow]))
-    assert (reference["setup"], native["setup"]) == (
-        "full, dynamic, lr 2e-05, engine trainer",
-        "full, dynamic, lr 2e-05, engine another",
+    """The native engine stands beside the reference with whatever padding, and is measured against its dynamic one."""
+    native = dataclasses.replace(FULL, engine="native", padding="packed")
+    rows = columns(
+        named(
+            "engines",
+            [
+                timed(FULL, 10.0),
+                timed(dataclasses.replace(FULL, padding="fixed"), 40.0),
+                timed(native, 4.0, warmup_s=1.0),
+                timed(dataclasses.replace(native, padding="dynamic"), 8.0),
+                timed(dataclasses.replace(native, compile=True), 2.0, warmup_s=3.0),
+            ],
+        )
     )
-    assert (reference["speed-up over trainer"], native["speed-up over trainer"]) == ("1", "2.00 ×")
-    assert native["warm-up (s)"] == "1.0"
-    assert native["test accuracy"] == "0.5000"
+    assert [(row["setup"], row["speed-up over trainer, dynamic"]) for row in rows] == [
+        ("full, fixed, lr 2e-05, engine trainer", "0.250 ×"),
+        ("full, dynamic, lr 2e-05, engine trainer", "1"),
+        ("full, dynamic, lr 2e-05, engine native", "1.25 ×"),
+        ("full, packed, lr 2e-05, engine native", "2.00 ×"),
+        ("full, packed, lr 2e-05, engine native, compiled", "2.00 ×"),
+    ]
+    assert rows[3]["warm-up (s)"] == "1.0"
+    assert rows[3]["test accuracy"] == "0.5000"
+
+
+def test_the_table_of_engines_takes_two_engines():
+    alone = [timed(FULL, 10.0), timed(dataclasses.replace(FULL, padding="fixed"), 40.0)]
+    [table] = [table for table in tables(alone) if table.name == "engines"]
+    assert not table.shows
+    fixed_alone = [alone[1], timed(dataclasses.replace(FULL, engine="native"), 4.0)]
+    assert {row["speed-up over trainer, dynamic"] for row in columns(named("engines", fixed_alone))} == {"–"}
 
 
 # Settings in words
@@ -473,6 +494,8 @@ def test_the_table_of_engines():
     [
         (SVM, "[CLS] features"),
         (Experiment(method="svm", pooling="mean", precision="bf16"), "mean-pooled features, precision bf16"),
+        (Experiment(engine="native"), "packed padding, lr 2e-05, 5 epochs, engine native"),
+        (Experiment(engine="native", compile=True), "packed padding, lr 2e-05, 5 epochs, engine native, compiled"),
         (Experiment(epochs=1), "dynamic padding, lr 2e-05, 1 epoch"),
         (Experiment(max_steps=100), "dynamic padding, lr 2e-05, at most 100 steps"),
         (

@@ -28,6 +28,7 @@ from rtlab.records import Counts, LogEntry
 from rtlab.tokens import TokenizedSplits
 
 CLIP = 1.0  # largest norm of all gradients together
+REHEARSALS = 2  # batches of two sizes: after the second, torch.compile takes sizes as variable
 SHAPE_STEP = {"cpu": 1, "cuda": 8}  # see `rtlab.batches.shape_of`
 
 
@@ -65,15 +66,17 @@ def build(
         keep_freed_memory()
     with watch.phase("load"):
         model = pack(classifier(experiment, encoder, label_names, target_modules).to(device))
+        if device.type == "cpu":
+            operations.install(model, adapters=experiment.precision != "bf16")
         if experiment.compile:
             for layer in layers(model):
                 layer.compile(dynamic=True)
-        elif device.type == "cpu":
-            operations.install(model, adapters=experiment.precision != "bf16")
         packer = Packer(tokens.train, encoder, device=device)
         plan = list(plan_run(experiment, tokens.train.lengths, SHAPE_STEP[device.type]))
         step = Step(experiment, model, packer, tokens.train.labels, steps=len(plan), device=device)
     with watch.phase("warmup"):
+        if experiment.compile:
+            step.rehearse(plan[:REHEARSALS])
         run = step.eager if device.type == "cpu" else CapturedSteps(step, plan)
 
     def train() -> Evaluate:
@@ -155,10 +158,7 @@ class Step:
 
     def __call__(self, layout: Layout, rows_S: torch.Tensor) -> None:
         """Do a step on a batch that is laid out, of the sentences `rows_S`, without waiting for the device."""
-        # A captured step may keep no casts of weights from one step to the next.
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast, cache_enabled=False):
-            scores_SC = forward(self.model, layout).logits
-        loss = torch.nn.functional.cross_entropy(scores_SC.float(), self.labels_N.index_select(0, rows_S))
+        loss = self._loss(layout, rows_S)
         loss.backward()
         gradients = [parameter.grad for parameter in self.trained if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -170,6 +170,20 @@ class Step:
         self.losses_N.index_copy_(0, self.done, loss.detach()[None])
         self.norms_N.index_copy_(0, self.done, norm[None])
         self.done += 1
+
+    def _loss(self, layout: Layout, rows_S: torch.Tensor) -> torch.Tensor:
+        # A captured step may keep no casts of weights from one step to the next.
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast, cache_enabled=False):
+            scores_SC = forward(self.model, layout).logits
+        return torch.nn.functional.cross_entropy(scores_SC.float(), self.labels_N.index_select(0, rows_S))
+
+    def rehearse(self, batches: Sequence[tuple[NDArray[np.int64], Shape]]) -> None:
+        """Go forward and backward, so that what is compiled is compiled, and leave no trace."""
+        self.model.train()
+        for rows_S, shape in batches:
+            layout = self.packer.layout(rows_S, slot=shape.slot, total=shape.total)
+            self._loss(layout, torch.from_numpy(rows_S).to(self.device)).backward()
+            self.optimizer.zero_grad(set_to_none=True)
 
     def losses(self) -> list[float]:
         """Loss of every step done; waits for the device."""
@@ -260,6 +274,7 @@ def _evaluate(
     progress: Progress,
 ) -> dict[str, NDArray[np.float32]]:
     model.eval()
+    torch.compiler.set_stance("force_eager" if experiment.compile else "default")
     scores = {}
     for name, split in (("validation", tokens.validation), ("test", tokens.test)):
 

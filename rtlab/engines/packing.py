@@ -353,7 +353,8 @@ def packed_attention(
     return output_NHd.view(query.shape[0], query.shape[2], *query_NHd.shape[1:]), None
 
 
-AttentionInterface.register(ATTENTION, packed_attention)
+# A layer is compiled around it, as the number of blocks changes from batch to batch.
+AttentionInterface.register(ATTENTION, torch.compiler.disable(packed_attention))
 
 
 def pack(model: Any, *, first_tokens: bool = True) -> Any:
@@ -366,18 +367,23 @@ def pack(model: Any, *, first_tokens: bool = True) -> Any:
     Returns:
         The model; `forward` runs it.
     """
-    plain = model.get_base_model() if hasattr(model, "peft_config") else model
+    plain = _plain(model)
     plain.set_attn_implementation(ATTENTION)
     assert plain.config._attn_implementation == ATTENTION, f"{type(plain).__name__} did not take the attention"
     if first_tokens:
-        layers(plain)[-1].register_forward_pre_hook(_first_tokens, with_kwargs=True)
+        layers(model)[-1].register_forward_pre_hook(_first_tokens, with_kwargs=True)
     return model
 
 
 def layers(model: Any) -> Any:
-    """The transformer layers of a model of transformers', in order."""
-    base = model.base_model
+    """The transformer layers of a model, in order."""
+    base = _plain(model).base_model
     return (base.transformer if hasattr(base, "transformer") else base.encoder).layer
+
+
+def _plain(model: Any) -> Any:
+    """The model of transformers' inside PEFT's, or the model itself."""
+    return model.get_base_model() if hasattr(model, "peft_config") else model
 
 
 def _first_tokens(_: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

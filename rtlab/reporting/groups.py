@@ -62,10 +62,13 @@ class Group:
         """Whether every run says of each sentence of a split what it takes it for."""
         return all(split in record.predictions for record in self.records)
 
+    def seconds(self) -> list[float]:
+        """Training time of every run; warm-up is part of it, as speed-ups are quoted with it."""
+        return [record.timing.warmup_s + record.timing.train_s for record in self.records if record.timing]
+
     def seconds_per_sentence(self) -> list[float]:
-        """Training time for one sentence, of every run; warm-up is part of it, as speed-ups are quoted with it."""
-        timed = ((record.timing, record.counts) for record in self.records)
-        return [(timing.warmup_s + timing.train_s) / counts.samples for timing, counts in timed if timing and counts]
+        """The same for one sentence."""
+        return [time / count for time, count in zip(self.seconds(), self.values("counts.samples"), strict=True)]
 
 
 def place_of(record: RunRecord) -> Place:
@@ -102,24 +105,31 @@ def groups(records: Iterable[RunRecord]) -> tuple[Group, ...]:
     )
 
 
-def families(groups: Iterable[Group], field: str) -> tuple[tuple[Group, ...], ...]:
-    """Sets of two or more groups that differ in one field of the experiment and in nothing else but the seed.
+def families(groups: Iterable[Group], field: str, *with_it: str) -> tuple[tuple[Group, ...], ...]:
+    """Sets of groups that differ in one field of the experiment, and in nothing else but the seed.
 
     Args:
         groups: Of any places; groups of two places are in no common family.
-        field: Such as `padding` or `lora.target_modules`.
+        field: Such as `padding` or `lora.target_modules`; a family has two values of it or more.
+        with_it: Fields that may differ too.
     """
-    found: dict[tuple[Place, str], list[Group]] = {}
+    found: dict[tuple[Place, str], list[tuple[Any, Group]]] = {}
     for group in groups:
         fields = group.experiment.to_json()
-        del fields["seed"]
+        for name in ("seed", *with_it):
+            fields.pop(name, None)
         *path, last = field.split(".")
         holder: Any = fields
         for name in path:
             holder = holder.get(name, {})
-        if holder.pop(last, None) is not None:
-            found.setdefault((group.place, json.dumps(fields, sort_keys=True)), []).append(group)
-    return tuple(tuple(members) for members in found.values() if len(members) > 1)
+        value = holder.pop(last, None)
+        if value is not None:
+            found.setdefault((group.place, json.dumps(fields, sort_keys=True)), []).append((value, group))
+    return tuple(
+        tuple(group for _, group in members)
+        for members in found.values()
+        if any(value != members[0][0] for value, _ in members)
+    )
 
 
 def _look_up(record: RunRecord, field: str) -> Any:

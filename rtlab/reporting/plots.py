@@ -18,7 +18,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, ScalarForm
 from rtlab.experiment import LoraSettings
 from rtlab.reporting.drawing import COLOURS, GROUND, HATCHES, INK, LINES, MARKERS, canvas
 from rtlab.reporting.groups import Group
-from rtlab.reporting.quantities import over_seeds, time_ratio
+from rtlab.reporting.quantities import mean_interval, time_ratio
 from rtlab.reporting.wording import METHODS
 from rtlab.statistics import accuracy_interval
 
@@ -72,7 +72,7 @@ def pareto(here: Sequence[Group], where: str) -> Figure | None:
     if len(shown) < 2:
         return None
     figure, [panel] = canvas("Test accuracy against training time", where, height=5)
-    points = [(mean(_seconds(group)), mean(group.values("scores.test.accuracy"))) for group in shown]
+    points = [(mean(group.seconds()), mean(group.values("scores.test.accuracy"))) for group in shown]
     front = sorted(pareto_front(points), key=lambda index: points[index])
     for method in METHODS:
         if any(group.experiment.method == method for group in shown):
@@ -84,7 +84,7 @@ def pareto(here: Sequence[Group], where: str) -> Figure | None:
     for number, index in enumerate(front[:MOST_LABELS], start=1):  # above and to the left of the front is no point
         style = {"textcoords": "offset points", "ha": "right", "weight": "bold", "color": INK}
         panel.annotate(str(number), points[index], xytext=(-5, 5), **style)
-        panel.plot([], [], " ", label=f"{number}  {_short(shown[index])}")
+        panel.plot([], [], " ", label=f"{number}  {shown[index].experiment.label}")
     _log_axis(panel)
     panel.margins(x=0.08, y=0.08)
     panel.set(xlabel="training time (s, logarithmic)", ylabel="test accuracy")
@@ -177,7 +177,7 @@ def _rank(family: Sequence[Group]) -> tuple[object, ...]:
 
 def _by_engine(here: Iterable[Group], method: str) -> dict[str, dict[str, Group]]:
     """For each engine and padding the group trained longest, all of one recipe: that with most of such pairs."""
-    families = _families(here, method, "padding", "engine", *LENGTH)
+    families = _families(here, method, "padding", "engine", "compile", *LENGTH)
     best = max(
         families, key=lambda family: len({(g.experiment.engine, g.experiment.padding) for g in family}), default=()
     )
@@ -191,10 +191,6 @@ def _samples(group: Group) -> float:
     return sum(group.values("counts.samples"))
 
 
-def _seconds(group: Group) -> list[float]:
-    return [a + b for a, b in zip(group.values("timing.warmup_s"), group.values("timing.train_s"), strict=True)]
-
-
 def _settings(group: Group) -> str:
     """What a panel or a line is about, on two lines at most."""
     method, *adapter = _adapted(group)
@@ -206,12 +202,6 @@ def _adapted(group: Group) -> tuple[str, ...]:
     """The method, the size of its adapter, and the modules that it adapts."""
     method, lora = METHODS[group.experiment.method], group.experiment.lora
     return (method, f"rank {lora.rank}, alpha {lora.alpha}", " ".join(lora.target_modules)) if lora else (method,)
-
-
-def _short(group: Group) -> str:
-    """The label of an experiment, with its engine where that is another than the reference."""
-    engine = group.experiment.engine
-    return group.experiment.label + (f" ({engine})" if engine not in (None, REFERENCE) else "")
 
 
 def _curve(panel: Any, group: Group, number: int) -> None:
@@ -254,7 +244,7 @@ def _number(value: float) -> str:
 def _point(panel: Any, group: Group, point: tuple[float, float], *, on_front: bool) -> None:
     """The mean of a group with its intervals and seeds: filled if it is on the front, else hollow."""
     style = _method_style(group.experiment.method)
-    _dots(panel, _seconds(group), group.values("scores.test.accuracy"), style["color"])
+    _dots(panel, group.seconds(), group.values("scores.test.accuracy"), style["color"])
     reach = {"yerr": _accuracy_reach(group, "test"), "xerr": _time_reach(group, point[0])}
     hollow = {} if on_front else {"markerfacecolor": GROUND}
     panel.errorbar(*point, **reach, linestyle="", elinewidth=1, capsize=2.5, **style, **hollow)
@@ -281,8 +271,8 @@ def _accuracy_reach(group: Group, split: str) -> Any:
 
 def _time_reach(group: Group, seconds: float) -> Any:
     """The same of training time; 0 with one seed."""
-    interval = over_seeds("timing.train_s")(group)
-    reach = interval.high - interval.value if interval and isfinite(interval.high) else 0.0
+    interval = mean_interval(group.seconds())
+    reach = interval.high - interval.value if isfinite(interval.high) else 0.0
     return np.array([[min(reach, 0.9 * seconds)], [reach]])  # a logarithmic axis has no place for 0
 
 

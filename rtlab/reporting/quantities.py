@@ -133,17 +133,20 @@ def exact(field: str) -> Measure:
 
 
 def over_seeds(field: str) -> Measure:
-    """Mean over seeds with its t interval (Student, 1908); infinite with one seed."""
+    """Mean over seeds as `mean_interval`."""
 
     def measure(group: Group) -> Interval | None:
         values = group.values(field)
-        if not values:
-            return None
-        value, n = mean(values), len(values)
-        reach = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * stdev(values) / math.sqrt(n) if n > 1 else math.inf
-        return Interval(value=value, low=value - reach, high=value + reach)
+        return mean_interval(values) if values else None
 
     return measure
+
+
+def mean_interval(values: Sequence[float]) -> Interval:
+    """Mean of one value or more with its t interval (Student, 1908); infinite with one."""
+    value, n = mean(values), len(values)
+    reach = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * stdev(values) / math.sqrt(n) if n > 1 else math.inf
+    return Interval(value=value, low=value - reach, high=value + reach)
 
 
 def ratio(field: str) -> Measure:

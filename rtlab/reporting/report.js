@@ -183,8 +183,9 @@ function pareto() {
     const points = data.points.filter(({ place, seconds }) => place === menu.selectedIndex && seconds > 0);
     if (!points.length) return false;
     const seeds = points.flatMap((point) => point.seeds.filter(([seconds]) => seconds > 0));
-    const x = axis(seeds.map(([seconds]) => seconds), box.left, box.right, { log: true });
-    const y = axis(seeds.map(([, accuracy]) => accuracy), box.bottom, box.top, { margin: 0.1 });
+    const bars = (span) => points.flatMap((point) => point[span] ?? []);
+    const x = axis([...seeds.map(([seconds]) => seconds), ...bars("secondsSpan").filter((at) => at > 0)], box.left, box.right, { log: true });
+    const y = axis([...seeds.map(([, accuracy]) => accuracy), ...bars("accuracySpan")], box.bottom, box.top);
     frame(picture, box, x, y, "training time (s, logarithmic)", "test accuracy");
     const front = points.filter((point) => point.front).sort((a, b) => a.seconds - b.seconds);
     // Steps: between two points of the front, the best that can be had in that time is the faster one.
@@ -201,6 +202,23 @@ function pareto() {
   );
 }
 
+// The 95 % intervals of a point, as bars that end in caps; one that reaches below 0 s ends at the edge.
+function interval({ seconds, accuracy, secondsSpan, accuracySpan }, x, y, box) {
+  const lines = [];
+  const cap = 4;
+  if (accuracySpan) {
+    const at = x.place(seconds);
+    const [low, high] = accuracySpan.map(y.place);
+    lines.push(`M${at} ${low}V${high}M${at - cap} ${low}h${2 * cap}M${at - cap} ${high}h${2 * cap}`);
+  }
+  if (secondsSpan) {
+    const at = y.place(accuracy);
+    const [low, high] = secondsSpan.map((end) => (end > 0 ? x.place(end) : box.left));
+    lines.push(`M${low} ${at}H${high}M${low} ${at - cap}v${2 * cap}M${high} ${at - cap}v${2 * cap}`);
+  }
+  return lines.map((d) => svg("path", { class: "interval", d }));
+}
+
 function drawPoint(point, x, y, box, tip) {
   const [across, height] = [x.place(point.seconds), y.place(point.accuracy)];
   const count = point.seeds.length;
@@ -210,7 +228,7 @@ function drawPoint(point, x, y, box, tip) {
   for (const [seconds, accuracy] of count > 1 ? point.seeds : []) {
     if (seconds > 0) group.append(svg("circle", { class: "seed", cx: x.place(seconds), cy: y.place(accuracy), r: 3 }));
   }
-  group.append(mark(point.method, across, height));
+  group.append(...interval(point, x, y, box), mark(point.method, across, height));
   const say = () => {
     const width = box.right + EDGE.right;
     const leftwards = across > width / 2; // the tip stands where there is more room

@@ -8,6 +8,7 @@ one data set share, are kept once.
 import base64
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
 from statistics import mean
 from typing import Any
 
@@ -16,7 +17,9 @@ from numpy.typing import ArrayLike
 
 from rtlab.records import LogEntry, Predictions, RunRecord
 from rtlab.reporting.groups import Group, Place, groups
+from rtlab.reporting.quantities import mean_interval
 from rtlab.reporting.tables import METHODS
+from rtlab.statistics import accuracy_interval
 
 CURVE_POINTS = 400
 LOGIT_STEPS = 2**15 - 1
@@ -110,13 +113,18 @@ def _points(records: Sequence[RunRecord], names: Mapping[int, str]) -> dict[str,
 
 
 def _point(group: Group, name: str) -> dict[str, Any]:
-    times, accuracies = group.values("timing.train_s"), group.values("scores.test.accuracy")
+    times, accuracies = group.seconds(), group.values("scores.test.accuracy")
+    time = mean_interval(times)
+    accuracy = accuracy_interval(group.correct("test")) if group.has_predictions("test") else None
     return {
         "name": _but_seed(name, group.records[0]),
         "method": group.experiment.method,
         "seeds": list(zip(times, accuracies, strict=True)),
         "seconds": mean(times),
         "accuracy": mean(accuracies),
+        # What there is no interval of, with one seed or without predictions, has no bar.
+        "secondsSpan": [time.low, time.high] if isfinite(time.high) else None,
+        "accuracySpan": None if accuracy is None else [accuracy.low, accuracy.high],
     }
 
 

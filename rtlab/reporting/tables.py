@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from tabulate import tabulate
 
-from rtlab.experiment import Experiment
 from rtlab.records import RunRecord
 from rtlab.reporting.groups import Group, Place, families, groups, latest, place_of
 from rtlab.reporting.wording import METHODS, NONE, order, origin, pipes, score, settings, setups, spread, times, wrapped
@@ -56,6 +55,7 @@ class Kind:
         methods: The methods whose runs it is made of.
         rows: The cells of a group, by column, given its family; the setup's name is put before them.
         contrast: The field in which alone a family differs; `None` for a table of all there is.
+        with_it: Fields that may differ with it.
         needs: What to record for the table to have something to show.
     """
 
@@ -63,6 +63,7 @@ class Kind:
     methods: Sequence[str]
     rows: Callable[[Measured, Family], Iterable[Row]]
     contrast: str | None = None
+    with_it: tuple[str, ...] = ()
     needs: str
 
 
@@ -130,7 +131,7 @@ def _svm(row: Measured, _: Family) -> Iterator[Row]:
 
 
 def _padding(row: Measured, family: Family) -> Iterator[Row]:
-    yield {**_speed(row), "padding tokens": _padding_share(row), **_faster(row, family, "padding", "fixed")}
+    yield {**_speed(row), "padding tokens": _padding_share(row), **_faster(row, family, {"padding": "fixed"})}
 
 
 def _methods(row: Measured, _: Family) -> Iterator[Row]:
@@ -148,7 +149,7 @@ def _target_modules(row: Measured, _: Family) -> Iterator[Row]:
 
 def _engines(row: Measured, family: Family) -> Iterator[Row]:
     first = {"warm-up (s)": row.mean("timing.warmup_s", 1), **_speed(row)}
-    yield {**first, "test accuracy": row.accuracy("test"), **_faster(row, family, "engine", _REFERENCE)}
+    yield {**first, "test accuracy": row.accuracy("test"), **_faster(row, family, _REFERENCE)}
 
 
 def _scores(row: Measured) -> Row:
@@ -178,19 +179,21 @@ def _parameters(row: Measured) -> str:
     return f"{counts.parameters_encoder + counts.parameters_adapter:,} + {counts.parameters_head:,}"
 
 
-def _faster(row: Measured, family: Family, field: str, base: str) -> Row:
-    """How many times less training time a sentence takes than with `base`; warm-up counts as training."""
-    column, by_value = (
-        f"speed-up over {base}",
-        {getattr(other.group.experiment, field): other.group for other in family},
+def _faster(row: Measured, family: Family, base: Mapping[str, str]) -> Row:
+    """How many times less training time a sentence takes than in the row with these fields; warm-up is training."""
+    column = f"speed-up over {', '.join(base.values())}"
+    of_base = (
+        other.group
+        for other in family
+        if all(getattr(other.group.experiment, field) == value for field, value in base.items())
     )
-    slow = by_value.get(base)
+    slow = next(of_base, None)
     if slow is None or slow is row.group:
         return {column: NONE if slow is None else "1"}
     return {column: times(ratio_of_times(slow.seconds_per_sentence(), row.group.seconds_per_sentence()))}
 
 
-_REFERENCE = str(Experiment().engine)
+_REFERENCE = {"engine": "trainer", "padding": "dynamic"}
 
 TABLES: Mapping[str, Kind] = {
     "svm": Kind(title="SVM baseline", methods=("svm",), rows=_svm, needs="a run of `rtlab svm`"),
@@ -228,6 +231,7 @@ TABLES: Mapping[str, Kind] = {
         methods=("full", "lora"),
         rows=_engines,
         contrast="engine",
+        with_it=("padding", "compile"),
         needs="runs that differ in `--engine` alone",
     ),
 }
@@ -245,7 +249,7 @@ def _measure(found: Sequence[Group]) -> list[Measured]:
 
 def _table(name: str, kind: Kind, measured: Sequence[Measured], lost: Sequence[RunRecord]) -> Table:
     by_place: dict[Place, list[Family]] = {}
-    for family in _families([row for row in measured if row.group.experiment.method in kind.methods], kind.contrast):
+    for family in _families([row for row in measured if row.group.experiment.method in kind.methods], kind):
         by_place.setdefault(family[0].group.place, []).append(family)
     left_out = [place_of(record) for record in lost if record.experiment.method in kind.methods]
     everywhere = kind.contrast is None  # a table of all there is also names the places of failures alone
@@ -255,12 +259,13 @@ def _table(name: str, kind: Kind, measured: Sequence[Measured], lost: Sequence[R
     return Table(name=name, title=kind.title, text="\n\n".join(parts) or nothing, shows=bool(parts))
 
 
-def _families(rows: Sequence[Measured], contrast: str | None) -> list[Family]:
+def _families(rows: Sequence[Measured], kind: Kind) -> list[Family]:
     """The rows that have others to be compared to, with those; each by itself if nothing is compared."""
-    if contrast is None:
+    if kind.contrast is None:
         return [[row] for row in rows]
     of = {id(row.group): row for row in rows}
-    return [[of[id(group)] for group in family] for family in families([row.group for row in rows], contrast)]
+    found = families([row.group for row in rows], kind.contrast, *kind.with_it)
+    return [[of[id(group)] for group in family] for family in found]
 
 
 def _at(place: Place, kind: Kind, found: Sequence[Family], left_out: int, lost: Sequence[RunRecord]) -> str:

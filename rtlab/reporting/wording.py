@@ -18,6 +18,7 @@ ALPHA = "\N{GREEK SMALL LETTER ALPHA}"  # by its name: it looks like another let
 _FEATURES = {"cls": "[CLS] features", "mean": "mean-pooled features"}
 _RECIPE = {  # fields beside those that a setup is known by, as words around their value
     "engine": "engine {}",
+    "compile": "compiled",
     "epochs": "{} epochs",
     "max_steps": "cut at {} steps",
     "batch_size": "batch size {}",
@@ -28,6 +29,7 @@ _RECIPE = {  # fields beside those that a setup is known by, as words around the
     "lora.dropout": "LoRA dropout {}",
 }
 _GOES_WITHOUT_SAYING = {
+    "compile": False,
     "logging_steps": USUAL["logging_steps"],
     "precision": USUAL["precision"],
     "lora.dropout": LoraSettings().dropout,
@@ -42,6 +44,8 @@ def settings(experiment: Experiment) -> str:
         parts = [f"{experiment.padding} padding", f"lr {experiment.learning_rate:g}"]
         epochs = f"{experiment.epochs} epoch{'s' if experiment.epochs != 1 else ''}"
         parts.append(epochs if experiment.max_steps is None else f"at most {experiment.max_steps} steps")
+        if experiment.engine != Experiment().engine:
+            parts.append(f"engine {experiment.engine}{', compiled' if experiment.compile else ''}")
     if experiment.lora is not None:
         lora = experiment.lora
         dropout = "" if lora.dropout == LoraSettings().dropout else f", dropout {lora.dropout:g}"
@@ -163,6 +167,7 @@ def _core(experiment: Experiment) -> str:
 def _recipe(experiment: Experiment) -> dict[str, str]:
     """Words for every field of `_RECIPE` that the method uses; none for what is usual, or not limited."""
     given = {name: getattr(experiment, name) for name in _RECIPE if "." not in name}
+    given["compile"] = bool(experiment.compile)
     given["lora.dropout"] = None if experiment.lora is None else experiment.lora.dropout
     unlimited = ("limit",) if experiment.method == "svm" else ("limit", "max_steps")
     return {
