@@ -123,6 +123,46 @@ def test_attention_is_that_of_each_sentence_alone(firsts, lengths, more):
         torch.testing.assert_close(one, torch.zeros_like(one) if other is None else other, atol=1e-5, rtol=1e-5)
 
 
+def kernel(query, key, value, bias, asking, spans, most_asking, most, dropout, mask, for_gradients, *, scale):
+    """What CUDA's kernel does with its offsets, without CUDA: span by span."""
+    output = torch.full_like(query, torch.nan)
+    for row in range(len(spans) - 1):
+        asked, there = slice(*asking[row : row + 2].tolist()), slice(*spans[row : row + 2].tolist())
+        assert asked.stop - asked.start <= most_asking
+        assert there.stop - there.start <= most
+        if asked.stop > asked.start:
+            parts = (query[:, asked], key[:, there], value[:, there])
+            one = torch.nn.functional.scaled_dot_product_attention(
+                *(part.transpose(1, 2) for part in parts), scale=scale
+            )
+            output[:, asked] = one.transpose(1, 2)
+    return (output,)
+
+
+@pytest.mark.parametrize("firsts", [False, True])
+@given(batches())
+def test_spans_ask_the_same_as_blocks(firsts, drawn):
+    lengths, rows, options = drawn
+    torch.manual_seed(0)
+    by_spans, by_blocks = (
+        Packer(tokens_of(lengths), ENCODER, device=CPU, blocks=blocks).layout(rows, **options)
+        for blocks in (False, True)
+    )
+    total = by_spans.ids_1T.shape[1]
+    query, key, value = (torch.randn(total, HEADS, 6) for _ in range(3))
+    if firsts:
+        query = query[by_spans.first_S]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "_KERNEL", kernel)
+        found = attend(query, key, value, by_spans, scale=0.4, dropout=0.0)
+    expected = attend(query, key, value, by_blocks, scale=0.4, dropout=0.0)
+    assert not found.isnan().any()  # the fillers' rows too: what is never written would be NaN at times
+    filler = torch.ones(len(query), dtype=torch.bool)
+    for first, length in zip(by_spans.first_S.tolist(), lengths[rows].tolist(), strict=True):
+        filler[slice(None) if firsts else slice(first, first + length)] = False
+    torch.testing.assert_close(found[~filler], expected[~filler], atol=1e-5, rtol=1e-5)
+
+
 @given(strategies.lengths(max_size=20))
 def test_the_mean_is_over_a_sentences_own_tokens(lengths):
     layout = Packer(tokens_of(lengths), ENCODER, device=CPU).layout(np.arange(len(lengths)))

@@ -25,6 +25,7 @@ from rtlab.engines.operations import keep_mask
 from rtlab.tokens import Tokens
 
 ATTENTION = "rtlab_packed"
+_KERNEL = torch.ops.aten._efficient_attention_forward  # takes offsets, any precision, and dropout, and has a gradient
 BLOCK_SPREAD = 1.5  # a block's longest sentence is at most so many times its shortest: see `_blocks`
 
 
@@ -126,11 +127,13 @@ class Packer:
         """
         lengths_S = self.lengths[rows_S]
         needed = int(lengths_S.sum()) if slot is None else slot * len(rows_S)
-        longest = int(lengths_S.max()) if slot is None else slot
+        total = needed if total is None else total
+        # What fills the row up attends to itself, as a sentence would.
+        longest = max(int(lengths_S.max()), total - needed) if slot is None else slot
         return self.layout_on_device(
             torch.from_numpy(rows_S).to(self.device),
             slot=slot,
-            total=needed if total is None else total,
+            total=total,
             longest=longest,
             blocks=_blocks(lengths_S, slot, self._heads) if self._blocks else (),
         )
@@ -297,7 +300,7 @@ def attend(
     asking = layout.spans
     if firsts:  # one query a sentence, none in the fillers: 0, 1, 1, 2, 2, …
         asking = (torch.arange(len(asking), device=asking.device, dtype=torch.int32) + 1) // 2
-    return torch.ops.aten._efficient_attention_forward(
+    return _KERNEL(
         query[None],
         key[None],
         value[None],
