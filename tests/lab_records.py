@@ -59,7 +59,8 @@ def made(
     steps = epochs * -(-TRAIN // 16) if experiment.max_steps is None else experiment.max_steps
     samples = epochs * TRAIN if experiment.max_steps is None else 16 * experiment.max_steps
     tokens = REAL_TOKENS * samples
-    padding = {"fixed": 512 - REAL_TOKENS, "dynamic": 14, "bucketed": 1, None: 0}[experiment.padding] * samples
+    of_a_sentence = {"fixed": 512 - REAL_TOKENS, "dynamic": 14, "bucketed": 1, "packed": 0, None: 0}
+    padding = of_a_sentence[experiment.padding] * samples
     made_predictions = {
         "validation": predictions(validation, experiment.seed),
         "test": predictions(test, experiment.seed + 1000),

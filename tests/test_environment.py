@@ -429,9 +429,9 @@ def test_the_digest_changes_with_what_decides_a_run_and_with_nothing_else(copied
 
 def test_the_digest_changes_with_a_new_module_a_lost_one_and_a_renamed_one(copied):
     digests = [code_digest.__wrapped__()]
-    (copied / "engines" / "native.py").write_text("")
+    (copied / "engines" / "new.py").write_text("")
     digests.append(code_digest.__wrapped__())
-    (copied / "engines" / "native.py").rename(copied / "engines" / "other.py")
+    (copied / "engines" / "new.py").rename(copied / "engines" / "other.py")
     digests.append(code_digest.__wrapped__())
     (copied / "engines" / "other.py").unlink()
     assert code_digest.__wrapped__() == digests[0]

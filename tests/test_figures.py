@@ -130,6 +130,19 @@ def test_paddings_stand_in_the_order_of_their_cost(tmp_path):
     assert [text for text in labels if text in ("bucketed", "dynamic", "fixed")] == ["fixed", "dynamic", "bucketed"]
 
 
+def test_engines_stand_side_by_side_and_compiled_layers_apart(tmp_path):
+    native = dataclasses.replace(FULL, engine="native", padding="packed")
+    compiled = dataclasses.replace(native, compile=True)
+    found = {e: (0.88, 0.85, seconds, 0.19, 0.05) for e, seconds in {FULL: 100, native: 50, compiled: 20}.items()}
+    labels = drawn(tmp_path, study(found, seeds=(1,)))
+    engines = ["engine trainer", "engine native", "engine native, compiled"]
+    assert [text for text in labels["throughput"] if text.startswith("engine ")] == engines
+    assert {"426", "853", "2,132"} <= set(labels["throughput"])
+    assert "padding" not in labels  # of the reference alone
+    alone = drawn(tmp_path, study({compiled: found[compiled]}, seeds=(1,)))
+    assert "full fine-tuning, packed padding, engine native, compiled" in alone["loss"]
+
+
 def test_throughput_of_a_short_run_stands_beside_a_whole_one(tmp_path):
     short = made(dataclasses.replace(FULL_FIXED, max_steps=8), 0.5, 0.5, 128.0, 0.7, 0.7, **CPU)
     whole = made(dataclasses.replace(FULL, epochs=1), 0.8, 0.8, 853.0, 0.5, 0.5, **CPU)

@@ -132,6 +132,17 @@ def test_a_nested_field_makes_families_too():
     assert members(found) == [["lora-dynamic-lr2e-05-r8-attention", "lora-dynamic-lr2e-05-r8-attention+mlp"]]
 
 
+def test_other_fields_may_differ_with_the_one_that_must():
+    native = changed(FULL, engine="native", padding="packed")
+    there = [FULL, changed(FULL, padding="fixed"), native, changed(native, compile=True), changed(native, epochs=1)]
+    records = [run(e) for e in there]
+    assert families(groups(records), "engine") == ()
+    [family] = members(families(groups(records), "engine", "padding", "compile"))
+    kinds = ("dynamic", "fixed", "native-packed-compiled", "native-packed")
+    assert family == [f"full-{kind}-lr2e-05" for kind in kinds]
+    assert families(groups(records[:2]), "engine", "padding", "compile") == ()  # of one engine
+
+
 def test_families_stay_at_one_place():
     records = [run(), run(changed(FULL, padding="fixed"), device="a cpu")]
     assert families(groups(records), "padding") == ()

@@ -617,6 +617,29 @@ def test_points_have_their_intervals_as_bars(show):
         assert across[0] > across[1]
 
 
+def test_intervals_have_the_colour_of_their_point(show):
+    for scheme in ("light", "dark"):
+        colours = """
+        return [...document.querySelectorAll('.point')].flatMap((point) => [...point.querySelectorAll('.interval')]
+          .map((bar) => [getComputedStyle(bar).stroke, getComputedStyle(point.querySelector('.dot')).fill]))
+        """
+        pairs = show(study(), scheme=scheme).script(colours)
+        assert len(pairs) == 8
+        assert all(bar == dot for bar, dot in pairs)
+
+
+def test_an_interval_that_reaches_to_no_time_at_all_leaves_the_plot_its_width(show):
+    """Two seeds' t interval is 12.7 times their half range: here from 1 ms, or from below 0, to 26 s."""
+    middles = "return [...document.querySelectorAll('.point')].map((point) => point.querySelector('.dot').getBBox().x)"
+    for low in (0.001, -1.0):
+        reach = (13 - low) / 12.706205
+        times = {seed: 13 + sign * reach for seed, sign in enumerate((-1, 1))}
+        wide = [made(dataclasses.replace(LORA, seed=seed), train_s=time - 1) for seed, time in times.items()]
+        page = show([*wide, made(FULL, 0.9, 130.0)])
+        left, right = sorted(page.script(middles))
+        assert right - left > 300
+
+
 def test_a_point_says_its_name_and_figures(show):
     page = show(study())
     points = page.script("return [...document.querySelectorAll('.point')].map((point) => point.ariaLabel)")

@@ -83,6 +83,6 @@ def test_changed_sources_end_a_sweep(data, tmp_path, monkeypatch):
 def test_a_dry_run_lists_and_does_nothing(rtlab, tmp_path):
     done = rtlab("sweep", "smoke", "--dry-run", "--limit", 8, "--output-dir", tmp_path / "out")
     assert done.status == 0
-    assert done.out.count("to do") == 27
-    assert "0 recorded already, 26 to do" in done.out
+    assert done.out.count("to do") == 34
+    assert "0 recorded already, 33 to do" in done.out
     assert not (tmp_path / "out").exists()

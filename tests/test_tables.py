@@ -372,6 +372,25 @@ def test_without_fixed_padding_there_is_no_speed_up():
     assert [row["speed-up over fixed"] for row in columns(named("padding-full", records))] == ["–", "–"]
 
 
+def test_paddings_are_compared_within_an_engine():
+    native = {"engine": "native"}
+    records = [
+        *padded("fixed", [80.0]),
+        *padded("dynamic", [40.0]),
+        *(r for kind, s in (("fixed", 50.0), ("dynamic", 20.0), ("packed", 10.0)) for r in padded(kind, [s], **native)),
+        *padded("packed", [5.0], **native, compile=True),  # nothing fixed to be compared to
+    ]
+    found = columns(named("padding-full", records))
+    assert [(row["setup"], row["speed-up over fixed"]) for row in found] == [
+        ("full, fixed, lr 2e-05, engine trainer", "1"),
+        ("full, dynamic, lr 2e-05, engine trainer", "2.00 ×"),
+        ("full, fixed, lr 2e-05, engine native", "1"),
+        ("full, dynamic, lr 2e-05, engine native", "2.50 ×"),
+        ("full, packed, lr 2e-05, engine native", "5.00 ×"),
+    ]
+    assert found[-1]["padding tokens"] == "0.0 %"
+
+
 def test_warm_up_counts_in_a_speed_up():
     slow, fast = padded("fixed", [100.0])[0], padded("dynamic", [10.0])[0]
     fast = dataclasses.replace(fast, timing=dataclasses.replace(fast.timing, warmup_s=10.0))

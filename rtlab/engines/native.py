@@ -7,6 +7,7 @@ attention transformers lets one replace, and it draws other random numbers than 
 in distribution, and number by number only without dropout. `tests/test_native.py` shows the latter.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -274,14 +275,17 @@ def _evaluate(
     progress: Progress,
 ) -> dict[str, NDArray[np.float32]]:
     model.eval()
-    torch.compiler.set_stance("force_eager" if experiment.compile else "default")
     scores = {}
-    for name, split in (("validation", tokens.validation), ("test", tokens.test)):
+    # What is read without gradients would be compiled anew, for longer than it takes.
+    with torch.compiler.set_stance("force_eager") if experiment.compile else contextlib.nullcontext():
+        for name, split in (("validation", tokens.validation), ("test", tokens.test)):
 
-        def report(done: int, of: int, name: str = name) -> None:
-            progress(f"evaluating {name}", done, of)
+            def report(done: int, of: int, name: str = name) -> None:
+                progress(f"evaluating {name}", done, of)
 
-        scores[name], _ = read(model, split, encoder, what="logits", precision=experiment.precision, progress=report)
+            scores[name], _ = read(
+                model, split, encoder, what="logits", precision=experiment.precision, progress=report
+            )
     return scores
 
 

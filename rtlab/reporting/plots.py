@@ -119,7 +119,7 @@ def throughput(here: Sequence[Group], where: str) -> Figure | None:
         _bars(panel, kinds, cells)
         first = next(group for row in rows.values() for group in row.values())
         panel.set(xlabel="padding", ylabel="training throughput (samples/s)", title=", ".join(_adapted(first)))
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(engines))
     return figure
 
 
@@ -178,13 +178,16 @@ def _rank(family: Sequence[Group]) -> tuple[object, ...]:
 def _by_engine(here: Iterable[Group], method: str) -> dict[str, dict[str, Group]]:
     """For each engine and padding the group trained longest, all of one recipe: that with most of such pairs."""
     families = _families(here, method, "padding", "engine", "compile", *LENGTH)
-    best = max(
-        families, key=lambda family: len({(g.experiment.engine, g.experiment.padding) for g in family}), default=()
-    )
+    best = max(families, key=lambda family: len({(_engine(g), g.experiment.padding) for g in family}), default=())
     rows: dict[str, dict[str, Group]] = {}
     for group in sorted(best, key=_samples):
-        rows.setdefault(str(group.experiment.engine), {})[str(group.experiment.padding)] = group
+        rows.setdefault(_engine(group), {})[str(group.experiment.padding)] = group
     return rows
+
+
+def _engine(group: Group) -> str:
+    """The engine in words: what compiles its layers stands apart from what does not."""
+    return f"{group.experiment.engine}{', compiled' if group.experiment.compile else ''}"
 
 
 def _samples(group: Group) -> float:
@@ -194,7 +197,7 @@ def _samples(group: Group) -> float:
 def _settings(group: Group) -> str:
     """What a panel or a line is about, on two lines at most."""
     method, *adapter = _adapted(group)
-    words = f"{method}, {group.experiment.padding} padding, engine {group.experiment.engine}"
+    words = f"{method}, {group.experiment.padding} padding, engine {_engine(group)}"
     return "\n".join((words, *filter(None, [", ".join(adapter)])))
 
 

@@ -183,9 +183,10 @@ function pareto() {
     const points = data.points.filter(({ place, seconds }) => place === menu.selectedIndex && seconds > 0);
     if (!points.length) return false;
     const seeds = points.flatMap((point) => point.seeds.filter(([seconds]) => seconds > 0));
-    const bars = (span) => points.flatMap((point) => point[span] ?? []);
-    const x = axis([...seeds.map(([seconds]) => seconds), ...bars("secondsSpan").filter((at) => at > 0)], box.left, box.right, { log: true });
-    const y = axis([...seeds.map(([, accuracy]) => accuracy), ...bars("accuracySpan")], box.bottom, box.top);
+    const times = points.flatMap((point) => (point.secondsSpan ? drawnSpan(point) : []));
+    const accuracies = points.flatMap((point) => point.accuracySpan ?? []);
+    const x = axis([...seeds.map(([seconds]) => seconds), ...times], box.left, box.right, { log: true });
+    const y = axis([...seeds.map(([, accuracy]) => accuracy), ...accuracies], box.bottom, box.top);
     frame(picture, box, x, y, "training time (s, logarithmic)", "test accuracy");
     const front = points.filter((point) => point.front).sort((a, b) => a.seconds - b.seconds);
     // Steps: between two points of the front, the best that can be had in that time is the faster one.
@@ -202,8 +203,12 @@ function pareto() {
   );
 }
 
-// The 95 % intervals of a point, as bars that end in caps; one that reaches below 0 s ends at the edge.
-function interval({ seconds, accuracy, secondsSpan, accuracySpan }, x, y, box) {
+// An interval of time may reach to 0 and below, for which a logarithmic axis has no place: it ends at a tenth.
+const drawnSpan = ({ seconds, secondsSpan: [low, high] }) => [Math.max(low, seconds / 10), high];
+
+// The 95 % intervals of a point, as bars that end in caps.
+function interval(point, x, y) {
+  const { seconds, accuracy, accuracySpan } = point;
   const lines = [];
   const cap = 4;
   if (accuracySpan) {
@@ -211,9 +216,9 @@ function interval({ seconds, accuracy, secondsSpan, accuracySpan }, x, y, box) {
     const [low, high] = accuracySpan.map(y.place);
     lines.push(`M${at} ${low}V${high}M${at - cap} ${low}h${2 * cap}M${at - cap} ${high}h${2 * cap}`);
   }
-  if (secondsSpan) {
+  if (point.secondsSpan) {
     const at = y.place(accuracy);
-    const [low, high] = secondsSpan.map((end) => (end > 0 ? x.place(end) : box.left));
+    const [low, high] = drawnSpan(point).map(x.place);
     lines.push(`M${low} ${at}H${high}M${low} ${at - cap}v${2 * cap}M${high} ${at - cap}v${2 * cap}`);
   }
   return lines.map((d) => svg("path", { class: "interval", d }));
@@ -228,7 +233,7 @@ function drawPoint(point, x, y, box, tip) {
   for (const [seconds, accuracy] of count > 1 ? point.seeds : []) {
     if (seconds > 0) group.append(svg("circle", { class: "seed", cx: x.place(seconds), cy: y.place(accuracy), r: 3 }));
   }
-  group.append(...interval(point, x, y, box), mark(point.method, across, height));
+  group.append(...interval(point, x, y), mark(point.method, across, height));
   const say = () => {
     const width = box.right + EDGE.right;
     const leftwards = across > width / 2; // the tip stands where there is more room
