@@ -379,6 +379,11 @@ def test_points_are_means_over_seeds_at_one_place():
     assert alone["secondsSpan"] is None
 
 
+def test_a_run_that_was_cut_short_is_no_point():
+    cut = dataclasses.replace(LORA, max_steps=100)
+    assert len(page_data([made(LORA, 0.6, 5.0), made(cut, 0.5, 1.0)], {})["points"]) == 1
+
+
 def test_a_points_time_holds_its_warm_up():
     record = made(LORA, 0.6, 5.0)
     record = dataclasses.replace(record, timing=dataclasses.replace(record.timing, warmup_s=2.0, train_s=5.0))

@@ -101,8 +101,11 @@ def _traits(record: RunRecord) -> dict[str, object]:
 
 
 def _points(records: Sequence[RunRecord], names: Mapping[int, str]) -> dict[str, Any]:
-    """Groups of runs as points of accuracy over time, and the places within which they may be compared."""
-    found = groups(records)
+    """Groups of runs as points of accuracy over time, and the places within which they may be compared.
+
+    A run that was cut short says nothing of the accuracy that its recipe reaches, and is left out.
+    """
+    found = [group for group in groups(records) if group.experiment.max_steps is None]
     places = list(dict.fromkeys(group.place for group in found))
     points: list[dict[str, Any]] = []
     for number, place in enumerate(places):
