@@ -458,6 +458,19 @@ def test_attention_weights_are_dropped(device):
     assert abs(share - 0.1) < 4 * math.sqrt(0.09 / (50 * heads * size**2))
 
 
+def test_attention_drops_the_same_weights_backward(device):
+    """The output is linear in the values: its product with their gradient is itself, if both saw one mask."""
+    encoder = load_encoder("tiny-distilbert")
+    _, tokens = sentences_of([9, 16, 5], encoder)
+    for blocks in (device.type == "cpu", False):
+        layout = Packer(tokens, encoder, device=device, blocks=blocks).layout(np.arange(3))
+        torch.manual_seed(0)
+        query, key, value, weights = (torch.randn(30, 4, 16, device=device, requires_grad=True) for _ in range(4))
+        loss = (packing.attend(query, key, value, layout, scale=0.25, dropout=0.3) * weights).sum()
+        [gradient] = torch.autograd.grad(loss, value)
+        torch.testing.assert_close((gradient * value).sum(), loss, rtol=1e-4, atol=1e-4)
+
+
 # Runs
 
 

@@ -47,14 +47,16 @@ def test_a_mask_is_of_the_type_asked_for(dtype):
     assert keep_mask(torch.empty(3, dtype=dtype), 0.5).dtype == dtype
 
 
-def test_an_embeddings_gradient_is_torchs_over_several_steps():
+@pytest.mark.parametrize("padding", [None, 7])
+def test_an_embeddings_gradient_is_torchs_over_several_steps(padding):
     torch.manual_seed(0)
-    ours, theirs = nn.Embedding(50, 8), nn.Embedding(50, 8)
+    ours, theirs = (nn.Embedding(50, 8, padding_idx=padding) for _ in range(2))
     theirs.load_state_dict(ours.state_dict())
     model = nn.Sequential(ours)
     operations.install(model, adapters=False)
     for step in range(3):
         ids = torch.randint(0, 50, (2, 13))
+        ids[0, 3] = 7
         weights = torch.randn(2, 13, 8)
         for embedding in (ours, theirs):
             embedding.zero_grad(set_to_none=True)

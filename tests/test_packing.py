@@ -64,17 +64,17 @@ def test_no_token_is_lost_or_crosses_over(drawn):
 
 
 @given(batches())
-def test_spans_hold_each_sentence_alone(drawn):
-    """CUDA's kernels are told where sentences begin and end, and the fillers between them."""
+def test_cudas_attention_is_given_each_sentence_alone(drawn):
     lengths, rows, options = drawn
     layout = Packer(tokens_of(lengths), ENCODER, device=CPU, blocks=False).layout(rows, **options)
-    assert layout.spans.dtype == torch.int32
-    spans = layout.spans.tolist()
-    assert len(spans) == 2 * len(rows) + 1
-    assert spans == sorted(spans)
-    assert (spans[0], spans[-1]) == (0, layout.ids_1T.shape[1])
-    assert spans[:-1:2] == layout.first_S.tolist()
-    assert [end - begin for begin, end in zip(spans[:-1:2], spans[1::2], strict=True)] == lengths[rows].tolist()
+    dense, longest = layout.dense, int(lengths[rows].max())
+    places = dense.gather.view(len(rows), longest)
+    for sentence, first in enumerate(layout.first_S.tolist()):
+        there = list(range(first, first + lengths[rows[sentence]]))
+        real = dense.mask_S11L[sentence, 0, 0]
+        assert places[sentence][real].tolist() == there
+        assert dense.back_T[there].tolist() == [sentence * longest + at for at in range(len(there))]
+    assert int(dense.real_T.sum()) == int(dense.mask_S11L.sum()) == int(lengths[rows].sum())
 
 
 @given(batches())
@@ -97,12 +97,15 @@ def test_a_block_wastes_little():
         assert len(block.tokens.gather) <= packing.BLOCK_SPREAD * len(block.tokens.gather_real)
 
 
+@pytest.mark.parametrize("blocks", [True, False], ids=["blocks", "dense"])
 @pytest.mark.parametrize("firsts", [False, True])
 @given(strategies.lengths(max_size=8), st.integers(0, 9))
-def test_attention_is_that_of_each_sentence_alone(firsts, lengths, more):
+def test_attention_is_that_of_each_sentence_alone(blocks, firsts, lengths, more):
+    """Outputs and gradients; in blocks as on a CPU, and side by side as on CUDA."""
     torch.manual_seed(0)
     rows = np.arange(len(lengths))
-    layout = Packer(tokens_of(lengths), ENCODER, device=CPU).layout(rows, total=int(lengths.sum()) + more)
+    packer = Packer(tokens_of(lengths), ENCODER, device=CPU, blocks=blocks)
+    layout = packer.layout(rows, total=int(lengths.sum()) + more)
     total = layout.ids_1T.shape[1]
     parts = [torch.randn(total, HEADS, 6, dtype=torch.float32, requires_grad=True) for _ in range(3)]
     query = parts[0][layout.first_S] if firsts else parts[0]
@@ -121,46 +124,6 @@ def test_attention_is_that_of_each_sentence_alone(firsts, lengths, more):
     theirs = torch.autograd.grad((expected * weights).sum(), parts, allow_unused=True)
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, torch.zeros_like(one) if other is None else other, atol=1e-5, rtol=1e-5)
-
-
-def kernel(query, key, value, bias, asking, spans, most_asking, most, dropout, mask, for_gradients, *, scale):
-    """What CUDA's kernel does with its offsets, without CUDA: span by span."""
-    output = torch.full_like(query, torch.nan)
-    for row in range(len(spans) - 1):
-        asked, there = slice(*asking[row : row + 2].tolist()), slice(*spans[row : row + 2].tolist())
-        assert asked.stop - asked.start <= most_asking
-        assert there.stop - there.start <= most
-        if asked.stop > asked.start:
-            parts = (query[:, asked], key[:, there], value[:, there])
-            one = torch.nn.functional.scaled_dot_product_attention(
-                *(part.transpose(1, 2) for part in parts), scale=scale
-            )
-            output[:, asked] = one.transpose(1, 2)
-    return (output,)
-
-
-@pytest.mark.parametrize("firsts", [False, True])
-@given(batches())
-def test_spans_ask_the_same_as_blocks(firsts, drawn):
-    lengths, rows, options = drawn
-    torch.manual_seed(0)
-    by_spans, by_blocks = (
-        Packer(tokens_of(lengths), ENCODER, device=CPU, blocks=blocks).layout(rows, **options)
-        for blocks in (False, True)
-    )
-    total = by_spans.ids_1T.shape[1]
-    query, key, value = (torch.randn(total, HEADS, 6) for _ in range(3))
-    if firsts:
-        query = query[by_spans.first_S]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packing, "_KERNEL", kernel)
-        found = attend(query, key, value, by_spans, scale=0.4, dropout=0.0)
-    expected = attend(query, key, value, by_blocks, scale=0.4, dropout=0.0)
-    assert not found.isnan().any()  # the fillers' rows too: what is never written would be NaN at times
-    filler = torch.ones(len(query), dtype=torch.bool)
-    for first, length in zip(by_spans.first_S.tolist(), lengths[rows].tolist(), strict=True):
-        filler[slice(None) if firsts else slice(first, first + length)] = False
-    torch.testing.assert_close(found[~filler], expected[~filler], atol=1e-5, rtol=1e-5)
 
 
 @given(strategies.lengths(max_size=20))

@@ -28,18 +28,15 @@ class CapturedSteps:
 
     def __init__(self, step: Any, plan: Iterable[tuple[NDArray[np.int64], Shape]]) -> None:
         self._step = step
-        lengths_N = step.packer.lengths
         examples: dict[Shape, NDArray[np.int64]] = {}
-        longest = int(lengths_N.max())
         for rows_S, shape in plan:
             examples.setdefault(shape, rows_S)
-            if shape.slot is None:  # what fills the row up attends to itself, as a sentence would
-                longest = max(longest, shape.total - int(lengths_N[rows_S].sum()))
-        self._longest = longest
+        self._longest = int(step.packer.lengths.max())
         self._rows: dict[int, torch.Tensor] = {}
         self._graphs: dict[Shape, torch.cuda.CUDAGraph] = {}
         self._pool = torch.cuda.graph_pool_handle()
-        before = [parameter.detach().clone() for parameter in step.trained]
+        self._side = torch.cuda.Stream()  # one for all: each stream keeps a workspace of cuBLAS's
+        before = [parameter.detach().to("cpu", copy=True) for parameter in step.trained]
         step.model.train()
         for shape in sorted(examples, key=lambda shape: -shape.total):  # the largest first: the others fit its memory
             self._graphs[shape] = self._capture(shape, examples[shape])
@@ -64,22 +61,20 @@ class CapturedSteps:
     def _capture(self, shape: Shape, example_S: NDArray[np.int64]) -> torch.cuda.CUDAGraph:
         example = torch.from_numpy(example_S).to(self._step.device)
         rows_S = self._rows.setdefault(shape.sentences, torch.empty_like(example)).copy_(example)
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
+        self._side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._side):
             for _ in range(WARM_UP):
                 self._step.done.zero_()
                 self._once(rows_S, shape)
-        torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.current_stream().wait_stream(self._side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._side):
             self._once(rows_S, shape)
         return graph
 
     def _once(self, rows_S: torch.Tensor, shape: Shape) -> None:
-        longest = self._longest if shape.slot is None else shape.slot
-        packer = self._step.packer
-        self._step(packer.layout_on_device(rows_S, slot=shape.slot, total=shape.total, longest=longest), rows_S)
+        layout = self._step.packer.layout_on_device(rows_S, slot=shape.slot, total=shape.total, longest=self._longest)
+        self._step(layout, rows_S)
 
     def _restore(self, before: list[torch.Tensor]) -> None:
         """As if no step had been done: in place, as the graphs know these addresses."""

@@ -42,7 +42,9 @@ def install(model: Any, *, adapters: bool) -> None:
         if isinstance(module, nn.Dropout) and module.p > 0:
             module.forward = partial(_dropout, module)
         elif isinstance(module, nn.Embedding) and module.weight.requires_grad:
-            module.forward = partial(_Embedding.apply, module.weight, EmbeddingGradient(module.weight))
+            module.forward = partial(
+                _Embedding.apply, module.weight, EmbeddingGradient(module.weight, module.padding_idx)
+            )
         elif adapters and isinstance(module, LoraLinear):
             module.forward = partial(_adapted, module)
 
@@ -56,10 +58,12 @@ class EmbeddingGradient:
 
     Args:
         weight: The embedding's parameter.
+        padding: The row that gets no gradient, if there is one.
     """
 
-    def __init__(self, weight: nn.Parameter) -> None:
+    def __init__(self, weight: nn.Parameter, padding: int | None = None) -> None:
         self._weight = weight
+        self._padding = padding
         self._dense: torch.Tensor | None = None
         self._written: torch.Tensor | None = None
 
@@ -73,6 +77,8 @@ class EmbeddingGradient:
             self._weight.grad, self._written = self._dense, ids_T
         else:
             self._written = ids_T if self._written is None else torch.cat([self._written, ids_T])
+        if self._padding is not None:
+            rows_TD = rows_TD.masked_fill(ids_T[:, None] == self._padding, 0)
         self._weight.grad.index_add_(0, ids_T, rows_TD)
 
 

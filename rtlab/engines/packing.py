@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from transformers import AttentionInterface
 
 from rtlab.encoders import KEY_VALUE, Encoder
@@ -25,7 +26,6 @@ from rtlab.engines.operations import keep_mask
 from rtlab.tokens import Tokens
 
 ATTENTION = "rtlab_packed"
-_KERNEL = torch.ops.aten._efficient_attention_forward  # takes offsets, any precision, and dropout, and has a gradient
 BLOCK_SPREAD = 1.5  # a block's longest sentence is at most so many times its shortest: see `_blocks`
 
 
@@ -37,18 +37,35 @@ class Layout:
         ids_1T: Token ids, int64; the padding token where there is filler.
         positions_1T: Position of each token in its sentence, as the architecture counts, int64.
         first_S: Where each sentence begins.
-        spans: On CUDA, offsets of sentences and fillers in turn, (2S + 1,) int32; what lies between two attends to
-            itself alone, and some may be empty.
-        longest: Most tokens between two offsets.
+        dense: On CUDA, where each sentence's tokens are.
         blocks: On the CPU, the sentences in groups of similar length.
     """
 
     ids_1T: torch.Tensor
     positions_1T: torch.Tensor
     first_S: torch.Tensor
-    spans: torch.Tensor | None
-    longest: int
+    dense: "Dense | None"
     blocks: "tuple[Block, ...]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dense:
+    """The sentences side by side, all padded to one length, for attention alone.
+
+    CUDA's kernels that take offsets instead drop other weights backward than forward (the efficient one of torch 2.13),
+    or know no fp32; and a batch's attention is a hundredth of its matrix products.
+
+    Attributes:
+        gather: Token for each place, (S·L,); any one where there is padding.
+        mask_S11L: Whether a place is a token.
+        back_T: Place of each token; any one for filler.
+        real_T: Whether it is a sentence's.
+    """
+
+    gather: torch.Tensor
+    mask_S11L: torch.Tensor
+    back_T: torch.Tensor
+    real_T: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -103,7 +120,7 @@ class Packer:
         tokens: The split.
         encoder: Whose tokenizer and positions are used.
         device: torch device; the tokens are copied to it once.
-        blocks: Whether to lay out blocks for the CPU's attention, and not spans for CUDA's.
+        blocks: Whether to lay out blocks for the CPU's attention, and not what CUDA's takes.
     """
 
     def __init__(self, tokens: Tokens, encoder: Encoder, *, device: torch.device, blocks: bool | None = None) -> None:
@@ -127,14 +144,11 @@ class Packer:
         """
         lengths_S = self.lengths[rows_S]
         needed = int(lengths_S.sum()) if slot is None else slot * len(rows_S)
-        total = needed if total is None else total
-        # What fills the row up attends to itself, as a sentence would.
-        longest = max(int(lengths_S.max()), total - needed) if slot is None else slot
         return self.layout_on_device(
             torch.from_numpy(rows_S).to(self.device),
             slot=slot,
-            total=total,
-            longest=longest,
+            total=needed if total is None else total,
+            longest=int(lengths_S.max()),
             blocks=_blocks(lengths_S, slot, self._heads) if self._blocks else (),
         )
 
@@ -147,7 +161,15 @@ class Packer:
         longest: int,
         blocks: tuple[Block, ...] = (),
     ) -> Layout:
-        """Lay out a batch whose rows lie on the device, without waiting for it: shapes follow from the arguments."""
+        """Lay out a batch whose rows lie on the device, without waiting for it: shapes follow from the arguments.
+
+        Args:
+            rows_S: As `layout`.
+            slot: As `layout`.
+            total: As `layout`.
+            longest: Tokens of the longest sentence, or more.
+            blocks: For the CPU's attention.
+        """
         begin_S = self._offsets.index_select(0, rows_S)
         lengths_S = self._offsets.index_select(0, rows_S + 1) - begin_S
         slots_S = lengths_S if slot is None else torch.full_like(lengths_S, slot)
@@ -155,21 +177,26 @@ class Packer:
         first_S = ends_S - slots_S
         at_T = torch.arange(total, device=rows_S.device)
         sentence_T = torch.searchsorted(ends_S, at_T, right=True).clamp_(max=len(rows_S) - 1)
-        position_T = at_T - first_S.index_select(0, sentence_T)
-        real_T = position_T < lengths_S.index_select(0, sentence_T)
-        source_T = (begin_S.index_select(0, sentence_T) + position_T).clamp_(max=len(self._ids) - 1)
+        offset_T = at_T - first_S.index_select(0, sentence_T)
+        real_T = offset_T < lengths_S.index_select(0, sentence_T)
+        source_T = (begin_S.index_select(0, sentence_T) + offset_T).clamp_(max=len(self._ids) - 1)
         ids_T = torch.where(real_T, self._ids.index_select(0, source_T), self._pad).long()
-        position_T = position_T.clamp_(max=self._positions - 1) + self._first_position
-        spans = None
+        position_T = offset_T.clamp(max=self._positions - 1) + self._first_position
+        dense = None
         if not blocks:
-            ends = torch.stack([first_S, first_S + lengths_S], 1).flatten()
-            spans = torch.cat([ends, ends.new_full((1,), total)]).int()
+            at_L = torch.arange(longest, device=rows_S.device)
+            real_SL = at_L < lengths_S[:, None]
+            dense = Dense(
+                gather=torch.where(real_SL, first_S[:, None] + at_L, first_S[:, None]).flatten(),
+                mask_S11L=real_SL[:, None, None],
+                back_T=sentence_T * longest + offset_T.clamp(max=longest - 1),
+                real_T=real_T,
+            )
         return Layout(
             ids_1T=ids_T[None],
             positions_1T=position_T[None],
             first_S=first_S,
-            spans=spans,
-            longest=longest,
+            dense=dense,
             blocks=blocks,
         )
 
@@ -292,28 +319,28 @@ def attend(
         (T, H, d) or (S, H, d), as the queries.
     """
     firsts = len(query) == len(layout.first_S)
-    if layout.spans is None:
+    if layout.dense is None:
         parts = (part.reshape(-1, part.shape[-1]).float() for part in (query, key, value))
         with torch.autocast(query.device.type, enabled=False):
             output = _BlockAttention.apply(*parts, layout.blocks, firsts, scale, dropout)
         return output.view_as(query).to(value.dtype)
-    asking = layout.spans
-    if firsts:  # one query a sentence, none in the fillers: 0, 1, 1, 2, 2, …
-        asking = (torch.arange(len(asking), device=asking.device, dtype=torch.int32) + 1) // 2
-    return _KERNEL(
-        query[None],
-        key[None],
-        value[None],
-        None,
-        asking,
-        layout.spans,
-        1 if firsts else layout.longest,
-        layout.longest,
-        dropout,
-        0,
-        torch.is_grad_enabled(),
+    dense, sentences = layout.dense, len(layout.first_S)
+
+    def side_by_side(part: torch.Tensor) -> torch.Tensor:
+        return part.index_select(0, dense.gather).unflatten(0, (sentences, -1)).transpose(1, 2)  # (S, H, L, d)
+
+    output_SHQd = nn.functional.scaled_dot_product_attention(
+        query[:, :, None] if firsts else side_by_side(query),
+        side_by_side(key),
+        side_by_side(value),
+        attn_mask=dense.mask_S11L,
+        dropout_p=dropout,
         scale=scale,
-    )[0][0]
+    )
+    if firsts:
+        return output_SHQd[:, :, 0]
+    output_THd = output_SHQd.transpose(1, 2).flatten(0, 1).index_select(0, dense.back_T)
+    return torch.where(dense.real_T[:, None, None], output_THd, 0)
 
 
 def packed_attention(
