@@ -5,10 +5,12 @@ from a seed; so there is one way to load it, one way to take its digest, and wha
 that plain transformers and PEFT can open.
 """
 
+import contextlib
 import fnmatch
 import hashlib
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +87,7 @@ class Encoder:
         import torch
         from transformers import AutoModel
 
-        with quiet():
+        with quiet(), _in_this_thread():
             return AutoModel.from_pretrained(self.path, dtype=torch.float32, use_safetensors=True).eval()
 
     def classifier(self, label_names: Sequence[str]) -> Any:
@@ -96,7 +98,7 @@ class Encoder:
         import torch
         from transformers import AutoModelForSequenceClassification
 
-        with quiet():
+        with quiet(), _in_this_thread():
             return AutoModelForSequenceClassification.from_pretrained(
                 self.path,
                 dtype=torch.float32,
@@ -160,6 +162,21 @@ def target_modules(encoder: Encoder, names: Sequence[str]) -> tuple[str, ...]:
             f"got {', '.join(unknown)}"
         )
     return resolved
+
+
+@contextlib.contextmanager
+def _in_this_thread() -> Iterator[None]:
+    """Weights read here: an interrupt amid transformers' pool of threads can leave one that the exit waits for."""
+    name = "HF_DEACTIVATE_ASYNC_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _linear_layers(encoder: Encoder) -> tuple[str, ...]:

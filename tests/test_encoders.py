@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -395,3 +396,20 @@ def test_mpnets_positions_and_groups(tmp_path):
         assert torch.isfinite(encoder.base()(input_ids=ids_BL).last_hidden_state).all()
         with pytest.raises((IndexError, RuntimeError)):
             encoder.base()(input_ids=torch.full((1, 19), 7))
+
+
+@pytest.mark.parametrize("before", [None, "0"])
+def test_weights_are_read_without_threads(before, monkeypatch):
+    """An interrupt amid transformers' pool of threads can leave one that the exit waits for, without end."""
+
+    def no_pool(*_, **__):
+        raise AssertionError("a pool of threads was asked for")
+
+    monkeypatch.delenv("HF_DEACTIVATE_ASYNC_LOAD", raising=False)
+    if before is not None:
+        monkeypatch.setenv("HF_DEACTIVATE_ASYNC_LOAD", before)
+    monkeypatch.setattr("transformers.core_model_loading.ThreadPoolExecutor", no_pool)
+    encoder = load_encoder("tiny-bert")
+    encoder.base()
+    encoder.classifier(("a", "b"))
+    assert os.environ.get("HF_DEACTIVATE_ASYNC_LOAD") == before
