@@ -5,7 +5,8 @@ from statistics import mean
 from rtlab.running import finish, prepare, recording_failure, start
 
 
-def test_run(benchmark, case, device, output_dir, kept, method, padding, learning_rate, target_modules, engine):
+# `benchmark` comes last: an interrupt while another fixture is made then leaves no case without a round.
+def test_run(case, device, output_dir, kept, method, padding, learning_rate, target_modules, engine, benchmark):
     seeds = iter(case.experiments)
     trained = []
     records = []

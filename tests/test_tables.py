@@ -736,7 +736,8 @@ print(status, used.ru_utime + used.ru_stime, int(peak) / 1024, file=sys.stderr)
 heavy = {"torch", "pandas", "transformers", "sklearn", "matplotlib", "scipy.stats"}
 print(heavy & {*sys.modules}, file=sys.stderr)
 """
-    done = run_python(code, thousand)
+    untraced = {"COVERAGE_PROCESS_CONFIG": None, "COVERAGE_PROCESS_START": None}  # coverage's time is not the command's
+    done = run_python(code, thousand, **untraced)
     measured, loaded = done.stderr.splitlines()
     status, seconds, megabytes = map(float, measured.split())
     assert status == 0
