@@ -118,13 +118,14 @@ def shape_of(lengths: NDArray[np.int64], *, padding: Padding, max_length: int, s
             rounds nothing. Rounding makes few shapes out of many, at the cost of some padding.
     """
     if padding == "packed":
-        total = _round_up(int(lengths.sum()), 1 if step == 1 else 8 * step)
+        total = round_up(int(lengths.sum()), 1 if step == 1 else 8 * step)
         return Shape(sentences=len(lengths), slot=None, total=total)
-    slot = max_length if padding == "fixed" else min(_round_up(int(lengths.max()), step), max_length)
+    slot = max_length if padding == "fixed" else min(round_up(int(lengths.max()), step), max_length)
     return Shape(sentences=len(lengths), slot=slot, total=slot * len(lengths))
 
 
-def _round_up(number: int, step: int) -> int:
+def round_up(number: int, step: int) -> int:
+    """The least multiple of `step` that is not below a number."""
     return -(-number // step) * step
 
 

@@ -11,7 +11,8 @@ from rtlab.batches import Shape
 from rtlab.encoders import load_encoder
 from rtlab.engines import native
 from rtlab.engines.capture import CapturedSteps
-from rtlab.engines.packing import Packer, pack
+from rtlab.engines.layouts import Packer
+from rtlab.engines.packing import pack
 from rtlab.tokens import token_arrays
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")

@@ -20,7 +20,10 @@ LEVELS = {
 }
 ORACLE_NEVER_IMPORTS = {
     *("rtlab.batches", "rtlab.tokens"),
-    *(f"rtlab.engines.{name}" for name in ("capture", "native", "operations", "packing", "reading", "svm")),
+    *(
+        f"rtlab.engines.{name}"
+        for name in ("attention", "capture", "layouts", "native", "operations", "packing", "reading", "svm")
+    ),
 }
 
 

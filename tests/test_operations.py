@@ -53,7 +53,7 @@ def test_an_embeddings_gradient_is_torchs_over_several_steps(padding):
     ours, theirs = (nn.Embedding(50, 8, padding_idx=padding) for _ in range(2))
     theirs.load_state_dict(ours.state_dict())
     model = nn.Sequential(ours)
-    operations.install(model, adapters=False)
+    operations.install(model)
     for step in range(3):
         ids = torch.randint(0, 50, (2, 13))
         ids[0, 3] = 7
@@ -79,6 +79,63 @@ def test_an_embeddings_gradient_lies_where_it_lay():
     assert weight.grad[:, 0].tolist() == [0, 0, 0, 1, 0]
 
 
+@pytest.mark.parametrize("onednn", [True, False], ids=["oneDNN", "torch without it"])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize(("inputs", "outputs"), [(12, 20), (20, 12), (16, 16)])
+def test_a_linear_layer_is_torchs(inputs, outputs, frozen, bias, onednn, monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: onednn)
+    torch.manual_seed(0)
+    theirs, ours = (nn.Linear(inputs, outputs, bias=bias).requires_grad_(not frozen) for _ in range(2))
+    ours.load_state_dict(theirs.state_dict())
+    operations.install(nn.Sequential(ours))
+    values = [torch.randn(2, 7, inputs).requires_grad_()]
+    values.append(values[0].detach().clone().requires_grad_())
+    weights = torch.randn(2, 7, outputs)
+    found = [layer(value) for layer, value in zip((theirs, ours), values, strict=True)]
+    torch.testing.assert_close(found[1], found[0])
+    for output in found:
+        (output * weights).sum().backward()
+    torch.testing.assert_close(values[1].grad, values[0].grad)
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert (one.grad is None) == frozen
+        if not frozen:
+            torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_a_linear_layers_gradients_are_those_of_finite_differences():
+    torch.manual_seed(0)
+    parts = [torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((5, 4), (3, 4), (3,))]
+    assert torch.autograd.gradcheck(operations._Linear.apply, parts)
+
+
+def test_a_frozen_layer_keeps_no_inputs():
+    layer = nn.Linear(4, 3).requires_grad_(False)
+    output = operations._Linear.apply(torch.randn(2, 4, requires_grad=True), layer.weight, layer.bias)
+    assert output.grad_fn.saved_tensors[0] is None
+
+
+def test_products_are_onednns():
+    """Or they are as slow as torch's own."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        operations.product(torch.randn(3, 4), torch.randn(5, 4))
+    assert "mkldnn::_linear_pointwise" in {event.key for event in profile.key_averages()}
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_under_autocast_products_are_torchs(dropout):
+    plain, ours = (adapted(dropout).eval() for _ in range(2))
+    operations.install(ours)
+    values = torch.randn(2, 7, 12)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(plain(values), ours(values))
+        layer = nn.Linear(12, 5)
+        expected = layer(values)
+        operations.install(nn.Sequential(layer))
+        assert torch.equal(layer(values), expected)
+        assert expected.dtype == torch.bfloat16
+
+
 def adapted(dropout, bias=True):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(12, 20, bias=bias))
@@ -92,7 +149,7 @@ def adapted(dropout, bias=True):
 @pytest.mark.parametrize("bias", [True, False])
 def test_an_adapter_is_pefts(bias):
     theirs, ours = (adapted(0.0, bias) for _ in range(2))
-    operations.install(ours, adapters=True)
+    operations.install(ours)
     values = [torch.randn(2, 7, 12).requires_grad_() for _ in range(1)]
     values.append(values[0].detach().clone().requires_grad_())
     weights = torch.randn(2, 7, 20)
@@ -111,7 +168,7 @@ def test_an_adapter_is_pefts(bias):
 def test_an_adapters_gradients_go_through_its_dropout():
     """In double precision and with the mask held, by finite differences."""
     model = adapted(0.4).double()
-    operations.install(model, adapters=True)
+    operations.install(model)
     layer = model.base_model.model[0]
     values = torch.randn(5, 12, dtype=torch.float64, requires_grad=True)
 
@@ -131,7 +188,7 @@ def test_an_adapters_gradients_go_through_its_dropout():
 
 def test_an_adapter_drops_in_training_alone():
     model = adapted(0.5)
-    operations.install(model, adapters=True)
+    operations.install(model)
     values = torch.randn(4, 12)
     assert not torch.equal(model.train()(values), model(values))
     assert torch.equal(model.eval()(values), model(values))
@@ -140,7 +197,7 @@ def test_an_adapter_drops_in_training_alone():
 def test_modules_keep_their_names_and_weights():
     model = load_encoder("tiny-bert").classifier(("a", "b"))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    operations.install(model, adapters=True)
+    operations.install(model)
     assert model.state_dict().keys() == before.keys()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
@@ -148,7 +205,7 @@ def test_modules_keep_their_names_and_weights():
 def test_dropout_modules_are_replaced_where_they_drop():
     transformers.set_seed(0)
     model = load_encoder("tiny-bert").classifier(("a", "b"))
-    operations.install(model, adapters=False)
+    operations.install(model)
     dropouts = [module for module in model.modules() if isinstance(module, nn.Dropout)]
     assert dropouts
     values = torch.ones(64, 64)

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtlab.encoders import load_encoder
-from rtlab.engines import packing
-from rtlab.engines.packing import ATTENTION, Packer, attend, layers, mean_of_tokens, pack
+from rtlab.engines import attention, packing
+from rtlab.engines.attention import attend
+from rtlab.engines.layouts import BLOCK_SPREAD, Packer
+from rtlab.engines.packing import ATTENTION, layers, mean_of_tokens, pack
 from rtlab.tokens import Tokens
 
 CPU = torch.device("cpu")
@@ -81,20 +83,47 @@ def test_cudas_attention_is_given_each_sentence_alone(drawn):
 def test_blocks_hold_each_token_once(drawn):
     lengths, rows, options = drawn
     layout = Packer(tokens_of(lengths), ENCODER, device=CPU).layout(rows, **options)
-    taken = torch.cat([block.tokens.gather_real for block in layout.blocks]).tolist()
+    tokens, firsts = layout.blocks.tokens, layout.blocks.firsts
+    padding = set() if tokens.padding is None else set(tokens.padding.tolist())
+    taken = [row for place, row in enumerate(tokens.gather.tolist()) if place not in padding]
     spans = [(first, first + length) for first, length in zip(layout.first_S.tolist(), lengths[rows], strict=True)]
     real = [token * HEADS + head for begin, end in spans for token in range(begin, end) for head in range(HEADS)]
     assert sorted(taken) == sorted(real)
-    firsts = torch.cat([block.firsts.gather for block in layout.blocks]).tolist()
-    assert sorted(firsts) == list(range(len(rows) * HEADS))
+    filler = len(tokens.gather)
+    back = tokens.back.tolist()
+    assert len(back) == layout.ids_1T.shape[1] * HEADS
+    assert [place for place in back if place != filler and tokens.gather[place] != back.index(place)] == []
+    assert sorted({row for row, place in enumerate(back) if place != filler}) == sorted(real)
+    assert sorted(firsts.gather.tolist()) == list(range(len(rows) * HEADS))
+    assert firsts.gather[firsts.back].tolist() == list(range(len(rows) * HEADS))
 
 
-def test_a_block_wastes_little():
+@given(batches())
+def test_a_group_holds_whole_sentences(drawn):
+    """Each head of each sentence is a row of its group, its first token the one that asks."""
+    lengths, rows, options = drawn
+    layout = Packer(tokens_of(lengths), ENCODER, device=CPU).layout(rows, **options)
+    blocks = layout.blocks
+    by_row = torch.arange(layout.ids_1T.shape[1] * HEADS)[:, None]
+    seen = []
+    for group in blocks.groups:
+        token_BL = group.of_tokens(blocks.tokens.take(by_row))[..., 0] // HEADS
+        sentence_B = group.of_firsts(blocks.firsts.take(by_row))[:, 0, 0] // HEADS
+        for one, (sentence, tokens) in enumerate(zip(sentence_B.tolist(), token_BL.tolist(), strict=True)):
+            first, length = int(layout.first_S[sentence]), int(lengths[rows[sentence]])
+            assert tokens[:length] == list(range(first, first + length))
+            masked = [0.0] * group.longest if group.bias_B1L is None else group.bias_B1L[one, 0].tolist()
+            assert masked == [0.0] * length + [-np.inf] * (group.longest - length)
+        seen += sentence_B.tolist()
+    assert sorted(seen) == sorted(list(range(len(rows))) * HEADS)
+
+
+def test_a_group_wastes_little():
     """A batch's longest sentence does not decide what the shortest costs."""
     lengths = np.array([78, 12, 11, 10, 10, 30, 31])
-    layout = Packer(tokens_of(lengths), ENCODER, device=CPU).layout(np.arange(7))
-    for block in layout.blocks:
-        assert len(block.tokens.gather) <= packing.BLOCK_SPREAD * len(block.tokens.gather_real)
+    blocks = Packer(tokens_of(lengths), ENCODER, device=CPU).layout(np.arange(7)).blocks
+    assert [group.longest for group in blocks.groups] == [78, 31, 12]
+    assert len(blocks.tokens.gather) <= BLOCK_SPREAD * lengths.sum() * HEADS
 
 
 @pytest.mark.parametrize("blocks", [True, False], ids=["blocks", "dense"])
@@ -126,11 +155,12 @@ def test_attention_is_that_of_each_sentence_alone(blocks, firsts, lengths, more)
         torch.testing.assert_close(one, torch.zeros_like(one) if other is None else other, atol=1e-5, rtol=1e-5)
 
 
-@given(strategies.lengths(max_size=20))
-def test_the_mean_is_over_a_sentences_own_tokens(lengths):
-    layout = Packer(tokens_of(lengths), ENCODER, device=CPU).layout(np.arange(len(lengths)))
-    hidden = torch.randn(1, int(lengths.sum()), 3, dtype=torch.float64)
-    expected = torch.stack([part.mean(0) for part in hidden[0].split(lengths.tolist())])
+@given(strategies.lengths(max_size=20), st.integers(0, 9))
+def test_the_mean_is_over_a_sentences_own_tokens(lengths, filler):
+    real = int(lengths.sum())
+    layout = Packer(tokens_of(lengths), ENCODER, device=CPU).layout(np.arange(len(lengths)), total=real + filler)
+    hidden = torch.randn(1, real + filler, 3, dtype=torch.float64)
+    expected = torch.stack([part.mean(0) for part in hidden[0, :real].split(lengths.tolist())])
     torch.testing.assert_close(mean_of_tokens(hidden, layout), expected)
 
 
@@ -152,7 +182,7 @@ def test_the_last_layer_computes_first_tokens_alone(name):
 def test_every_layer_attends_through_us(name, monkeypatch):
     """An encoder that ignored the attention it was given would compute something else in silence."""
     calls = []
-    monkeypatch.setattr(packing, "attend", lambda query, *_, **__: calls.append(len(query)) or query)
+    monkeypatch.setattr(attention, "attend", lambda query, *_, **__: calls.append(len(query)) or query)
     encoder = load_encoder(name)
     model = pack(encoder.base(), first_tokens=False).eval()
     layout = Packer(tokens_of(np.array([5, 9])), encoder, device=CPU).layout(np.arange(2))

@@ -20,8 +20,9 @@ from rtlab.encoders import Encoder
 from rtlab.engines import operations
 from rtlab.engines.adapting import classifier, mean_of_last_epoch, parameters, save
 from rtlab.engines.capture import CapturedSteps
+from rtlab.engines.layouts import Layout, Packer
 from rtlab.engines.outcome import Evaluate, NonFiniteLossError, OnLog, Outcome, Progress, Train
-from rtlab.engines.packing import Layout, Packer, forward, layers, pack
+from rtlab.engines.packing import forward, layers, pack
 from rtlab.engines.reading import read
 from rtlab.environment import Stopwatch, keep_freed_memory, seed_everything
 from rtlab.experiment import Experiment
@@ -30,7 +31,8 @@ from rtlab.tokens import TokenizedSplits
 
 CLIP = 1.0  # largest norm of all gradients together
 REHEARSALS = 2  # batches of two sizes: after the second, torch.compile takes sizes as variable
-SHAPE_STEP = {"cpu": 1, "cuda": 8}  # see `rtlab.batches.shape_of`
+# See `rtlab.batches.shape_of`: a CPU makes a product's code anew for each number of tokens, CUDA captures a step anew.
+SHAPE_STEP = {"cpu": 2, "cuda": 8}
 
 
 def build(
@@ -68,7 +70,7 @@ def build(
     with watch.phase("load"):
         model = pack(classifier(experiment, encoder, label_names, target_modules).to(device))
         if device.type == "cpu":
-            operations.install(model, adapters=experiment.precision != "bf16")
+            operations.install(model)
         if experiment.compile:
             for layer in layers(model):
                 layer.compile(dynamic=True)

@@ -5,18 +5,20 @@ padded, in batches of similar length.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtlab.batches import PaddingCost, padded, padding_cost, plan_by_length, plan_by_tokens
+from rtlab.batches import PaddingCost, padded, plan_by_length, plan_by_tokens, round_up
 from rtlab.encoders import Encoder
-from rtlab.experiment import Padding, Precision
+from rtlab.experiment import Precision
 from rtlab.tokens import Tokens
 
 PADDED_BATCH = 64  # sentences, where the encoder cannot be packed
 PACKED_TOKENS = {"cpu": 2048, "cuda": 16384}
+PACKED_STEP = 64  # tokens that a packed batch is rounded up to: a CPU makes a product's code anew for each number
 
 # Logits of a classifier; of an encoder without a head the first token's vector, or the mean over the tokens' vectors.
 What = Literal["logits", "cls", "mean"]
@@ -25,9 +27,12 @@ What = Literal["logits", "cls", "mean"]
 def readable(model: Any, encoder: Encoder, what: What) -> Any:
     """Prepare a model for `read`, in place: packed where the encoder allows it, in evaluation mode."""
     if encoder.packs:
+        from rtlab.engines import operations
         from rtlab.engines.packing import pack
 
         pack(model, first_tokens=what != "mean")
+        if model.device.type == "cpu":
+            operations.install(model)
     return model.eval()
 
 
@@ -57,38 +62,37 @@ def read(
 
     parts = _packed(model, tokens, encoder, what) if encoder.packs else _padded(model, tokens, encoder, what)
     found: NDArray[np.float32] | None = None
-    done = 0
+    done = computed = 0
     with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        for rows_S, part_SC in parts:
+        for rows_S, many, part_SC in parts:
             if found is None:
                 found = np.empty((len(tokens), part_SC.shape[1]), dtype=np.float32)
             found[rows_S] = part_SC.float().cpu().numpy()
             done += len(rows_S)
+            computed += many
             if progress is not None:
                 progress(done, len(tokens))
     assert found is not None, "a split has sentences"
-    plan = plan_by_length(tokens.lengths, batch_size=PADDED_BATCH)
-    padding: Padding = "packed" if encoder.packs else "dynamic"
-    return found, padding_cost(plan, tokens.lengths, padding=padding, max_length=0)
+    real = int(tokens.lengths.sum())
+    return found, PaddingCost(real_tokens=real, padding_tokens=computed - real)
 
 
-def _packed(model: Any, tokens: Tokens, encoder: Encoder, what: What) -> Iterator[tuple[NDArray[np.int64], Any]]:
-    from rtlab.engines.packing import Packer, forward, mean_of_tokens
+# Rows of a batch, tokens computed for it, and what was read off each row, (S, C).
+Part = tuple[NDArray[np.int64], int, Any]
+
+
+def _packed(model: Any, tokens: Tokens, encoder: Encoder, what: What) -> Iterator[Part]:
+    from rtlab.engines.layouts import Packer
+    from rtlab.engines.packing import forward, mean_of_tokens
 
     packer = Packer(tokens, encoder, device=model.device)
     for rows_S in plan_by_tokens(tokens.lengths, budget=PACKED_TOKENS[model.device.type]).batches:
-        layout = packer.layout(rows_S)
-        output = forward(model, layout)
-        match what:
-            case "logits":
-                yield rows_S, output.logits
-            case "cls":
-                yield rows_S, output.last_hidden_state[:, 0]
-            case "mean":
-                yield rows_S, mean_of_tokens(output.last_hidden_state.float(), layout)
+        total = round_up(int(tokens.lengths[rows_S].sum()), PACKED_STEP)
+        layout = packer.layout(rows_S, total=total)
+        yield rows_S, total, _read(forward(model, layout), what, partial(mean_of_tokens, layout=layout))
 
 
-def _padded(model: Any, tokens: Tokens, encoder: Encoder, what: What) -> Iterator[tuple[NDArray[np.int64], Any]]:
+def _padded(model: Any, tokens: Tokens, encoder: Encoder, what: What) -> Iterator[Part]:
     import torch
 
     for rows_S in plan_by_length(tokens.lengths, batch_size=PADDED_BATCH).batches:
@@ -96,12 +100,18 @@ def _padded(model: Any, tokens: Tokens, encoder: Encoder, what: What) -> Iterato
             torch.from_numpy(part).to(model.device)
             for part in padded(tokens, rows_S, pad_id=encoder.tokenizer.pad_token_id)
         )
-        output = model(input_ids=ids_SL, attention_mask=mask_SL)
-        match what:
-            case "logits":
-                yield rows_S, output.logits
-            case "cls":
-                yield rows_S, output.last_hidden_state[:, 0]
-            case "mean":
-                hidden_SLD = output.last_hidden_state.float()
-                yield rows_S, (hidden_SLD * mask_SL[..., None]).sum(1) / mask_SL.sum(1, keepdim=True)
+
+        def mean(hidden_SLD: Any, mask_SL: Any = mask_SL) -> Any:
+            return (hidden_SLD * mask_SL[..., None]).sum(1) / mask_SL.sum(1, keepdim=True)
+
+        yield rows_S, ids_SL.numel(), _read(model(input_ids=ids_SL, attention_mask=mask_SL), what, mean)
+
+
+def _read(output: Any, what: What, mean: Callable[[Any], Any]) -> Any:
+    match what:
+        case "logits":
+            return output.logits
+        case "cls":
+            return output.last_hidden_state[:, 0]
+        case "mean":
+            return mean(output.last_hidden_state.float())

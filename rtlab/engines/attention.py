@@ -1,0 +1,167 @@
+"""Attention within the sentences of a packed row, with dropout on its weights.
+
+Shapes: S sentences, T tokens with filler, H heads, d width of a head, R rows that ask (T or S). As
+`rtlab.engines.layouts` puts sentences into groups: P places, of which a group's are B sentences times heads, Q queries
+and L keys of each; W weights of all groups.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from rtlab.encoders import KEY_VALUE
+from rtlab.engines.layouts import Blocks, Group, Layout
+from rtlab.engines.operations import keep_mask
+
+
+class _BlockAttention(torch.autograd.Function):  # type: ignore[misc]  # torch's types are not read
+    """softmax(q·k / √d) · v within each sentence, with dropout on the weights, in fp32.
+
+    Queries (R·H, d), keys and values (T·H, d); `firsts` says that queries are first tokens alone. A sentence's filler
+    takes no part; where queries are its rows, its output is 0. Products and softmax go group by group; whatever is done
+    to each place or weight alone is done to those of all groups in one go.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        blocks: Blocks,
+        firsts: bool,
+        scale: float,
+        dropout: float,
+    ) -> torch.Tensor:
+        asked, asked_of = (blocks.firsts, Group.of_firsts) if firsts else (blocks.tokens, Group.of_tokens)
+        q_Pd, k_Pd, v_Pd = asked.take(query), blocks.tokens.take(key), blocks.tokens.take(value)
+        sizes = [group.heads * group.longest * (1 if firsts else group.longest) for group in blocks.groups]
+        weights_W = query.new_empty(sum(sizes))
+        for group, part in zip(blocks.groups, weights_W.split(sizes), strict=True):
+            scores_BQL = _scores(asked_of(group, q_Pd), group.of_tokens(k_Pd), group.bias_B1L, scale)
+            torch.softmax(scores_BQL, -1, out=part.view_as(scores_BQL))
+        keep_W = keep_mask(weights_W, dropout) if dropout else None
+        kept_W = weights_W if keep_W is None else weights_W * keep_W
+        output_Pd = asked.empty(query)
+        for group, part in zip(blocks.groups, kept_W.split(sizes), strict=True):
+            kept_BQL = part.view(group.heads, -1, group.longest)
+            torch.bmm(kept_BQL, group.of_tokens(v_Pd), out=asked_of(group, output_Pd))
+        ctx.save_for_backward(q_Pd, k_Pd, v_Pd, weights_W, kept_W, keep_W)
+        ctx.blocks, ctx.asked, ctx.asked_of, ctx.sizes, ctx.scale = blocks, asked, asked_of, sizes, scale
+        return asked.put(output_Pd)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        q_Pd, k_Pd, v_Pd, weights_W, kept_W, keep_W = ctx.saved_tensors
+        tokens, groups, asked, asked_of = ctx.blocks.tokens, ctx.blocks.groups, ctx.asked, ctx.asked_of
+        d_output_Pd = asked.take_padded(gradient.contiguous())
+        d_query_Pd, d_key_Pd, d_value_Pd = asked.empty(q_Pd), tokens.empty(k_Pd), tokens.empty(v_Pd)
+        d_weights_W, d_scores_W = torch.empty_like(weights_W), torch.empty_like(weights_W)
+
+        def by_group(*wholes_W: torch.Tensor) -> Iterator[tuple[Group, tuple[torch.Tensor, ...]]]:
+            for group, *parts in zip(groups, *(whole_W.split(ctx.sizes) for whole_W in wholes_W), strict=True):
+                yield group, tuple(part.view(group.heads, -1, group.longest) for part in parts)
+
+        for group, (kept_BQL, d_weights_BQL) in by_group(kept_W, d_weights_W):
+            d_output_BQd = asked_of(group, d_output_Pd)
+            torch.bmm(kept_BQL.mT, d_output_BQd, out=group.of_tokens(d_value_Pd))
+            torch.bmm(d_output_BQd, group.of_tokens(v_Pd).mT, out=d_weights_BQL)
+        if keep_W is not None:
+            d_weights_W.mul_(keep_W)
+        for _, (weights_BQL, d_weights_BQL, d_scores_BQL) in by_group(weights_W, d_weights_W, d_scores_W):
+            torch._softmax_backward_data(d_weights_BQL, weights_BQL, -1, weights_W.dtype, grad_input=d_scores_BQL)
+        d_scores_W.mul_(ctx.scale)
+        for group, (d_scores_BQL,) in by_group(d_scores_W):
+            torch.bmm(d_scores_BQL, group.of_tokens(k_Pd), out=asked_of(group, d_query_Pd))
+            torch.bmm(d_scores_BQL.mT, asked_of(group, q_Pd), out=group.of_tokens(d_key_Pd))
+        return asked.put(d_query_Pd), tokens.put(d_key_Pd), tokens.put(d_value_Pd), None, None, None, None
+
+
+def _scores(q_BQd: torch.Tensor, k_BLd: torch.Tensor, bias_B1L: torch.Tensor | None, scale: float) -> torch.Tensor:
+    if bias_B1L is None:
+        return torch.bmm(q_BQd, k_BLd.mT).mul_(scale)
+    return torch.baddbmm(bias_B1L, q_BQd, k_BLd.mT, alpha=scale)
+
+
+def attend(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, *, scale: float, dropout: float
+) -> torch.Tensor:
+    """Attention within sentences.
+
+    Args:
+        query: (T, H, d), or (S, H, d) where first tokens alone ask.
+        key: (T, H, d).
+        value: (T, H, d).
+        layout: Where sentences are.
+        scale: Factor of the scores.
+        dropout: Probability with which a weight is dropped.
+
+    Returns:
+        (T, H, d) or (S, H, d), as the queries.
+    """
+    firsts = len(query) == len(layout.first_S)
+    if layout.dense is None:
+        assert layout.blocks is not None, "a layout holds what one of the two attentions takes"
+        parts = (part.reshape(-1, part.shape[-1]).float() for part in (query, key, value))
+        with torch.autocast(query.device.type, enabled=False):
+            output = _BlockAttention.apply(*parts, layout.blocks, firsts, scale, dropout)
+        return output.view_as(query).to(value.dtype)
+    dense, sentences = layout.dense, len(layout.first_S)
+
+    def side_by_side(part: torch.Tensor) -> torch.Tensor:
+        return part.index_select(0, dense.gather).unflatten(0, (sentences, -1)).transpose(1, 2)  # (S, H, L, d)
+
+    output_SHQd = nn.functional.scaled_dot_product_attention(
+        query[:, :, None] if firsts else side_by_side(query),
+        side_by_side(key),
+        side_by_side(value),
+        attn_mask=dense.mask_S11L,
+        dropout_p=dropout,
+        scale=scale,
+    )
+    if firsts:
+        return output_SHQd[:, :, 0]
+    output_THd = output_SHQd.transpose(1, 2).flatten(0, 1).index_select(0, dense.back_T)
+    return torch.where(dense.real_T[:, None, None], output_THd, 0)
+
+
+def packed_attention(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    packing: Layout,
+    scaling: float,
+    dropout: float = 0.0,
+    all_tokens: torch.Tensor | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """What transformers calls in place of its own attention.
+
+    Args:
+        module: The self-attention, whose projections made the next three.
+        query: (1, H, T, d); in the last layer (S, H, 1, d).
+        key: As `query`; in the last layer taken from `all_tokens` instead.
+        value: As `key`.
+        attention_mask: None: which tokens belong together is the layout's to say.
+        packing: The batch's layout.
+        scaling: Factor of the scores.
+        dropout: Probability with which a weight is dropped.
+        all_tokens: In the last layer, hidden states of all tokens, (1, T, D).
+
+    Returns:
+        (1, T, H, d) or (S, 1, H, d), and no weights.
+    """
+    assert attention_mask is None, "a packed row comes without a mask"
+    query_NHd = query.transpose(1, 2).flatten(0, 1)
+    if all_tokens is None:
+        key_THd, value_THd = key.transpose(1, 2)[0], value.transpose(1, 2)[0]
+    else:
+        projections = (getattr(module, name) for name in KEY_VALUE[module.config.model_type])
+        key_THd, value_THd = (project(all_tokens)[0].view(-1, *query_NHd.shape[1:]) for project in projections)
+    output_NHd = attend(query_NHd, key_THd, value_THd, packing, scale=scaling, dropout=dropout)
+    return output_NHd.view(query.shape[0], query.shape[2], *query_NHd.shape[1:]), None
