@@ -16,7 +16,9 @@ import torch
 from rtlab.data import corpus, load_splits
 from rtlab.encoders import load_encoder
 from rtlab.engines import native
+from rtlab.engines.operations import product
 from rtlab.engines.reading import read, readable
+from rtlab.environment import set_precision
 from rtlab.experiment import Experiment, LoraSettings
 from rtlab.records import load
 from rtlab.reporting.groups import groups
@@ -223,10 +225,11 @@ def alternate(benchmark, slow, fast, device, run):
     def set_up():
         seed = next(seeds)
         found[slow.engine].append(run(begun(dataclasses.replace(slow, seed=slow.seed + seed), device)))
-        return (begun(dataclasses.replace(fast, seed=fast.seed + seed), device),), {}
+        return ([begun(dataclasses.replace(fast, seed=fast.seed + seed), device)],), {}
 
     benchmark.group = "engines"
-    benchmark.pedantic(lambda started: found[fast.engine].append(run(started)), setup=set_up, rounds=ROUNDS)
+    # Popped, as pytest-benchmark keeps its arguments, and a model with them, until the next round is set up.
+    benchmark.pedantic(lambda ready: found[fast.engine].append(run(ready.pop())), setup=set_up, rounds=ROUNDS)
     return found
 
 
@@ -243,11 +246,16 @@ def evaluated(begun, output_dir):
 
 
 def trained(begun):
+    """Seconds of warm-up and training, and the mean loss.
+
+    Evaluation, which fixed padding makes as slow as training, is left out on a CPU, where nothing is captured.
+    """
     started, losses = begun
+    if started.prepared.device.type == "cuda":
+        outcome = started.train()()
+        return outcome.seconds.get("warmup", 0.0) + outcome.seconds["train"], outcome.train_loss
     begin = time.perf_counter()
     started.train()
-    if started.prepared.device.type == "cuda":
-        torch.cuda.synchronize()
     return time.perf_counter() - begin, mean(entry.loss for entry in losses)
 
 
@@ -287,7 +295,7 @@ def floor(record, prepared):
     product_s = (
         passes
         * ((layers - 1) * tokens * per_token + last)
-        / _product_rate(max(1, round(tokens / record.counts.steps)), width, inner, prepared.device)
+        / _product_rate(max(1, round(tokens / record.counts.steps)), width, inner, prepared)
     )
     update_s = record.counts.steps * _update_s(record.counts.parameters_trained, prepared.device)
     return product_s + update_s
@@ -297,11 +305,14 @@ def _inner(config):
     return getattr(config, "intermediate_size", None) or config.hidden_dim
 
 
-def _product_rate(rows, width, inner, device):
-    """FLOP/s of one batch through the larger of a layer's matrices."""
-    left, right = torch.randn(rows, width, device=device), torch.randn(inner, width, device=device)
-    seconds = _seconds(lambda: torch.nn.functional.linear(left, right), device)
-    return 2 * rows * width * inner / seconds
+def _product_rate(rows, width, inner, prepared):
+    """FLOP/s of one batch through the larger of a layer's matrices, in the run's precision, as fast as there is."""
+    device, precision = prepared.device, prepared.experiment.precision
+    set_precision(precision, device)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    left, right = (torch.randn(many, width, device=device, dtype=dtype) for many in (rows, inner))
+    products = [torch.nn.functional.linear] + [product] * (device.type == "cpu")
+    return 2 * rows * width * inner / min(_seconds(lambda one=one: one(left, right), device) for one in products)
 
 
 def _update_s(parameters, device):

@@ -90,6 +90,19 @@ def set_precision(precision: str, device: "torch.device") -> None:
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
 
 
+def slow_precision(precision: str, device: "torch.device") -> str | None:
+    """A sentence where the device computes in a precision without units for it: as right, and no faster than fp32."""
+    import torch
+
+    if precision != "bf16":
+        return None
+    if device.type == "cuda":
+        fast, those = torch.cuda.get_device_capability(device) >= (8, 0), "GPUs of the Ampere generation or later"
+    else:
+        fast, those = torch.cpu._is_amx_tile_supported(), "CPUs with AMX"
+    return None if fast else f"precision 'bf16' is fast on {those}; on {device_name(device)} fp32 would be faster"
+
+
 def seed_everything(seed: int) -> None:
     """Seed Python, numpy and torch (every device), as `transformers.set_seed` does."""
     from transformers import set_seed

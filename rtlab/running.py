@@ -10,6 +10,7 @@ import json
 import os
 import re
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from typing import Any, Literal
 from rtlab import environment, records
 from rtlab.data import Splits, load_splits
 from rtlab.encoders import KEY_VALUE, Encoder, load_encoder, target_modules
-from rtlab.engines.outcome import NonFiniteLossError, OnLog, Outcome, Progress, Train
+from rtlab.engines.outcome import NonFiniteLossError, OnLog, Outcome, Progress, Train, out_of_memory
 from rtlab.experiment import Experiment, identity
 from rtlab.metrics import scores
 from rtlab.records import Memory, Predictions, RunRecord, Source, Status, Timing
@@ -176,12 +177,16 @@ def model_folder(output_dir: Path | str, record: RunRecord) -> Path:
 def prepare(experiment: Experiment, *, device: str | None = None) -> Prepared:
     """Load everything that an experiment names, and check that it fits together; nothing is written.
 
+    A precision that is slow on the device gives a `UserWarning`.
+
     Raises:
         ValueError: If something is not there or does not fit; the message names it and what would do.
     """
     start = time.perf_counter()
     where = environment.find_device(device)
     environment.set_precision(experiment.precision, where)
+    if (slow := environment.slow_precision(experiment.precision, where)) is not None:
+        warnings.warn(slow, stacklevel=2)
     splits = load_splits(experiment.dataset, limit=experiment.limit)
     encoder = load_encoder(experiment.encoder)
     if experiment.max_length > encoder.max_positions:
@@ -297,16 +302,11 @@ def _unfinished(prepared: Prepared, error: BaseException) -> RunRecord:
 
 
 def _status(error: BaseException) -> Status:
-    import torch
-
     if isinstance(error, NonFiniteLossError):
         return "nan"
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return "cancelled"
-    # torch's CPU allocator raises a plain RuntimeError
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-        return "oom"
-    return "failed"
+    return "oom" if out_of_memory(error) else "failed"
 
 
 def _one_line(error: BaseException) -> str:

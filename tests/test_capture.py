@@ -1,6 +1,7 @@
 """Captured steps on CUDA: replayed, they are the eager ones; on a CPU, what they refuse."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -43,6 +44,36 @@ def captured(graphs):
 def test_a_batch_of_another_shape_is_refused(rows, shape):
     with pytest.raises(ValueError, match=r"a captured step takes batches of one of the shapes .*total=64.*; got"):
         captured({SHAPE: None})(np.arange(rows), shape)
+
+
+def capturing(monkeypatch, capture):
+    """Begin to capture, without CUDA."""
+    monkeypatch.setattr(CapturedSteps, "_capture", capture)
+    for name in ("graph_pool_handle", "Stream"):
+        monkeypatch.setattr(torch.cuda, name, lambda: None)
+    step = SimpleNamespace(packer=NoStep.packer, trained=[], model=torch.nn.Identity(), device=torch.device("cuda"))
+    CapturedSteps(step, [(np.arange(4), SHAPE)])
+
+
+def test_a_step_that_does_not_fit_while_it_is_captured_says_what_was_tried(monkeypatch):
+    """torch then raises the error of a capture that was cut short, with the reason behind it."""
+
+    def cut_short(*_):
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        finally:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+    with pytest.raises(MemoryError, match="a step to be captured, a batch of 4 sentences and 64 tokens, did not fit"):
+        capturing(monkeypatch, cut_short)
+
+
+def test_another_error_of_a_capture_stays_what_it_is(monkeypatch):
+    def broken(*_):
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        capturing(monkeypatch, broken)
 
 
 def step_on_cuda(name, folder, *, method="full", steps=1000, without_dropout=True, padding="packed"):

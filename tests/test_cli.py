@@ -799,6 +799,15 @@ def test_tf32_on_the_cpu(refused, tiny):
     assert message.endswith("fp32 or bf16 would do")
 
 
+@pytest.mark.filterwarnings("default:precision 'bf16' is fast on")
+def test_bf16_where_it_is_slow_is_said_in_a_line(rtlab, tiny, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    done = rtlab("svm", *tiny, "--device", "cpu", "--precision", "bf16", "--limit", 16)
+    assert done.status == 0
+    [line] = [line for line in done.err.splitlines() if "bf16" in line]
+    assert line.startswith("rtlab: precision 'bf16' is fast on CPUs with AMX; on ")
+
+
 def test_wandb_without_its_package(refused, tiny, monkeypatch):
     hide(monkeypatch, "wandb")
     message = refused("finetune", *tiny, "--use-wandb")

@@ -28,6 +28,7 @@ from rtlab.environment import (
     reset_peak_memory,
     seed_everything,
     set_precision,
+    slow_precision,
 )
 
 CPU = torch.device("cpu")
@@ -162,6 +163,20 @@ def test_tf32_is_set_on_a_gpu_that_has_it_and_refused_on_an_older_one(precision_
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
     with pytest.raises(ValueError, match="Ampere generation or later; got device 'cuda'"):
         set_precision("tf32", CUDA)
+
+
+def test_bf16_is_called_slow_where_there_are_no_units_for_it(pretended_gpu, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert re.fullmatch(
+        r"precision 'bf16' is fast on CPUs with AMX; on .+, \d+ threads fp32 would be faster",
+        slow_precision("bf16", CPU),
+    )
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert slow_precision("bf16", CPU) is None
+    for capability, slow in (((7, 5), True), ((8, 0), False), ((9, 0), False)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, capability=capability: capability)
+        assert (slow_precision("bf16", CUDA) is not None) == slow
+    assert slow_precision("fp32", CPU) is None
 
 
 # Seeds

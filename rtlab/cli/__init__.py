@@ -6,6 +6,7 @@ record is written), 2 the request was wrong (nothing was run), 130 interrupted.
 
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _guarded(verb: Any) -> int:
     try:
         verb.output.check()
-        return verb() or DONE
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn  # type: ignore[assignment]  # it takes what Python hands over
+            return verb() or DONE
     except KeyboardInterrupt:
         print("rtlab: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -71,3 +74,8 @@ def _guarded(verb: Any) -> int:
             raise
         print(f"rtlab: {error}; record {error.path}", file=sys.stderr)
         return FAILED
+
+
+def _warn(message: Warning | str, *_: Any) -> None:
+    """A warning in one line, without the place in the source that Python would print with it."""
+    print("rtlab:", " ".join(str(message).split()), file=sys.stderr)

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from rtlab.batches import Shape
+from rtlab.engines.outcome import does_not_fit, out_of_memory
 
 WARM_UP = 3  # steps before a capture: torch's manual asks for a few, so that libraries have allocated what they keep
 
@@ -24,6 +25,9 @@ class CapturedSteps:
     Args:
         step: A `rtlab.engines.native.Step`; it is left as it was found, as if no step had been done.
         plan: The batches that will come, with their shapes.
+
+    Raises:
+        MemoryError: If a step does not fit; it says which batch was tried.
     """
 
     def __init__(self, step: Any, plan: Iterable[tuple[NDArray[np.int64], Shape]]) -> None:
@@ -39,7 +43,14 @@ class CapturedSteps:
         before = [parameter.detach().to("cpu", copy=True) for parameter in step.trained]
         step.model.train()
         for shape in sorted(examples, key=lambda shape: -shape.total):  # the largest first: the others fit its memory
-            self._graphs[shape] = self._capture(shape, examples[shape])
+            try:
+                self._graphs[shape] = self._capture(shape, examples[shape])
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+                raise does_not_fit(
+                    "a step to be captured", sentences=shape.sentences, tokens=shape.total, device=step.device.type
+                ) from error
         self._restore(before)
 
     def __call__(self, rows_S: NDArray[np.int64], shape: Shape) -> None:

@@ -21,7 +21,16 @@ from rtlab.engines import operations
 from rtlab.engines.adapting import classifier, mean_of_last_epoch, parameters, save
 from rtlab.engines.capture import CapturedSteps
 from rtlab.engines.layouts import Layout, Packer
-from rtlab.engines.outcome import Evaluate, NonFiniteLossError, OnLog, Outcome, Progress, Train
+from rtlab.engines.outcome import (
+    Evaluate,
+    NonFiniteLossError,
+    OnLog,
+    Outcome,
+    Progress,
+    Train,
+    does_not_fit,
+    out_of_memory,
+)
 from rtlab.engines.packing import forward, layers, pack
 from rtlab.engines.reading import read
 from rtlab.environment import Stopwatch, keep_freed_memory, seed_everything
@@ -253,12 +262,11 @@ def _train(
     for done, (rows_S, shape) in enumerate(plan, start=1):
         try:
             run(rows_S, shape)
-        except RuntimeError as error:  # torch.OutOfMemoryError is one
-            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+        except RuntimeError as error:
+            if not out_of_memory(error):
                 raise
-            raise MemoryError(
-                f"step {done}, a batch of {shape.sentences} sentences and {shape.total} tokens, did not fit into the "
-                f"memory of {step.device.type}; a smaller batch_size or max_length would do"
+            raise does_not_fit(
+                f"step {done}", sentences=shape.sentences, tokens=shape.total, device=step.device.type
             ) from error
         progress("training", done, len(plan))
         if done % experiment.logging_steps == 0 or done == len(plan):

@@ -28,6 +28,26 @@ class NonFiniteLossError(ArithmeticError):
         self.step = step
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: torch says so in an error of its own, on a CPU in a plain one, or behind another.
+
+    A step that does not fit while it is captured ends in the error of a capture that was cut short.
+    """
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        return True
+    return error.__context__ is not None and out_of_memory(error.__context__)
+
+
+def does_not_fit(what: str, *, sentences: int, tokens: int, device: str) -> MemoryError:
+    """The error that tells a user which batch was tried."""
+    return MemoryError(
+        f"{what}, a batch of {sentences} sentences and {tokens} tokens, did not fit into the memory of {device}; "
+        "a smaller batch_size or max_length would do"
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What came of one experiment.

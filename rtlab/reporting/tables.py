@@ -232,7 +232,7 @@ TABLES: Mapping[str, Kind] = {
         rows=_engines,
         contrast="engine",
         with_it=("padding", "compile"),
-        needs="runs that differ in `--engine` alone",
+        needs="runs that differ in `--engine`, and in nothing else but its `--padding` and `--compile`",
     ),
 }
 
