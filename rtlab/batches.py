@@ -136,7 +136,7 @@ def padding_cost(plan: BatchPlan, lengths: NDArray[np.int64], *, padding: Paddin
         plan: The batches.
         lengths: Tokens per sentence, (N,).
         padding: `fixed` computes `max_length` tokens per sentence, `packed` only the real ones, the others the
-            longest sentence's number for each of a batch.
+            longest sentence's number for each of a batch; what an engine rounds up (`shape_of`) is not counted.
         max_length: The length of `fixed`.
     """
     real = int(lengths.sum())

@@ -555,9 +555,18 @@ def test_an_update_that_ruins_the_weights_in_the_last_step_is_no_result(data, tm
     assert "after step 1, the last, the logits are not finite" in failed.value.record.error
 
 
-def test_a_batch_that_does_not_fit_says_what_was_tried(data, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried"),
+        MemoryError("Unable to allocate 8 GiB for an array"),
+        torch.OutOfMemoryError("CUDA out of memory."),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_batch_that_does_not_fit_says_what_was_tried(error, data, tmp_path, monkeypatch):
     def too_large(*_, **__):
-        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried")
+        raise error
 
     monkeypatch.setattr(native, "forward", too_large)
     asked = small.experiment(data[small.TWO], engine="native")
@@ -643,14 +652,14 @@ def test_bf16_trains_near_fp32_with_fp32_weights(data, without_dropout, device, 
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
-def test_compiled_it_is_the_same_run(data, rtlab_process):
+def test_compiled_it_is_the_same_run(data, without_dropout, rtlab_process):
     """In processes of their own: torch.compile leaves its traces, and warns of torch's and transformers' own code."""
     command = [
-        "lora",
+        "finetune",
         "--engine",
         "native",
         "--encoder",
-        "tiny-distilbert",
+        without_dropout("tiny-distilbert").path,
         "--dataset",
         data[small.TWO],
         "--lr",

@@ -12,6 +12,8 @@ from rtlab.encoders import load_encoder
 from rtlab.engines import operations
 from rtlab.engines.operations import EmbeddingGradient, keep_mask
 
+needs_onednn = pytest.mark.skipif(not operations.ONEDNN, reason="torch was built without oneDNN")
+
 
 @pytest.mark.parametrize("probability", [0.1, 0.3, 0.5])
 def test_the_mask_drops_as_many_as_asked_and_keeps_the_mean(probability):
@@ -22,6 +24,14 @@ def test_the_mask_drops_as_many_as_asked_and_keeps_the_mean(probability):
     assert abs(dropped - probability) < 4 * math.sqrt(probability * (1 - probability) / mask.numel())
     kept = mask[mask != 0].unique()
     assert kept.tolist() == pytest.approx([1 / (1 - probability)], rel=1e-4)
+
+
+@pytest.mark.parametrize(("probability", "dropped"), [(1e-9, 1), (1 - 1e-9, 2**16 - 1)])
+def test_a_probability_is_never_rounded_to_0_or_1(probability, dropped):
+    torch.manual_seed(0)
+    mask = keep_mask(torch.empty(2**21), probability)
+    assert mask.max().item() == pytest.approx(2**16 / (2**16 - dropped))
+    assert 0 < (mask == 0).sum() < mask.numel()
 
 
 def test_the_masks_values_are_drawn_apart():
@@ -79,12 +89,12 @@ def test_an_embeddings_gradient_lies_where_it_lay():
     assert weight.grad[:, 0].tolist() == [0, 0, 0, 1, 0]
 
 
-@pytest.mark.parametrize("onednn", [True, False], ids=["oneDNN", "torch without it"])
+@pytest.mark.parametrize("onednn", [pytest.param(True, marks=needs_onednn), False], ids=["oneDNN", "torch without it"])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("frozen", [True, False])
 @pytest.mark.parametrize(("inputs", "outputs"), [(12, 20), (20, 12), (16, 16)])
 def test_a_linear_layer_is_torchs(inputs, outputs, frozen, bias, onednn, monkeypatch):
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: onednn)
+    monkeypatch.setattr(operations, "ONEDNN", onednn)
     torch.manual_seed(0)
     theirs, ours = (nn.Linear(inputs, outputs, bias=bias).requires_grad_(not frozen) for _ in range(2))
     ours.load_state_dict(theirs.state_dict())
@@ -115,16 +125,70 @@ def test_a_frozen_layer_keeps_no_inputs():
     assert output.grad_fn.saved_tensors[0] is None
 
 
-def test_products_are_onednns():
-    """Or they are as slow as torch's own."""
+def products(model, values):
+    """Names of the operations of a forward and a backward pass, and how often each ran."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-        operations.product(torch.randn(3, 4), torch.randn(5, 4))
-    assert "mkldnn::_linear_pointwise" in {event.key for event in profile.key_averages()}
+        model(values).sum().backward()
+    return {event.key: event.count for event in profile.key_averages()}
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.1])
-def test_under_autocast_products_are_torchs(dropout):
-    plain, ours = (adapted(dropout).eval() for _ in range(2))
+@needs_onednn
+def test_what_is_installed_takes_products_to_onednn():
+    """Or they are as slow as torch's own."""
+    values = torch.randn(5, 12, requires_grad=True)
+    linear = nn.Sequential(nn.Linear(12, 7))
+    assert "mkldnn::_linear_pointwise" not in products(linear, values)
+    operations.install(linear)
+    assert products(linear, values)["mkldnn::_linear_pointwise"] == 3
+    lora = adapted(0.1)
+    operations.install(lora)
+    assert products(lora, values)["mkldnn::_linear_pointwise"] == 4  # two forward, two backward
+
+
+def test_a_second_derivative_is_refused():
+    """It would be silently wrong."""
+    layer = nn.Linear(4, 3)
+    operations.install(nn.Sequential(layer))
+    values = torch.randn(2, 4, requires_grad=True)
+    [gradient] = torch.autograd.grad(layer(values).pow(2).sum(), values, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def turned_off(model):
+    model.base_model.disable_adapter_layers()
+
+
+def merged(model):
+    model.merge_adapter()
+
+
+def two(model):
+    model.add_adapter("other", peft.LoraConfig(r=2, target_modules=["0"], init_lora_weights=False))
+    model.base_model.set_adapter(["default", "other"])
+
+
+def with_bias(model):
+    model.base_model.model[0].base_layer.bias.requires_grad_()
+
+
+@pytest.mark.parametrize("change", [turned_off, merged, two, with_bias])
+def test_an_adapter_of_another_kind_stays_pefts(change):
+    theirs, ours = (adapted(0.0) for _ in range(2))
+    operations.install(ours)
+    for model in (theirs, ours):
+        torch.manual_seed(1)
+        change(model)
+    values = torch.randn(5, 12, requires_grad=True)
+    torch.testing.assert_close(ours(values), theirs(values))
+    for model in (theirs, ours):
+        model(values).sum().backward()
+    for (name, one), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        assert (one.grad is None) == (other.grad is None), name
+
+
+def test_under_autocast_products_are_torchs():
+    plain, ours = (adapted(0.1).eval() for _ in range(2))
     operations.install(ours)
     values = torch.randn(2, 7, 12)
     with torch.autocast("cpu", torch.bfloat16):
@@ -208,8 +272,26 @@ def test_dropout_modules_are_replaced_where_they_drop():
     operations.install(model)
     dropouts = [module for module in model.modules() if isinstance(module, nn.Dropout)]
     assert dropouts
-    values = torch.ones(64, 64)
+    values = torch.rand(64, 64)
     for module in dropouts:
         assert torch.equal(module.eval()(values), values)
+        torch.manual_seed(2)
         kept = module.train()(values)
-        assert 0 < (kept == 0).double().mean() < 0.2
+        torch.manual_seed(2)
+        assert torch.equal(kept, values * keep_mask(values, module.p))
+
+
+def test_embeddings_that_share_a_weight_share_its_gradient():
+    torch.manual_seed(0)
+    ours, theirs = ([nn.Embedding(6, 2) for _ in range(2)] for _ in range(2))
+    for pair in (ours, theirs):
+        pair[0].weight = pair[1].weight = nn.Parameter(torch.ones(6, 2))
+    operations.install(nn.ModuleList(ours))
+    place = None
+    for ids in (([0, 1], [2, 3]), ([3, 4], [0, 0])):
+        for one, other in (ours, theirs):
+            one.weight.grad = None
+            (one(torch.tensor(ids[0])).sum() + other(torch.tensor(ids[1])).sum()).backward()
+        torch.testing.assert_close(ours[0].weight.grad, theirs[0].weight.grad)
+        assert place in (None, ours[0].weight.grad.data_ptr())
+        place = ours[0].weight.grad.data_ptr()

@@ -12,6 +12,7 @@ from rtlab.encoders import load_encoder
 from rtlab.engines import attention, packing
 from rtlab.engines.attention import attend
 from rtlab.engines.layouts import BLOCK_SPREAD, Packer
+from rtlab.engines.operations import keep_mask
 from rtlab.engines.packing import ATTENTION, layers, mean_of_tokens, pack
 from rtlab.tokens import Tokens
 
@@ -69,7 +70,7 @@ def test_no_token_is_lost_or_crosses_over(drawn):
 def test_cudas_attention_is_given_each_sentence_alone(drawn):
     lengths, rows, options = drawn
     layout = Packer(tokens_of(lengths), ENCODER, device=CPU, blocks=False).layout(rows, **options)
-    dense, longest = layout.dense, int(lengths[rows].max())
+    dense, longest = layout.within, int(lengths[rows].max())
     places = dense.gather.view(len(rows), longest)
     for sentence, first in enumerate(layout.first_S.tolist()):
         there = list(range(first, first + lengths[rows[sentence]]))
@@ -83,7 +84,7 @@ def test_cudas_attention_is_given_each_sentence_alone(drawn):
 def test_blocks_hold_each_token_once(drawn):
     lengths, rows, options = drawn
     layout = Packer(tokens_of(lengths), ENCODER, device=CPU).layout(rows, **options)
-    tokens, firsts = layout.blocks.tokens, layout.blocks.firsts
+    tokens, firsts = layout.within.tokens, layout.within.firsts
     padding = set() if tokens.padding is None else set(tokens.padding.tolist())
     taken = [row for place, row in enumerate(tokens.gather.tolist()) if place not in padding]
     spans = [(first, first + length) for first, length in zip(layout.first_S.tolist(), lengths[rows], strict=True)]
@@ -103,7 +104,7 @@ def test_a_group_holds_whole_sentences(drawn):
     """Each head of each sentence is a row of its group, its first token the one that asks."""
     lengths, rows, options = drawn
     layout = Packer(tokens_of(lengths), ENCODER, device=CPU).layout(rows, **options)
-    blocks = layout.blocks
+    blocks = layout.within
     by_row = torch.arange(layout.ids_1T.shape[1] * HEADS)[:, None]
     seen = []
     for group in blocks.groups:
@@ -121,7 +122,7 @@ def test_a_group_holds_whole_sentences(drawn):
 def test_a_group_wastes_little():
     """A batch's longest sentence does not decide what the shortest costs."""
     lengths = np.array([78, 12, 11, 10, 10, 30, 31])
-    blocks = Packer(tokens_of(lengths), ENCODER, device=CPU).layout(np.arange(7)).blocks
+    blocks = Packer(tokens_of(lengths), ENCODER, device=CPU).layout(np.arange(7)).within
     assert [group.longest for group in blocks.groups] == [78, 31, 12]
     assert len(blocks.tokens.gather) <= BLOCK_SPREAD * lengths.sum() * HEADS
 
@@ -138,7 +139,7 @@ def test_attention_is_that_of_each_sentence_alone(blocks, firsts, lengths, more)
     total = layout.ids_1T.shape[1]
     parts = [torch.randn(total, HEADS, 6, dtype=torch.float32, requires_grad=True) for _ in range(3)]
     query = parts[0][layout.first_S] if firsts else parts[0]
-    found = attend(query, *parts[1:], layout, scale=0.4, dropout=0.0)
+    found = attend(query, *parts[1:], layout, firsts=firsts, scale=0.4, dropout=0.0)
     expected = torch.zeros_like(found)
     for sentence, (first, length) in enumerate(zip(layout.first_S.tolist(), lengths.tolist(), strict=True)):
         there = slice(first, first + length)
@@ -153,6 +154,42 @@ def test_attention_is_that_of_each_sentence_alone(blocks, firsts, lengths, more)
     theirs = torch.autograd.grad((expected * weights).sum(), parts, allow_unused=True)
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, torch.zeros_like(one) if other is None else other, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("firsts", [False, True])
+@given(strategies.lengths(max_size=8), st.integers(0, 9))
+def test_dropouts_gradients_are_those_of_the_mask_that_was_drawn(firsts, lengths, more):
+    """Of queries, keys and values, against torch's own of one group after another, with the mask held."""
+    layout = Packer(tokens_of(lengths), ENCODER, device=CPU).layout(np.arange(len(lengths)), total=lengths.sum() + more)
+    blocks, total = layout.within, layout.ids_1T.shape[1]
+    torch.manual_seed(0)
+    parts = [torch.randn(total, HEADS, 6, requires_grad=True) for _ in range(3)]
+    query = parts[0][layout.first_S] if firsts else parts[0]
+    torch.manual_seed(1)
+    found = attend(query, *parts[1:], layout, firsts=firsts, scale=0.4, dropout=0.4)
+
+    sizes = [group.batch * group.longest * (1 if firsts else group.longest) for group in blocks.groups]
+    torch.manual_seed(1)
+    masks = keep_mask(torch.empty(sum(sizes)), 0.4).split(sizes)
+    asked, asked_of = (blocks.firsts, "of_firsts") if firsts else (blocks.tokens, "of_tokens")
+    rows = [part.reshape(-1, 6) for part in (query, *parts[1:])]
+    expected = torch.zeros_like(rows[0])
+    places = [asked.take(rows[0]), *(blocks.tokens.take(row) for row in rows[1:])]
+    numbers = asked.take(torch.arange(len(rows[0]))[:, None])
+    for group, mask in zip(blocks.groups, masks, strict=True):
+        q, k, v = getattr(group, asked_of)(places[0]), group.of_tokens(places[1]), group.of_tokens(places[2])
+        scores = 0.4 * q @ k.mT + (0 if group.bias_B1L is None else group.bias_B1L)
+        output = (scores.softmax(-1) * mask.view_as(scores)) @ v
+        real = torch.ones_like(output[..., 0], dtype=torch.bool)
+        if not firsts and group.bias_B1L is not None:
+            real = group.bias_B1L[:, 0] == 0
+        expected = expected.index_copy(0, getattr(group, asked_of)(numbers)[..., 0][real], output[real])
+    torch.testing.assert_close(found.flatten(0, 1), expected, atol=1e-5, rtol=1e-5)
+    weights = torch.randn_like(found)
+    ours = torch.autograd.grad((found * weights).sum(), parts, retain_graph=True)
+    theirs = torch.autograd.grad((expected.view_as(found) * weights).sum(), parts)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
 
 
 @given(strategies.lengths(max_size=20), st.integers(0, 9))

@@ -127,6 +127,16 @@ def test_a_study_fits_a_wide_terminal(seeds, width):
     assert max(map(len, lines)) <= width
 
 
+def test_runs_cut_short_are_left_out_of_methods_where_there_are_whole_ones():
+    """They stand in the tables that compare them."""
+    cut = [made(dataclasses.replace(FULL, max_steps=8, padding=padding)) for padding in ("fixed", "dynamic")]
+    whole = [made(LORA), made(FULL)]
+    assert named("methods", [*cut, *whole]) == named("methods", whole)
+    assert named("padding-full", [*cut, *whole]).count("\n| full") == 2
+    for others in ([], [made(LORA), made(SVM)], [made(FULL, device="another cpu")]):
+        assert "full, fixed, lr 2e-05" in named("methods", [*cut, *others])
+
+
 def test_a_row_is_readable_and_aligned():
     lines = methods_table(lab_records.study()).splitlines()
     table = [line for line in lines if line.startswith("|")]
@@ -198,18 +208,19 @@ def test_an_accuracy_without_predictions_has_no_interval():
     ids=str,
 )
 def test_what_differs_in_more_than_the_seed_has_a_row_and_words_of_its_own(change):
-    other = dataclasses.replace(LORA, **change)
-    table = rows(methods_table([made(LORA), seeded(LORA, 1), made(other)]))
+    cut = dataclasses.replace(LORA, max_steps=10)
+    other = dataclasses.replace(cut, **change)
+    table = rows(methods_table([made(cut), seeded(cut, 1), made(other)]))
     assert sorted(row[-1] for row in table) == ["1", "2"]
     assert table[0][0] != table[1][0]
 
 
 def test_a_row_says_what_not_all_rows_have_in_common():
     cut = dataclasses.replace(LORA, max_steps=8, learning_rate=1e-3, batch_size=32, limit=2000)
-    text = methods_table([made(LORA), made(cut), made(SVM)])
+    text = methods_table([made(dataclasses.replace(LORA, max_steps=9)), made(cut), made(SVM)])
     assert [row[0] for row in rows(text)] == [
         "SVM, [CLS] features",
-        "LoRA r8 \N{GREEK SMALL LETTER ALPHA}32 attention, dynamic, lr 2e-05, batch size 16",
+        "LoRA r8 \N{GREEK SMALL LETTER ALPHA}32 attention, dynamic, lr 2e-05, cut at 9 steps, batch size 16",
         "LoRA r8 \N{GREEK SMALL LETTER ALPHA}32 attention, dynamic, lr 1e-03, "
         "cut at 8 steps, batch size 32, 2,000 sentences a split",
     ]

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from rtlab.encoders import KEY_VALUE
 from rtlab.engines.layouts import Blocks, Group, Layout
@@ -17,7 +18,7 @@ from rtlab.engines.operations import keep_mask
 
 
 class _BlockAttention(torch.autograd.Function):  # type: ignore[misc]  # torch's types are not read
-    """softmax(q·k / √d) · v within each sentence, with dropout on the weights, in fp32.
+    """softmax(scale · q·k) · v within each sentence, with dropout on the weights, in fp32.
 
     Queries (R·H, d), keys and values (T·H, d); `firsts` says that queries are first tokens alone. A sentence's filler
     takes no part; where queries are its rows, its output is 0. Products and softmax go group by group; whatever is done
@@ -37,7 +38,7 @@ class _BlockAttention(torch.autograd.Function):  # type: ignore[misc]  # torch's
     ) -> torch.Tensor:
         asked, asked_of = (blocks.firsts, Group.of_firsts) if firsts else (blocks.tokens, Group.of_tokens)
         q_Pd, k_Pd, v_Pd = asked.take(query), blocks.tokens.take(key), blocks.tokens.take(value)
-        sizes = [group.heads * group.longest * (1 if firsts else group.longest) for group in blocks.groups]
+        sizes = [group.batch * group.longest * (1 if firsts else group.longest) for group in blocks.groups]
         weights_W = query.new_empty(sum(sizes))
         for group, part in zip(blocks.groups, weights_W.split(sizes), strict=True):
             scores_BQL = _scores(asked_of(group, q_Pd), group.of_tokens(k_Pd), group.bias_B1L, scale)
@@ -46,15 +47,17 @@ class _BlockAttention(torch.autograd.Function):  # type: ignore[misc]  # torch's
         kept_W = weights_W if keep_W is None else weights_W * keep_W
         output_Pd = asked.empty(query)
         for group, part in zip(blocks.groups, kept_W.split(sizes), strict=True):
-            kept_BQL = part.view(group.heads, -1, group.longest)
+            kept_BQL = part.view(group.batch, -1, group.longest)
             torch.bmm(kept_BQL, group.of_tokens(v_Pd), out=asked_of(group, output_Pd))
-        ctx.save_for_backward(q_Pd, k_Pd, v_Pd, weights_W, kept_W, keep_W)
+        ctx.save_for_backward(q_Pd, k_Pd, v_Pd, weights_W, keep_W)
         ctx.blocks, ctx.asked, ctx.asked_of, ctx.sizes, ctx.scale = blocks, asked, asked_of, sizes, scale
         return asked.put(output_Pd)
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]  # torch's types are not read
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        q_Pd, k_Pd, v_Pd, weights_W, kept_W, keep_W = ctx.saved_tensors
+        q_Pd, k_Pd, v_Pd, weights_W, keep_W = ctx.saved_tensors
+        kept_W = weights_W if keep_W is None else weights_W * keep_W  # once more: to keep it would take a third more
         tokens, groups, asked, asked_of = ctx.blocks.tokens, ctx.blocks.groups, ctx.asked, ctx.asked_of
         d_output_Pd = asked.take_padded(gradient.contiguous())
         d_query_Pd, d_key_Pd, d_value_Pd = asked.empty(q_Pd), tokens.empty(k_Pd), tokens.empty(v_Pd)
@@ -62,7 +65,7 @@ class _BlockAttention(torch.autograd.Function):  # type: ignore[misc]  # torch's
 
         def by_group(*wholes_W: torch.Tensor) -> Iterator[tuple[Group, tuple[torch.Tensor, ...]]]:
             for group, *parts in zip(groups, *(whole_W.split(ctx.sizes) for whole_W in wholes_W), strict=True):
-                yield group, tuple(part.view(group.heads, -1, group.longest) for part in parts)
+                yield group, tuple(part.view(group.batch, -1, group.longest) for part in parts)
 
         for group, (kept_BQL, d_weights_BQL) in by_group(kept_W, d_weights_W):
             d_output_BQd = asked_of(group, d_output_Pd)
@@ -86,29 +89,35 @@ def _scores(q_BQd: torch.Tensor, k_BLd: torch.Tensor, bias_B1L: torch.Tensor | N
 
 
 def attend(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, *, scale: float, dropout: float
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    layout: Layout,
+    *,
+    firsts: bool = False,
+    scale: float,
+    dropout: float,
 ) -> torch.Tensor:
     """Attention within sentences.
 
     Args:
-        query: (T, H, d), or (S, H, d) where first tokens alone ask.
+        query: (T, H, d), or (S, H, d) with `firsts`.
         key: (T, H, d).
         value: (T, H, d).
         layout: Where sentences are.
+        firsts: Whether only first tokens ask.
         scale: Factor of the scores.
         dropout: Probability with which a weight is dropped.
 
     Returns:
         (T, H, d) or (S, H, d), as the queries.
     """
-    firsts = len(query) == len(layout.first_S)
-    if layout.dense is None:
-        assert layout.blocks is not None, "a layout holds what one of the two attentions takes"
+    if isinstance(layout.within, Blocks):
         parts = (part.reshape(-1, part.shape[-1]).float() for part in (query, key, value))
         with torch.autocast(query.device.type, enabled=False):
-            output = _BlockAttention.apply(*parts, layout.blocks, firsts, scale, dropout)
+            output = _BlockAttention.apply(*parts, layout.within, firsts, scale, dropout)
         return output.view_as(query).to(value.dtype)
-    dense, sentences = layout.dense, len(layout.first_S)
+    dense, sentences = layout.within, len(layout.first_S)
 
     def side_by_side(part: torch.Tensor) -> torch.Tensor:
         return part.index_select(0, dense.gather).unflatten(0, (sentences, -1)).transpose(1, 2)  # (S, H, L, d)
@@ -163,5 +172,6 @@ def packed_attention(
     else:
         projections = (getattr(module, name) for name in KEY_VALUE[module.config.model_type])
         key_THd, value_THd = (project(all_tokens)[0].view(-1, *query_NHd.shape[1:]) for project in projections)
-    output_NHd = attend(query_NHd, key_THd, value_THd, packing, scale=scaling, dropout=dropout)
+    firsts = all_tokens is not None
+    output_NHd = attend(query_NHd, key_THd, value_THd, packing, firsts=firsts, scale=scaling, dropout=dropout)
     return output_NHd.view(query.shape[0], query.shape[2], *query_NHd.shape[1:]), None

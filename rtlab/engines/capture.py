@@ -45,7 +45,7 @@ class CapturedSteps:
         for shape in sorted(examples, key=lambda shape: -shape.total):  # the largest first: the others fit its memory
             try:
                 self._graphs[shape] = self._capture(shape, examples[shape])
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
                 raise does_not_fit(

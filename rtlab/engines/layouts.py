@@ -1,7 +1,8 @@
 """Where a batch's sentences lie in the one row of tokens that holds them all.
 
 A packed batch is all tokens of its sentences, one sentence after another; a padded one is the same row with filler
-tokens behind each sentence, computed and never attended to. So the strategies differ in nothing but the filler.
+tokens behind each sentence, computed and never attended to. So the strategies differ in nothing but the filler, of
+which a packed row may have some at its end, to make up a round number.
 
 Shapes: S sentences, T tokens with filler, H heads, d width of a head; P places in blocks, L the longest sentence of a
 block, B its number of sentences times H.
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from rtlab.encoders import Encoder
 from rtlab.tokens import Tokens
 
-BLOCK_SPREAD = 1.5  # a block's longest sentence is at most so many times its shortest: see `_blocks`
+BLOCK_SPREAD = 1.5  # a block's longest sentence is at most so many times its shortest: see `Blocks`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,17 +29,15 @@ class Layout:
         ids_1T: Token ids, int64; the padding token where there is filler.
         positions_1T: Position of each token in its sentence, as the architecture counts, int64.
         first_S: Where each sentence begins.
-        lengths_S: Its tokens.
-        dense: On CUDA, where each sentence's tokens are.
-        blocks: On the CPU, the sentences in groups of similar length.
+        lengths_S: Tokens of each sentence.
+        within: What attention within sentences needs: `Blocks` for the CPU, `Dense` for CUDA.
     """
 
     ids_1T: torch.Tensor
     positions_1T: torch.Tensor
     first_S: torch.Tensor
     lengths_S: torch.Tensor
-    dense: "Dense | None"
-    blocks: "Blocks | None"
+    within: "Blocks | Dense"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,14 +102,14 @@ class Places:
         return taken_Pd if self.padding is None else taken_Pd.index_fill_(0, self.padding, 0)
 
     def empty(self, like: torch.Tensor) -> torch.Tensor:
-        """Memory for `put`: (P + 1, d), not filled but for the last, 0."""
-        places_Pd = like.new_empty(len(self.gather) + 1, like.shape[1])
-        places_Pd[-1] = 0
-        return places_Pd
+        """Places to be filled and given to `put`, with a last one more that holds what filler gets: 0."""
+        more_Pd = like.new_empty(len(self.gather) + 1, like.shape[1])
+        more_Pd[-1] = 0
+        return more_Pd
 
-    def put(self, places_Pd: torch.Tensor) -> torch.Tensor:
-        """The rows (R·H, d), with 0 in filler; `places_Pd` is of `empty`."""
-        return places_Pd.index_select(0, self.back)
+    def put(self, more_Pd: torch.Tensor) -> torch.Tensor:
+        """The rows (R·H, d) of places that `empty` gave and that were filled since."""
+        return more_Pd.index_select(0, self.back)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,14 +117,14 @@ class Group:
     """Sentences that are attended to together.
 
     Attributes:
-        heads: B.
+        batch: B.
         longest: L.
         tokens: Its part of the places of tokens, B·L.
         firsts: Its part of the places of first tokens, B.
         bias_B1L: 0 at real keys and -inf at padding; `None` where there is no padding.
     """
 
-    heads: int
+    batch: int
     longest: int
     tokens: slice
     firsts: slice
@@ -133,11 +132,11 @@ class Group:
 
     def of_tokens(self, places_Pd: torch.Tensor) -> torch.Tensor:
         """Its tokens, (B, L, d), out of the places of all groups."""
-        return places_Pd[self.tokens].view(self.heads, self.longest, -1)
+        return places_Pd[self.tokens].view(self.batch, self.longest, -1)
 
     def of_firsts(self, places_Pd: torch.Tensor) -> torch.Tensor:
         """Its first tokens, (B, 1, d), out of the places of all groups."""
-        return places_Pd[self.firsts].view(self.heads, 1, -1)
+        return places_Pd[self.firsts].view(self.batch, 1, -1)
 
 
 class Packer:
@@ -197,7 +196,7 @@ class Packer:
             slot: As `layout`.
             total: As `layout`.
             longest: Tokens of the longest sentence, or more.
-            blocks: For the CPU's attention.
+            blocks: For the CPU's attention; `None` lays out what CUDA's takes.
         """
         begin_S = self._offsets.index_select(0, rows_S)
         lengths_S = self._offsets.index_select(0, rows_S + 1) - begin_S
@@ -211,11 +210,11 @@ class Packer:
         source_T = (begin_S.index_select(0, sentence_T) + offset_T).clamp_(max=len(self._ids) - 1)
         ids_T = torch.where(real_T, self._ids.index_select(0, source_T), self._pad).long()
         position_T = offset_T.clamp(max=self._positions - 1) + self._first_position
-        dense = None
-        if blocks is None:
+        within: Blocks | Dense | None = blocks
+        if within is None:
             at_L = torch.arange(longest, device=rows_S.device)
             real_SL = at_L < lengths_S[:, None]
-            dense = Dense(
+            within = Dense(
                 gather=torch.where(real_SL, first_S[:, None] + at_L, first_S[:, None]).flatten(),
                 mask_S11L=real_SL[:, None, None],
                 back_T=sentence_T * longest + offset_T.clamp(max=longest - 1),
@@ -226,8 +225,7 @@ class Packer:
             positions_1T=position_T[None],
             first_S=first_S,
             lengths_S=lengths_S,
-            dense=dense,
-            blocks=blocks,
+            within=within,
         )
 
 
@@ -248,7 +246,7 @@ def _blocks(lengths_S: NDArray[np.int64], first_S: NDArray[np.int64], total: int
         many = len(real_NL) * heads
         groups.append(
             Group(
-                heads=many,
+                batch=many,
                 longest=len(at_L),
                 tokens=slice(token, token + row_NHL.size),
                 firsts=slice(first, first + many),

@@ -14,20 +14,23 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
+
+ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch's types are not read
 def keep_mask(like: torch.Tensor, probability: float) -> torch.Tensor:
     """Dropout's factors: 0 with the probability, else what keeps the mean.
 
     torch's generator gives a seed and numpy's SFC64 the numbers, faster than torch does (155 µs a mask of 438 × 384,
-    against 215). Four values share one of 64 bits, so the probability is a multiple of 2⁻¹⁶: for 0.1 it is 0.100006.
+    against 215). Four values share one of 64 bits, so the probability is rounded to a multiple of 2⁻¹⁶, for 0.1 to
+    0.100006, but never to 0 or 1.
 
     Args:
         like: Tensor of the CPU whose shape and type the mask gets.
-        probability: In [0, 1).
+        probability: In (0, 1).
     """
-    dropped = round(probability * 2**16)
+    dropped = min(max(1, round(probability * 2**16)), 2**16 - 1)
     many = like.numel()
     seed = int(torch.empty((), dtype=torch.int64).random_())
     bits = torch.from_numpy(np.random.SFC64(seed).random_raw((many + 3) // 4).view(np.int16))
@@ -36,8 +39,8 @@ def keep_mask(like: torch.Tensor, probability: float) -> torch.Tensor:
 
 
 def product(x_TI: torch.Tensor, weight_OI: torch.Tensor, bias_O: torch.Tensor | None = None) -> torch.Tensor:
-    """x·Wᵀ + b, (T, O), by oneDNN in fp32 where torch was built with it and is not compiling; no gradient flows."""
-    if x_TI.dtype == torch.float32 and torch.backends.mkldnn.is_available() and not torch.compiler.is_compiling():
+    """x·Wᵀ + b, (T, O), by oneDNN in fp32 where torch was built with it; no gradient flows."""
+    if ONEDNN and x_TI.dtype == torch.float32:
         found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x_TI, weight_OI, bias_O, "none", [], "")
         return found
     return nn.functional.linear(x_TI, weight_OI, bias_O)
@@ -51,13 +54,13 @@ def install(model: Any) -> None:
     """
     from peft.tuners.lora import Linear as LoraLinear
 
+    gradients: dict[nn.Parameter, EmbeddingGradient] = {}  # one for a weight, also where two modules share it
     for module in model.modules():
         if isinstance(module, nn.Dropout) and module.p > 0:
             module.forward = partial(_dropout, module)
         elif isinstance(module, nn.Embedding) and module.weight.requires_grad:
-            module.forward = partial(
-                _Embedding.apply, module.weight, EmbeddingGradient(module.weight, module.padding_idx)
-            )
+            gradient = gradients.setdefault(module.weight, EmbeddingGradient(module.weight))
+            module.forward = partial(_embedding, module, gradient)
         elif isinstance(module, LoraLinear):
             module.forward = partial(_adapted, module, module.forward)
         elif isinstance(module, nn.Linear):
@@ -71,14 +74,14 @@ def _dropout(module: nn.Dropout, values: torch.Tensor) -> torch.Tensor:
 class EmbeddingGradient:
     """The gradient of an embedding, in memory that is filled with zeros once, and then where it was written to.
 
+    Nothing else may write the parameter's gradient.
+
     Args:
         weight: The embedding's parameter.
-        padding: The row that gets no gradient, if there is one.
     """
 
-    def __init__(self, weight: nn.Parameter, padding: int | None = None) -> None:
+    def __init__(self, weight: nn.Parameter) -> None:
         self._weight = weight
-        self._padding = padding
         self._dense: torch.Tensor | None = None
         self._written: torch.Tensor | None = None
 
@@ -92,23 +95,31 @@ class EmbeddingGradient:
             self._weight.grad, self._written = self._dense, ids_T
         else:
             self._written = ids_T if self._written is None else torch.cat([self._written, ids_T])
-        if self._padding is not None:
-            rows_TD = rows_TD.masked_fill(ids_T[:, None] == self._padding, 0)
         self._weight.grad.index_add_(0, ids_T, rows_TD)
+
+
+def _embedding(module: nn.Embedding, gradient: EmbeddingGradient, ids: torch.Tensor) -> torch.Tensor:
+    return _Embedding.apply(module.weight, gradient, ids, module.padding_idx)
 
 
 class _Embedding(torch.autograd.Function):  # type: ignore[misc]  # torch's types are not read
     @staticmethod
-    def forward(ctx: Any, weight: torch.Tensor, gradient: EmbeddingGradient, ids: torch.Tensor) -> torch.Tensor:
-        ctx.gradient = gradient
+    def forward(
+        ctx: Any, weight: torch.Tensor, gradient: EmbeddingGradient, ids: torch.Tensor, padding: int | None
+    ) -> torch.Tensor:
+        ctx.gradient, ctx.padding = gradient, padding
         ctx.save_for_backward(ids)
         return nn.functional.embedding(ids, weight)
 
     @staticmethod
-    def backward(ctx: Any, d_output: torch.Tensor) -> tuple[None, None, None]:
-        (ids,) = ctx.saved_tensors
-        ctx.gradient.add(ids.flatten(), d_output.reshape(-1, d_output.shape[-1]))
-        return None, None, None
+    @once_differentiable  # type: ignore[untyped-decorator]  # torch's types are not read
+    def backward(ctx: Any, d_output: torch.Tensor) -> tuple[None, None, None, None]:
+        ids_T = ctx.saved_tensors[0].flatten()
+        rows_TD = d_output.reshape(-1, d_output.shape[-1])
+        if ctx.padding is not None:
+            rows_TD = rows_TD.masked_fill(ids_T[:, None] == ctx.padding, 0)
+        ctx.gradient.add(ids_T, rows_TD)
+        return None, None, None, None
 
 
 def _linear(module: nn.Linear, values: torch.Tensor) -> torch.Tensor:
@@ -127,6 +138,7 @@ class _Linear(torch.autograd.Function):  # type: ignore[misc]  # torch's types a
         return product(x_TI, weight_OI, bias_O)
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]  # torch's types are not read
     def backward(ctx: Any, d_TO: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x_TI, weight_OI = ctx.saved_tensors
         d_TO = d_TO.contiguous()
@@ -139,7 +151,7 @@ class _Linear(torch.autograd.Function):  # type: ignore[misc]  # torch's types a
 
 
 def _adapted(module: Any, pefts: Callable[..., torch.Tensor], values: torch.Tensor) -> torch.Tensor:
-    if torch.is_autocast_enabled("cpu"):
+    if torch.is_autocast_enabled("cpu") or not _is_plain(module):
         return pefts(values)
     (name,) = module.active_adapters
     dropout, scale = module.lora_dropout[name], module.scaling[name]
@@ -148,6 +160,17 @@ def _adapted(module: Any, pefts: Callable[..., torch.Tensor], values: torch.Tens
     keep = keep_mask(rows, probability) if probability else None
     base, down, up = module.base_layer, module.lora_A[name].weight, module.lora_B[name].weight
     return _Adapted.apply(rows, keep, base.weight, base.bias, down, up, scale).view(*values.shape[:-1], -1)
+
+
+def _is_plain(module: Any) -> bool:
+    """Whether it is a frozen layer under one adapter of the first kind (Hu et al., 2021), neither merged nor off."""
+    names, base = module.active_adapters, module.base_layer
+    return (
+        len(names) == 1
+        and names[0] not in module.lora_variant
+        and not (module.lora_bias[names[0]] or module.merged or module.disable_adapters)
+        and not any(parameter.requires_grad for parameter in base.parameters())
+    )
 
 
 class _Adapted(torch.autograd.Function):  # type: ignore[misc]  # torch's types are not read
@@ -171,6 +194,7 @@ class _Adapted(torch.autograd.Function):  # type: ignore[misc]  # torch's types 
         return product(x_TI, weight_OI, bias_O).addmm_(low_TR, up_OR.T, alpha=scale)
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]  # torch's types are not read
     def backward(ctx: Any, d_TO: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         kept_TI, keep_TI, weight_OI, down_RI, up_OR, low_TR = ctx.saved_tensors
         d_low_TR = product(d_TO, up_OR.T).mul_(ctx.scale)

@@ -1,7 +1,7 @@
 """Reading something off each sentence without gradients: its logits, or its features.
 
-Sentences are packed where the encoder allows it, in batches of as many as a number of tokens holds; else they are
-padded, in batches of similar length.
+Sentences are packed where the encoder allows it, in batches of as many as a number of tokens holds, which on a CPU are
+rounded up a little; else they are padded, in batches of similar length.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,14 +18,14 @@ from rtlab.tokens import Tokens
 
 PADDED_BATCH = 64  # sentences, where the encoder cannot be packed
 PACKED_TOKENS = {"cpu": 2048, "cuda": 16384}
-PACKED_STEP = 64  # tokens that a packed batch is rounded up to: a CPU makes a product's code anew for each number
+PACKED_STEP = {"cpu": 64, "cuda": 1}  # tokens; see `rtlab.engines.native.SHAPE_STEP`
 
 # Logits of a classifier; of an encoder without a head the first token's vector, or the mean over the tokens' vectors.
 What = Literal["logits", "cls", "mean"]
 
 
 def readable(model: Any, encoder: Encoder, what: What) -> Any:
-    """Prepare a model for `read`, in place: packed where the encoder allows it, in evaluation mode."""
+    """Prepare a model for `read`, in place: evaluation, packed where the encoder allows it, faster on a CPU."""
     if encoder.packs:
         from rtlab.engines import operations
         from rtlab.engines.packing import pack
@@ -87,7 +87,7 @@ def _packed(model: Any, tokens: Tokens, encoder: Encoder, what: What) -> Iterato
 
     packer = Packer(tokens, encoder, device=model.device)
     for rows_S in plan_by_tokens(tokens.lengths, budget=PACKED_TOKENS[model.device.type]).batches:
-        total = round_up(int(tokens.lengths[rows_S].sum()), PACKED_STEP)
+        total = round_up(int(tokens.lengths[rows_S].sum()), PACKED_STEP[model.device.type])
         layout = packer.layout(rows_S, total=total)
         yield rows_S, total, _read(forward(model, layout), what, partial(mean_of_tokens, layout=layout))
 
@@ -100,11 +100,12 @@ def _padded(model: Any, tokens: Tokens, encoder: Encoder, what: What) -> Iterato
             torch.from_numpy(part).to(model.device)
             for part in padded(tokens, rows_S, pad_id=encoder.tokenizer.pad_token_id)
         )
+        output = model(input_ids=ids_SL, attention_mask=mask_SL)
+        yield rows_S, ids_SL.numel(), _read(output, what, partial(_masked_mean, mask_SL=mask_SL))
 
-        def mean(hidden_SLD: Any, mask_SL: Any = mask_SL) -> Any:
-            return (hidden_SLD * mask_SL[..., None]).sum(1) / mask_SL.sum(1, keepdim=True)
 
-        yield rows_S, ids_SL.numel(), _read(model(input_ids=ids_SL, attention_mask=mask_SL), what, mean)
+def _masked_mean(hidden_SLD: Any, *, mask_SL: Any) -> Any:
+    return (hidden_SLD * mask_SL[..., None]).sum(1) / mask_SL.sum(1, keepdim=True)
 
 
 def _read(output: Any, what: What, mean: Callable[[Any], Any]) -> Any:

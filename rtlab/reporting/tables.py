@@ -260,12 +260,21 @@ def _table(name: str, kind: Kind, measured: Sequence[Measured], lost: Sequence[R
 
 
 def _families(rows: Sequence[Measured], kind: Kind) -> list[Family]:
-    """The rows that have others to be compared to, with those; each by itself if nothing is compared."""
+    """The rows that have others to be compared to, with those; each by itself if nothing is compared.
+
+    A run that was cut short says nothing of the accuracy that its recipe reaches: it stands by itself only where there
+    is no whole one of its method.
+    """
     if kind.contrast is None:
-        return [[row] for row in rows]
+        whole = {_method_there(row) for row in rows if row.group.experiment.max_steps is None}
+        return [[row] for row in rows if row.group.experiment.max_steps is None or _method_there(row) not in whole]
     of = {id(row.group): row for row in rows}
     found = families([row.group for row in rows], kind.contrast, *kind.with_it)
     return [[of[id(group)] for group in family] for family in found]
+
+
+def _method_there(row: Measured) -> tuple[Place, str]:
+    return row.group.place, row.group.experiment.method
 
 
 def _at(place: Place, kind: Kind, found: Sequence[Family], left_out: int, lost: Sequence[RunRecord]) -> str:
