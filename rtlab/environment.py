@@ -6,6 +6,7 @@ torch is imported inside the functions: reporting reads fingerprints on machines
 
 import contextlib
 import ctypes
+import gc
 import hashlib
 import importlib.metadata
 import os
@@ -151,7 +152,10 @@ def keep_freed_memory() -> None:
 
 
 def reset_peak_memory(device: "torch.device") -> None:
-    """Forget earlier peaks, so that `peak_memory` speaks of what follows."""
+    """Forget earlier peaks, so that `peak_memory` speaks of what follows; what is free goes back to the system."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # the C library's own, where it is glibc
+        ctypes.CDLL(None).malloc_trim(0)
     if device.type == "cuda":
         import torch
 

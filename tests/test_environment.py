@@ -261,6 +261,19 @@ def test_the_peak_rises_with_what_is_allocated_and_falls_at_a_reset():
     assert after == pytest.approx(before, abs=20 * MEGABYTE)
 
 
+@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep")
+def test_what_an_earlier_run_freed_is_in_no_later_peak():
+    """The C library keeps what is freed, once a run has told it so: a study in one process would show the largest."""
+    code = (
+        "import torch; from rtlab.environment import keep_freed_memory, peak_memory, reset_peak_memory\n"
+        "cpu = torch.device('cpu'); keep_freed_memory(); reset_peak_memory(cpu); before = peak_memory(cpu)[1]\n"
+        "blocks = [torch.ones(2_000_000) for _ in range(25)]; del blocks\n"
+        "reset_peak_memory(cpu); print(peak_memory(cpu)[1] - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 40 * MEGABYTE
+
+
 def test_the_system_tells_its_peak_in_units_of_1024_bytes(monkeypatch):
     monkeypatch.setattr(Path, "read_text", lambda _: "Name:\tpython\nVmPeak:\t  9 kB\nVmHWM:\t  5 kB\nVmRSS:\t  3 kB\n")
     assert peak_memory(CPU) == (None, 5 * 1024)
