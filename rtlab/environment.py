@@ -142,8 +142,8 @@ class Stopwatch:
 def keep_freed_memory() -> None:
     """Have the C library keep what is freed for what is allocated next, for the rest of this process.
 
-    By default it gives large blocks back to the kernel, which fills them with zeros when they are asked for again: 15 %
-    of a training step of minilm on two cores. Where the library is another than glibc, nothing changes.
+    By default it gives large blocks back to the kernel, which fills them with zeros when they are asked for again, at
+    each step. Where the library is another than glibc, nothing changes.
     """
     with contextlib.suppress(OSError, AttributeError):
         allocator = ctypes.CDLL(None)

@@ -6,6 +6,7 @@ and L keys of each; W weights of all groups.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,19 +39,17 @@ class _BlockAttention(torch.autograd.Function):  # type: ignore[misc]  # torch's
     ) -> torch.Tensor:
         asked, asked_of = (blocks.firsts, Group.of_firsts) if firsts else (blocks.tokens, Group.of_tokens)
         q_Pd, k_Pd, v_Pd = asked.take(query), blocks.tokens.take(key), blocks.tokens.take(value)
-        sizes = [group.batch * group.longest * (1 if firsts else group.longest) for group in blocks.groups]
-        weights_W = query.new_empty(sum(sizes))
-        for group, part in zip(blocks.groups, weights_W.split(sizes), strict=True):
+        weights_W = query.new_empty(sum(_sizes(blocks, firsts)))
+        for group, (weights_BQL,) in _by_group(blocks, firsts, weights_W):
             scores_BQL = _scores(asked_of(group, q_Pd), group.of_tokens(k_Pd), group.bias_B1L, scale)
-            torch.softmax(scores_BQL, -1, out=part.view_as(scores_BQL))
+            torch.softmax(scores_BQL, -1, out=weights_BQL)
         keep_W = keep_mask(weights_W, dropout) if dropout else None
         kept_W = weights_W if keep_W is None else weights_W * keep_W
         output_Pd = asked.empty(query)
-        for group, part in zip(blocks.groups, kept_W.split(sizes), strict=True):
-            kept_BQL = part.view(group.batch, -1, group.longest)
+        for group, (kept_BQL,) in _by_group(blocks, firsts, kept_W):
             torch.bmm(kept_BQL, group.of_tokens(v_Pd), out=asked_of(group, output_Pd))
         ctx.save_for_backward(q_Pd, k_Pd, v_Pd, weights_W, keep_W)
-        ctx.blocks, ctx.asked, ctx.asked_of, ctx.sizes, ctx.scale = blocks, asked, asked_of, sizes, scale
+        ctx.blocks, ctx.firsts, ctx.asked, ctx.asked_of, ctx.scale = blocks, firsts, asked, asked_of, scale
         return asked.put(output_Pd)
 
     @staticmethod
@@ -58,15 +57,11 @@ class _BlockAttention(torch.autograd.Function):  # type: ignore[misc]  # torch's
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         q_Pd, k_Pd, v_Pd, weights_W, keep_W = ctx.saved_tensors
         kept_W = weights_W if keep_W is None else weights_W * keep_W  # once more: to keep it would take a third more
-        tokens, groups, asked, asked_of = ctx.blocks.tokens, ctx.blocks.groups, ctx.asked, ctx.asked_of
+        tokens, asked, asked_of = ctx.blocks.tokens, ctx.asked, ctx.asked_of
         d_output_Pd = asked.take_padded(gradient.contiguous())
         d_query_Pd, d_key_Pd, d_value_Pd = asked.empty(q_Pd), tokens.empty(k_Pd), tokens.empty(v_Pd)
         d_weights_W, d_scores_W = torch.empty_like(weights_W), torch.empty_like(weights_W)
-
-        def by_group(*wholes_W: torch.Tensor) -> Iterator[tuple[Group, tuple[torch.Tensor, ...]]]:
-            for group, *parts in zip(groups, *(whole_W.split(ctx.sizes) for whole_W in wholes_W), strict=True):
-                yield group, tuple(part.view(group.batch, -1, group.longest) for part in parts)
-
+        by_group = partial(_by_group, ctx.blocks, ctx.firsts)
         for group, (kept_BQL, d_weights_BQL) in by_group(kept_W, d_weights_W):
             d_output_BQd = asked_of(group, d_output_Pd)
             torch.bmm(kept_BQL.mT, d_output_BQd, out=group.of_tokens(d_value_Pd))
@@ -80,6 +75,21 @@ class _BlockAttention(torch.autograd.Function):  # type: ignore[misc]  # torch's
             torch.bmm(d_scores_BQL, group.of_tokens(k_Pd), out=asked_of(group, d_query_Pd))
             torch.bmm(d_scores_BQL.mT, asked_of(group, q_Pd), out=group.of_tokens(d_key_Pd))
         return asked.put(d_query_Pd), tokens.put(d_key_Pd), tokens.put(d_value_Pd), None, None, None, None
+
+
+def _sizes(blocks: Blocks, firsts: bool) -> list[int]:
+    """Numbers of weights, B·Q·L, of the groups."""
+    return [group.batch * (1 if firsts else group.longest) * group.longest for group in blocks.groups]
+
+
+def _by_group(
+    blocks: Blocks, firsts: bool, *wholes_W: torch.Tensor
+) -> Iterator[tuple[Group, tuple[torch.Tensor, ...]]]:
+    """Each group with its part of whatever there is for all weights, as (B, Q, L)."""
+    for group, *parts in zip(
+        blocks.groups, *(whole_W.split(_sizes(blocks, firsts)) for whole_W in wholes_W), strict=True
+    ):
+        yield group, tuple(part.view(group.batch, -1, group.longest) for part in parts)
 
 
 def _scores(q_BQd: torch.Tensor, k_BLd: torch.Tensor, bias_B1L: torch.Tensor | None, scale: float) -> torch.Tensor:

@@ -230,6 +230,7 @@ class Packer:
 
 
 def _blocks(lengths_S: NDArray[np.int64], first_S: NDArray[np.int64], total: int, heads: int) -> Blocks:
+    """Blocks of sentences that begin at `first_S` in a row of `total` tokens."""
     order = np.argsort(-lengths_S, kind="stable")
     head_H = np.arange(heads)
     rows, real, groups = [], [], []

@@ -41,8 +41,8 @@ from rtlab.tokens import TokenizedSplits
 
 CLIP = 1.0  # largest norm of all gradients together
 REHEARSALS = 2  # batches of two sizes: after the second, torch.compile takes sizes as variable
-# See `rtlab.batches.shape_of`. For each number of tokens CUDA captures a step, and oneDNN on a CPU makes code: about
-# 1 ms and 0.5 MB for each of the eight or so kinds of product.
+# See `rtlab.batches.shape_of`. For each number of tokens CUDA captures a step, and oneDNN on a CPU makes code for each
+# kind of product: both take time and memory.
 SHAPE_STEP = {"cpu": 2, "cuda": 8}
 
 

@@ -1,10 +1,11 @@
 """A layer's operations as a CPU does them fastest: matrix products, dropout, embeddings, adapters.
 
 Hugging Face's modules stay; what they compute is computed another way. torch takes products in fp32 to MKL, where
-oneDNN, which comes with it too, takes 5 % off a whole step (minilm, 40 steps, two cores of an AMD EPYC); draws one
-random number in double precision for each value that dropout may drop, on one thread (1 ms for 438 × 384, against
-0.15 ms here); fills an embedding's whole gradient with zeros at each step; and runs an adapter as seven operations with
-their gradients. `tests/test_operations.py` holds each against torch's own.
+oneDNN, which comes with it too, is 1.1 times as fast; draws one random number in double precision for each value that
+dropout may drop, on one thread, six times slower than here; fills an embedding's whole gradient with zeros at each
+step; and runs an adapter as seven operations with their gradients. `tests/test_operations.py` holds each against
+torch's own; `bench/test_operations.py` measures the first two (two cores of an AMD EPYC, 200 rounds: saved benchmark
+`0005_operations`).
 """
 
 from collections.abc import Callable
@@ -22,9 +23,8 @@ ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_li
 def keep_mask(like: torch.Tensor, probability: float) -> torch.Tensor:
     """Dropout's factors: 0 with the probability, else what keeps the mean.
 
-    torch's generator gives a seed and numpy's SFC64 the numbers, faster than torch does (155 µs a mask of 438 × 384,
-    against 215). Four values share one of 64 bits, so the probability is rounded to a multiple of 2⁻¹⁶, for 0.1 to
-    0.100006, but never to 0 or 1.
+    torch's generator gives a seed and numpy's SFC64, which is faster, the numbers. Four values share one of 64 bits, so
+    the probability is rounded to a multiple of 2⁻¹⁶, for 0.1 to 0.100006, but never to 0 or 1.
 
     Args:
         like: Tensor of the CPU whose shape and type the mask gets.

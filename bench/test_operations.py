@@ -1,0 +1,79 @@
+"""What the native engine does its own way on a CPU, by turns with torch's way, at the sizes of a batch of minilm.
+
+A ratio is a median over rounds of torch's time to ours in the same round; least and most are those of the middle half.
+"""
+
+import time
+from statistics import median, quantiles
+
+import pytest
+import torch
+
+from rtlab.engines.operations import keep_mask, product
+from rtlab.environment import find_device, keep_freed_memory
+
+TOKENS = {"smoke": 32, "embedded": 438, "lab": 438}
+ROUNDS = {"smoke": 5, "embedded": 200, "lab": 200}
+WIDTH, INNER = 384, 1536
+
+
+@pytest.fixture
+def tokens(request, device):
+    if find_device(device).type == "cuda":
+        pytest.skip("these operations are a CPU's")
+    keep_freed_memory()
+    return TOKENS[request.config.option.study]
+
+
+# The products of a layer's two wide matrices: forward, towards the inputs, and towards the weights where ours is used.
+@pytest.mark.parametrize("what", ["up", "down", "up-inputs", "down-inputs", "down-weights"])
+def test_product(benchmark, request, notes, tokens, what):
+    wide, narrow = torch.randn(tokens, INNER), torch.randn(tokens, WIDTH)
+    up, down = torch.randn(INNER, WIDTH), torch.randn(WIDTH, INNER)
+    left, right = {
+        "up": (narrow, up),
+        "down": (wide, down),
+        "up-inputs": (wide, up.T),
+        "down-inputs": (narrow, down.T),
+        "down-weights": (narrow.T, wide.T),
+    }[what]
+    torchs, ours = by_turns(
+        benchmark, request, notes, lambda: torch.nn.functional.linear(left, right), lambda: product(left, right)
+    )
+    torch.testing.assert_close(ours, torchs, atol=1e-3, rtol=1e-4)
+
+
+def test_mask(benchmark, request, notes, tokens):
+    ones = torch.ones(tokens, WIDTH)
+    torchs, ours = by_turns(
+        benchmark, request, notes, lambda: torch.nn.functional.dropout(ones, 0.1), lambda: keep_mask(ones, 0.1)
+    )
+    assert float((ours == 0).double().mean()) == pytest.approx(float((torchs == 0).double().mean()), abs=0.03)
+
+
+def by_turns(benchmark, request, notes, torchs, ours):
+    """What each gives; times and their ratio go into the benchmark."""
+    theirs_s, ours_s = [], []
+    found = []
+
+    def set_up():
+        begin = time.perf_counter()
+        found[:] = [torchs()]
+        theirs_s.append(time.perf_counter() - begin)
+
+    def timed():
+        begin = time.perf_counter()
+        found.append(ours())
+        ours_s.append(time.perf_counter() - begin)
+
+    benchmark.group = "operations"
+    benchmark.pedantic(timed, setup=set_up, rounds=ROUNDS[request.config.option.study], warmup_rounds=1)
+    ratios = [slow / fast for slow, fast in zip(theirs_s, ours_s, strict=True)]
+    least, _, most = quantiles(ratios, n=4)
+    benchmark.extra_info.update(
+        ratio=median(ratios), ratio_least=least, ratio_most=most, torch_s=median(theirs_s), ours_s=median(ours_s)
+    )
+    notes.append(
+        f"{benchmark.name}: " + ", ".join(f"{name} {value:.4g}" for name, value in benchmark.extra_info.items())
+    )
+    return found
