@@ -34,10 +34,11 @@ from rtlab.engines.outcome import (
 )
 from rtlab.engines.packing import forward, layers, pack
 from rtlab.engines.reading import read
+from rtlab.engines.vocabulary import UsedRows
 from rtlab.environment import Stopwatch, keep_freed_memory, seed_everything
 from rtlab.experiment import Experiment
 from rtlab.records import Counts, LogEntry
-from rtlab.tokens import TokenizedSplits
+from rtlab.tokens import TokenizedSplits, Tokens
 
 CLIP = 1.0  # largest norm of all gradients together
 REHEARSALS = 2  # batches of two sizes: after the second, torch.compile takes sizes as variable
@@ -79,14 +80,15 @@ def build(
     if device.type == "cpu":
         keep_freed_memory()
     with watch.phase("load"):
+        plan = list(plan_run(experiment, tokens.train.lengths, SHAPE_STEP[device.type]))
         model = pack(classifier(experiment, encoder, label_names, target_modules).to(device))
+        words = _used_rows(model, encoder, tokens.train, plan) if experiment.method == "full" else None
         if experiment.compile:
             for layer in layers(model):
                 layer.compile(dynamic=True)
         elif device.type == "cpu":
             operations.install(model)
-        packer = Packer(tokens.train, encoder, device=device)
-        plan = list(plan_run(experiment, tokens.train.lengths, SHAPE_STEP[device.type]))
+        packer = Packer(tokens.train if words is None else words.tokens, encoder, device=device)
         step = Step(experiment, model, packer, tokens.train.labels, steps=len(plan), device=device)
     with watch.phase("warmup"):
         if experiment.compile:
@@ -98,6 +100,8 @@ def build(
         model.train()
         with watch.phase("train"):
             history = _train(experiment, plan, run, step, progress, on_log)
+            if words is not None:
+                words.restore()
 
         def evaluate() -> Outcome:
             with watch.phase("evaluate"):
@@ -246,6 +250,13 @@ def plan_run(
             )
         if left is not None:
             left = max(0, left - len(plan.batches))
+
+
+def _used_rows(
+    model: Any, encoder: Encoder, tokens: Tokens, plan: Sequence[tuple[NDArray[np.int64], Shape]]
+) -> UsedRows:
+    rows_S = np.concatenate([rows_S for rows_S, _ in plan])
+    return UsedRows(model, tokens, rows_S, padding=int(encoder.tokenizer.pad_token_id))
 
 
 def _train(
