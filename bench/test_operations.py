@@ -9,12 +9,14 @@ from statistics import median, quantiles
 import pytest
 import torch
 
-from rtlab.engines.operations import keep_mask, product
+from rtlab.engines.dropout import Masks
+from rtlab.engines.operations import product
 from rtlab.environment import find_device, keep_freed_memory
 
 TOKENS = {"smoke": 32, "embedded": 438, "lab": 438}
 ROUNDS = {"smoke": 5, "embedded": 200, "lab": 200}
 WIDTH, INNER = 384, 1536
+MASKS = 2 * 13  # behind the embedding, and behind attention and feed-forward of each of six layers
 
 
 @pytest.fixture
@@ -43,10 +45,15 @@ def test_product(benchmark, request, notes, tokens, what):
     torch.testing.assert_close(ours, torchs, atol=1e-3, rtol=1e-4)
 
 
-def test_mask(benchmark, request, notes, tokens):
-    ones = torch.ones(tokens, WIDTH)
+def test_masks(benchmark, request, notes, tokens):
+    """As many as two steps take beside their attention's: more than one draw gives."""
+    ones, masks = torch.ones(tokens, WIDTH), Masks()
     torchs, ours = by_turns(
-        benchmark, request, notes, lambda: torch.nn.functional.dropout(ones, 0.1), lambda: keep_mask(ones, 0.1)
+        benchmark,
+        request,
+        notes,
+        lambda: [torch.nn.functional.dropout(ones, 0.1) for _ in range(MASKS)][-1],
+        lambda: [masks.keep(ones, 0.1) for _ in range(MASKS)][-1],
     )
     assert float((ours == 0).double().mean()) == pytest.approx(float((torchs == 0).double().mean()), abs=0.03)
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from rtlab.encoders import load_encoder
 from rtlab.engines.attention import attend
+from rtlab.engines.dropout import Masks
 from rtlab.engines.layouts import Packer
-from rtlab.engines.operations import keep_mask
 
 CPU = torch.device("cpu")
 ENCODER = load_encoder("tiny-roberta")  # whose positions do not start at 0
@@ -69,7 +69,7 @@ def test_dropouts_gradients_are_those_of_the_mask_that_was_drawn(firsts, lengths
 
     sizes = [group.batch * group.longest * (1 if firsts else group.longest) for group in blocks.groups]
     torch.manual_seed(1)
-    masks = keep_mask(torch.empty(sum(sizes)), 0.4).split(sizes)
+    masks = Masks().keep(torch.empty(sum(sizes)), 0.4).split(sizes)
     asked, asked_of = (blocks.firsts, "of_firsts") if firsts else (blocks.tokens, "of_tokens")
     rows = [part.reshape(-1, 6) for part in (query, *parts[1:])]
     expected = torch.zeros_like(rows[0])

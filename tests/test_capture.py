@@ -12,6 +12,7 @@ from rtlab.batches import Shape
 from rtlab.encoders import load_encoder
 from rtlab.engines import native
 from rtlab.engines.capture import CapturedSteps
+from rtlab.engines.dropout import Masks
 from rtlab.engines.layouts import Packer
 from rtlab.engines.packing import pack
 from rtlab.tokens import token_arrays
@@ -95,7 +96,7 @@ def step_on_cuda(name, folder, *, method="full", steps=1000, without_dropout=Tru
                 module.p = 0.0
     model = pack(model.to(device)).train()
     packer = Packer(tokens, encoder, device=device)
-    step = native.Step(asked, model, packer, tokens.labels, steps=steps, device=device)
+    step = native.Step(asked, model, packer, tokens.labels, Masks(), steps=steps, device=device)
     return step, list(native.plan_run(asked, tokens.lengths, native.SHAPE_STEP["cuda"]))
 
 

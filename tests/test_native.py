@@ -22,6 +22,7 @@ from rtlab.batches import plan_epoch
 from rtlab.data import load_splits
 from rtlab.encoders import load_encoder, target_modules
 from rtlab.engines import attention, layouts, native, operations, packing, trainer
+from rtlab.engines.dropout import Masks
 from rtlab.engines.layouts import Packer
 from rtlab.records import load
 from rtlab.running import finish, model_folder, prepare, start
@@ -353,7 +354,7 @@ def test_gradients_of_one_batch(name, padding, recipe, data, without_dropout, de
     expected.train()(**padded_by_hand(tokenizer, texts[:16], device), labels=target).loss.backward()
     packing.pack(found.train())
     if device.type == "cpu":
-        operations.install(found)
+        operations.install(found, Masks())
     packer = Packer(tokens_of(data, encoder).train, encoder, device=device)
     layout = packer.layout(rows, slot=MAX_LENGTH if padding == "dynamic" else None)
     torch.nn.functional.cross_entropy(packing.forward(found, layout).logits, target).backward()
@@ -425,10 +426,11 @@ def test_dropout_moves_the_loss_as_the_references_does(method, data, device):
     inputs = padded_by_hand(tokenizer, texts[:16], device)
     expected = losses_over_masks(model, lambda model: model(**inputs).logits, target, device)
     packing.pack(model)
+    masks = Masks()
     if device.type == "cpu":
-        operations.install(model)
+        operations.install(model, masks)
     layout = Packer(tokens_of(data, encoder).train, encoder, device=device).layout(np.arange(16))
-    found = losses_over_masks(model, lambda model: packing.forward(model, layout).logits, target, device)
+    found = losses_over_masks(model, lambda model: packing.forward(model, layout, masks).logits, target, device)
     assert expected.std() > 1e-3
     error = math.sqrt(expected.var(ddof=1) / 200 + found.var(ddof=1) / 200)
     assert abs(found.mean() - expected.mean()) < 4 * error

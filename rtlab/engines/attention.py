@@ -14,8 +14,8 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from rtlab.encoders import KEY_VALUE
+from rtlab.engines.dropout import Masks
 from rtlab.engines.layouts import Blocks, Group, Layout
-from rtlab.engines.operations import keep_mask
 
 
 class _BlockAttention(torch.autograd.Function):  # type: ignore[misc]  # torch's types are not read
@@ -36,6 +36,7 @@ class _BlockAttention(torch.autograd.Function):  # type: ignore[misc]  # torch's
         firsts: bool,
         scale: float,
         dropout: float,
+        masks: Masks,
     ) -> torch.Tensor:
         asked, asked_of = (blocks.firsts, Group.of_firsts) if firsts else (blocks.tokens, Group.of_tokens)
         q_Pd, k_Pd, v_Pd = asked.take(query), blocks.tokens.take(key), blocks.tokens.take(value)
@@ -43,7 +44,7 @@ class _BlockAttention(torch.autograd.Function):  # type: ignore[misc]  # torch's
         for group, (weights_BQL,) in _by_group(blocks, firsts, weights_W):
             scores_BQL = _scores(asked_of(group, q_Pd), group.of_tokens(k_Pd), group.bias_B1L, scale)
             torch.softmax(scores_BQL, -1, out=weights_BQL)
-        keep_W = keep_mask(weights_W, dropout) if dropout else None
+        keep_W = masks.keep(weights_W, dropout) if dropout else None
         kept_W = weights_W if keep_W is None else weights_W * keep_W
         output_Pd = asked.empty(query)
         for group, (kept_BQL,) in _by_group(blocks, firsts, kept_W):
@@ -74,7 +75,7 @@ class _BlockAttention(torch.autograd.Function):  # type: ignore[misc]  # torch's
         for group, (d_scores_BQL,) in by_group(d_scores_W):
             torch.bmm(d_scores_BQL, group.of_tokens(k_Pd), out=asked_of(group, d_query_Pd))
             torch.bmm(d_scores_BQL.mT, asked_of(group, q_Pd), out=group.of_tokens(d_key_Pd))
-        return asked.put(d_query_Pd), tokens.put(d_key_Pd), tokens.put(d_value_Pd), None, None, None, None
+        return asked.put(d_query_Pd), tokens.put(d_key_Pd), tokens.put(d_value_Pd), None, None, None, None, None
 
 
 def _sizes(blocks: Blocks, firsts: bool) -> list[int]:
@@ -107,6 +108,7 @@ def attend(
     firsts: bool = False,
     scale: float,
     dropout: float,
+    masks: Masks | None = None,
 ) -> torch.Tensor:
     """Attention within sentences.
 
@@ -118,6 +120,7 @@ def attend(
         firsts: Whether only first tokens ask.
         scale: Factor of the scores.
         dropout: Probability with which a weight is dropped.
+        masks: Where blocks take dropout's factors from; `None` for new ones.
 
     Returns:
         (T, H, d) or (S, H, d), as the queries.
@@ -125,7 +128,7 @@ def attend(
     if isinstance(layout.within, Blocks):
         parts = (part.reshape(-1, part.shape[-1]).float() for part in (query, key, value))
         with torch.autocast(query.device.type, enabled=False):
-            output = _BlockAttention.apply(*parts, layout.within, firsts, scale, dropout)
+            output = _BlockAttention.apply(*parts, layout.within, firsts, scale, dropout, masks or Masks())
         return output.view_as(query).to(value.dtype)
     dense, sentences = layout.within, len(layout.first_S)
 
@@ -156,6 +159,7 @@ def packed_attention(
     packing: Layout,
     scaling: float,
     dropout: float = 0.0,
+    masks: Masks | None = None,
     all_tokens: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
@@ -170,6 +174,7 @@ def packed_attention(
         packing: The batch's layout.
         scaling: Factor of the scores.
         dropout: Probability with which a weight is dropped.
+        masks: As `attend`.
         all_tokens: In the last layer, hidden states of all tokens, (1, T, D).
 
     Returns:
@@ -183,5 +188,7 @@ def packed_attention(
         projections = (getattr(module, name) for name in KEY_VALUE[module.config.model_type])
         key_THd, value_THd = (project(all_tokens)[0].view(-1, *query_NHd.shape[1:]) for project in projections)
     firsts = all_tokens is not None
-    output_NHd = attend(query_NHd, key_THd, value_THd, packing, firsts=firsts, scale=scaling, dropout=dropout)
+    output_NHd = attend(
+        query_NHd, key_THd, value_THd, packing, firsts=firsts, scale=scaling, dropout=dropout, masks=masks
+    )
     return output_NHd.view(query.shape[0], query.shape[2], *query_NHd.shape[1:]), None

@@ -21,6 +21,7 @@ from rtlab.encoders import Encoder
 from rtlab.engines import operations
 from rtlab.engines.adapting import classifier, mean_of_last_epoch, parameters, save
 from rtlab.engines.capture import CapturedSteps
+from rtlab.engines.dropout import Masks
 from rtlab.engines.layouts import Layout, Packer
 from rtlab.engines.outcome import (
     Evaluate,
@@ -83,13 +84,14 @@ def build(
         plan = list(plan_run(experiment, tokens.train.lengths, SHAPE_STEP[device.type]))
         model = pack(classifier(experiment, encoder, label_names, target_modules).to(device))
         words = _used_rows(model, encoder, tokens.train, plan) if experiment.method == "full" else None
+        masks = Masks()
         if experiment.compile:
             for layer in layers(model):
                 layer.compile(dynamic=True)
         elif device.type == "cpu":
-            operations.install(model)
+            operations.install(model, masks)
         packer = Packer(tokens.train if words is None else words.tokens, encoder, device=device)
-        step = Step(experiment, model, packer, tokens.train.labels, steps=len(plan), device=device)
+        step = Step(experiment, model, packer, tokens.train.labels, masks, steps=len(plan), device=device)
     with watch.phase("warmup"):
         if experiment.compile:
             step.rehearse(plan[:REHEARSALS])
@@ -133,6 +135,7 @@ class Step:
         model: The packed model on its device.
         packer: The training split.
         labels_N: Its classes.
+        masks: Where attention takes dropout's factors from, on a CPU.
         steps: Steps of the run: where the learning rate reaches 0.
         device: torch device.
     """
@@ -143,6 +146,7 @@ class Step:
         model: Any,
         packer: Packer,
         labels_N: NDArray[np.int64],
+        masks: Masks,
         *,
         steps: int,
         device: torch.device,
@@ -151,6 +155,7 @@ class Step:
         self.model = model
         self.device = device
         self.packer = packer
+        self.masks = masks
         self.rate = experiment.learning_rate
         self.steps = steps
         self.labels_N = torch.from_numpy(labels_N).to(device)
@@ -192,7 +197,7 @@ class Step:
     def _loss(self, layout: Layout, rows_S: torch.Tensor) -> torch.Tensor:
         # A captured step may keep no casts of weights from one step to the next.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast, cache_enabled=False):
-            scores_SC = forward(self.model, layout).logits
+            scores_SC = forward(self.model, layout, self.masks).logits
         return torch.nn.functional.cross_entropy(scores_SC.float(), self.labels_N.index_select(0, rows_S))
 
     def rehearse(self, batches: Sequence[tuple[NDArray[np.int64], Shape]]) -> None:

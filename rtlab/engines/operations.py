@@ -1,41 +1,22 @@
 """A layer's operations as a CPU does them fastest: matrix products, dropout, embeddings, adapters.
 
 Hugging Face's modules stay; what they compute is computed another way. torch takes products in fp32 to MKL, where
-oneDNN, which comes with it too, is 1.1 times as fast; draws one random number in double precision for each value that
-dropout may drop, on one thread, six times slower than here; fills an embedding's whole gradient with zeros at each
-step; and runs an adapter as seven operations with their gradients. `tests/test_operations.py` holds each against
-torch's own; `bench/test_operations.py` measures the first two (two cores of an AMD EPYC, 200 rounds: saved benchmark
-`0005_operations`).
+oneDNN, which comes with it too, is 1.1 times as fast (two cores of an AMD EPYC: saved benchmark `0005_operations`);
+draws slow masks (`rtlab.engines.dropout`); fills an embedding's whole gradient with zeros at each step; and runs an
+adapter as seven operations with their gradients. `tests/test_operations.py` holds each against torch's own.
 """
 
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
+from rtlab.engines.dropout import Masks
+
 ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-
-
-def keep_mask(like: torch.Tensor, probability: float) -> torch.Tensor:
-    """Dropout's factors: 0 with the probability, else what keeps the mean.
-
-    torch's generator gives a seed and numpy's SFC64, which is faster, the numbers. Four values share one of 64 bits, so
-    the probability is rounded to a multiple of 2⁻¹⁶, for 0.1 to 0.100006, but never to 0 or 1.
-
-    Args:
-        like: Tensor of the CPU whose shape and type the mask gets.
-        probability: In (0, 1).
-    """
-    dropped = min(max(1, round(probability * 2**16)), 2**16 - 1)
-    many = like.numel()
-    seed = int(torch.empty((), dtype=torch.int64).random_())
-    bits = torch.from_numpy(np.random.SFC64(seed).random_raw((many + 3) // 4).view(np.int16))
-    kept = torch.ge(bits[:many], dropped - 2**15, out=like.new_empty(many))
-    return kept.view(like.shape).mul_(2**16 / (2**16 - dropped))
 
 
 def product(x_TI: torch.Tensor, weight_OI: torch.Tensor, bias_O: torch.Tensor | None = None) -> torch.Tensor:
@@ -46,29 +27,30 @@ def product(x_TI: torch.Tensor, weight_OI: torch.Tensor, bias_O: torch.Tensor | 
     return nn.functional.linear(x_TI, weight_OI, bias_O)
 
 
-def install(model: Any) -> None:
+def install(model: Any, masks: Masks) -> None:
     """Have a model's modules compute in these ways, in place; under autocast, products and adapters remain torch's.
 
     Args:
         model: One of transformers', with or without PEFT's adapter.
+        masks: Where dropout takes its factors from.
     """
     from peft.tuners.lora import Linear as LoraLinear
 
     gradients: dict[nn.Parameter, EmbeddingGradient] = {}  # one for a weight, also where two modules share it
     for module in model.modules():
         if isinstance(module, nn.Dropout) and module.p > 0:
-            module.forward = partial(_dropout, module)
+            module.forward = partial(_dropout, module, masks)
         elif isinstance(module, nn.Embedding) and module.weight.requires_grad:
             gradient = gradients.setdefault(module.weight, EmbeddingGradient(module.weight))
             module.forward = partial(_embedding, module, gradient)
         elif isinstance(module, LoraLinear):
-            module.forward = partial(_adapted, module, module.forward)
+            module.forward = partial(_adapted, module, masks, module.forward)
         elif isinstance(module, nn.Linear):
             module.forward = partial(_linear, module)
 
 
-def _dropout(module: nn.Dropout, values: torch.Tensor) -> torch.Tensor:
-    return values * keep_mask(values, module.p) if module.training else values
+def _dropout(module: nn.Dropout, masks: Masks, values: torch.Tensor) -> torch.Tensor:
+    return values * masks.keep(values, module.p) if module.training else values
 
 
 class EmbeddingGradient:
@@ -150,14 +132,14 @@ class _Linear(torch.autograd.Function):  # type: ignore[misc]  # torch's types a
         return d_x, d_weight, d_TO.sum(0) if ctx.needs_input_grad[2] else None
 
 
-def _adapted(module: Any, pefts: Callable[..., torch.Tensor], values: torch.Tensor) -> torch.Tensor:
+def _adapted(module: Any, masks: Masks, pefts: Callable[..., torch.Tensor], values: torch.Tensor) -> torch.Tensor:
     if torch.is_autocast_enabled("cpu") or not _is_plain(module):
         return pefts(values)
     (name,) = module.active_adapters
     dropout, scale = module.lora_dropout[name], module.scaling[name]
     rows = values.reshape(-1, values.shape[-1])
     probability = dropout.p if dropout.training and isinstance(dropout, nn.Dropout) else 0.0
-    keep = keep_mask(rows, probability) if probability else None
+    keep = masks.keep(rows, probability) if probability else None
     base, down, up = module.base_layer, module.lora_A[name].weight, module.lora_B[name].weight
     return _Adapted.apply(rows, keep, base.weight, base.bias, down, up, scale).view(*values.shape[:-1], -1)
 

@@ -14,6 +14,7 @@ import torch
 from transformers import AttentionInterface
 
 from rtlab.engines.attention import packed_attention
+from rtlab.engines.dropout import Masks
 from rtlab.engines.layouts import Layout
 
 ATTENTION = "rtlab_packed"
@@ -57,9 +58,9 @@ def _first_tokens(_: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> 
     return (firsts_S1D, *others), named | {"all_tokens": hidden_1TD}
 
 
-def forward(model: Any, layout: Layout) -> Any:
-    """What transformers' model gives for a packed row."""
-    return model(input_ids=layout.ids_1T, position_ids=layout.positions_1T, packing=layout)
+def forward(model: Any, layout: Layout, masks: Masks | None = None) -> Any:
+    """What transformers' model gives for a packed row; its attention takes dropout's factors from `masks`."""
+    return model(input_ids=layout.ids_1T, position_ids=layout.positions_1T, packing=layout, masks=masks)
 
 
 def mean_of_tokens(hidden_1TD: torch.Tensor, layout: Layout) -> torch.Tensor:

@@ -28,11 +28,12 @@ def readable(model: Any, encoder: Encoder, what: What) -> Any:
     """Prepare a model for `read`, in place: evaluation, packed where the encoder allows it, faster on a CPU."""
     if encoder.packs:
         from rtlab.engines import operations
+        from rtlab.engines.dropout import Masks
         from rtlab.engines.packing import pack
 
         pack(model, first_tokens=what != "mean")
         if model.device.type == "cpu":
-            operations.install(model)
+            operations.install(model, Masks())
     return model.eval()
 
 

@@ -20,8 +20,8 @@ class UsedRows:
     """Puts a smaller word embedding into a model, until `restore`.
 
     Args:
-        model: One of transformers', whose word embedding is trained, by an optimizer that leaves a parameter alone whose
-            gradients have all been 0.
+        model: One of transformers', whose word embedding is trained by an optimizer that leaves alone what never had a
+            gradient.
         tokens: The training split.
         rows_S: Its sentences that the run reads.
         padding: The padding token. It and all before it keep their numbers, as the model knows it by its own.
