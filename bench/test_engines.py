@@ -285,7 +285,10 @@ def report(benchmark, notes, times, *, slow="trainer", fast="native", **more):
 
 
 def floor(record, prepared):
-    """Seconds that the run's matrix products and AdamW alone take here, at the rates measured here."""
+    """Seconds that the run's matrix products and AdamW alone take here, at the rates measured here.
+
+    AdamW of all that is trained, though native leaves out what never has a gradient.
+    """
     config, experiment = prepared.encoder.config, prepared.experiment
     width, inner, layers = config.hidden_size, _inner(config), config.num_hidden_layers
     tokens, sentences = record.counts.real_tokens, record.counts.samples

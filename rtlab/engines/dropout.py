@@ -3,7 +3,7 @@
 torch's own dropout draws one random number in double precision for each value, on one thread. Here torch's generator
 gives a seed and numpy's SFC64, which is faster, the numbers, four values sharing one of 64 bits; and as a training step
 needs dozens of masks, each a call that takes longer than its numbers, they are cut from long draws.
-`bench/test_operations.py` measures the masks of a step (saved benchmark `0005_operations`).
+`bench/test_operations.py` measures masks so against torch's.
 """
 
 import numpy as np

@@ -1,9 +1,9 @@
 """A layer's operations as a CPU does them fastest: matrix products, dropout, embeddings, adapters.
 
 Hugging Face's modules stay; what they compute is computed another way. torch takes products in fp32 to MKL, where
-oneDNN, which comes with it too, is 1.1 times as fast (two cores of an AMD EPYC: saved benchmark `0005_operations`);
-draws slow masks (`rtlab.engines.dropout`); fills an embedding's whole gradient with zeros at each step; and runs an
-adapter as seven operations with their gradients. `tests/test_operations.py` holds each against torch's own.
+oneDNN, which comes with it too, is faster (`bench/test_operations.py` measures it); draws slow masks
+(`rtlab.engines.dropout`); fills an embedding's whole gradient with zeros at each step; and runs an adapter as seven
+operations with their gradients. `tests/test_operations.py` holds each against torch's own.
 """
 
 from collections.abc import Callable
