@@ -3,10 +3,9 @@
 Model modules, batch size, AdamW, schedule, clipping and dropout rates are the reference's. Gone are padding (`packed`
 rounds a batch up at most; the other strategies are there to compare), the data loader, synchronisation at each step,
 the last layer's work for rows that nobody reads, the optimizer's for words that no sentence has, and on CUDA, by
-replaying captured steps, the launches. The trade-off:
-it takes encoders whose attention transformers lets one replace, and it draws other random numbers than the reference,
-so runs of the two agree in distribution, and number by number only without dropout. `tests/test_native.py` shows the
-latter.
+replaying captured steps, the launches. The trade-off: it takes encoders whose attention transformers lets one replace,
+and it draws other random numbers than the reference, so runs of the two agree in distribution, and number by number
+only without dropout. `tests/test_native.py` shows the latter.
 """
 
 import contextlib
