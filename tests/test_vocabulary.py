@@ -6,9 +6,12 @@ import small
 import torch
 import transformers
 
+import rtlab
+from rtlab.data import load_splits
 from rtlab.encoders import load_encoder
+from rtlab.engines import native
 from rtlab.engines.vocabulary import UsedRows
-from rtlab.tokens import Tokens
+from rtlab.tokens import Tokens, token_arrays
 
 ENCODERS = ("tiny-bert", "tiny-distilbert", "tiny-electra", "tiny-roberta")
 
@@ -78,3 +81,33 @@ def test_what_is_put_back_is_what_training_all_rows_gives(name):
     assert moved == sorted({7, 90, 40, 8, 300, 12})
     for (key, one), other in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
         torch.testing.assert_close(other, one, atol=1e-6, rtol=1e-5, msg=key)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_run_trains_the_rows_that_its_steps_read(method, tmp_path, monkeypatch):
+    """Fewer steps, fewer rows; an embedding that is frozen stays whole; afterwards it is whole in any case."""
+    whole = load_encoder("tiny-bert").config.vocab_size
+    sizes, models = [], []
+    eager = native.Step.eager
+
+    def watched(step, *batch):
+        sizes.append(len(step.model.get_input_embeddings().weight))
+        models.append(step.model)
+        eager(step, *batch)
+
+    monkeypatch.setattr(native.Step, "eager", watched)
+    folder = small.data_folder(tmp_path / "data", small.TWO, 40, 20)
+    for steps in (1, 4):
+        asked = small.experiment(folder, encoder="tiny-bert", method=method, engine="native", max_steps=steps)
+        rtlab.run(asked, output_dir=tmp_path, device="cpu")
+        assert len(models[-1].get_input_embeddings().weight) == whole
+    if method == "full":
+        assert 1 < sizes[0] < sizes[1] == sizes[-1] < whole
+    else:
+        assert set(sizes) == {whole}
+
+
+def test_the_real_data_uses_as_many_rows_as_the_source_says(real_data):
+    tokens = token_arrays(load_splits(str(real_data)).train.texts, load_encoder("minilm").tokenizer, 512)
+    assert len(np.unique(tokens.ids)) == 12_884
+    assert load_encoder("minilm").config.vocab_size == 30_522
