@@ -1,0 +1,230 @@
+"""The folder of records: written once, never replaced, and read strictly.
+
+A record is one JSON file. It is written whole or not at all, under a name of its own, so what is finished stays,
+whatever comes after it. A file that is read is checked against a record's types, ranges and its own logits; a bad one
+is named and left out, and what is no plain file within the folder is never opened. Reading takes orjson, which is
+several times faster than the standard library's reader, and no torch.
+"""
+
+import contextlib
+import dataclasses
+import gc
+import json
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from rtlab.metrics import Scores, scores
+from rtlab.records.record import SCHEMA, Classes, Predictions, RunRecord
+from rtlab.values import Json, from_json, shown
+
+LARGEST_FILE = 2**28  # bytes: a million held-out sentences of ten classes
+SPLITS = ("validation", "test")
+
+
+class Loaded(NamedTuple):
+    """What a folder of records holds: those that could be read, oldest first, and for each bad file why not."""
+
+    records: tuple[RunRecord, ...]
+    broken: Mapping[Path, str]
+
+
+def save(record: RunRecord, folder: Path) -> Path:
+    """Add a record to a folder, whole or not at all, and give its file; nothing that is there is touched.
+
+    Raises:
+        ValueError: If the record holds NaN or infinity, which JSON has no word for.
+        OSError: If the folder cannot be written.
+    """
+    text = json.dumps(record.to_json(), allow_nan=False)
+    moment = re.sub(r"\D", "", record.created_at)[:14]
+    path = folder / f"{record.id}-{moment}-{secrets.token_hex(4)}.json"
+    write_whole(path, text + "\n")
+    return path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file so that a reader, or a crash at any moment, sees the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with temporary.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def load(path: Path, *, logits: bool = True, within: Path | None = None) -> RunRecord:
+    """Read one record.
+
+    Args:
+        path: Its file.
+        logits: Whether to keep logits; without them a record takes a tenth of the memory, and cannot be written.
+        within: Folder that a link may not lead out of; its own by default.
+
+    Raises:
+        ValueError: If the file is no record; the message names it.
+        OSError: If it cannot be read.
+    """
+    try:
+        return _record(_read(path, within or path.parent), logits=logits)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        what = " ".join(str(error).split())
+        raise ValueError(f"{path} is no readable record ({what}); move it away or run its experiment again") from error
+
+
+def load_records(folder: Path, *, logits: bool = True) -> Loaded:
+    """Read every record below a folder, as `load` does; a bad file is named and stops none of the others."""
+    records, broken = [], {}
+    labels: dict[bytes, NDArray[np.int32]] = {}
+    with _no_garbage_collection():
+        for path in _files(folder):
+            try:
+                records.append(_sharing_labels(load(path, logits=logits, within=folder), labels))
+            except (ValueError, OSError) as error:
+                broken[path] = str(error)
+    return Loaded(tuple(sorted(records, key=lambda record: (record.created_at, record.id))), broken)
+
+
+def _files(folder: Path) -> list[Path]:
+    """Everything below a folder that is called a record, also what is none."""
+    found = []
+    for parent, folders, files in os.walk(folder):
+        linked = [name for name in folders if (Path(parent) / name).is_symlink() or name.endswith(".json")]
+        found += [Path(parent) / name for name in (*linked, *files) if name.endswith(".json") or name in linked]
+    return sorted(found)
+
+
+def _read(path: Path, within: Path) -> Json:
+    if path.is_symlink() and not path.resolve().is_relative_to(within.resolve()):
+        raise ValueError(f"it is a link that leads out of {within}")
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise ValueError("it is no plain file")
+    if about.st_size > LARGEST_FILE:
+        raise ValueError(f"it has {about.st_size:,} bytes, and no record has more than {LARGEST_FILE:,}")
+    text = path.read_bytes()
+    found: Json = orjson.loads(text)
+    if text.count(b'":') != _keys(found) or re.search(rb'"\s+:', text):  # else no key can stand there twice
+        json.loads(text, object_pairs_hook=_without_repeats)
+    return found
+
+
+def _keys(value: Json) -> int:
+    """Number of keys in all objects within a value, those in lists of lists left out, of which a record has none."""
+    if isinstance(value, dict):
+        return len(value) + sum(map(_keys, value.values()))
+    return sum(map(_keys, value)) if isinstance(value, list) and value and isinstance(value[0], dict) else 0
+
+
+def _without_repeats(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
+
+
+def _record(value: Json, *, logits: bool) -> RunRecord:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"a record is an object; got {shown(value)}")
+    if value.get("schema") != SCHEMA:
+        raise ValueError(f"it is of schema {shown(value.get('schema'))}, and this rtlab reads schema {SCHEMA}")
+    said = value.get("predictions", {})
+    if not isinstance(said, Mapping):
+        raise ValueError(f"predictions must be an object; got {shown(said)}")
+    record = from_json(RunRecord, {k: v for k, v in value.items() if k not in ("schema", "predictions")}, "record")
+    predictions = {split: _predictions(found, f"predictions.{split}") for split, found in said.items()}
+    _check(record)
+    for split, found in predictions.items():
+        _check_scores(record.scores.get(split), found, split)
+    kept: dict[str, Predictions | Classes] = dict(predictions)
+    if not logits:
+        kept = {split: Classes(labels=found.labels, classes=found.classes) for split, found in predictions.items()}
+    return dataclasses.replace(record, predictions=kept)
+
+
+def _predictions(value: Json, name: str) -> Predictions:
+    if not isinstance(value, Mapping) or set(value) != {"labels", "logits"}:
+        raise ValueError(f"{name} must be an object with labels and logits; got {shown(value)}")
+    labels, logits = value["labels"], value["logits"]
+    if not isinstance(labels, list) or set(map(type, labels)) != {int}:
+        raise ValueError(f"{name}.labels must be a list of whole numbers; got {shown(labels)}")
+    rows = [row for row in logits if isinstance(row, list)] if isinstance(logits, list) else []
+    if len(rows) != len(labels) or not set(map(type, chain.from_iterable(rows))) <= {int, float}:
+        raise ValueError(f"{name}.logits must be a list of numbers for each label; got {shown(logits)}")
+    with np.errstate(over="ignore"):
+        labels_N, logits_NC = np.asarray(labels, dtype=np.int32), np.asarray(rows, dtype=np.float32)
+    if logits_NC.ndim != 2 or logits_NC.shape[1] < 2:
+        raise ValueError(f"{name}.logits must be two scores or more for each sentence; got {logits_NC.shape}")
+    if labels_N.min() < 0 or labels_N.max() >= logits_NC.shape[1]:
+        raise ValueError(f"{name}.labels must be below {logits_NC.shape[1]}, the number of scores")
+    if not np.isfinite(logits_NC).all():
+        raise ValueError(f"{name}.logits must be finite in 32 bits")
+    return Predictions(labels=labels_N, logits=logits_NC)
+
+
+def _check(record: RunRecord) -> None:
+    """Refuse what no run can have come to."""
+    if not re.fullmatch(r"[0-9a-f]{16}", record.id):
+        raise ValueError(f"id must be 16 hexadecimal digits; got {shown(record.id)}")
+    if datetime.fromisoformat(record.created_at).tzinfo is None:
+        raise ValueError(f"created_at must say its zone; got {shown(record.created_at)}")
+    if not isinstance(record.environment.get("device"), str):
+        raise ValueError("environment.device must be a text")
+    measured = {"timing": record.timing, "counts": record.counts, "memory": record.memory}
+    for part, found in measured.items():
+        if found is None and record.status == "ok":
+            raise ValueError(f"a run with a result has {part}")
+        for name, number in vars(found).items() if found is not None else ():
+            if number is not None and number < 0:
+                raise ValueError(f"{part}.{name} must not be negative; got {number!r}")
+    for split, found_scores in record.scores.items():
+        for name, number in vars(found_scores).items():
+            if not 0 <= number <= 1:
+                raise ValueError(f"scores.{split}.{name} must lie in 0 … 1; got {number!r}")
+    if record.status == "ok" and not set(SPLITS) <= set(record.scores):
+        raise ValueError(f"a run with a result has scores of {' and '.join(SPLITS)}")
+
+
+def _check_scores(stated: Scores | None, predictions: Predictions, split: str) -> None:
+    if stated is None:
+        raise ValueError(f"predictions.{split} has no scores beside it")
+    follows = scores(predictions.labels, predictions.classes, num_labels=predictions.logits.shape[1])
+    for name, number in vars(follows).items():
+        if abs(getattr(stated, name) - number) > 1e-9:
+            raise ValueError(f"scores.{split}.{name} is {getattr(stated, name)!r}, and the logits give {number!r}")
+
+
+def _sharing_labels(record: RunRecord, known: dict[bytes, NDArray[np.int32]]) -> RunRecord:
+    """The record with labels that equal those of an earlier one in the same memory."""
+    shared = {
+        split: dataclasses.replace(found, labels=known.setdefault(found.labels.tobytes(), found.labels))
+        for split, found in record.predictions.items()
+    }
+    return dataclasses.replace(record, predictions=shared)
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Decoded JSON holds no cycles, and looking for them takes a quarter of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
