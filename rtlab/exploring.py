@@ -1,9 +1,7 @@
 """What a data set holds, before anything is trained on it (lab step e11)."""
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from tabulate import tabulate
@@ -11,6 +9,7 @@ from tabulate import tabulate
 from rtlab.data import Checks, Splits, check, load_splits
 from rtlab.encoders import load_encoder
 from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER
+from rtlab.values import Json, to_json
 
 PERCENTILES = (0, 25, 50, 75, 90, 99, 100)
 
@@ -49,9 +48,9 @@ class Exploration:
     encoder: str
     samples: Mapping[str, tuple[str, ...]]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """The description as JSON types."""
-        return dataclasses.asdict(self)
+        return to_json(self)
 
 
 def explore(
