@@ -13,7 +13,7 @@ from rtlab.architectures import PACKED
 from rtlab.data import Splits, load_splits
 from rtlab.encoders import Encoder, load_encoder, target_modules
 from rtlab.experiment import Experiment, identity
-from rtlab.methods import Adapter
+from rtlab.methods import Adapter, Engine
 
 if TYPE_CHECKING:
     import torch
@@ -105,6 +105,19 @@ def _check(experiment: Experiment, encoder: Encoder) -> tuple[str, ...]:
     modules = target_modules(encoder, method.target_modules)
     adapter_config(method, modules)
     return modules
+
+
+def usual_engine(encoder: Encoder, device: str | None = None) -> Engine:
+    """The engine for who does not name one: `native` on the device where it is proven, if it takes the encoder.
+
+    Args:
+        encoder: What is to be adapted.
+        device: `cpu` or `cuda`; CUDA where there is one by default.
+
+    Raises:
+        ValueError: If the device is not there.
+    """
+    return "native" if encoder.packs and environment.find_device(device).type == "cpu" else "trainer"
 
 
 def check_writable(folder: Path, *, option: str = "output_dir", within: Sequence[str] = ("records", "models")) -> None:

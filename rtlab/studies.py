@@ -85,20 +85,16 @@ def _lab_matrix(recipe: Recipe) -> list[Method]:
         for modules in ("attention", "attention+mlp")
     ]
     beyond = [_lora(recipe, rate) for rate in (5e-4, 1e-3)]
-    bucketed = [_full(recipe, 2e-5, padding="bucketed"), _lora(recipe, 2e-4, padding="bucketed")]
+    bucketed: list[Method] = [_full(recipe, 2e-5, padding="bucketed"), _lora(recipe, 2e-4, padding="bucketed")]
     return [*_svms(), *full, *lora, *beyond, *bucketed, *_native(recipe)]
 
 
 def _embedded() -> list[Method]:
     """One epoch of each method at the lab's rates and LoRA's better one."""
     recipe = Recipe(epochs=1)
-    return [
-        *_svms(),
-        *(_full(recipe, rate) for rate in _LAB_RATES),
-        *(_lora(recipe, rate) for rate in (*_LAB_RATES, 1e-3)),
-        _full(recipe, 2e-5, padding="bucketed"),
-        *_native(recipe),
-    ]
+    full = [_full(recipe, rate) for rate in _LAB_RATES]
+    lora = [_lora(recipe, rate) for rate in (*_LAB_RATES, 1e-3)]
+    return [*_svms(), *full, *lora, _full(recipe, 2e-5, padding="bucketed"), *_native(recipe)]
 
 
 def _timed_paddings() -> list[Method]:
@@ -112,12 +108,9 @@ def _timed_paddings() -> list[Method]:
 def _native(recipe: Recipe) -> list[Method]:
     """The native engine, packed, at the rates that the reference runs at; and padded as the reference pads."""
     native = replace(recipe, engine="native", padding="packed")
-    return [
-        *(_full(native, rate) for rate in _LAB_RATES),
-        *(_lora(native, rate) for rate in (*_LAB_RATES, 1e-3)),
-        _full(native, 2e-5, padding="dynamic"),
-        _lora(native, 1e-3, padding="dynamic"),
-    ]
+    full = [_full(native, rate) for rate in _LAB_RATES]
+    lora = [_lora(native, rate) for rate in (*_LAB_RATES, 1e-3)]
+    return [*full, *lora, _full(native, 2e-5, padding="dynamic"), _lora(native, 1e-3, padding="dynamic")]
 
 
 def _svms() -> list[Method]:

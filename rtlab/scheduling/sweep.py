@@ -65,10 +65,10 @@ def plan(
     of_id: dict[str, list[RunRecord]] = {}
     for record in recorded:
         of_id.setdefault(record.id, []).append(record)
-    load = {"load_splits": cache(load_splits), "load_encoder": cache(load_encoder)}
+    splits, encoders = cache(load_splits), cache(load_encoder)
     planned = []
     for experiment in dict.fromkeys(experiments):
-        prepared = prepare(experiment, device=device, **load)
+        prepared = prepare(experiment, device=device, load_splits=splits, load_encoder=encoders)
         there = of_id.get(prepared.id, [])
         finished = [record for record in there if record.status in FINISHED]
         enough = [record for record in finished if _is_timed(record, prepared)] if retime else finished
