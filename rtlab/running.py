@@ -45,9 +45,9 @@ class RunFailedError(RuntimeError):
 
 
 class Run:
-    """One execution of one experiment; its phases are called in order, and each leaves a record if it fails.
+    """One execution of one experiment, in three phases, each of which leaves a record if it fails.
 
-    `run` calls them one after another. Who times training alone, as the bench does, calls them apart.
+    `execute` does them one after another. Who times training alone, as the bench does, calls them apart.
 
     Args:
         experiment: What to do.
@@ -84,6 +84,12 @@ class Run:
         self._progress, self._on_log = progress or _ignore, on_log or _ignore
         self._testbed = testbed(self.prepared.device, experiment.engine)  # of the sources as the run finds them
         self._watch = environment.Stopwatch(self.prepared.device)
+
+    def execute(self) -> RunRecord:
+        """Do all of it; returns and errors as `finish`."""
+        self.build()
+        self.train()
+        return self.finish()
 
     def build(self) -> None:
         """Tokenize, and build the model: all that comes before training.
@@ -154,8 +160,7 @@ class Run:
         for split in get_args(HeldOut):
             logits_NC = self._engine.evaluate(split)
             if not np.isfinite(logits_NC).all():
-                step = training.counts.steps or 0
-                raise NonFiniteLossError(step, f"after step {step}, the last, the logits are not finite")
+                raise NonFiniteLossError(training.counts.steps or 0, f"the logits of {split} are not finite")
             labels_N = np.asarray(getattr(splits, split).labels, dtype=np.int32)
             predictions[split] = Predictions(labels=labels_N, logits=logits_NC)
             split_scores[split] = scores(labels_N, logits_NC.argmax(axis=1), num_labels=splits.num_labels)
@@ -244,10 +249,9 @@ def run(
         RunFailedError: If the run failed; its record was written, with status `nan`, `oom` or `failed`.
         KeyboardInterrupt, SystemExit: If it was interrupted; a record with status `cancelled` was written.
     """
-    one = Run(experiment, output_dir=output_dir, save_model=save_model, device=device, progress=progress, on_log=on_log)
-    one.build()
-    one.train()
-    return one.finish()
+    return Run(
+        experiment, output_dir=output_dir, save_model=save_model, device=device, progress=progress, on_log=on_log
+    ).execute()
 
 
 def model_folder(output_dir: Path | str, record: RunRecord) -> Path:

@@ -10,6 +10,9 @@ import torch
 
 import rtlab
 from rtlab.data import corpus
+from rtlab.engines.engine import Task
+from rtlab.environment import Stopwatch
+from rtlab.preparing import prepare
 from rtlab.tokens import Tokens
 
 TRAIN, HELD_OUT = 42, 20  # 42 sentences in batches of 8: the last batch is a partial one
@@ -55,6 +58,21 @@ def experiment(dataset: Path, method: str = "full", **fields) -> rtlab.Experimen
         "lora": lambda: rtlab.Adapter(recipe=recipe, **of_adapter),
     }
     return rtlab.Experiment(**{"encoder": "tiny-distilbert"} | fields, dataset=str(dataset), method=methods[method]())
+
+
+def task(asked: rtlab.Experiment, device: str = "cpu") -> Task:
+    """What an engine is given to do an experiment, nobody listening."""
+    prepared = prepare(asked, device=device)
+    return Task(
+        experiment=asked,
+        splits=prepared.splits,
+        encoder=prepared.encoder,
+        target_modules=prepared.target_modules,
+        device=prepared.device,
+        progress=lambda *_: None,
+        on_log=lambda _: None,
+        watch=Stopwatch(prepared.device),
+    )
 
 
 @contextmanager

@@ -281,7 +281,7 @@ def real(real_data, tmp_path_factory):
         model.register_forward_hook(take_down, with_kwargs=True)
         return model
 
-    experiment = rtlab.Experiment(encoder="minilm", dataset=str(real_data), method="svm", pooling="mean")
+    experiment = rtlab.Experiment(encoder="minilm", dataset=str(real_data), method=rtlab.Svm(pooling="mean"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(encoder), "base", listened)
         record = rtlab.run(experiment, output_dir=tmp_path_factory.mktemp("real"), device="cpu")

@@ -277,9 +277,7 @@ def _run(
             on_log=None if tracker is None else tracker.log,
             load_encoder=lambda _: encoder,
         )
-        run.build()
-        run.train()
-        record = run.finish()
+        record = run.execute()
         if tracker is not None:
             tracker.finish(record)
     where = f"record  {run.path}\nmodel   {record.error or model_folder(running.output_dir, record)}"

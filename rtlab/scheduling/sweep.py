@@ -20,7 +20,7 @@ from rtlab.encoders import load_encoder
 from rtlab.experiment import Experiment
 from rtlab.preparing import Prepared, check_writable, prepare
 from rtlab.records import RunRecord, Status
-from rtlab.running import RESULTS, RunFailedError, run
+from rtlab.running import RESULTS, Run, RunFailedError
 from rtlab.testbed import code_digest, testbed
 
 FINISHED = ("ok", "nan")  # a run that diverged diverges again; other failures are tried again
@@ -36,12 +36,14 @@ class Planned:
         to_do: Whether it is still to be done.
         recorded: How it ended last: `ok` if it ever did, `None` if it was never recorded; of a run that was just done,
             `died` if its process left no record.
+        path: The record of a run that was just done.
     """
 
     experiment: Experiment
     id: str
     to_do: bool
     recorded: Status | Literal["died"] | None
+    path: Path | None = None
 
 
 def plan(
@@ -96,8 +98,8 @@ def sweep(
             engine = one.experiment.engine
             if code_digest.__wrapped__(engine) != code_digest(engine):  # the next process would run something else
                 raise ValueError("the sources of rtlab changed during the sweep; start it again")
-            status = _in_a_process(one.experiment, str(output_dir), device)
-            yield dataclasses.replace(one, recorded=status, to_do=status not in FINISHED)
+            status, path = _in_a_process(one.experiment, str(output_dir), device)
+            yield dataclasses.replace(one, recorded=status, to_do=status not in FINISHED, path=path)
 
 
 def _is_timed(record: RunRecord, prepared: Prepared) -> bool:
@@ -105,7 +107,10 @@ def _is_timed(record: RunRecord, prepared: Prepared) -> bool:
     return record.status == "nan" or (record.undisturbed and record.testbed == here)
 
 
-def _in_a_process(experiment: Experiment, output_dir: str, device: str | None) -> Status | Literal["died"]:
+Ended = tuple[Status | Literal["died"], Path | None]
+
+
+def _in_a_process(experiment: Experiment, output_dir: str, device: str | None) -> Ended:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_run_one, args=(experiment, output_dir, device, theirs))
@@ -118,18 +123,19 @@ def _in_a_process(experiment: Experiment, output_dir: str, device: str | None) -
             process.join(timeout=30)
             process.kill()
     try:
-        status: Status = ours.recv()
+        ended: Ended = ours.recv()
     except EOFError:
-        return "died"
-    return status
+        return "died", None
+    return ended
 
 
-def _run_one(experiment: Experiment, output_dir: str, device: str | None, to_sweep: "Connection[Status, None]") -> None:
+def _run_one(experiment: Experiment, output_dir: str, device: str | None, to_sweep: "Connection[Ended, None]") -> None:
     threading.Thread(target=_end_with_the_sweep, daemon=True).start()
     try:
-        to_sweep.send(run(experiment, output_dir=output_dir, device=device).status)
+        one = Run(experiment, output_dir=output_dir, device=device)
+        to_sweep.send((one.execute().status, one.path))
     except RunFailedError as error:
-        to_sweep.send(error.record.status)
+        to_sweep.send((error.record.status, error.path))
     except KeyboardInterrupt:
         raise SystemExit(1) from None  # it is recorded
 
