@@ -20,7 +20,7 @@ def command(output_dir, *arguments, cases="bench/test_study.py"):
     return [sys.executable, "-m", "pytest", cases, *options, *map(str, arguments)]
 
 
-def bench(output_dir, *arguments, timeout=150):
+def bench(output_dir, *arguments, timeout=600):
     return subprocess.run(
         command(output_dir, *arguments), cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
     )
@@ -104,8 +104,7 @@ def test_a_kill_costs_the_run_in_flight_and_nothing_else(tmp_path):
     process = subprocess.Popen(
         command(tmp_path, "--limit", 16, "-k", "full"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 90
-    while len(list(tmp_path.glob("records/*.json"))) < 2 and time.monotonic() < deadline:
+    while len(list(tmp_path.glob("records/*.json"))) < 2 and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -115,18 +114,20 @@ def test_a_kill_costs_the_run_in_flight_and_nothing_else(tmp_path):
     assert {record.status for record in records} == {"ok"}
 
 
-def test_ctrl_c_saves_the_cases_that_are_done(tmp_path):
+def test_ctrl_c_saves_the_cases_that_are_done(start_process, tmp_path):
     storage = f"--benchmark-storage=file://{tmp_path}/benchmarks"
-    process = subprocess.Popen(
+    # Untraced: interrupted where a traced function begins, a traceback has no line, and pytest fails to show it.
+    untraced = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS_")}
+    process = start_process(
         command(tmp_path, "--limit", 16, "-k", "full", "--benchmark-save=cut", storage),
         cwd=ROOT,
+        env=untraced,
         stdout=subprocess.PIPE,
     )
-    deadline = time.monotonic() + 90
-    while not list(tmp_path.glob("records/*.json")) and time.monotonic() < deadline:
+    while not list(tmp_path.glob("records/*.json")) and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate()
     assert process.returncode == 2, output
     (file,) = (tmp_path / "benchmarks").rglob("0001_cut.json")
     saved = len(json.loads(file.read_text())["benchmarks"])

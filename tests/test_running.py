@@ -461,18 +461,18 @@ def test_an_interrupt_leaves_a_record_and_goes_on(data, tmp_path, method):
     check_unfinished(tmp_path, load(path))
 
 
-def test_ctrl_c_leaves_a_record_and_exits_with_130(data, tmp_path):
+def test_ctrl_c_leaves_a_record_and_exits_with_130(start_process, data, tmp_path):
     options = {"encoder": "tiny-distilbert", "dataset": data, "device": "cpu", "batch-size": 2, "epochs": 100}
     given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     command = [sys.executable, "-m", "rtlab", "finetune", *given, "--output-dir", str(tmp_path / "out"), "--json", "-"]
     options = {"cwd": tmp_path, "env": os.environ | {"OMP_NUM_THREADS": "1"}, "text": True}
-    with subprocess.Popen(command, **options, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with start_process(command, **options, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             lines = [process.stderr.readline()]
             while lines[-1] and not lines[-1].startswith("training "):  # the first quarter of 2,100 steps is done
                 lines.append(process.stderr.readline())
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate()
         finally:
             process.kill()
     assert lines[-1].startswith("training 525/2100"), lines
