@@ -85,7 +85,7 @@ def accuracy_interval(correct_SN: NDArray[np.bool_], *, chance: bool = True) -> 
 
 
 def paired_difference(
-    a_SN: NDArray[np.bool_], b_SN: NDArray[np.bool_], *, a_chance: bool = True, b_chance: bool = True
+    a_SN: _Scores, b_SN: _Scores, *, a_chance: bool = True, b_chance: bool = True
 ) -> Interval:
     """Difference of mean accuracies, a - b, on the same sentences, with an interval over these and over seeds.
 
