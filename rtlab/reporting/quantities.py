@@ -7,19 +7,18 @@ verdict needs) or, only to be shown beside a verdict, with fewer epochs or on ot
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
 
 from rtlab.experiment import Experiment
 from rtlab.reporting.groups import Group, Place
-from rtlab.statistics import CONFIDENCE, Interval, paired_difference, ratio_of_times
+from rtlab.statistics import Interval, mean_interval, paired_difference, ratio_of_times
 
 Measure = Callable[..., Interval | None]
 
-FEWEST_RUNS = 3  # a side: below it neither a t nor a bootstrap interval knows how much the seed matters
+FEWEST_RUNS = 3  # a side: below it no interval knows how much the seed matters
 LAB_EPOCHS = Experiment().epochs
 NOT_COMPARED = frozenset({"encoder", "dataset", "limit", "seed", "logging_steps"})  # the place decides, or nothing
 _MODULES = {  # the groups of target modules, spelt out by DistilBERT's names
@@ -142,13 +141,6 @@ def over_seeds(field: str) -> Measure:
     return measure
 
 
-def mean_interval(values: Sequence[float]) -> Interval:
-    """Mean of one value or more with its t interval (Student, 1908); infinite with one."""
-    value, n = mean(values), len(values)
-    reach = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * stdev(values) / math.sqrt(n) if n > 1 else math.inf
-    return Interval(value=value, low=value - reach, high=value + reach)
-
-
 def ratio(field: str) -> Measure:
     """Ratio of the geometric means of a positive figure, a / b, with Welch's interval on the logarithms."""
 
@@ -165,7 +157,7 @@ def time_ratio(a: Group, b: Group) -> Interval:
 
 
 def accuracy_difference(a: Group, b: Group) -> Interval | None:
-    """Difference of test accuracies, a - b, on the same sentences, with a bootstrap over sentences and seeds."""
+    """Difference of test accuracies, a - b, on the same sentences, with an interval over both."""
     if not (a.has_predictions("test") and b.has_predictions("test")):
         return None
     return paired_difference(a.correct("test"), b.correct("test"))
