@@ -7,7 +7,7 @@ device is judged there only; what others show stands beside it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Literal
 
@@ -227,7 +227,8 @@ def _by_place(texts: Iterable[tuple[Place | None, str]]) -> list[tuple[Place | N
 
 
 def _reading_to_json(reading: Reading) -> dict[str, Any]:
-    interval = {name: value if isfinite(value) else None for name, value in asdict(reading.interval).items()}
+    limits = {name: getattr(reading.interval, name) for name in ("value", "low", "high")}
+    interval = {name: value if isfinite(value) else None for name, value in limits.items()}
     place = reading.place and {name: getattr(reading.place, name) for name in ("encoder", "dataset", "device")}
     return {
         "what": reading.quantity.what.rstrip(":"),

@@ -18,9 +18,9 @@ from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, ScalarForm
 from rtlab.experiment import LoraSettings
 from rtlab.reporting.drawing import COLOURS, GROUND, HATCHES, INK, LINES, MARKERS, canvas
 from rtlab.reporting.groups import Group
-from rtlab.reporting.quantities import mean_interval, time_ratio
+from rtlab.reporting.quantities import time_ratio
 from rtlab.reporting.wording import METHODS
-from rtlab.statistics import accuracy_interval
+from rtlab.statistics import accuracy_interval, mean_interval
 
 PADDINGS = ("fixed", "dynamic", "bucketed", "packed")
 TRAINED = ("full", "lora")

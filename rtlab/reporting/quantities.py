@@ -18,7 +18,7 @@ from rtlab.statistics import Interval, mean_interval, paired_difference, ratio_o
 
 Measure = Callable[..., Interval | None]
 
-FEWEST_RUNS = 3  # a side: below it neither a t nor a bootstrap interval knows how much the seed matters
+FEWEST_RUNS = 3  # a side: below it no interval knows how much the seed matters
 LAB_EPOCHS = Experiment().epochs
 NOT_COMPARED = frozenset({"encoder", "dataset", "limit", "seed", "logging_steps"})  # the place decides, or nothing
 _MODULES = {  # the groups of target modules, spelt out by DistilBERT's names
@@ -157,7 +157,7 @@ def time_ratio(a: Group, b: Group) -> Interval:
 
 
 def accuracy_difference(a: Group, b: Group) -> Interval | None:
-    """Difference of test accuracies, a - b, on the same sentences, with a bootstrap over sentences and seeds."""
+    """Difference of test accuracies, a - b, on the same sentences, with an interval over both."""
     if not (a.has_predictions("test") and b.has_predictions("test")):
         return None
     return paired_difference(a.correct("test"), b.correct("test"))

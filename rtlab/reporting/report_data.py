@@ -17,9 +17,8 @@ from numpy.typing import ArrayLike
 
 from rtlab.records import LogEntry, Predictions, RunRecord
 from rtlab.reporting.groups import Group, Place, groups
-from rtlab.reporting.quantities import mean_interval
 from rtlab.reporting.tables import METHODS
-from rtlab.statistics import accuracy_interval
+from rtlab.statistics import accuracy_interval, mean_interval
 
 CURVE_POINTS = 400
 LOGIT_STEPS = 2**15 - 1
