@@ -47,9 +47,7 @@ def save(record: RunRecord, folder: Path) -> Path:
         OSError: If the folder cannot be written.
     """
     text = json.dumps(record.to_json(), allow_nan=False, ensure_ascii=False)
-    text = re.sub(
-        "[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text
-    )  # of a path that is no UTF-8; no reader takes it
+    text = re.sub("[\ud800-\udfff]", "\ufffd", text)  # of a path that is no UTF-8: no reader would take it
     moment = re.sub(r"\D", "", record.created_at)[:14]
     path = folder / f"{record.id}-{moment}-{secrets.token_hex(4)}.json"
     write_whole(path, text + "\n")
@@ -187,8 +185,9 @@ def _predictions(value: Json, name: str) -> Predictions:
     labels, logits = value["labels"], value["logits"]
     if not isinstance(labels, list) or set(map(type, labels)) != {int}:
         raise ValueError(f"{name}.labels must be a list of whole numbers; got {shown(labels)}")
-    rows = [row for row in logits if isinstance(row, list)] if isinstance(logits, list) else []
-    if not len(rows) == len(logits) == len(labels) or not set(map(type, chain.from_iterable(rows))) <= {int, float}:
+    given = logits if isinstance(logits, list) else []
+    rows = [row for row in given if isinstance(row, list)]
+    if not len(rows) == len(given) == len(labels) or not set(map(type, chain.from_iterable(rows))) <= {int, float}:
         raise ValueError(f"{name}.logits must be a list of numbers for each label; got {shown(logits)}")
     with np.errstate(over="ignore"):
         labels_N, logits_NC = np.asarray(labels, dtype=np.int32), np.asarray(rows, dtype=np.float32)
@@ -206,9 +205,7 @@ def _check(record: RunRecord) -> None:
     if not re.fullmatch(r"[0-9a-f]{16}", record.id):
         raise ValueError(f"id must be 16 hexadecimal digits; got {shown(record.id)}")
     moment = datetime.fromisoformat(record.created_at)
-    if (
-        moment.utcoffset() != timedelta(0) or moment.isoformat() != record.created_at
-    ):  # else its order is not the text's
+    if moment.utcoffset() != timedelta(0) or moment.isoformat() != record.created_at:  # the texts must sort
         raise ValueError(
             f"created_at must be in UTC and written as 2026-01-02T03:04:05+00:00; got {shown(record.created_at)}"
         )
