@@ -15,7 +15,7 @@ import re
 import secrets
 import stat
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -24,9 +24,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from rtlab.metrics import Scores, scores
+from rtlab.metrics import scores
 from rtlab.records.record import SCHEMA, Classes, Predictions, RunRecord
-from rtlab.values import Json, from_json, shown
+from rtlab.values import Json, from_json, one_line, shown
 
 LARGEST_FILE = 2**28  # bytes: a million held-out sentences of ten classes
 SPLITS = ("validation", "test")
@@ -46,7 +46,8 @@ def save(record: RunRecord, folder: Path) -> Path:
         ValueError: If the record holds NaN or infinity, which JSON has no word for.
         OSError: If the folder cannot be written.
     """
-    text = json.dumps(record.to_json(), allow_nan=False)
+    text = json.dumps(record.to_json(), allow_nan=False, ensure_ascii=False)
+    text = re.sub("[\ud800-\udfff]", "\ufffd", text)  # of a path that is no UTF-8: no reader would take it
     moment = re.sub(r"\D", "", record.created_at)[:14]
     path = folder / f"{record.id}-{moment}-{secrets.token_hex(4)}.json"
     write_whole(path, text + "\n")
@@ -82,17 +83,19 @@ def load(path: Path, *, logits: bool = True, within: Path | None = None) -> RunR
     """
     try:
         return _record(_read(path, within or path.parent), logits=logits)
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        what = " ".join(str(error).split())
-        raise ValueError(f"{path} is no readable record ({what}); move it away or run its experiment again") from error
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:  # RuntimeError: nested or linked without end
+        name = str(path) if str(path).isprintable() else repr(str(path))
+        what = one_line(str(error))
+        raise ValueError(f"{name} is no readable record ({what}); move it away or run its experiment again") from error
 
 
 def load_records(folder: Path, *, logits: bool = True) -> Loaded:
     """Read every record below a folder, as `load` does; a bad file is named and stops none of the others."""
-    records, broken = [], {}
+    records = []
     labels: dict[bytes, NDArray[np.int32]] = {}
+    files, broken = _files(folder)
     with _no_garbage_collection():
-        for path in _files(folder):
+        for path in files:
             try:
                 records.append(_sharing_labels(load(path, logits=logits, within=folder), labels))
             except (ValueError, OSError) as error:
@@ -100,17 +103,42 @@ def load_records(folder: Path, *, logits: bool = True) -> Loaded:
     return Loaded(tuple(sorted(records, key=lambda record: (record.created_at, record.id))), broken)
 
 
-def _files(folder: Path) -> list[Path]:
-    """Everything below a folder that is called a record, also what is none."""
-    found = []
-    for parent, folders, files in os.walk(folder):
-        linked = [name for name in folders if (Path(parent) / name).is_symlink() or name.endswith(".json")]
-        found += [Path(parent) / name for name in (*linked, *files) if name.endswith(".json") or name in linked]
-    return sorted(found)
+def _files(folder: Path) -> tuple[list[Path], dict[Path, str]]:
+    """Everything below a folder that is called a record, also what is none, and the folders that cannot be read.
+
+    A link to a folder is not followed; it is called a record where it leads out, so that somebody hears of it.
+    """
+    found, unread, waiting = [], {}, [folder]
+    while waiting:  # os.walk calls itself for each level, and there may be a thousand
+        parent = waiting.pop()
+        try:
+            entries = list(os.scandir(parent))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            unread[parent] = str(error)
+            continue
+        for entry in entries:
+            path, linked, is_folder = Path(entry), entry.is_symlink(), _is_folder(entry)
+            if path.suffix == ".json" or (linked and is_folder and _leads_out(path, folder)):
+                found.append(path)
+            if is_folder and not linked:
+                waiting.append(path)
+    return sorted(found), unread
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    with contextlib.suppress(OSError):  # such as a link to where nobody may look
+        return entry.is_dir()
+    return False
+
+
+def _leads_out(link: Path, folder: Path) -> bool:
+    return not link.resolve().is_relative_to(folder.resolve())
 
 
 def _read(path: Path, within: Path) -> Json:
-    if path.is_symlink() and not path.resolve().is_relative_to(within.resolve()):
+    if path.is_symlink() and _leads_out(path, within):
         raise ValueError(f"it is a link that leads out of {within}")
     about = path.stat()
     if not stat.S_ISREG(about.st_mode):
@@ -141,16 +169,16 @@ def _without_repeats(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 def _record(value: Json, *, logits: bool) -> RunRecord:
     if not isinstance(value, Mapping):
         raise ValueError(f"a record is an object; got {shown(value)}")
-    if value.get("schema") != SCHEMA:
-        raise ValueError(f"it is of schema {shown(value.get('schema'))}, and this rtlab reads schema {SCHEMA}")
+    schema = value.get("schema")
+    if type(schema) is not int or schema != SCHEMA:
+        raise ValueError(f"it is of schema {shown(schema)}, and this rtlab reads schema {SCHEMA}")
     said = value.get("predictions", {})
     if not isinstance(said, Mapping):
         raise ValueError(f"predictions must be an object; got {shown(said)}")
     record = from_json(RunRecord, {k: v for k, v in value.items() if k not in ("schema", "predictions")}, "record")
     predictions = {split: _predictions(found, f"predictions.{split}") for split, found in said.items()}
     _check(record)
-    for split, found in predictions.items():
-        _check_scores(record.scores.get(split), found, split)
+    _check_scores(record, predictions)
     kept: dict[str, Predictions | Classes] = dict(predictions)
     if not logits:
         kept = {split: Classes(labels=found.labels, classes=found.classes) for split, found in predictions.items()}
@@ -163,8 +191,9 @@ def _predictions(value: Json, name: str) -> Predictions:
     labels, logits = value["labels"], value["logits"]
     if not isinstance(labels, list) or set(map(type, labels)) != {int}:
         raise ValueError(f"{name}.labels must be a list of whole numbers; got {shown(labels)}")
-    rows = [row for row in logits if isinstance(row, list)] if isinstance(logits, list) else []
-    if len(rows) != len(labels) or not set(map(type, chain.from_iterable(rows))) <= {int, float}:
+    given = logits if isinstance(logits, list) else []
+    rows = [row for row in given if isinstance(row, list)]
+    if not len(rows) == len(given) == len(labels) or not set(map(type, chain.from_iterable(rows))) <= {int, float}:
         raise ValueError(f"{name}.logits must be a list of numbers for each label; got {shown(logits)}")
     with np.errstate(over="ignore"):
         labels_N, logits_NC = np.asarray(labels, dtype=np.int32), np.asarray(rows, dtype=np.float32)
@@ -181,32 +210,49 @@ def _check(record: RunRecord) -> None:
     """Refuse what no run can have come to."""
     if not re.fullmatch(r"[0-9a-f]{16}", record.id):
         raise ValueError(f"id must be 16 hexadecimal digits; got {shown(record.id)}")
-    if datetime.fromisoformat(record.created_at).tzinfo is None:
-        raise ValueError(f"created_at must say its zone; got {shown(record.created_at)}")
+    if not _is_utc(record.created_at):
+        raise ValueError(
+            f"created_at must be in UTC and written as 2026-01-02T03:04:05+00:00; got {shown(record.created_at)}"
+        )
     if not isinstance(record.environment.get("device"), str):
         raise ValueError("environment.device must be a text")
     measured = {"timing": record.timing, "counts": record.counts, "memory": record.memory}
-    for part, found in measured.items():
-        if found is None and record.status == "ok":
-            raise ValueError(f"a run with a result has {part}")
-        for name, number in vars(found).items() if found is not None else ():
-            if number is not None and number < 0:
-                raise ValueError(f"{part}.{name} must not be negative; got {number!r}")
-    for split, found_scores in record.scores.items():
-        for name, number in vars(found_scores).items():
-            if not 0 <= number <= 1:
-                raise ValueError(f"scores.{split}.{name} must lie in 0 … 1; got {number!r}")
-    if record.status == "ok" and not set(SPLITS) <= set(record.scores):
-        raise ValueError(f"a run with a result has scores of {' and '.join(SPLITS)}")
+    if record.status == "ok" and None in measured.values():
+        raise ValueError(f"a run with a result has {', '.join(measured)}")
+    parts = {**measured, "testbed": record.testbed, "record": record}
+    for name, found in (*parts.items(), *(("history", entry) for entry in record.history)):
+        _check_numbers(name, {} if found is None else vars(found))
+    if record.timing is not None and (record.timing.others or 0) > 1:
+        raise ValueError(f"timing.others must lie in 0 … 1; got {record.timing.others!r}")
 
 
-def _check_scores(stated: Scores | None, predictions: Predictions, split: str) -> None:
-    if stated is None:
-        raise ValueError(f"predictions.{split} has no scores beside it")
-    follows = scores(predictions.labels, predictions.classes, num_labels=predictions.logits.shape[1])
-    for name, number in vars(follows).items():
-        if abs(getattr(stated, name) - number) > 1e-9:
-            raise ValueError(f"scores.{split}.{name} is {getattr(stated, name)!r}, and the logits give {number!r}")
+def _is_utc(text: str) -> bool:
+    """Whether it is written in the one way in which moments sort as texts."""
+    with contextlib.suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+        return moment.utcoffset() == timedelta(0) and moment.isoformat() == text
+    return False
+
+
+def _check_numbers(part: str, values: Mapping[str, object]) -> None:
+    for name, value in values.items():
+        if isinstance(value, int | float) and value < 0:
+            raise ValueError(f"{part}.{name} must not be negative; got {value!r}")
+
+
+def _check_scores(record: RunRecord, predictions: Mapping[str, Predictions]) -> None:
+    """Refuse scores that do not follow from the logits, and such as have none."""
+    splits = set(SPLITS) if record.status == "ok" else set(predictions)
+    if set(record.scores) != splits or set(predictions) != splits or not splits <= set(SPLITS):
+        raise ValueError(f"scores and predictions must be those of {' and '.join(SPLITS)}")
+    if len({found.logits.shape[1] for found in predictions.values()}) > 1:
+        raise ValueError("predictions must be of the same classes in each split")
+    for split, found in predictions.items():
+        follows = scores(found.labels, found.classes, num_labels=found.logits.shape[1])
+        for name, number in vars(follows).items():
+            stated = getattr(record.scores[split], name)
+            if abs(stated - number) > 1e-9:
+                raise ValueError(f"scores.{split}.{name} is {stated!r}, and the logits give {number!r}")
 
 
 def _sharing_labels(record: RunRecord, known: dict[bytes, NDArray[np.int32]]) -> RunRecord:
