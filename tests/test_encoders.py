@@ -18,7 +18,7 @@ from rtlab import built_in, encoders
 from rtlab.built_in import BUILT_IN, TINY, locate
 from rtlab.data import corpus
 from rtlab.encoders import MINILM_SHA256, load_encoder, target_modules
-from rtlab.running import prepare
+from rtlab.preparing import prepare
 
 BERT_ATTENTION = ("query", "key", "value", "attention.output.dense")
 BERT_ALL = (*BERT_ATTENTION, "intermediate.dense", "output.dense")

@@ -3,7 +3,7 @@
 import pytest
 
 from rtlab import cli
-from rtlab.lab_steps import STEPS, USED, translate
+from rtlab.cli.lab_steps import STEPS, USED, translate
 
 # Each option of the lab: how it was given, and what it becomes.
 OPTIONS = {
