@@ -223,7 +223,7 @@ def change(file, **settings):
 SETTINGS = {
     "padding side": {"padding_side": "left"},
     "truncation side": {"truncation_side": "left"},
-    "special token": {"sep_token": "[MASK]"},
+    "padding token": {"pad_token": "[UNK]"},
     "case": {"tokenizer_class": "BertTokenizer", "do_lower_case": False},
     "accents": {"tokenizer_class": "BertTokenizer", "strip_accents": False},
     "Chinese": {"tokenizer_class": "BertTokenizer", "tokenize_chinese_chars": False},
@@ -288,7 +288,9 @@ def test_weights_in_shards_are_read_and_counted_by_their_index(sharded):
         assert load_encoder(str(sharded)).sha256 != encoder.sha256, shard.name
         shard.write_bytes(contents)
     assert load_encoder(str(sharded)).sha256 == encoder.sha256
-    change(sharded / "model.safetensors.index.json", weight_map={})
+    index = sharded / "model.safetensors.index.json"
+    (name, _), (_, other) = [*json.loads(index.read_text())["weight_map"].items()][:: len(whole) - 1]
+    change(index, weight_map=json.loads(index.read_text())["weight_map"] | {name: other})
     assert load_encoder(str(sharded)).sha256 != encoder.sha256
 
 
