@@ -7,15 +7,14 @@ verdict needs) or, only to be shown beside a verdict, with fewer epochs or on ot
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
 
 from rtlab.experiment import Experiment
 from rtlab.reporting.groups import Group, Place
-from rtlab.statistics import CONFIDENCE, Interval, paired_difference, ratio_of_times
+from rtlab.statistics import Interval, mean_interval, paired_difference, ratio_of_times
 
 Measure = Callable[..., Interval | None]
 
@@ -140,13 +139,6 @@ def over_seeds(field: str) -> Measure:
         return mean_interval(values) if values else None
 
     return measure
-
-
-def mean_interval(values: Sequence[float]) -> Interval:
-    """Mean of one value or more with its t interval (Student, 1908); infinite with one."""
-    value, n = mean(values), len(values)
-    reach = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * stdev(values) / math.sqrt(n) if n > 1 else math.inf
-    return Interval(value=value, low=value - reach, high=value + reach)
 
 
 def ratio(field: str) -> Measure:

@@ -14,7 +14,7 @@ from tabulate import tabulate
 from rtlab.records import RunRecord
 from rtlab.reporting.groups import Group, Place, families, groups, latest, place_of
 from rtlab.reporting.wording import METHODS, NONE, order, origin, pipes, score, settings, setups, spread, times, wrapped
-from rtlab.statistics import Interval, accuracy_intervals, ratio_of_times
+from rtlab.statistics import Interval, accuracy_interval, ratio_of_times
 
 __all__ = ["LEGEND", "METHODS", "TABLES", "Table", "as_text", "summary", "tables"]
 
@@ -240,7 +240,7 @@ TABLES: Mapping[str, Kind] = {
 def _measure(found: Sequence[Group]) -> list[Measured]:
     """All groups with the intervals of their accuracies, which are computed together."""
     known = [(number, split) for number, g in enumerate(found) for split in _SPLITS if g.has_predictions(split)]
-    intervals = accuracy_intervals([found[number].correct(split) for number, split in known])
+    intervals = [accuracy_interval(found[number].correct(split)) for number, split in known]
     accuracies: list[dict[str, Interval]] = [{} for _ in found]
     for (number, split), interval in zip(known, intervals, strict=True):
         accuracies[number][split] = interval
