@@ -14,9 +14,11 @@ import os
 import re
 import secrets
 import stat
+from array import array
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from itertools import chain
+from math import isfinite
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,11 +27,14 @@ import orjson
 from numpy.typing import NDArray
 
 from rtlab.metrics import Scores, scores
-from rtlab.records.record import SCHEMA, Classes, Predictions, RunRecord
+from rtlab.records.record import SCHEMA, Classes, LogEntry, Predictions, RunRecord
 from rtlab.values import Json, from_json, shown
 
 LARGEST_FILE = 2**28  # bytes: a million held-out sentences of ten classes
 SPLITS = ("validation", "test")
+
+_LOG_ENTRY = itemgetter(*(field.name for field in dataclasses.fields(LogEntry)))  # its step first
+_LOGGED = frozenset(field.name for field in dataclasses.fields(LogEntry))
 
 
 class Loaded(NamedTuple):
@@ -127,7 +132,7 @@ def _read(path: Path, within: Path) -> Json:
 def _keys(value: Json) -> int:
     """Number of keys in all objects within a value, those in lists of lists left out, of which a record has none."""
     if isinstance(value, dict):
-        return len(value) + sum(map(_keys, value.values()))
+        return len(value) + sum([_keys(part) for part in value.values() if type(part) in (dict, list)])
     return sum(map(_keys, value)) if isinstance(value, list) and value and isinstance(value[0], dict) else 0
 
 
@@ -146,7 +151,9 @@ def _record(value: Json, *, logits: bool) -> RunRecord:
     said = value.get("predictions", {})
     if not isinstance(said, Mapping):
         raise ValueError(f"predictions must be an object; got {shown(said)}")
-    record = from_json(RunRecord, {k: v for k, v in value.items() if k not in ("schema", "predictions")}, "record")
+    history = _history(value.get("history", []))
+    rest = {k: v for k, v in value.items() if k not in ("schema", "predictions", "history")}
+    record = from_json(RunRecord, rest, "record")
     predictions = {split: _predictions(found, f"predictions.{split}") for split, found in said.items()}
     _check(record)
     for split, found in predictions.items():
@@ -154,7 +161,19 @@ def _record(value: Json, *, logits: bool) -> RunRecord:
     kept: dict[str, Predictions | Classes] = dict(predictions)
     if not logits:
         kept = {split: Classes(labels=found.labels, classes=found.classes) for split, found in predictions.items()}
-    return dataclasses.replace(record, predictions=kept)
+    return dataclasses.replace(record, predictions=kept, history=history)
+
+
+def _history(value: Json) -> tuple[LogEntry, ...]:
+    """The loss history, checked column by column, which is faster; what does not fit is named by `from_json`."""
+    if not isinstance(value, list):
+        raise ValueError(f"record.history must be a list; got {shown(value)}")
+    if value and {*map(type, value)} == {dict} and {frozenset(entry) for entry in value} == {_LOGGED}:
+        steps, *columns = zip(*map(_LOG_ENTRY, value), strict=True)
+        numbers = [number for column in columns for number in column]
+        if {*map(type, steps)} == {int} and {*map(type, numbers)} == {float} and all(map(isfinite, numbers)):
+            return tuple([LogEntry(**entry) for entry in value])
+    return tuple(from_json(LogEntry, entry, "record.history") for entry in value)
 
 
 def _predictions(value: Json, name: str) -> Predictions:
@@ -163,13 +182,19 @@ def _predictions(value: Json, name: str) -> Predictions:
     labels, logits = value["labels"], value["logits"]
     if not isinstance(labels, list) or set(map(type, labels)) != {int}:
         raise ValueError(f"{name}.labels must be a list of whole numbers; got {shown(labels)}")
-    rows = [row for row in logits if isinstance(row, list)] if isinstance(logits, list) else []
-    if len(rows) != len(labels) or not set(map(type, chain.from_iterable(rows))) <= {int, float}:
+    if not isinstance(logits, list) or len(logits) != len(labels) or set(map(type, logits)) != {list}:
         raise ValueError(f"{name}.logits must be a list of numbers for each label; got {shown(logits)}")
+    try:
+        columns = tuple(zip(*logits, strict=True))  # by class
+    except ValueError:
+        raise ValueError(f"{name}.logits must be equally many for each sentence; got {shown(logits)}") from None
+    if not {kind for column in columns for kind in {*map(type, column)}} <= {int, float}:
+        raise ValueError(f"{name}.logits must be a list of numbers for each label; got {shown(logits)}")
+    if len(columns) < 2:
+        raise ValueError(f"{name}.logits must be two scores or more for each sentence; got {len(columns)}")
     with np.errstate(over="ignore"):
-        labels_N, logits_NC = np.asarray(labels, dtype=np.int32), np.asarray(rows, dtype=np.float32)
-    if logits_NC.ndim != 2 or logits_NC.shape[1] < 2:
-        raise ValueError(f"{name}.logits must be two scores or more for each sentence; got {logits_NC.shape}")
+        labels_N = np.asarray(array("i", labels), dtype=np.int32)  # numpy reads lists three times as slowly as arrays
+        logits_NC = np.stack([np.asarray(array("d", column), dtype=np.float32) for column in columns], axis=1)
     if labels_N.min() < 0 or labels_N.max() >= logits_NC.shape[1]:
         raise ValueError(f"{name}.labels must be below {logits_NC.shape[1]}, the number of scores")
     if not np.isfinite(logits_NC).all():
