@@ -15,12 +15,12 @@ import re
 import secrets
 import stat
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from math import isfinite
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import orjson
@@ -32,6 +32,7 @@ from rtlab.values import Json, from_json, shown
 
 LARGEST_FILE = 2**28  # bytes: a million held-out sentences of ten classes
 SPLITS = ("validation", "test")
+T = TypeVar("T", np.int32, np.float32)
 
 _LOG_ENTRY = itemgetter(*(field.name for field in dataclasses.fields(LogEntry)))  # its step first
 _LOGGED = frozenset(field.name for field in dataclasses.fields(LogEntry))
@@ -96,10 +97,11 @@ def load_records(folder: Path, *, logits: bool = True) -> Loaded:
     """Read every record below a folder, as `load` does; a bad file is named and stops none of the others."""
     records, broken = [], {}
     labels: dict[bytes, NDArray[np.int32]] = {}
+    environments: dict[bytes, Mapping[str, Json]] = {}
     with _no_garbage_collection():
         for path in _files(folder):
             try:
-                records.append(_sharing_labels(load(path, logits=logits, within=folder), labels))
+                records.append(_sharing(load(path, logits=logits, within=folder), labels, environments))
             except (ValueError, OSError) as error:
                 broken[path] = str(error)
     return Loaded(tuple(sorted(records, key=lambda record: (record.created_at, record.id))), broken)
@@ -124,9 +126,23 @@ def _read(path: Path, within: Path) -> Json:
         raise ValueError(f"it has {about.st_size:,} bytes, and no record has more than {LARGEST_FILE:,}")
     text = path.read_bytes()
     found: Json = orjson.loads(text)
+    start = max(0, text.rfind(b'"predictions"'))
+    if text.find(b"u", start) >= 0 or text.find(b"f", start) >= 0:  # of true and false, which arrays take for numbers
+        _refuse_booleans(found)
     if text.count(b'":') != _keys(found) or re.search(rb'"\s+:', text):  # else no key can stand there twice
         json.loads(text, object_pairs_hook=_without_repeats)
     return found
+
+
+def _refuse_booleans(value: Json) -> None:
+    """Refuse labels and logits that are true or false."""
+    held_out = value.get("predictions") if isinstance(value, Mapping) else None
+    waiting: list[Json] = [held_out]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, bool):
+            raise ValueError("predictions must be numbers; got true or false")
+        waiting += part.values() if isinstance(part, Mapping) else part if isinstance(part, list) else ()
 
 
 def _keys(value: Json) -> int:
@@ -160,8 +176,13 @@ def _record(value: Json, *, logits: bool) -> RunRecord:
         _check_scores(record.scores.get(split), found, split)
     kept: dict[str, Predictions | Classes] = dict(predictions)
     if not logits:
-        kept = {split: Classes(labels=found.labels, classes=found.classes) for split, found in predictions.items()}
+        kept = {split: Classes(labels=found.labels, classes=_small(found)) for split, found in predictions.items()}
     return dataclasses.replace(record, predictions=kept, history=history)
+
+
+def _small(predictions: Predictions) -> NDArray[np.integer]:
+    """The predicted classes in as few bytes as they need."""
+    return predictions.classes.astype(np.min_scalar_type(predictions.logits.shape[1]))
 
 
 def _history(value: Json) -> tuple[LogEntry, ...]:
@@ -180,26 +201,33 @@ def _predictions(value: Json, name: str) -> Predictions:
     if not isinstance(value, Mapping) or set(value) != {"labels", "logits"}:
         raise ValueError(f"{name} must be an object with labels and logits; got {shown(value)}")
     labels, logits = value["labels"], value["logits"]
-    if not isinstance(labels, list) or set(map(type, labels)) != {int}:
+    if not isinstance(labels, list) or not labels:
         raise ValueError(f"{name}.labels must be a list of whole numbers; got {shown(labels)}")
-    if not isinstance(logits, list) or len(logits) != len(labels) or set(map(type, logits)) != {list}:
+    if not isinstance(logits, list) or len(logits) != len(labels):
         raise ValueError(f"{name}.logits must be a list of numbers for each label; got {shown(logits)}")
+    labels_N = _array("i", labels, f"{name}.labels must be a list of whole numbers", np.int32)
     try:
         columns = tuple(zip(*logits, strict=True))  # by class
-    except ValueError:
+    except (TypeError, ValueError):
         raise ValueError(f"{name}.logits must be equally many for each sentence; got {shown(logits)}") from None
-    if not {kind for column in columns for kind in {*map(type, column)}} <= {int, float}:
-        raise ValueError(f"{name}.logits must be a list of numbers for each label; got {shown(logits)}")
     if len(columns) < 2:
         raise ValueError(f"{name}.logits must be two scores or more for each sentence; got {len(columns)}")
-    with np.errstate(over="ignore"):
-        labels_N = np.asarray(array("i", labels), dtype=np.int32)  # numpy reads lists three times as slowly as arrays
-        logits_NC = np.stack([np.asarray(array("d", column), dtype=np.float32) for column in columns], axis=1)
+    wrong = f"{name}.logits must be a list of numbers for each label"
+    logits_NC = np.stack([_array("d", column, wrong, np.float32) for column in columns], axis=1)
     if labels_N.min() < 0 or labels_N.max() >= logits_NC.shape[1]:
         raise ValueError(f"{name}.labels must be below {logits_NC.shape[1]}, the number of scores")
     if not np.isfinite(logits_NC).all():
         raise ValueError(f"{name}.logits must be finite in 32 bits")
     return Predictions(labels=labels_N, logits=logits_NC)
+
+
+def _array(code: Literal["i", "d"], values: Sequence[Json], wrong: str, of: type[T]) -> NDArray[T]:
+    """Numbers as an array; `array` refuses what is none, and reads a list three times as fast as numpy."""
+    try:
+        with np.errstate(over="ignore"):
+            return np.asarray(array(code, values), dtype=of)  # type: ignore[arg-type]  # it checks that itself
+    except (TypeError, OverflowError):
+        raise ValueError(f"{wrong}; got {shown(values)}") from None
 
 
 def _check(record: RunRecord) -> None:
@@ -234,13 +262,16 @@ def _check_scores(stated: Scores | None, predictions: Predictions, split: str) -
             raise ValueError(f"scores.{split}.{name} is {getattr(stated, name)!r}, and the logits give {number!r}")
 
 
-def _sharing_labels(record: RunRecord, known: dict[bytes, NDArray[np.int32]]) -> RunRecord:
-    """The record with labels that equal those of an earlier one in the same memory."""
+def _sharing(
+    record: RunRecord, known: dict[bytes, NDArray[np.int32]], environments: dict[bytes, Mapping[str, Json]]
+) -> RunRecord:
+    """The record with labels and environment in the memory of an equal earlier one's."""
+    environment = environments.setdefault(orjson.dumps(record.environment), record.environment)
     shared = {
         split: dataclasses.replace(found, labels=known.setdefault(found.labels.tobytes(), found.labels))
         for split, found in record.predictions.items()
     }
-    return dataclasses.replace(record, predictions=shared)
+    return dataclasses.replace(record, predictions=shared, environment=environment)
 
 
 @contextlib.contextmanager
