@@ -285,10 +285,9 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 
     From the fastest to the slowest.
     """
-    front, best = [], -np.inf
+    front: list[int] = []
     for index in sorted(range(len(points)), key=lambda index: (points[index][0], -points[index][1])):
-        time, accuracy = points[index]
-        if accuracy > best or (front and points[index] == points[front[-1]]):
+        last = points[front[-1]] if front else (0.0, -np.inf)
+        if points[index][1] > last[1] or points[index] == last:
             front.append(index)
-            best = max(best, accuracy)
     return front

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 from tabulate import tabulate
 
-from rtlab.experiment import Experiment
 from rtlab.methods import USUAL_PADDING
 from rtlab.records import RunRecord
-from rtlab.reporting.frame import method_name
+from rtlab.reporting.frame import SETUP, method_name
 from rtlab.reporting.groups import (
     SEEDS_FOR_EQUALITY,
     SPLITS,
@@ -28,7 +27,7 @@ from rtlab.reporting.groups import (
     quality,
     time_ratio,
 )
-from rtlab.reporting.markup import Block, Column, Span, Table, Text
+from rtlab.reporting.markup import Block, Column, Table, Text
 from rtlab.reporting.wording import (
     NONE,
     contents,
@@ -82,7 +81,7 @@ class Kind:
     title: str
     rows: Callable[[Group, Family], Iterable[Row]]
     needs: str
-    of: Callable[[Group], bool] = lambda group: True
+    of: Callable[[Group], bool] = lambda _: True
     chosen: Callable[[Sequence[Group]], Sequence[Family]] = lambda here: [(group,) for group in here]
     timed: bool = True
     everywhere: bool = False
@@ -124,8 +123,6 @@ def _block(name: str, kind: Kind, places: Mapping[Place, Sequence[Group]], lost:
 
 def _stand_in(record: RunRecord) -> Group:
     """A run without a result as the group that it would have been."""
-    from rtlab.reporting.frame import SETUP
-
     fields = {name: column(record) for name, column in SETUP.items()}
     return Group(place_of(record), record.experiment, fields, (record,), {}, 0)
 
