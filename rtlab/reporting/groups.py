@@ -82,8 +82,12 @@ class Group:
     def on(self, machine: Testbed) -> "Group":
         """The group of the runs on one machine alone, in all states of the code; without runs if there are none."""
         scored = tuple(record for record in self.scored if without_code(record.testbed) == machine)
+        return dataclasses.replace(self.timed_on(machine), scored=scored)
+
+    def timed_on(self, machine: Testbed) -> "Group":
+        """The group with all its scores, and with the times of one machine alone."""
         timed = {testbed: runs for testbed, runs in self.timed.items() if without_code(testbed) == machine}
-        return dataclasses.replace(self, scored=scored, timed=timed)
+        return dataclasses.replace(self, timed=timed)
 
     def values(self, name: str) -> list[float]:
         """A column of the frame for each run that has a value in it; times are those of one testbed."""
@@ -108,8 +112,10 @@ class Group:
         return np.asarray(self.predicted(split) == self.labels(split))
 
     def has_predictions(self, split: str) -> bool:
-        """Whether every run says of each sentence of a split what it takes it for."""
-        return bool(self.scored) and all(split in record.predictions for record in self.scored)
+        """Whether every run says of each sentence of a split what it takes it for, and all of the same sentences."""
+        found = [record.predictions.get(split) for record in self.scored]
+        first = next(iter(found), None)
+        return first is not None and all(p is not None and _same_labels(p.labels, first.labels) for p in found)
 
     @cached_property
     def accuracies(self) -> Mapping[str, Interval]:
@@ -123,6 +129,10 @@ class Group:
     def _worth(self, testbed: Testbed) -> tuple[int, str]:
         runs = self.timed[testbed]
         return len(runs), max(record.created_at for record in runs)
+
+
+def _same_labels(a: NDArray[np.integer], b: NDArray[np.integer]) -> bool:
+    return a is b or np.array_equal(a, b)
 
 
 def place_of(record: RunRecord) -> Place:
@@ -261,6 +271,8 @@ def accuracy_difference(a: Group, b: Group) -> Interval | None:
     """Difference of test accuracies, a - b, on the same sentences; None where one of them holds no predictions."""
     if not (a.has_predictions("test") and b.has_predictions("test")):
         return None
+    if not _same_labels(a.labels("test"), b.labels("test")):
+        return None
     return paired_difference(a.correct("test"), b.correct("test"), a_chance=a.chance, b_chance=b.chance)
 
 
@@ -271,13 +283,13 @@ def quality(a: Group, b: Group) -> Verdict:
     return "not shown" if difference is None else equal(difference)
 
 
-def main_machine(here: Iterable[Group]) -> Testbed | None:
-    """The machine that most runs of some groups were timed on."""
+def machines(here: Iterable[Group]) -> list[Testbed]:
+    """The machines that groups were timed on, that of most runs first."""
     counts: Counter[Testbed] = Counter()
     for group in here:
         for testbed, runs in group.timed.items():
             counts[without_code(testbed)] += len(runs)
-    return max(counts, key=lambda machine: (counts[machine], str(machine)), default=None)
+    return sorted(counts, key=lambda machine: (-counts[machine], str(machine)))
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
