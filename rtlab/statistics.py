@@ -3,8 +3,13 @@
 A score has two sources of chance, the sentences that it was measured on and the seed that it was trained with. Each
 sentence is scored under each seed, so the variance of the mean is that of a two-way layout with both factors random,
 sentences / N + seeds / S + remainder / (S N). Each part is estimated from mean squares, and the interval takes
-Student's quantile at Satterthwaite's degrees of freedom. A bootstrap assumes less but is too narrow here: five seeds
-drawn from five vary less than five new ones. The estimate is of the expected score on new sentences under new seeds.
+Student's quantile at Satterthwaite's degrees of freedom. A bootstrap of both assumes less, but where seeds matter it is
+too narrow, as five seeds drawn from five vary less than five new ones; where they do not, it counts the remainder
+twice. The estimate is of the expected score on new sentences under new seeds.
+
+In simulations (1,066 sentences, accuracies about 0.8, seed standard deviations of 0, 0.5 and 1.5 points, 5,000 draws
+each) the 95 % intervals cover it in 94.7 to 98.2 % with five seeds, 94.7 to 98.7 % with three and 93.6 to 98.6 % with
+two, but with two seeds that differ by several points in 87 %. `tests/test_statistics.py` repeats all but the last two.
 
 Shapes: S seeds, N sentences.
 """
@@ -104,10 +109,7 @@ def paired_difference(
         Satterthwaite, 1946; Agresti and Min, "Simple improved confidence intervals for comparing matched proportions",
         2005, who add half a sentence to each of the four outcomes, so two that agree everywhere may still differ.
     """
-    _same_sentences(a_SN, b_SN)
-    gains_N = a_SN.mean(axis=0) - b_SN.mean(axis=0)
-    with_chance = [scores_SN for scores_SN, chance in ((a_SN, a_chance), (b_SN, b_chance)) if chance]
-    return _interval(gains_N, (math.sqrt(0.5), -math.sqrt(0.5)), with_chance, lowest=-1)  # squares of 4 halves: 1
+    return _difference(a_SN, b_SN, a_chance, b_chance)
 
 
 def paired_f1_difference(
@@ -141,7 +143,7 @@ def paired_f1_difference(
     for predicted_SN in (a_SN, b_SN):
         _same_sentences(labels_N[None], predicted_SN)
     a_scores_SN, b_scores_SN = (_f1_by_sentence(labels_N, predicted_SN, num_labels) for predicted_SN in (a_SN, b_SN))
-    return paired_difference(a_scores_SN, b_scores_SN, a_chance=a_chance, b_chance=b_chance)
+    return _difference(a_scores_SN, b_scores_SN, a_chance, b_chance)
 
 
 def mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
@@ -236,6 +238,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
     result = np.empty(len(p))
     result[order] = adjusted
     return [float(value) for value in result]
+
+
+def _difference(a_SN: _Scores, b_SN: _Scores, a_chance: bool, b_chance: bool) -> Interval:
+    _same_sentences(a_SN, b_SN)
+    gains_N = a_SN.mean(axis=0) - b_SN.mean(axis=0)
+    with_chance = [scores_SN for scores_SN, chance in ((a_SN, a_chance), (b_SN, b_chance)) if chance]
+    return _interval(gains_N, (math.sqrt(0.5), -math.sqrt(0.5)), with_chance, lowest=-1)  # half a gain, half a loss
 
 
 def _interval(scores_N: _Scores, added: Sequence[float], with_chance: Sequence[_Scores], *, lowest: int) -> Interval:

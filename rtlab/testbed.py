@@ -26,8 +26,11 @@ PACKAGES = (
     *("scikit-learn", "numpy", "scipy", "pandas", "rtlab"),
 )
 _PACKAGE = Path(__file__).parent
-# Below an engine, yet no part of how it trains and evaluates: what is asked, recorded, read, and checked.
-_NOT_TIMED = ("data", "experiment", "hub", "metrics", "methods", "records", "testbed", "values")
+# Imported by engines, yet no part of how they train and evaluate: what finds, loads, checks, names and records.
+_NOT_TIMED = (
+    *("architectures", "built_in", "data", "encoders", "experiment", "hub", "methods", "metrics", "records"),
+    *("testbed", "values"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

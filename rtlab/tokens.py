@@ -5,12 +5,16 @@ The two are tokenized apart: what the reference engine is given owes nothing to 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtlab.data import Split, Splits
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+    from transformers import PreTrainedTokenizerFast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +50,7 @@ class TokenizedSplits:
     test: Tokens
 
 
-def tokenize(splits: Splits, tokenizer: Any, *, max_length: int) -> TokenizedSplits:
+def tokenize(splits: Splits, tokenizer: "PreTrainedTokenizerFast", *, max_length: int) -> TokenizedSplits:
     """Tokenize every sentence, cut to `max_length` word pieces, special tokens included.
 
     Args:
@@ -63,7 +67,7 @@ def tokenize(splits: Splits, tokenizer: Any, *, max_length: int) -> TokenizedSpl
     )
 
 
-def token_lists(texts: Sequence[str], tokenizer: Any, max_length: int) -> list[list[int]]:
+def token_lists(texts: Sequence[str], tokenizer: "PreTrainedTokenizerFast", max_length: int) -> list[list[int]]:
     """Token ids of each sentence, cut to `max_length`, unpadded."""
     encoded = tokenizer(list(texts), truncation=True, max_length=max_length, return_attention_mask=False)
     ids: list[list[int]] = encoded["input_ids"]
@@ -71,7 +75,7 @@ def token_lists(texts: Sequence[str], tokenizer: Any, max_length: int) -> list[l
 
 
 def token_arrays(
-    texts: Sequence[str], tokenizer: Any, max_length: int, *, labels: Sequence[int] | None = None
+    texts: Sequence[str], tokenizer: "PreTrainedTokenizerFast", max_length: int, *, labels: Sequence[int] | None = None
 ) -> Tokens:
     """Sentences as one flat array of tokens; their labels are 0 where none are given."""
     ids = token_lists(texts, tokenizer, max_length) if texts else []
@@ -82,7 +86,9 @@ def token_arrays(
     )
 
 
-def dataset_dict(splits: Splits, tokenizer: Any, *, max_length: int, padding: Literal["fixed", "none"] = "none") -> Any:
+def dataset_dict(
+    splits: Splits, tokenizer: "PreTrainedTokenizerFast", *, max_length: int, padding: Literal["fixed", "none"] = "none"
+) -> "DatasetDict":
     """The tokenized `datasets.DatasetDict` of the lab: columns text, label, input_ids, attention_mask.
 
     Args:
@@ -105,7 +111,7 @@ def dataset_dict(splits: Splits, tokenizer: Any, *, max_length: int, padding: Li
         }
     )
 
-    def tokenized(split: Split) -> Any:
+    def tokenized(split: Split) -> "Dataset":
         encoded = tokenizer(
             list(split.texts),
             truncation=True,

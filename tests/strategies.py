@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from rtlab.data import Split, Splits
-from rtlab.experiment import Experiment, LoraSettings
+from rtlab.experiment import Experiment
 from rtlab.metrics import Scores
 from rtlab.records import Counts, LogEntry, Memory, Predictions, RunRecord, Source, Timing, logits_as_json
 

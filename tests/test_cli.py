@@ -6,7 +6,6 @@ import json
 import os
 import re
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -434,16 +433,12 @@ def test_help_lists_the_verbs(rtlab):
 
 
 def heavy_modules(run_python, code):
-    """What of the heavy packages code imports, and the least seconds of five runs."""
-    code = f"{code}\nimport sys\nprint(*({{*{HEAVY!r}}} & {{*sys.modules}}), file=sys.stderr)"
-    seconds, loaded = [], set()
-    for _ in range(5):
-        start = time.perf_counter()
-        done = run_python(code, COVERAGE_PROCESS_CONFIG=None, COVERAGE_PROCESS_START=None)
-        seconds.append(time.perf_counter() - start)
-        assert done.returncode == 0, done.stderr
-        loaded |= {*done.stderr.split()}
-    return loaded, min(seconds)
+    """What of the heavy packages code imports, and how many modules in all."""
+    code = f"{code}\nimport sys\nprint(len(sys.modules), *({{*{HEAVY!r}}} & {{*sys.modules}}), file=sys.stderr)"
+    done = run_python(code, COVERAGE_PROCESS_CONFIG=None, COVERAGE_PROCESS_START=None)
+    assert done.returncode == 0, done.stderr
+    modules, *loaded = done.stderr.split()
+    return loaded, int(modules)
 
 
 @pytest.mark.parametrize(
@@ -452,9 +447,9 @@ def heavy_modules(run_python, code):
     ids=["import", "help", "experiment"],
 )
 def test_start_up_is_light(run_python, code):
-    loaded, seconds = heavy_modules(run_python, code)
-    assert loaded == set()
-    assert seconds < 0.5
+    loaded, modules = heavy_modules(run_python, code)
+    assert loaded == []
+    assert modules < 400  # 300 for help, which takes a quarter of a second; torch alone has more than a thousand
 
 
 # Wrong requests: status 2, one line that says what, given, and what would do; nothing written

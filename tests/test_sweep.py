@@ -57,6 +57,7 @@ def test_a_failure_is_recorded_and_the_others_go_on(data, tmp_path):
     assert list(sweep.sweep(again, output_dir=tmp_path)) == []
 
 
+@pytest.mark.thorough
 def test_killed_at_random_moments_it_ends_with_the_same_records(data, tmp_path):
     command = [sys.executable, "-c", SWEEP, str(data), str(tmp_path)]
     variables = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -735,26 +735,31 @@ def thousand(tmp_path_factory):
     return folder.parent
 
 
-def test_a_thousand_records_take_less_than_3_s_and_300_mb(thousand, run_python):
-    """Seconds of computing, so that it fails nobody whose machine is busy with other things too."""
+def test_a_thousand_records_take_a_few_times_their_reading_and_300_mb(thousand, run_python):
+    """Computing, in units of what reading the same files as JSON takes in the same process: no machine's seconds."""
     code = """
-import pathlib, re, resource, sys
+import json, pathlib, re, sys, time
 from rtlab.cli import main
+begin = time.process_time()
+for path in pathlib.Path(sys.argv[1]).rglob("*.json"):
+    json.loads(path.read_bytes())
+reading = time.process_time() - begin
+begin = time.process_time()
 status = main(["tables", "--results", sys.argv[1], "--readme", "-"])
-used = resource.getrusage(resource.RUSAGE_SELF)  # not its ru_maxrss, which begins with the parent's
+used = time.process_time() - begin
 peak = re.search(r"VmHWM:\\s+(\\d+) kB", pathlib.Path("/proc/self/status").read_text()).group(1)
-print(status, used.ru_utime + used.ru_stime, int(peak) / 1024, file=sys.stderr)
+print(status, used / reading, int(peak) / 1024, file=sys.stderr)
 heavy = {"torch", "pandas", "transformers", "sklearn", "matplotlib", "scipy.stats"}
 print(heavy & {*sys.modules}, file=sys.stderr)
 """
     untraced = {"COVERAGE_PROCESS_CONFIG": None, "COVERAGE_PROCESS_START": None}  # coverage's time is not the command's
     done = run_python(code, thousand, **untraced)
     measured, loaded = done.stderr.splitlines()
-    status, seconds, megabytes = map(float, measured.split())
+    status, times, megabytes = map(float, measured.split())
     assert status == 0
     assert len(rows(done.stdout.partition("## Methods")[2].partition("## ")[0])) == 200
     assert loaded == "set()"
-    assert seconds < 3
+    assert times < 3  # 1.9 where it was written
     assert megabytes < 300
 
 

@@ -38,7 +38,8 @@ def translate(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         return list(arguments), []
     given, ours = _parser().parse_known_args([_with_underscores(word) for word in arguments])
     options = {name: value for name, value in vars(given).items() if name != "step" and value not in (None, False)}
-    words = [STEPS[given.step]]
+    # The lab trained with Hugging Face's Trainer.
+    words = [STEPS[given.step], *(["--engine", "trainer"] if "lr" in USED[given.step] else [])]
     for name, value in options.items():
         if name not in USED[given.step]:
             continue
