@@ -235,10 +235,12 @@ def _by_site(texts: Iterable[tuple[Site | None, str]]) -> list[tuple[Site | None
 
 def _reading_to_json(reading: Reading) -> dict[str, Json]:
     interval, site = reading.interval, reading.site
+    place: Json = None
+    if site is not None:
+        place = {"encoder": site.place.encoder, "dataset": site.place.dataset, "testbed": site.machine or None}
     return {
         "what": reading.quantity.what.rstrip(":"),
-        "place": site
-        and {"encoder": site.place.encoder, "dataset": site.place.dataset, "testbed": site.machine or None},
+        "place": place,
         **{name: v if isfinite(v) else None for name in ("value", "low", "high") for v in [getattr(interval, name)]},
         "runs": reading.runs,
         "note": reading.note or None,

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -188,7 +189,9 @@ def _group(runs: Sequence[RunRecord], oldest: Sequence[RunRecord]) -> Group:
 def _was_timed(record: RunRecord) -> bool:
     """Whether it took any time for any sentence: a ratio needs both."""
     timing, counts = record.timing, record.counts
-    return timing is not None and timing.warmup_s + timing.train_s > 0 and counts is not None and counts.samples > 0
+    if timing is None or counts is None or not isfinite(timing.warmup_s + timing.train_s):
+        return False
+    return timing.warmup_s + timing.train_s > 0 and timing.samples_per_s > 0 and counts.samples > 0
 
 
 def lost_runs(records: Iterable[RunRecord]) -> tuple[RunRecord, ...]:

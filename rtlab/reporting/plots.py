@@ -78,14 +78,15 @@ def pareto(here: Sequence[Group], where: str) -> Figure | None:
     front = pareto_front(points)
     names, _ = setups([group.experiment for group in shown])
     for method in dict.fromkeys(str(group.fields["method"]) for group in shown):
-        panel.plot([], [], linestyle="", **_method_style(method), label=method_title(method))
+        colour, marker = _method_style(method)
+        panel.plot([], [], linestyle="", color=colour, marker=marker, label=method_title(method))
     for index, (group, point) in enumerate(zip(shown, points, strict=True)):
         _point(panel, group, point, on_front=index in front)
     steps = zip(*(points[index] for index in front), strict=True)
     panel.step(*steps, where="post", color=INK, linestyle=":", linewidth=1.3, zorder=1, label="Pareto front (filled):")
     for number, index in enumerate(front[:MOST_LABELS], start=1):  # above and to the left of the front is no point
-        style = {"textcoords": "offset points", "ha": "right", "weight": "bold", "color": INK}
-        panel.annotate(str(number), points[index], xytext=(-5, 5), **style)
+        at = points[index]
+        panel.annotate(str(number), at, (-5, 5), textcoords="offset points", ha="right", weight="bold", color=INK)
         panel.plot([], [], " ", label=f"{number}  {names[index]}")
     _log_axis(panel)
     panel.margins(x=0.08, y=0.08)
@@ -136,9 +137,8 @@ def rates(here: Sequence[Group], where: str) -> Figure | None:
             reach = np.hstack([_accuracy_reach(group, split) for group in family])
             for rate, values in zip(x, seeds, strict=True):
                 _dots(panel, [rate] * len(values), values, COLOURS[number])
-            style = {"color": COLOURS[number], "marker": MARKERS[number], "linestyle": LINES[number]}
             label = _settings(family[0]).replace("\n", ", ")
-            panel.errorbar(x, list(map(mean, seeds)), yerr=reach, capsize=2.5, elinewidth=1.1, label=label, **style)
+            _marks(panel, x, [mean(values) for values in seeds], number, label=label, yerr=reach)
         _log_axis(panel, sorted({float(g.fields["learning_rate"] or 0) for family in shown for g in family}))
         panel.set(xlabel="learning rate (logarithmic)", ylabel=f"{split} accuracy")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center")
@@ -233,12 +233,14 @@ def _curve(panel: "Axes", group: Group, number: int) -> None:
             panel.plot(list(curve), list(curve.values()), color=COLOURS[number], linewidth=0.7, alpha=0.5)
     steps = sorted(set.intersection(*map(set, curves)))
     every = max(1, len(steps) // 8)
-    style = {"color": COLOURS[number], "linestyle": LINES[number], "marker": MARKERS[number]}
     panel.plot(
-        *(steps, [mean(curve[step] for curve in curves) for step in steps]),
+        steps,
+        [mean(curve[step] for curve in curves) for step in steps],
+        color=COLOURS[number],
+        linestyle=LINES[number],
+        marker=MARKERS[number],
         markevery=(number * every // len(COLOURS), every),
         label=f"{group.fields['learning_rate']:.0e} (n = {len(curves)})",
-        **style,
     )
 
 
@@ -248,8 +250,11 @@ def _bars(panel: "Axes", names: Sequence[str], rows: Mapping[str, Sequence[Seque
     for number, (label, cells) in enumerate(rows.items()):
         x = [i - 0.4 + width * (number + 0.5) for i, cell in enumerate(cells) if cell]
         filled = [cell for cell in cells if cell]
-        style = {"color": COLOURS[number], "hatch": HATCHES[number], "edgecolor": GROUND, "linewidth": 0}
-        bars = panel.bar(x, list(map(mean, filled)), width * 0.92, label=label, **style)
+        heights = [mean(cell) for cell in filled]
+        colour, hatch = COLOURS[number], HATCHES[number]
+        bars = panel.bar(
+            x, heights, width * 0.92, label=label, color=colour, hatch=hatch, edgecolor=GROUND, linewidth=0
+        )
         panel.bar_label(bars, [_number(mean(cell)) for cell in filled], padding=4, color=INK, fontsize=9)
         for place, cell in zip(x, filled, strict=True):
             _dots(panel, [place] * len(cell), cell, INK)
@@ -264,17 +269,44 @@ def _number(value: float) -> str:
 
 def _point(panel: "Axes", group: Group, point: tuple[float, float], *, on_front: bool) -> None:
     """The mean of a group with its intervals and seeds: filled if it is on the front, else hollow."""
-    style = _method_style(str(group.fields["method"]))
+    colour, marker = _method_style(str(group.fields["method"]))
     scores = {record.id: record.scores["test"].accuracy for record in group.scored}
-    _dots(panel, group.values("seconds"), [scores[record.id] for record in group.on_testbed], style["color"])
-    reach = {"yerr": _accuracy_reach(group, "test"), "xerr": _time_reach(group, point[0])}
-    hollow = {} if on_front else {"markerfacecolor": GROUND}
-    panel.errorbar(*point, **reach, linestyle="", elinewidth=1, capsize=2.5, **style, **hollow)
+    _dots(panel, group.values("seconds"), [scores[record.id] for record in group.on_testbed], colour)
+    panel.errorbar(
+        [point[0]],
+        [point[1]],
+        yerr=_accuracy_reach(group, "test"),
+        xerr=_time_reach(group, point[0]),
+        linestyle="",
+        elinewidth=1,
+        capsize=2.5,
+        color=colour,
+        marker=marker,
+        markerfacecolor=colour if on_front else GROUND,
+    )
 
 
-def _method_style(method: str) -> dict[str, str]:
+def _marks(
+    panel: "Axes", x: Sequence[float], y: Sequence[float], number: int, *, label: str, yerr: NDArray[np.float64]
+) -> None:
+    """A line of markers with bars, in the style of its number."""
+    panel.errorbar(
+        x,
+        y,
+        yerr=yerr,
+        capsize=2.5,
+        elinewidth=1.1,
+        label=label,
+        color=COLOURS[number],
+        marker=MARKERS[number],
+        linestyle=LINES[number],
+    )
+
+
+def _method_style(method: str) -> tuple[str, str]:
+    """Colour and marker."""
     number = (list(METHODS).index(method) if method in METHODS else len(METHODS)) % len(COLOURS)
-    return {"color": COLOURS[number], "marker": MARKERS[number]}
+    return COLOURS[number], MARKERS[number]
 
 
 def _dots(panel: "Axes", x: Sequence[float], y: Sequence[float], colour: str) -> None:

@@ -44,6 +44,7 @@ from rtlab.reporting.wording import (
     versions,
 )
 from rtlab.statistics import MARGIN
+from rtlab.testbed import Testbed
 
 LEGEND = (
     "A row is n runs that differ in the seed alone: mean ± standard deviation; in brackets the 95 % interval of the "
@@ -163,7 +164,7 @@ def _table(place: Place, kind: Kind, found: Sequence[Family], lost: Sequence[Run
     )
 
 
-def _letter(group: Group, known: Mapping[tuple[str, object], str]) -> str:
+def _letter(group: Group, known: Mapping[tuple[str, Testbed], str]) -> str:
     return NONE if group.testbed is None else known[group.experiment.engine, group.testbed]
 
 
@@ -171,7 +172,7 @@ def _caption(
     place: Place,
     found: Sequence[Group],
     lost: Sequence[RunRecord],
-    known: Mapping[tuple[str, object], str],
+    known: Mapping[tuple[str, Testbed], str],
     common: str,
     *,
     timed: bool,
