@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from rtlab.values import Json, check_one_of, check_whole, is_number
+from rtlab.values import LARGEST_WHOLE, Json, check_one_of, check_whole, is_number, shown
 
 Engine = Literal["trainer", "native"]
 Padding = Literal["fixed", "dynamic", "bucketed", "packed"]
@@ -51,7 +51,7 @@ class Recipe:
         if self.padding is None:
             object.__setattr__(self, "padding", USUAL_PADDING[self.engine])
         check_one_of("padding", self.padding, get_args(Padding))
-        if self.compile not in (False, True):
+        if not isinstance(self.compile, bool):
             raise ValueError(f"compile must be True or False; got {self.compile!r}")
         if self.engine == "trainer" and self.compile:
             raise ValueError("compile is not possible on engine 'trainer'; got True; engine native would do")
@@ -107,25 +107,34 @@ class Full:
 
 def _frozen(value: Json) -> Setting:
     match value:
-        case None | bool() | int() | str():
+        case None | bool() | str():
+            return value
+        case int() if abs(value) <= LARGEST_WHOLE:
             return value
         case float() if is_number(value):
-            return value
+            return float(value)  # numpy's, too, is a float
         case Mapping():
             return Settings(value)
         case list() | tuple():
             return tuple(map(_frozen, value))
-    raise ValueError(f"settings must hold finite numbers, texts, lists and mappings of them; got {value!r}")
+    raise ValueError(f"settings must hold finite numbers, texts, lists and mappings of them; got {shown(value)}")
 
 
 class Settings(Mapping[str, Setting]):
     """Settings by name, in alphabetical order; a mapping that cannot be changed, so that it can be hashed.
 
+    Two are equal if they are written the same: 1, 1.0 and True are three values to PEFT, and three ids.
+
     Args:
         given: JSON values by name; lists become tuples, and mappings `Settings`.
+
+    Raises:
+        ValueError: If a name is no text, or a value is not JSON.
     """
 
     def __init__(self, given: Mapping[str, Json]) -> None:
+        if not all(isinstance(name, str) for name in given):
+            raise ValueError(f"settings must be PEFT's settings by name; got {shown(given)}")
         self._values = {name: _frozen(given[name]) for name in sorted(given)}
 
     def __getitem__(self, name: str) -> Setting:
@@ -137,8 +146,11 @@ class Settings(Mapping[str, Setting]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def __eq__(self, other: object) -> bool:
+        return repr(self) == repr(other) if isinstance(other, Settings) else super().__eq__(other)
+
     def __hash__(self) -> int:
-        return hash(tuple(self._values.items()))
+        return hash(repr(self))
 
     def __repr__(self) -> str:
         return repr(self._values)
@@ -191,8 +203,8 @@ class Adapter:
             raise ValueError(
                 f"target_modules must name at least one module or group (attention); got {self.target_modules!r}"
             )
-        if not isinstance(self.settings, Mapping) or not all(isinstance(name, str) for name in self.settings):
-            raise ValueError(f"settings must be PEFT's settings by name; got {self.settings!r}")
+        if not isinstance(self.settings, Mapping):
+            raise ValueError(f"settings must be PEFT's settings by name; got {shown(self.settings)}")
         if "target_modules" in self.settings:
             raise ValueError("settings must not hold target_modules; the field target_modules would do")
         object.__setattr__(self, "target_modules", tuple(dict.fromkeys(names)))

@@ -15,6 +15,9 @@ from typing import Literal, TypeAlias, TypeGuard, TypeVar, Union, get_args, get_
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 T = TypeVar("T")
 
+LARGEST_WHOLE = 2**63 - 1  # beyond it, readers of JSON make another number of it
+DEEPEST = 20  # lists and objects within each other, where a field is any JSON
+
 
 def is_number(value: object) -> TypeGuard[float]:
     """Whether a value is a finite number, and no bool."""
@@ -23,9 +26,11 @@ def is_number(value: object) -> TypeGuard[float]:
 
 
 def check_whole(name: str, value: object, *, at_least: int = 1) -> None:
-    """Refuse (`ValueError`) what is no whole number of at least `at_least`."""
+    """Refuse (`ValueError`) what is no whole number of at least `at_least`, or is beyond 64 bits."""
     if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
         raise ValueError(f"{name} must be a whole number of at least {at_least}; got {shown(value)}")
+    if value > LARGEST_WHOLE:
+        raise ValueError(f"{name} must be a whole number of at most {LARGEST_WHOLE}; got {shown(value)}")
 
 
 def check_one_of(name: str, value: object, known: Sequence[object]) -> None:
@@ -38,6 +43,12 @@ def shown(value: object) -> str:
     """A value as an error shows it: its beginning."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def one_line(text: str) -> str:
+    """A text as one line that a terminal only shows: no breaks, no control characters, and no more than 500 signs."""
+    signs = "".join(sign if sign.isprintable() else "?" for sign in " ".join(text[:10_000].split()))
+    return signs if len(signs) <= 500 else f"{signs[:497]}..."
 
 
 def to_json(value: object) -> Json:
@@ -74,9 +85,8 @@ def _dataclass(of: type[T], value: Json, name: str) -> T:
         raise ValueError(f"{name} must be an object with fields; got {shown(value)}")
     fields, needed = _fields(of)  # type: ignore[arg-type]  # a class can be hashed
     if unknown := value.keys() - fields.keys():
-        raise ValueError(
-            f"{name} has no field {', '.join(sorted(unknown))}; its fields are {', '.join(sorted(fields))}"
-        )
+        named = ", ".join(field[:40] for field in sorted(unknown)[:5])
+        raise ValueError(f"{name} has no field {named}; its fields are {', '.join(sorted(fields))}")
     if missing := needed - value.keys():
         raise ValueError(f"{name} lacks the field {', '.join(sorted(missing))}")
     read = {
@@ -100,7 +110,10 @@ def _fields(of: type) -> tuple[Mapping[str, object], frozenset[str]]:
 
 def _value(of: object, value: Json, holder: str, field: str) -> object:
     """One value of a field; its name is put together only where it is needed, since a record has hundreds."""
-    if (of is float and is_number(value)) or isinstance(of, str):  # a type that is named by a text is any JSON
+    if of is float and is_number(value):
+        return value
+    if isinstance(of, str):  # a type that is named by a text is any JSON
+        _check_depth(value, f"{holder}.{field}", DEEPEST)
         return value
     name = f"{holder}.{field}"
     if of in (str, bool, int) and type(value) is of:
@@ -132,10 +145,19 @@ def _one_of_several(kinds: Sequence[object], value: Json, holder: str, field: st
     }
     if not classes:
         return value  # JSON of several types, which the class that holds it checks
-    kind = value.get("kind") if isinstance(value, Mapping) else None
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} must be an object with fields; got {shown(value)}")
+    kind = value.get("kind")
     check_one_of(f"{name}.kind", kind, tuple(classes))
-    assert isinstance(value, Mapping), "it has a kind"
     return _dataclass(classes[str(kind)], {key: part for key, part in value.items() if key != "kind"}, name)
+
+
+def _check_depth(value: Json, name: str, deepest: int) -> None:
+    if deepest < 0:
+        raise ValueError(f"{name} must have at most {DEEPEST} lists and objects within each other")
+    if isinstance(value, Mapping | list):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            _check_depth(part, name, deepest - 1)
 
 
 def _called(of: object) -> str:

@@ -16,7 +16,7 @@ import secrets
 import stat
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import isfinite
 from operator import itemgetter
 from pathlib import Path
@@ -26,9 +26,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from rtlab.metrics import Scores, scores
+from rtlab.metrics import scores
 from rtlab.records.record import SCHEMA, Classes, LogEntry, Predictions, RunRecord
-from rtlab.values import Json, from_json, shown
+from rtlab.values import Json, from_json, one_line, shown
 
 LARGEST_FILE = 2**28  # bytes: a million held-out sentences of ten classes
 SPLITS = ("validation", "test")
@@ -52,7 +52,8 @@ def save(record: RunRecord, folder: Path) -> Path:
         ValueError: If the record holds NaN or infinity, which JSON has no word for.
         OSError: If the folder cannot be written.
     """
-    text = json.dumps(record.to_json(), allow_nan=False)
+    text = json.dumps(record.to_json(), allow_nan=False, ensure_ascii=False)
+    text = re.sub("[\ud800-\udfff]", "\ufffd", text)  # of a path that is no UTF-8: no reader would take it
     moment = re.sub(r"\D", "", record.created_at)[:14]
     path = folder / f"{record.id}-{moment}-{secrets.token_hex(4)}.json"
     write_whole(path, text + "\n")
@@ -88,18 +89,20 @@ def load(path: Path, *, logits: bool = True, within: Path | None = None) -> RunR
     """
     try:
         return _record(_read(path, within or path.parent), logits=logits)
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        what = " ".join(str(error).split())
-        raise ValueError(f"{path} is no readable record ({what}); move it away or run its experiment again") from error
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:  # RuntimeError: nested or linked without end
+        name = str(path) if str(path).isprintable() else repr(str(path))
+        what = one_line(str(error))
+        raise ValueError(f"{name} is no readable record ({what}); move it away or run its experiment again") from error
 
 
 def load_records(folder: Path, *, logits: bool = True) -> Loaded:
     """Read every record below a folder, as `load` does; a bad file is named and stops none of the others."""
-    records, broken = [], {}
+    records = []
     labels: dict[bytes, NDArray[np.int32]] = {}
     environments: dict[bytes, Mapping[str, Json]] = {}
+    files, broken = _files(folder)
     with _no_garbage_collection():
-        for path in _files(folder):
+        for path in files:
             try:
                 records.append(_sharing(load(path, logits=logits, within=folder), labels, environments))
             except (ValueError, OSError) as error:
@@ -107,17 +110,36 @@ def load_records(folder: Path, *, logits: bool = True) -> Loaded:
     return Loaded(tuple(sorted(records, key=lambda record: (record.created_at, record.id))), broken)
 
 
-def _files(folder: Path) -> list[Path]:
-    """Everything below a folder that is called a record, also what is none."""
-    found = []
-    for parent, folders, files in os.walk(folder):
-        linked = [name for name in folders if (Path(parent) / name).is_symlink() or name.endswith(".json")]
-        found += [Path(parent) / name for name in (*linked, *files) if name.endswith(".json") or name in linked]
-    return sorted(found)
+def _files(folder: Path) -> tuple[list[Path], dict[Path, str]]:
+    """Everything below a folder that is called a record, also what is none, and the folders that cannot be read.
+
+    A link to a folder is not followed; it is called a record where it leads out, so that somebody hears of it.
+    """
+    found, unread, waiting = [], {}, [folder]
+    while waiting:  # os.walk calls itself for each level, and there may be a thousand
+        parent = waiting.pop()
+        try:
+            entries = [Path(entry) for entry in os.scandir(parent)]
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            unread[parent] = str(error)
+            continue
+        for path in entries:
+            linked = path.is_symlink()
+            if path.suffix == ".json" or (linked and path.is_dir() and _leads_out(path, folder)):
+                found.append(path)
+            if path.is_dir() and not linked:
+                waiting.append(path)
+    return sorted(found), unread
+
+
+def _leads_out(link: Path, folder: Path) -> bool:
+    return not link.resolve().is_relative_to(folder.resolve())
 
 
 def _read(path: Path, within: Path) -> Json:
-    if path.is_symlink() and not path.resolve().is_relative_to(within.resolve()):
+    if path.is_symlink() and _leads_out(path, within):
         raise ValueError(f"it is a link that leads out of {within}")
     about = path.stat()
     if not stat.S_ISREG(about.st_mode):
@@ -162,22 +184,22 @@ def _without_repeats(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 def _record(value: Json, *, logits: bool) -> RunRecord:
     if not isinstance(value, Mapping):
         raise ValueError(f"a record is an object; got {shown(value)}")
-    if value.get("schema") != SCHEMA:
-        raise ValueError(f"it is of schema {shown(value.get('schema'))}, and this rtlab reads schema {SCHEMA}")
+    schema = value.get("schema")
+    if type(schema) is not int or schema != SCHEMA:
+        raise ValueError(f"it is of schema {shown(schema)}, and this rtlab reads schema {SCHEMA}")
     said = value.get("predictions", {})
     if not isinstance(said, Mapping):
         raise ValueError(f"predictions must be an object; got {shown(said)}")
     history = _history(value.get("history", []))
     rest = {k: v for k, v in value.items() if k not in ("schema", "predictions", "history")}
-    record = from_json(RunRecord, rest, "record")
+    record = dataclasses.replace(from_json(RunRecord, rest, "record"), history=history)
     predictions = {split: _predictions(found, f"predictions.{split}") for split, found in said.items()}
     _check(record)
-    for split, found in predictions.items():
-        _check_scores(record.scores.get(split), found, split)
+    _check_scores(record, predictions)
     kept: dict[str, Predictions | Classes] = dict(predictions)
     if not logits:
         kept = {split: Classes(labels=found.labels, classes=_small(found)) for split, found in predictions.items()}
-    return dataclasses.replace(record, predictions=kept, history=history)
+    return dataclasses.replace(record, predictions=kept)
 
 
 def _small(predictions: Predictions) -> NDArray[np.integer]:
@@ -192,9 +214,13 @@ def _history(value: Json) -> tuple[LogEntry, ...]:
     if value and {*map(type, value)} == {dict} and {frozenset(entry) for entry in value} == {_LOGGED}:
         steps, *columns = zip(*map(_LOG_ENTRY, value), strict=True)
         numbers = [number for column in columns for number in column]
-        if {*map(type, steps)} == {int} and {*map(type, numbers)} == {float} and all(map(isfinite, numbers)):
+        types = {*map(type, steps)} == {int}, {*map(type, numbers)} == {float}
+        if all(types) and all(map(isfinite, numbers)) and min(*steps, *numbers) >= 0:
             return tuple([LogEntry(**entry) for entry in value])
-    return tuple(from_json(LogEntry, entry, "record.history") for entry in value)
+    found = tuple(from_json(LogEntry, entry, "record.history") for entry in value)
+    for entry in found:
+        _check_numbers("history", {name: getattr(entry, name) for name in sorted(_LOGGED)})
+    return found
 
 
 def _predictions(value: Json, name: str) -> Predictions:
@@ -234,32 +260,42 @@ def _check(record: RunRecord) -> None:
     """Refuse what no run can have come to."""
     if not re.fullmatch(r"[0-9a-f]{16}", record.id):
         raise ValueError(f"id must be 16 hexadecimal digits; got {shown(record.id)}")
-    if datetime.fromisoformat(record.created_at).tzinfo is None:
-        raise ValueError(f"created_at must say its zone; got {shown(record.created_at)}")
+    moment = datetime.fromisoformat(record.created_at)
+    if moment.utcoffset() != timedelta(0) or moment.isoformat() != record.created_at:  # the texts must sort
+        raise ValueError(
+            f"created_at must be in UTC and written as 2026-01-02T03:04:05+00:00; got {shown(record.created_at)}"
+        )
     if not isinstance(record.environment.get("device"), str):
         raise ValueError("environment.device must be a text")
     measured = {"timing": record.timing, "counts": record.counts, "memory": record.memory}
-    for part, found in measured.items():
-        if found is None and record.status == "ok":
-            raise ValueError(f"a run with a result has {part}")
-        for name, number in vars(found).items() if found is not None else ():
-            if number is not None and number < 0:
-                raise ValueError(f"{part}.{name} must not be negative; got {number!r}")
-    for split, found_scores in record.scores.items():
-        for name, number in vars(found_scores).items():
-            if not 0 <= number <= 1:
-                raise ValueError(f"scores.{split}.{name} must lie in 0 … 1; got {number!r}")
-    if record.status == "ok" and not set(SPLITS) <= set(record.scores):
-        raise ValueError(f"a run with a result has scores of {' and '.join(SPLITS)}")
+    if record.status == "ok" and None in measured.values():
+        raise ValueError(f"a run with a result has {', '.join(measured)}")
+    parts = {**measured, "testbed": record.testbed, "record": record}
+    for name, found in parts.items():
+        _check_numbers(name, {} if found is None else vars(found))
+    if record.timing is not None and (record.timing.others or 0) > 1:
+        raise ValueError(f"timing.others must lie in 0 … 1; got {record.timing.others!r}")
 
 
-def _check_scores(stated: Scores | None, predictions: Predictions, split: str) -> None:
-    if stated is None:
-        raise ValueError(f"predictions.{split} has no scores beside it")
-    follows = scores(predictions.labels, predictions.classes, num_labels=predictions.logits.shape[1])
-    for name, number in vars(follows).items():
-        if abs(getattr(stated, name) - number) > 1e-9:
-            raise ValueError(f"scores.{split}.{name} is {getattr(stated, name)!r}, and the logits give {number!r}")
+def _check_numbers(part: str, values: Mapping[str, object]) -> None:
+    for name, value in values.items():
+        if isinstance(value, int | float) and value < 0:
+            raise ValueError(f"{part}.{name} must not be negative; got {value!r}")
+
+
+def _check_scores(record: RunRecord, predictions: Mapping[str, Predictions]) -> None:
+    """Refuse scores that do not follow from the logits, and such as have none."""
+    splits = set(SPLITS) if record.status == "ok" else set(predictions)
+    if set(record.scores) != splits or set(predictions) != splits or not splits <= set(SPLITS):
+        raise ValueError(f"scores and predictions must be those of {' and '.join(SPLITS)}")
+    if len({found.logits.shape[1] for found in predictions.values()}) > 1:
+        raise ValueError("predictions must be of the same classes in each split")
+    for split, found in predictions.items():
+        follows = scores(found.labels, found.classes, num_labels=found.logits.shape[1])
+        for name, number in vars(follows).items():
+            stated = getattr(record.scores[split], name)
+            if abs(stated - number) > 1e-9:
+                raise ValueError(f"scores.{split}.{name} is {stated!r}, and the logits give {number!r}")
 
 
 def _sharing(

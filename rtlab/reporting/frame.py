@@ -1,7 +1,7 @@
 """All records as one pandas table, a row a run: what a notebook gets, and what tables, figures and claims group."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import pandas as pd
@@ -145,8 +145,15 @@ def frame(records: Iterable[RunRecord]) -> pd.DataFrame:
         with its warm-up; `others` the share of processor time that other processes took; memory is in bytes.
     """
     rows = list(records)
-    table = pd.DataFrame({name: [column(record) for record in rows] for name, column in COLUMNS.items()})
-    return table.astype(dict.fromkeys(_WHOLE, "Int64"))
+    columns = {name: [column(record) for record in rows] for name, column in COLUMNS.items()}
+    return pd.DataFrame({name: _whole(cells) if name in _WHOLE else cells for name, cells in columns.items()})
+
+
+def _whole(cells: Sequence[Cell]) -> "pd.Series[int] | pd.Series[float]":
+    """Whole numbers that may be missing; as floats where one is too large for 64 bits."""
+    numbers = [None if cell is None else int(cell) for cell in cells]
+    fit = all(number is None or abs(number) < 2**63 for number in numbers)
+    return pd.Series(numbers, dtype="Int64") if fit else pd.Series(numbers, dtype="float64")
 
 
 def is_chance_free(experiment: Experiment) -> bool:
