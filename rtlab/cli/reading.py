@@ -47,7 +47,9 @@ class Tables:
         made = tables(records)
         files = _files(self.readme, self.results, write=self.write, check=self.check)
         if files:
-            return _rebuild(files, made, self.results, "tables", check=self.check, broken=broken)
+            status, said = _rebuild(files, made, self.results, "tables", check=self.check)
+            print(said)
+            return FAILED if self.check and broken else status
         shown = [block for block in made if block.name != "seeds"]  # they are in the file and in --csv
         print(f"{as_text(shown, LEGEND)}\n\nrecords in {self.results / 'records'}")
         return DONE
@@ -129,9 +131,11 @@ class Claims:
         block = claims_block(judgements)
         files = _files(self.readme, self.results, write=self.write, check=self.check)
         if files:
-            return _rebuild(files, [block], self.results, "claims", check=self.check, broken=broken)
-        self.output.emit([judgement.to_json() for judgement in judgements], as_text([block]))
-        return DONE
+            status, text = _rebuild(files, [block], self.results, "claims", check=self.check)
+        else:
+            status, text = DONE, as_text([block])
+        self.output.emit([judgement.to_json() for judgement in judgements], text)
+        return FAILED if self.check and broken else status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,24 +189,23 @@ def _files(readme: str | None, results: Path, *, write: bool, check: bool) -> li
 
 
 def _rebuild(
-    files: "Sequence[Path]", blocks: "Sequence[Block]", results: Path, verb: str, *, check: bool, broken: bool
-) -> int:
-    """Rebuild or check files, and say so; a README.md that a results folder lacks is begun."""
+    files: "Sequence[Path]", blocks: "Sequence[Block]", results: Path, verb: str, *, check: bool
+) -> tuple[int, str]:
+    """Rebuild or check files, and say what became of each; a README.md that a results folder lacks is begun."""
     from rtlab.records import write_whole
     from rtlab.reporting.readme import skeleton, update
 
-    status = FAILED if check and broken else DONE
+    status, said = DONE, []
     for path in files:
         missing = path == results / "README.md" and not path.exists()
         if missing and not check:
             write_whole(path, skeleton())
-        stale = missing if missing and check else update(path, blocks, check=check)
+        stale = True if missing and check else update(path, blocks, check=check)
         if stale and check:
             print(f"rtlab: {path} is stale; rebuild it with: rtlab {verb} --write", file=sys.stderr)
             status = FAILED
-        else:
-            print(f"{path} {'rebuilt' if stale else 'is up to date'}")
-    return status
+        said.append(f"{path} {'is stale' if stale and check else 'rebuilt' if stale else 'is up to date'}")
+    return status, "\n".join(said)
 
 
 def _plural(number: int, noun: str) -> str:

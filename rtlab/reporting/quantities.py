@@ -190,7 +190,7 @@ def positives(group: Group) -> Interval | None:
 
 
 def sites(groups: Sequence[Group], *, timed: bool, device: str | None) -> dict[Site, list[Group]]:
-    """The groups of each site; those on a device are of the runs on it alone."""
+    """The groups of each site: with the times of one machine, or of the runs on a device alone."""
     found: dict[Site, list[Group]] = {}
     for group in groups:
         machines = dict.fromkeys(_machine(record.testbed) for record in group.scored) | dict.fromkeys(
@@ -202,7 +202,7 @@ def sites(groups: Sequence[Group], *, timed: bool, device: str | None) -> dict[S
             found.setdefault(Site(group.place), []).append(group)
             continue
         for machine in machines:
-            here = group.on(machine)
+            here = group.timed_on(machine) if timed else group.on(machine)
             if here.timed if timed else here.scored:
                 name = f"{machine.name}; torch {machine.torch}, transformers {machine.transformers}"
                 found.setdefault(Site(group.place, name), []).append(here)
