@@ -6,19 +6,18 @@ session that is killed loses the run in flight and nothing else.
 
 import os
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from tabulate import tabulate
 
 from rtlab import environment
 from rtlab.experiment import RESULTS, Experiment
 from rtlab.methods import Adapter, Full, Svm
 from rtlab.records import RunRecord
-from rtlab.reporting.groups import groups
+from rtlab.reporting.markup import as_text
+from rtlab.reporting.tables import LEGEND, tables
 from rtlab.studies import Study, study
 from rtlab.testbed import code_digest, fingerprint, testbed
 
@@ -148,27 +147,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line("\n\n".join(config.stash[NOTES]))
     if not config.stash[RECORDS]:
         return
-    terminalreporter.section("scores beside times")
-    for place, rows in _scores(config.stash[RECORDS]):
-        terminalreporter.write_line(f"{place}\n")
-        headers = ["case", "seeds", "training (s)", "samples/s", "validation accuracy", "test accuracy", "test F1"]
-        aligned = ("left", *("right",) * (len(headers) - 1))
-        terminalreporter.write_line(
-            tabulate(rows, headers=headers, tablefmt="simple", colalign=aligned, disable_numparse=True) + "\n"
-        )
-
-
-def _scores(records: Sequence[RunRecord]) -> Iterator[tuple[str, list[list[str]]]]:
-    tables: dict[str, list[list[str]]] = {}
-    for group in groups(records):
-        place = f"{group.place.encoder} on {group.place.dataset}, {group.place.device}"
-        columns = (("timing.train_s", 2), ("timing.samples_per_s", 1), ("scores.validation.accuracy", 4))
-        columns += (("scores.test.accuracy", 4), ("scores.test.f1", 4))
-        means = [
-            f"{sum(values) / len(values):.{digits}f}" for name, digits in columns if (values := group.values(name))
-        ]
-        tables.setdefault(place, []).append([_case_id(group.experiment), str(len(group.records)), *means])
-    yield from tables.items()
+    terminalreporter.section("methods compared")
+    shown = [block for block in tables(config.stash[RECORDS]) if block.name in ("comparison", "padding", "methods")]
+    terminalreporter.write_line(as_text(shown, LEGEND))
 
 
 def _skip_lab_without_cuda(config: pytest.Config) -> None:

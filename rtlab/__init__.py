@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rtlab.predicting import predict
     from rtlab.probing import probe
     from rtlab.records import RunRecord, load_records
+    from rtlab.reporting.frame import frame
     from rtlab.running import Run, RunFailedError, run
     from rtlab.tokenizing import tokenize
 
@@ -37,6 +38,7 @@ _HOMES = {
     "Splits": "data",
     "Svm": "methods",
     "explore": "exploring",
+    "frame": "reporting.frame",
     "load_encoder": "encoders",
     "load_records": "records",
     "load_splits": "data",
@@ -58,6 +60,7 @@ __all__ = [
     "Splits",
     "Svm",
     "explore",
+    "frame",
     "load_encoder",
     "load_records",
     "load_splits",

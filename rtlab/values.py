@@ -9,6 +9,7 @@ import sys
 import types
 from collections.abc import Mapping, Sequence
 from functools import cache
+from math import inf
 from typing import Literal, TypeAlias, TypeGuard, TypeVar, Union, get_args, get_origin
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
@@ -83,12 +84,19 @@ def _dataclass(of: type[T], value: Json, name: str) -> T:
     if not isinstance(value, Mapping):
         raise ValueError(f"{name} must be an object with fields; got {shown(value)}")
     fields, needed = _fields(of)  # type: ignore[arg-type]  # a class can be hashed
-    if unknown := sorted(value.keys() - fields.keys()):
-        named = ", ".join(field[:40] for field in unknown[:5])
+    if unknown := value.keys() - fields.keys():
+        named = ", ".join(field[:40] for field in sorted(unknown)[:5])
         raise ValueError(f"{name} has no field {named}; its fields are {', '.join(sorted(fields))}")
-    if missing := sorted(needed - value.keys()):
-        raise ValueError(f"{name} lacks the field {', '.join(missing)}")
-    return of(**{field: _value(fields[field], part, f"{name}.{field}") for field, part in value.items()})
+    if missing := needed - value.keys():
+        raise ValueError(f"{name} lacks the field {', '.join(sorted(missing))}")
+    read = {
+        # Most values are finite floats, in the hundreds of entries of a loss history.
+        field: part
+        if type(part) is float is fields[field] and abs(part) < inf
+        else _value(fields[field], part, name, field)
+        for field, part in value.items()
+    }
+    return of(**read)
 
 
 @cache
@@ -100,12 +108,14 @@ def _fields(of: type) -> tuple[Mapping[str, object], frozenset[str]]:
     return {field.name: field.type for field in fields}, needed
 
 
-def _value(of: object, value: Json, name: str) -> object:
+def _value(of: object, value: Json, holder: str, field: str) -> object:
+    """One value of a field; its name is put together only where it is needed, since a record has hundreds."""
     if of is float and is_number(value):
         return value
     if isinstance(of, str):  # a type that is named by a text is any JSON
-        _check_depth(value, name, DEEPEST)
+        _check_depth(value, f"{holder}.{field}", DEEPEST)
         return value
+    name = f"{holder}.{field}"
     if of in (str, bool, int) and type(value) is of:
         return value
     if isinstance(of, type) and dataclasses.is_dataclass(of):
@@ -115,20 +125,21 @@ def _value(of: object, value: Json, name: str) -> object:
         check_one_of(name, value, parts)
         return value
     if origin in (Union, types.UnionType):
-        return _one_of_several(parts, value, name)
+        return _one_of_several(parts, value, holder, field)
     if origin is tuple and isinstance(value, list):
-        return tuple(_value(parts[0], part, name) for part in value)
+        return tuple(_value(parts[0], part, holder, field) for part in value)
     if isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(value, Mapping):
-        return {key: _value(parts[1], part, f"{name}.{key}") for key, part in value.items()}
+        return {key: _value(parts[1], part, name, key) for key, part in value.items()}
     raise ValueError(f"{name} must be {_called(of)}; got {shown(value)}")
 
 
-def _one_of_several(kinds: Sequence[object], value: Json, name: str) -> object:
+def _one_of_several(kinds: Sequence[object], value: Json, holder: str, field: str) -> object:
     if value is None and type(None) in kinds:
         return None
     others = [kind for kind in kinds if kind is not type(None)]
     if len(others) == 1:
-        return _value(others[0], value, name)
+        return _value(others[0], value, holder, field)
+    name = f"{holder}.{field}"
     classes = {
         kind.__name__.lower(): kind for kind in others if dataclasses.is_dataclass(kind) and isinstance(kind, type)
     }

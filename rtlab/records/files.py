@@ -14,22 +14,28 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import chain
+from math import isfinite
+from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from rtlab.metrics import scores
-from rtlab.records.record import SCHEMA, Classes, Predictions, RunRecord
+from rtlab.records.record import SCHEMA, Classes, LogEntry, Predictions, RunRecord
 from rtlab.values import Json, from_json, one_line, shown
 
 LARGEST_FILE = 2**28  # bytes: a million held-out sentences of ten classes
 SPLITS = ("validation", "test")
+T = TypeVar("T", np.int32, np.float32)
+
+_LOG_ENTRY = itemgetter(*(field.name for field in dataclasses.fields(LogEntry)))  # its step first
+_LOGGED = frozenset(field.name for field in dataclasses.fields(LogEntry))
 
 
 class Loaded(NamedTuple):
@@ -93,11 +99,12 @@ def load_records(folder: Path, *, logits: bool = True) -> Loaded:
     """Read every record below a folder, as `load` does; a bad file is named and stops none of the others."""
     records = []
     labels: dict[bytes, NDArray[np.int32]] = {}
+    environments: dict[bytes, Mapping[str, Json]] = {}
     files, broken = _files(folder)
     with _no_garbage_collection():
         for path in files:
             try:
-                records.append(_sharing_labels(load(path, logits=logits, within=folder), labels))
+                records.append(_sharing(load(path, logits=logits, within=folder), labels, environments))
             except (ValueError, OSError) as error:
                 broken[path] = str(error)
     return Loaded(tuple(sorted(records, key=lambda record: (record.created_at, record.id))), broken)
@@ -147,15 +154,29 @@ def _read(path: Path, within: Path) -> Json:
         raise ValueError(f"it has {about.st_size:,} bytes, and no record has more than {LARGEST_FILE:,}")
     text = path.read_bytes()
     found: Json = orjson.loads(text)
+    start = max(0, text.rfind(b'"predictions"'))
+    if text.find(b"u", start) >= 0 or text.find(b"f", start) >= 0:  # of true and false, which arrays take for numbers
+        _refuse_booleans(found)
     if text.count(b'":') != _keys(found) or re.search(rb'"\s+:', text):  # else no key can stand there twice
         json.loads(text, object_pairs_hook=_without_repeats)
     return found
 
 
+def _refuse_booleans(value: Json) -> None:
+    """Refuse labels and logits that are true or false."""
+    held_out = value.get("predictions") if isinstance(value, Mapping) else None
+    waiting: list[Json] = [held_out]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, bool):
+            raise ValueError("predictions must be numbers; got true or false")
+        waiting += part.values() if isinstance(part, Mapping) else part if isinstance(part, list) else ()
+
+
 def _keys(value: Json) -> int:
     """Number of keys in all objects within a value, those in lists of lists left out, of which a record has none."""
     if isinstance(value, dict):
-        return len(value) + sum(map(_keys, value.values()))
+        return len(value) + sum([_keys(part) for part in value.values() if type(part) in (dict, list)])
     return sum(map(_keys, value)) if isinstance(value, list) and value and isinstance(value[0], dict) else 0
 
 
@@ -175,35 +196,70 @@ def _record(value: Json, *, logits: bool) -> RunRecord:
     said = value.get("predictions", {})
     if not isinstance(said, Mapping):
         raise ValueError(f"predictions must be an object; got {shown(said)}")
-    record = from_json(RunRecord, {k: v for k, v in value.items() if k not in ("schema", "predictions")}, "record")
+    history = _history(value.get("history", []))
+    rest = {k: v for k, v in value.items() if k not in ("schema", "predictions", "history")}
+    record = dataclasses.replace(from_json(RunRecord, rest, "record"), history=history)
     predictions = {split: _predictions(found, f"predictions.{split}") for split, found in said.items()}
     _check(record)
     _check_scores(record, predictions)
     kept: dict[str, Predictions | Classes] = dict(predictions)
     if not logits:
-        kept = {split: Classes(labels=found.labels, classes=found.classes) for split, found in predictions.items()}
+        kept = {split: Classes(labels=found.labels, classes=_small(found)) for split, found in predictions.items()}
     return dataclasses.replace(record, predictions=kept)
+
+
+def _small(predictions: Predictions) -> NDArray[np.integer]:
+    """The predicted classes in as few bytes as they need."""
+    return predictions.classes.astype(np.min_scalar_type(predictions.logits.shape[1]))
+
+
+def _history(value: Json) -> tuple[LogEntry, ...]:
+    """The loss history, checked column by column, which is faster; what does not fit is named by `from_json`."""
+    if not isinstance(value, list):
+        raise ValueError(f"record.history must be a list; got {shown(value)}")
+    if value and {*map(type, value)} == {dict} and {frozenset(entry) for entry in value} == {_LOGGED}:
+        steps, *columns = zip(*map(_LOG_ENTRY, value), strict=True)
+        numbers = [number for column in columns for number in column]
+        types = {*map(type, steps)} == {int}, {*map(type, numbers)} == {float}
+        if all(types) and all(map(isfinite, numbers)) and min(*steps, *numbers) >= 0:
+            return tuple([LogEntry(**entry) for entry in value])
+    found = tuple(from_json(LogEntry, entry, "record.history") for entry in value)
+    for entry in found:
+        _check_numbers("history", {name: getattr(entry, name) for name in sorted(_LOGGED)})
+    return found
 
 
 def _predictions(value: Json, name: str) -> Predictions:
     if not isinstance(value, Mapping) or set(value) != {"labels", "logits"}:
         raise ValueError(f"{name} must be an object with labels and logits; got {shown(value)}")
     labels, logits = value["labels"], value["logits"]
-    if not isinstance(labels, list) or set(map(type, labels)) != {int}:
+    if not isinstance(labels, list) or not labels:
         raise ValueError(f"{name}.labels must be a list of whole numbers; got {shown(labels)}")
-    given = logits if isinstance(logits, list) else []
-    rows = [row for row in given if isinstance(row, list)]
-    if not len(rows) == len(given) == len(labels) or not set(map(type, chain.from_iterable(rows))) <= {int, float}:
+    if not isinstance(logits, list) or len(logits) != len(labels):
         raise ValueError(f"{name}.logits must be a list of numbers for each label; got {shown(logits)}")
-    with np.errstate(over="ignore"):
-        labels_N, logits_NC = np.asarray(labels, dtype=np.int32), np.asarray(rows, dtype=np.float32)
-    if logits_NC.ndim != 2 or logits_NC.shape[1] < 2:
-        raise ValueError(f"{name}.logits must be two scores or more for each sentence; got {logits_NC.shape}")
+    labels_N = _array("i", labels, f"{name}.labels must be a list of whole numbers", np.int32)
+    try:
+        columns = tuple(zip(*logits, strict=True))  # by class
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}.logits must be equally many for each sentence; got {shown(logits)}") from None
+    if len(columns) < 2:
+        raise ValueError(f"{name}.logits must be two scores or more for each sentence; got {len(columns)}")
+    wrong = f"{name}.logits must be a list of numbers for each label"
+    logits_NC = np.stack([_array("d", column, wrong, np.float32) for column in columns], axis=1)
     if labels_N.min() < 0 or labels_N.max() >= logits_NC.shape[1]:
         raise ValueError(f"{name}.labels must be below {logits_NC.shape[1]}, the number of scores")
     if not np.isfinite(logits_NC).all():
         raise ValueError(f"{name}.logits must be finite in 32 bits")
     return Predictions(labels=labels_N, logits=logits_NC)
+
+
+def _array(code: Literal["i", "d"], values: Sequence[Json], wrong: str, of: type[T]) -> NDArray[T]:
+    """Numbers as an array; `array` refuses what is none, and reads a list three times as fast as numpy."""
+    try:
+        with np.errstate(over="ignore"):
+            return np.asarray(array(code, values), dtype=of)  # type: ignore[arg-type]  # it checks that itself
+    except (TypeError, OverflowError):
+        raise ValueError(f"{wrong}; got {shown(values)}") from None
 
 
 def _check(record: RunRecord) -> None:
@@ -220,7 +276,7 @@ def _check(record: RunRecord) -> None:
     if record.status == "ok" and None in measured.values():
         raise ValueError(f"a run with a result has {', '.join(measured)}")
     parts = {**measured, "testbed": record.testbed, "record": record}
-    for name, found in (*parts.items(), *(("history", entry) for entry in record.history)):
+    for name, found in parts.items():
         _check_numbers(name, {} if found is None else vars(found))
     if record.timing is not None and (record.timing.others or 0) > 1:
         raise ValueError(f"timing.others must lie in 0 … 1; got {record.timing.others!r}")
@@ -255,13 +311,16 @@ def _check_scores(record: RunRecord, predictions: Mapping[str, Predictions]) -> 
                 raise ValueError(f"scores.{split}.{name} is {stated!r}, and the logits give {number!r}")
 
 
-def _sharing_labels(record: RunRecord, known: dict[bytes, NDArray[np.int32]]) -> RunRecord:
-    """The record with labels that equal those of an earlier one in the same memory."""
+def _sharing(
+    record: RunRecord, known: dict[bytes, NDArray[np.int32]], environments: dict[bytes, Mapping[str, Json]]
+) -> RunRecord:
+    """The record with labels and environment in the memory of an equal earlier one's."""
+    environment = environments.setdefault(orjson.dumps(record.environment), record.environment)
     shared = {
         split: dataclasses.replace(found, labels=known.setdefault(found.labels.tobytes(), found.labels))
         for split, found in record.predictions.items()
     }
-    return dataclasses.replace(record, predictions=shared)
+    return dataclasses.replace(record, predictions=shared, environment=environment)
 
 
 @contextlib.contextmanager

@@ -38,7 +38,7 @@ class Classes:
     """
 
     labels: NDArray[np.int32]
-    classes: NDArray[np.int32]
+    classes: NDArray[np.integer]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -140,7 +140,7 @@ class Memory:
     peak_host: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)  # there are hundreds in a record
 class LogEntry:
     """One logging interval: the mean loss over it; learning rate and gradient norm (before clipping) at its end."""
 
