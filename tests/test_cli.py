@@ -206,17 +206,10 @@ def without_packing(folder, kind):
     from transformers import AlbertConfig, AlbertModel, MPNetConfig, MPNetModel
 
     tokenizer = load_encoder("tiny-bert").tokenizer
-    size = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 16,
-        "num_attention_heads": 2,
-        "intermediate_size": 16,
-        "num_hidden_layers": 2,
-    }
-    if kind == "mpnet":
-        model = MPNetModel(MPNetConfig(**size))
-    else:
-        model = AlbertModel(AlbertConfig(embedding_size=8, **size))
+    size = {"vocab_size": len(tokenizer), "hidden_size": 16, "intermediate_size": 16}
+    size |= {"num_attention_heads": 2, "num_hidden_layers": 2}
+    mpnet = kind == "mpnet"
+    model = MPNetModel(MPNetConfig(**size)) if mpnet else AlbertModel(AlbertConfig(embedding_size=8, **size))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
