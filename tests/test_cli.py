@@ -984,7 +984,7 @@ def test_wandb_without_its_package(refused, tiny, monkeypatch):
 def test_a_model_that_is_none(refused, tmp_path):
     (tmp_path / "empty").mkdir()
     for model in ("nowhere", "empty"):
-        message = refused("predict", "a film", "--model", model)
+        message = refused("predict", "model", "--model", model)  # a sentence is no option
         assert message.startswith(
             f"--model must be a directory that rtlab svm, finetune or lora saved, with rtlab.json in it; got {model} ("
         )
