@@ -618,7 +618,7 @@ RANGES = {
     "finetune --max-length 0": f"{WHOLE} 3; got 0",
     "svm --max-length 513": f"{POSITIONS}; got 513",
     "lora --max_length 1000": f"{POSITIONS}; got 1000",
-    "tokenize --max-length 513": "must be at most 512 for tiny-distilbert; got 513",
+    "tokenize --max-length 513": f"{POSITIONS}; got 513",
     "finetune --compile --engine trainer": "is not possible on engine 'trainer'; got True; engine native would do",
     "svm --output-dir file": "must be a directory; got file, where file is a file",
     "finetune --output_dir=file": "must be a directory; got file, where file is a file",
