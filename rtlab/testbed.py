@@ -154,25 +154,31 @@ def _imported(source: Path) -> Iterator[Path]:
 def _bare(tree: ast.Module) -> ast.Module:
     """The tree without docstrings; comments are not in it."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return tree
 
 
 @cache
 def _processor() -> str:
-    """Such as `AMD EPYC (family 25, model 17)`: a virtual machine hides the rest of the name."""
+    """Such as `AMD EPYC (family 25, model 17)`: a virtual machine hides the rest of the name, and Arm has none."""
+    told = _cpuinfo()
+    name = told.get("model name") or platform.processor() or platform.machine()
+    numbers = {"family": "cpu family", "model": "model", "implementer": "CPU implementer", "part": "CPU part"}
+    generation = ", ".join(f"{word} {told[field]}" for word, field in numbers.items() if field in told)
+    return f"{name} ({generation})" if generation else name
+
+
+def _cpuinfo() -> Mapping[str, str]:
+    """What Linux tells of the first core."""
+    told: dict[str, str] = {}
     with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        pairs = (line.partition(":") for line in lines if ":" in line)
-        found: dict[str, str] = {}
-        for name, _, value in pairs:
-            found.setdefault(name.strip(), value.strip())
-        if "model name" in found:
-            family, model = found.get("cpu family"), found.get("model")
-            generation = f" (family {family}, model {model})" if family and model else ""
-            return found["model name"] + generation
-    return platform.processor() or platform.machine()
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            told.setdefault(name.strip(), value.strip())
+    return told
 
 
 @cache

@@ -568,15 +568,17 @@ def test_a_cached_copy_with_a_split_missing_is_completed(downloaded, load, hub_s
 
 def test_a_hub_that_never_answers_is_given_up(hub_stand_in, load, downloaded, tmp_path):
     _, cache, _ = downloaded
-    asked = []
+    asked, asked_for_cached = [], []
     with hub_stand_in.black_hole(asked) as endpoint:
         (found,) = load(endpoint, tmp_path, DEFAULT_DATASET)
         assert found["error"].startswith(
             f"dataset {DEFAULT_DATASET!r}: the hub cannot be reached, and its cache holds no copy ("
         )
         assert ALTERNATIVES in found["error"]
+    assert len(asked) in (1, 2)  # more would be tries that were waited for; a second may begin as the first ends
+    with hub_stand_in.black_hole(asked_for_cached) as endpoint:
         assert "error" not in load(endpoint, cache, DEFAULT_DATASET)[0]
-    assert len(asked) == 1  # the second was pinned and cached
+    assert asked_for_cached == []  # pinned and cached
 
 
 def test_waiting_ends_where_progress_does():

@@ -242,7 +242,7 @@ def _run(
     from rtlab.preparing import check_writable, usual_engine
     from rtlab.reporting.tables import summary
     from rtlab.running import Run, model_folder
-    from rtlab.tracking import require_wandb, wandb_run
+    from rtlab.tracking import Tracker, require_wandb, wandb_run
 
     def experiment(engine: Engine) -> Experiment:
         return Experiment(
@@ -265,18 +265,18 @@ def _run(
         if engine is None:
             asked = experiment(usual_engine(encoder, running.device))
         bars = stack.enter_context(Bars(sys.stderr))
-        tracker = None
-        if running.use_wandb:
-            tracker = stack.enter_context(wandb_run(asked, name=running.run_name, folder=running.output_dir))
+        tracker: Tracker | None = None
         run = Run(
             asked,
             output_dir=running.output_dir,
             save_model=True,
             device=running.device,
             progress=bars.update,
-            on_log=None if tracker is None else tracker.log,
+            on_log=lambda entry: None if tracker is None else tracker.log(entry),
             load_encoder=lambda _: encoder,
         )
+        if running.use_wandb:  # a wrong request was refused by now
+            tracker = stack.enter_context(wandb_run(asked, name=running.run_name, folder=running.output_dir))
         record = run.execute()
         if tracker is not None:
             tracker.finish(record)

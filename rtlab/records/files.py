@@ -119,19 +119,25 @@ def _files(folder: Path) -> tuple[list[Path], dict[Path, str]]:
     while waiting:  # os.walk calls itself for each level, and there may be a thousand
         parent = waiting.pop()
         try:
-            entries = [Path(entry) for entry in os.scandir(parent)]
+            entries = list(os.scandir(parent))
         except FileNotFoundError:
             continue
         except OSError as error:
             unread[parent] = str(error)
             continue
-        for path in entries:
-            linked = path.is_symlink()
-            if path.suffix == ".json" or (linked and path.is_dir() and _leads_out(path, folder)):
+        for entry in entries:
+            path, linked, is_folder = Path(entry), entry.is_symlink(), _is_folder(entry)
+            if path.suffix == ".json" or (linked and is_folder and _leads_out(path, folder)):
                 found.append(path)
-            if path.is_dir() and not linked:
+            if is_folder and not linked:
                 waiting.append(path)
     return sorted(found), unread
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    with contextlib.suppress(OSError):  # such as a link to where nobody may look
+        return entry.is_dir()
+    return False
 
 
 def _leads_out(link: Path, folder: Path) -> bool:
@@ -260,8 +266,7 @@ def _check(record: RunRecord) -> None:
     """Refuse what no run can have come to."""
     if not re.fullmatch(r"[0-9a-f]{16}", record.id):
         raise ValueError(f"id must be 16 hexadecimal digits; got {shown(record.id)}")
-    moment = datetime.fromisoformat(record.created_at)
-    if moment.utcoffset() != timedelta(0) or moment.isoformat() != record.created_at:  # the texts must sort
+    if not _is_utc(record.created_at):
         raise ValueError(
             f"created_at must be in UTC and written as 2026-01-02T03:04:05+00:00; got {shown(record.created_at)}"
         )
@@ -275,6 +280,14 @@ def _check(record: RunRecord) -> None:
         _check_numbers(name, {} if found is None else vars(found))
     if record.timing is not None and (record.timing.others or 0) > 1:
         raise ValueError(f"timing.others must lie in 0 … 1; got {record.timing.others!r}")
+
+
+def _is_utc(text: str) -> bool:
+    """Whether it is written in the one way in which moments sort as texts."""
+    with contextlib.suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+        return moment.utcoffset() == timedelta(0) and moment.isoformat() == text
+    return False
 
 
 def _check_numbers(part: str, values: Mapping[str, object]) -> None:

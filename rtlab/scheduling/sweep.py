@@ -34,8 +34,8 @@ class Planned:
         experiment: What is to be done.
         id: Its identity.
         to_do: Whether it is still to be done.
-        recorded: How it ended last: `ok` if it ever did, `None` if it was never recorded; of a run that was just done,
-            `died` if its process left no record.
+        recorded: How it ended: `ok` or `nan` if it ever did, else how it ended last, `None` if it was never recorded;
+            of a run that was just done, `died` if its process did not say.
         path: The record of a run that was just done.
     """
 
@@ -53,7 +53,7 @@ def plan(
     device: str | None = None,
     retime: bool = False,
 ) -> list[Planned]:
-    """Which of the experiments are still to do; each data set is loaded once, and each encoder's weights digested once.
+    """Which of the experiments are still to do; what they have in common is loaded, and digested, once.
 
     Args:
         experiments: A study; one that occurs twice is planned once.
@@ -74,8 +74,9 @@ def plan(
         there = of_id.get(prepared.id, [])
         finished = [record for record in there if record.status in FINISHED]
         enough = [record for record in finished if _is_timed(record, prepared)] if retime else finished
-        status = next((record.status for record in [*finished, *reversed(there)]), None)
-        planned.append(Planned(experiment=experiment, id=prepared.id, to_do=not enough, recorded=status))
+        statuses = [record.status for record in there]
+        known = next((status for status in FINISHED if status in statuses), statuses[-1] if statuses else None)
+        planned.append(Planned(experiment=experiment, id=prepared.id, to_do=not enough, recorded=known))
     return planned
 
 
