@@ -95,9 +95,9 @@ def load(path: Path, *, logits: bool = True, within: Path | None = None) -> RunR
         raise ValueError(f"{name} is no readable record ({what}); move it away or run its experiment again") from error
 
 
-def load_records(folder: Path, *, logits: bool = True) -> Loaded:
+def load_records(folder: Path | str, *, logits: bool = True) -> Loaded:
     """Read every record below a folder, as `load` does; a bad file is named and stops none of the others."""
-    records = []
+    folder, records = Path(folder), []
     labels: dict[bytes, NDArray[np.int32]] = {}
     environments: dict[bytes, Mapping[str, Json]] = {}
     files, broken = _files(folder)
