@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rtlab import hub
 from rtlab.architectures import ARCHITECTURES, PACKED, Architecture
@@ -79,7 +79,7 @@ class Encoder:
     @property
     def packs(self) -> bool:
         """Whether sentences can be packed: the attention goes through transformers' interface, over all tokens."""
-        return self.config.model_type in PACKED and not getattr(self.config, "is_decoder", False)
+        return _packs(self.config)
 
     def check_length(self, max_length: int) -> None:
         """Refuse (`ValueError`) sentences of more tokens than there are positions."""
@@ -124,25 +124,17 @@ def load_encoder(name: str) -> Encoder:
     Raises:
         ValueError: If there is none of that name, the hub cannot be reached, or what is there is no encoder.
     """
-    if name in BUILT_IN:
-        return _open(locate(name), name=name, revision=None, source=name)
-    if Path(name).is_dir():
-        path = Path(name).resolve()
-        return _open(path, name=path.name, revision=None, source=str(path))
-    if not hub.is_id(name):
-        raise ValueError(
-            f"encoder must be a hub id (owner/name); got {name!r}, which is no directory either; {_ALTERNATIVES}"
-        )
-    snapshot = hub.snapshot(
-        name,
-        kind="model",
-        option="encoder",
-        revision=PINNED.get(name),
-        files=FILES,
-        needed=("config.json", "*.safetensors", *(["tokenizer.json"] if name in PINNED else [])),
-        alternatives=_ALTERNATIVES,
-    )
-    return _open(snapshot.path, name=name, revision=snapshot.revision, source=name)
+    found = _find(name)
+    return _open(found, _config(found))
+
+
+def packs(name: str) -> bool:
+    """Whether the sentences of an encoder can be packed; only its configuration is read.
+
+    Raises:
+        ValueError: As `load_encoder`.
+    """
+    return _packs(_config(_find(name)))
 
 
 def target_modules(encoder: Encoder, names: Sequence[str]) -> tuple[str, ...]:
@@ -205,34 +197,75 @@ def _short_names(linear: Sequence[str]) -> list[str]:
     return [name if name.endswith(".dense") else name.rpartition(".")[2] for name in within]
 
 
-def _open(path: Path, *, name: str, revision: str | None, source: str) -> Encoder:
-    from transformers import AutoConfig, AutoTokenizer
+class _Found(NamedTuple):
+    """Where an encoder lies, and what it is called; as the attributes of `Encoder`."""
 
-    there = [file.name for file in path.iterdir() if file.is_file()]
+    path: Path
+    name: str
+    revision: str | None
+    source: str
+
+
+def _find(name: str) -> _Found:
+    if name in BUILT_IN:
+        return _Found(locate(name), name, None, name)
+    if Path(name).is_dir():
+        path = Path(name).resolve()
+        return _Found(path, path.name, None, str(path))
+    if not hub.is_id(name):
+        raise ValueError(
+            f"encoder must be a hub id (owner/name); got {name!r}, which is no directory either; {_ALTERNATIVES}"
+        )
+    snapshot = hub.snapshot(
+        name,
+        kind="model",
+        option="encoder",
+        revision=PINNED.get(name),
+        files=FILES,
+        needed=("config.json", "*.safetensors", *(["tokenizer.json"] if name in PINNED else [])),
+        alternatives=_ALTERNATIVES,
+    )
+    return _Found(snapshot.path, name, snapshot.revision, name)
+
+
+def _config(found: _Found) -> "PreTrainedConfig":
+    from transformers import AutoConfig
+
+    there = [file.name for file in found.path.iterdir() if file.is_file()]
     missing = [part for part, patterns in _NEEDED.items() if not any(fnmatch.filter(there, p) for p in patterns)]
     if missing:
         raise ValueError(
-            f"encoder must hold config.json, tokenizer files and model.safetensors; got {name!r}, which has "
+            f"encoder must hold config.json, tokenizer files and model.safetensors; got {found.name!r}, which has "
             f"no {' and no '.join(missing)} (pickled weights are not read)"
         )
+    with _reading(found.name):
+        return AutoConfig.from_pretrained(found.path)
+
+
+@contextlib.contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Say in one line what transformers raises: whatever its parsers do."""
     try:
         with quiet():
-            config = AutoConfig.from_pretrained(path)
-            tokenizer = AutoTokenizer.from_pretrained(path)
-    except Exception as error:  # transformers raises whatever its parsers do
+            yield
+    except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"encoder {name!r} cannot be read ({reason}); {_ALTERNATIVES}") from error
+
+
+def _packs(config: "PreTrainedConfig") -> bool:
+    return config.model_type in PACKED and not getattr(config, "is_decoder", False)
+
+
+def _open(found: _Found, config: "PreTrainedConfig") -> Encoder:
+    from transformers import AutoTokenizer
+
+    with _reading(found.name):
+        tokenizer = AutoTokenizer.from_pretrained(found.path)
     if not tokenizer.is_fast or tokenizer.pad_token_id is None:
-        raise ValueError(f"encoder must have a fast tokenizer with a padding token; got {name!r}, which has none")
-    return Encoder(
-        name=name,
-        revision=revision,
-        source=source,
-        path=path,
-        sha256=_digest(path, tokenizer, source),
-        config=config,
-        tokenizer=tokenizer,
-    )
+        raise ValueError(f"encoder must have a fast tokenizer with a padding token; got {found.name!r}, which has none")
+    digest = _digest(found.path, tokenizer, found.source)
+    return Encoder(**found._asdict(), sha256=digest, config=config, tokenizer=tokenizer)
 
 
 def _digest(path: Path, tokenizer: "PreTrainedTokenizerFast", source: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rtlab import environment
 from rtlab.architectures import PACKED
 from rtlab.data import Splits, load_splits
-from rtlab.encoders import Encoder, load_encoder, target_modules
+from rtlab.encoders import Encoder, load_encoder, packs, target_modules
 from rtlab.experiment import Experiment, identity
 from rtlab.methods import Adapter, Engine
 
@@ -103,7 +103,7 @@ def _check(experiment: Experiment, encoder: Encoder) -> tuple[str, ...]:
     return modules
 
 
-def usual_engine(encoder: Encoder, device: str | None = None) -> Engine:
+def usual_engine(encoder: str, device: str | None = None) -> Engine:
     """The engine for who does not name one: `native` on the device where it is proven, if it takes the encoder.
 
     Args:
@@ -111,9 +111,9 @@ def usual_engine(encoder: Encoder, device: str | None = None) -> Engine:
         device: `cpu` or `cuda`; CUDA where there is one by default.
 
     Raises:
-        ValueError: If the device is not there.
+        ValueError: If the device or the encoder is not there.
     """
-    return "native" if encoder.packs and environment.find_device(device).type == "cpu" else "trainer"
+    return "native" if environment.find_device(device).type == "cpu" and packs(encoder) else "trainer"
 
 
 def check_writable(folder: Path, *, option: str = "output_dir", within: Sequence[str] = ("records", "models")) -> None:

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
@@ -16,17 +16,15 @@ from typing import get_args
 import numpy as np
 
 from rtlab import environment, records
-from rtlab.encoders import Encoder, load_encoder
 from rtlab.engines.engine import Engine, NonFiniteLossError, OnLog, Progress, Task, Training, out_of_memory
-from rtlab.experiment import RESULTS as RESULTS_VERSION
-from rtlab.experiment import Experiment
+from rtlab.experiment import RESULTS, Experiment
 from rtlab.metrics import scores
 from rtlab.preparing import check_writable, prepare
 from rtlab.records import HeldOut, Memory, Predictions, RunRecord, Source, Status, Timing
 from rtlab.testbed import fingerprint, testbed
 from rtlab.values import Json
 
-RESULTS = Path("results")
+OUTPUT = Path("results")
 DESCRIPTION = "rtlab.json"  # beside a saved model: how it was made, and how to feed it
 
 
@@ -56,7 +54,6 @@ class Run:
         device: `cpu` or `cuda`; CUDA where there is one by default.
         progress: Called with a phase, its units done and their number.
         on_log: Called with each entry of the loss history as it is made.
-        load_encoder: As `prepare`.
 
     Attributes:
         path: Where the record lies, once there is one.
@@ -69,15 +66,14 @@ class Run:
         self,
         experiment: Experiment,
         *,
-        output_dir: Path | str = RESULTS,
+        output_dir: Path | str = OUTPUT,
         save_model: bool = False,
         device: str | None = None,
         progress: Progress | None = None,
         on_log: OnLog | None = None,
-        load_encoder: Callable[[str], Encoder] = load_encoder,
     ) -> None:
         check_writable(Path(output_dir))
-        self.prepared = prepare(experiment, device=device, load_encoder=load_encoder)
+        self.prepared = prepare(experiment, device=device)
         self.path: Path | None = None
         self._output_dir = Path(output_dir)
         self._save_model = save_model
@@ -199,7 +195,7 @@ class Run:
         return RunRecord(
             experiment=dataclasses.replace(experiment, dataset=splits.name, encoder=encoder.name),
             id=self.prepared.id,
-            results=RESULTS_VERSION[experiment.engine],
+            results=RESULTS[experiment.engine],
             status=status,
             error=error,
             dataset=Source(name=splits.name, revision=splits.revision, sha256=splits.sha256),
@@ -225,7 +221,7 @@ class Run:
 def run(
     experiment: Experiment,
     *,
-    output_dir: Path | str = RESULTS,
+    output_dir: Path | str = OUTPUT,
     save_model: bool = False,
     device: str | None = None,
     progress: Progress | None = None,

@@ -11,11 +11,11 @@ from tabulate import tabulate
 
 from rtlab.batches import PaddingCost, padding_costs
 from rtlab.data import load_splits
+from rtlab.dataset_dict import dataset_dict
 from rtlab.encoders import load_encoder
 from rtlab.experiment import DEFAULT_DATASET, Experiment
 from rtlab.methods import Full, Padding, Recipe
 from rtlab.preparing import check_writable
-from rtlab.tokens import dataset_dict
 from rtlab.values import Json
 
 if TYPE_CHECKING:

@@ -122,9 +122,14 @@ class Training:
     max_steps: Annotated[int | None, optional("INT", "those of all epochs")] = None
     """Optimizer steps to stop after."""
 
-    def recipe(self, engine: Engine) -> Recipe:
-        """The recipe on an engine, the one that was asked for or the usual one."""
-        return Recipe(**{**vars(self), "engine": engine})
+    def recipe(self, encoder: str, device: Device) -> Recipe:
+        """The recipe, on the usual engine if none was asked for."""
+        from rtlab.preparing import usual_engine
+
+        recipe = Recipe(**{**vars(self), "engine": self.engine or "native"})  # refused here before anything is loaded
+        if self.engine is None and usual_engine(encoder, device) == "trainer":
+            return Recipe(**{**vars(self), "engine": "trainer"})
+        return recipe
 
 
 @dataclass(frozen=True, kw_only=True)

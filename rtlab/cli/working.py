@@ -3,7 +3,6 @@
 import contextlib
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -75,7 +74,7 @@ class Svm:
     output: Output
 
     def __call__(self) -> int:
-        return _run(lambda _: SvmMethod(pooling=self.pooling), None, self.data, self.running, self.output)
+        return _run(SvmMethod(pooling=self.pooling), self.data, self.running, self.output)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,10 +121,8 @@ class Finetune:
     output: Output
 
     def __call__(self) -> int:
-        def method(engine: Engine) -> Method:
-            return Full(recipe=self.training.recipe(engine))
-
-        return _run(method, self.training.engine, self.data, self.running, self.output)
+        recipe = self.training.recipe(self.data.encoder, self.running.device)
+        return _run(Full(recipe=recipe), self.data, self.running, self.output)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,10 +136,8 @@ class Lora:
     output: Output
 
     def __call__(self) -> int:
-        def method(engine: Engine) -> Method:
-            return self.adapter.adapter(self.training.recipe(engine))
-
-        return _run(method, self.training.engine, self.data, self.running, self.output)
+        recipe = self.training.recipe(self.data.encoder, self.running.device)
+        return _run(self.adapter.adapter(recipe), self.data, self.running, self.output)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,56 +221,37 @@ class Sweep:
         return FAILED if failed else DONE
 
 
-def _run(
-    method: Callable[[Engine], Method], engine: Engine | None, data: Data, running: Running, output: Output
-) -> int:
-    """Run an experiment with a bar, save what it trained, and print what came of it.
-
-    Args:
-        method: Makes the method for an engine.
-        engine: The one that was asked for; `None` for the usual one.
-        data: What is worked on.
-        running: How and where.
-        output: How the result is given.
-    """
-    from rtlab.encoders import load_encoder
-    from rtlab.preparing import usual_engine
+def _run(method: Method, data: Data, running: Running, output: Output) -> int:
+    """Run an experiment with a bar, save what it trained, and print what came of it."""
     from rtlab.reporting.tables import summary
     from rtlab.running import Run, model_folder
     from rtlab.tracking import Tracker, require_wandb, wandb_run
 
-    def experiment(engine: Engine) -> Experiment:
-        return Experiment(
-            encoder=data.encoder,
-            dataset=data.dataset,
-            method=method(engine),
-            max_length=running.max_length,
-            precision=running.precision,
-            seed=running.seed,
-            limit=data.limit,
-        )
-
-    asked = experiment(engine or "native")  # what is out of range is refused before anything is loaded
+    experiment = Experiment(
+        encoder=data.encoder,
+        dataset=data.dataset,
+        method=method,
+        max_length=running.max_length,
+        precision=running.precision,
+        seed=running.seed,
+        limit=data.limit,
+    )
     if running.use_wandb:
         require_wandb()
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # whatever a library likes to print
-        encoder = load_encoder(data.encoder)
-        if engine is None:
-            asked = experiment(usual_engine(encoder, running.device))
         bars = stack.enter_context(Bars(sys.stderr))
         tracker: Tracker | None = None
         run = Run(
-            asked,
+            experiment,
             output_dir=running.output_dir,
             save_model=True,
             device=running.device,
             progress=bars.update,
             on_log=lambda entry: None if tracker is None else tracker.log(entry),
-            load_encoder=lambda _: encoder,
         )
         if running.use_wandb:  # a wrong request was refused by now
-            tracker = stack.enter_context(wandb_run(asked, name=running.run_name, folder=running.output_dir))
+            tracker = stack.enter_context(wandb_run(experiment, name=running.run_name, folder=running.output_dir))
         record = run.execute()
         if tracker is not None:
             tracker.finish(record)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from rtlab.dataset_dict import dataset_dict
 from rtlab.engines.engine import NonFiniteLossError, OnLog, Progress, Task, Training, mean_of_last_epoch
 from rtlab.engines.models import classifier, parameters, save
 from rtlab.environment import seed_everything
 from rtlab.methods import Adapter, Full
 from rtlab.records import Counts, HeldOut, LogEntry
-from rtlab.tokens import dataset_dict
 
 if TYPE_CHECKING:
     import torch

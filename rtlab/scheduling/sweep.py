@@ -20,7 +20,7 @@ from rtlab.encoders import load_encoder
 from rtlab.experiment import Experiment
 from rtlab.preparing import Prepared, check_writable, prepare
 from rtlab.records import RunRecord, Status
-from rtlab.running import RESULTS, Run, RunFailedError
+from rtlab.running import OUTPUT, Run, RunFailedError
 from rtlab.testbed import code_digest, testbed
 
 FINISHED = ("ok", "nan")  # a run that diverged diverges again; other failures are tried again
@@ -81,7 +81,7 @@ def plan(
 
 
 def sweep(
-    planned: Iterable[Planned], *, output_dir: Path | str = RESULTS, device: str | None = None
+    planned: Iterable[Planned], *, output_dir: Path | str = OUTPUT, device: str | None = None
 ) -> Iterator[Planned]:
     """Do what is still to do, one run at a time, each in a fresh process.
 
