@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rtlab import testbed
 from rtlab.experiment import Experiment
 from rtlab.methods import Adapter, Full, Recipe
 from rtlab.metrics import scores
 from rtlab.records import Counts, LogEntry, Memory, Predictions, RunRecord, Source, Timing
-from rtlab.testbed import Testbed
 
 SEEDS = 5
 VARIANTS = 40  # of predictions; each is written many times, since making them takes longer than reading them
@@ -65,7 +65,7 @@ def _record(variant, sentences, entries):
         status="ok",
         dataset=Source(name="corpus", revision=None, sha256="d" * 64),
         encoder=Source(name="minilm", revision=None, sha256="e" * 64),
-        testbed=Testbed(device="a processor", threads=2, code="c" * 16, **versions),
+        testbed=testbed.Testbed(device="a processor", threads=2, code="c" * 16, **versions),
         environment={"device": "a processor", "versions": versions},
         created_at="2026-01-01T00:00:00+00:00",
         scores={"validation": found, "test": found},

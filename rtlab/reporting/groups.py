@@ -157,7 +157,8 @@ def groups(records: Iterable[RunRecord]) -> tuple[Group, ...]:
         oldest.setdefault(record.id, record)
     if not oldest:
         return ()
-    keys = frame(oldest.values()).groupby([*PLACE, *SETUP, "results"], dropna=False, sort=False).ngroup()
+    by = [*PLACE, *SETUP, "results"]
+    keys = frame(oldest.values(), by).groupby(by, dropna=False, sort=False).ngroup()
     number = dict(zip(oldest, keys, strict=True))
     members: dict[int, list[RunRecord]] = {}
     for record in finished:
