@@ -81,6 +81,14 @@ class Encoder:
         """Whether sentences can be packed: the attention goes through transformers' interface, over all tokens."""
         return self.config.model_type in PACKED and not getattr(self.config, "is_decoder", False)
 
+    def check_length(self, max_length: int) -> None:
+        """Refuse (`ValueError`) sentences of more tokens than there are positions."""
+        if max_length > self.max_positions:
+            raise ValueError(
+                f"max_length must be at most {self.max_positions}, the positions of encoder {self.name}; "
+                f"got {max_length}"
+            )
+
     def base(self) -> "PreTrainedModel":
         """The pretrained transformer without a head, in fp32, in evaluation mode."""
         import torch

@@ -83,11 +83,7 @@ def prepare(
 
 def _check(experiment: Experiment, encoder: Encoder) -> tuple[str, ...]:
     """Refuse what the encoder cannot do, and give the modules that an adapter adapts."""
-    if experiment.max_length > encoder.max_positions:
-        raise ValueError(
-            f"max_length must be at most {encoder.max_positions}, the positions of encoder {encoder.name}; "
-            f"got {experiment.max_length}"
-        )
+    encoder.check_length(experiment.max_length)
     if experiment.engine == "native" and not encoder.packs:
         raise ValueError(
             f"engine 'native' takes encoders of type {', '.join(PACKED)}; got {encoder.name}, which is of type "

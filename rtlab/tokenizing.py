@@ -84,8 +84,7 @@ def tokenize(
         check_writable(Path(save_to), option="save_to", within=())
     splits = load_splits(dataset, limit=limit)
     loaded = load_encoder(encoder)
-    if max_length > loaded.max_positions:
-        raise ValueError(f"max_length must be at most {loaded.max_positions} for {loaded.name}; got {max_length}")
+    loaded.check_length(max_length)
     data = dataset_dict(splits, loaded.tokenizer, max_length=max_length, padding=padding)
     if save_to is not None:
         _save(data, Path(save_to))

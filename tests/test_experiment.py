@@ -239,6 +239,7 @@ GOLDEN = {
     "lora, another learning rate": (with_recipe(LORA, learning_rate=1e-3), "bbc36bb37b6ecf13"),
     "lora, two modules": (Experiment(method=Adapter(target_modules="v_lin,q_lin")), "6ce5dcb716df9566"),
     "lora, a setting more": (lora(use_rslora=True, layers_to_transform=[0, 1]), "9bee0041008ba703"),
+    "another kind without settings": (Experiment(method=Adapter(peft_type="IA3")), "52f2a5f2ed6b5f9e"),
     "another kind": (
         Experiment(method=Adapter(peft_type="IA3", settings={"feedforward_modules": ["lin2"]})),
         "fd5a0957aecdf4b0",

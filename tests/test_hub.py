@@ -81,12 +81,18 @@ def load(run_python, cache):
     return call
 
 
-def test_an_encoder_comes_from_the_hub_and_then_from_the_cache(load, stand_in, hub_stand_in):
+def test_an_encoder_comes_from_the_hub_and_then_from_the_cache(load, stand_in, hub_stand_in, cache):
     (found,) = load(stand_in, DEFAULT_ENCODER)
     assert found["revision"] == PINNED[DEFAULT_ENCODER]
     assert found["files"] == ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
     with hub_stand_in.black_hole() as gone:
         assert load(gone, DEFAULT_ENCODER) == [found]
+        snapshot = next(cache.glob(f"hub/models--*/snapshots/{found['revision']}"))
+        for name in ("README.md", "vocab.txt", "pytorch_model.bin", "model.fp16.safetensors"):
+            (snapshot / name).write_text("what other programs load of it")
+        (again,) = load(gone, DEFAULT_ENCODER)
+        assert again["sha256"] == found["sha256"]
+        assert len(again["files"]) == len(found["files"]) + 4
 
 
 def test_what_the_hub_has_of_no_use(load, stand_in):

@@ -146,11 +146,8 @@ def test_offline_mode_keeps_the_run_on_disk(rtlab_process, data, tmp_path):
     (log,) = folder.glob("*.wandb")
     kept = log.read_bytes()
     for text in (
-        "full-native-packed-lr2e-05-seed7",
-        "tiny-distilbert",
-        "train/loss",
-        "train/learning_rate",
-        "test/accuracy",
+        *("full-native-packed-lr2e-05-seed7", "tiny-distilbert"),
+        *("train/loss", "train/learning_rate", "test/accuracy"),
     ):
         assert text.encode() in kept, text
     assert record.id.encode() in kept

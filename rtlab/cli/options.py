@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER, Precision
-from rtlab.methods import USUAL_PADDING, Adapter, Engine, Padding, Recipe
+from rtlab.methods import Adapter, Engine, Padding, Recipe
 from rtlab.values import Json
 
 if TYPE_CHECKING:
@@ -124,8 +124,7 @@ class Training:
 
     def recipe(self, engine: Engine) -> Recipe:
         """The recipe on an engine, the one that was asked for or the usual one."""
-        fields = {name: value for name, value in vars(self).items() if name not in ("engine", "padding")}
-        return Recipe(**fields, engine=engine, padding=self.padding or USUAL_PADDING[engine])
+        return Recipe(**{**vars(self), "engine": engine})
 
 
 @dataclass(frozen=True, kw_only=True)

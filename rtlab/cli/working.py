@@ -239,7 +239,7 @@ def _run(
         output: How the result is given.
     """
     from rtlab.encoders import load_encoder
-    from rtlab.preparing import check_writable, usual_engine
+    from rtlab.preparing import usual_engine
     from rtlab.reporting.tables import summary
     from rtlab.running import Run, model_folder
     from rtlab.tracking import Tracker, require_wandb, wandb_run
@@ -258,7 +258,6 @@ def _run(
     asked = experiment(engine or "native")  # what is out of range is refused before anything is loaded
     if running.use_wandb:
         require_wandb()
-    check_writable(running.output_dir)
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # whatever a library likes to print
         encoder = load_encoder(data.encoder)
