@@ -27,9 +27,10 @@ from lab_records import (
 
 from rtlab.methods import Adapter
 from rtlab.records import Memory, save
+from rtlab.reporting.kinds import TABLES
 from rtlab.reporting.markup import Block, Column, Span, Table, as_html, as_markdown, as_text, clean
 from rtlab.reporting.readme import replace_block, skeleton, update
-from rtlab.reporting.tables import LEGEND, README, TABLES, summary, tables
+from rtlab.reporting.tables import LEGEND, README, summary, tables
 from rtlab.reporting.wording import setup, setups
 
 FILE = "# A title\n\n<!-- rtlab:methods -->\nold\n<!-- /rtlab:methods -->\n\nThe end.\n"
