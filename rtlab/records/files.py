@@ -99,7 +99,7 @@ def load_records(folder: Path | str, *, logits: bool = True) -> Loaded:
     """Read every record below a folder, as `load` does; a bad file is named and stops none of the others."""
     folder, records = Path(folder), []
     labels: dict[bytes, NDArray[np.int32]] = {}
-    environments: dict[bytes, Mapping[str, Json]] = {}
+    environments: dict[str, Mapping[str, Json]] = {}
     files, broken = _files(folder)
     with _no_garbage_collection():
         for path in files:
@@ -164,13 +164,13 @@ def _read(path: Path, within: Path) -> Json:
 
 def _refuse_booleans(value: Json) -> None:
     """Refuse labels and logits that are true or false."""
-    held_out = value.get("predictions") if isinstance(value, Mapping) else None
-    waiting: list[Json] = [held_out]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, bool):
-            raise ValueError("predictions must be numbers; got true or false")
-        waiting += part.values() if isinstance(part, Mapping) else part if isinstance(part, list) else ()
+    said = value.get("predictions") if isinstance(value, Mapping) else None
+    for split, found in said.items() if isinstance(said, Mapping) else ():
+        for name, wanted in (("labels", "whole numbers"), ("logits", "numbers for each label")):
+            part = found.get(name) if isinstance(found, Mapping) else None
+            for row in part if isinstance(part, list) else ():
+                if bool in set(map(type, row if isinstance(row, list) else [row])):
+                    raise ValueError(f"predictions.{split}.{name} must be a list of {wanted}; got {shown(row)}")
 
 
 def _keys(value: Json) -> int:
@@ -241,7 +241,8 @@ def _predictions(value: Json, name: str) -> Predictions:
     try:
         columns = tuple(zip(*logits, strict=True))  # by class
     except (TypeError, ValueError):
-        raise ValueError(f"{name}.logits must be equally many for each sentence; got {shown(logits)}") from None
+        wrong = f"{name}.logits must be a list of numbers for each label, equally many"
+        raise ValueError(f"{wrong}; got {shown(logits)}") from None
     if len(columns) < 2:
         raise ValueError(f"{name}.logits must be two scores or more for each sentence; got {len(columns)}")
     wrong = f"{name}.logits must be a list of numbers for each label"
@@ -312,10 +313,10 @@ def _check_scores(record: RunRecord, predictions: Mapping[str, Predictions]) -> 
 
 
 def _sharing(
-    record: RunRecord, known: dict[bytes, NDArray[np.int32]], environments: dict[bytes, Mapping[str, Json]]
+    record: RunRecord, known: dict[bytes, NDArray[np.int32]], environments: dict[str, Mapping[str, Json]]
 ) -> RunRecord:
     """The record with labels and environment in the memory of an equal earlier one's."""
-    environment = environments.setdefault(orjson.dumps(record.environment), record.environment)
+    environment = environments.setdefault(repr(record.environment), record.environment)
     shared = {
         split: dataclasses.replace(found, labels=known.setdefault(found.labels.tobytes(), found.labels))
         for split, found in record.predictions.items()
