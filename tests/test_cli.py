@@ -391,7 +391,7 @@ def test_a_broken_record_is_named_and_the_others_count(rtlab, tiny, tmp_path):
     (tmp_path / "results/records/broken.json").write_text('{"schema": 1')
     done = rtlab("tables", "--readme", "-")
     assert (done.status, done.out) == (0, whole)
-    assert "`tiny-distilbert`" in done.out
+    assert "Encoder tiny-distilbert" in done.out
     [line] = done.err.splitlines()
     assert line.startswith("rtlab: left out: results/records/broken.json is no readable record (")
     assert line.endswith("; move it away or run its experiment again")
