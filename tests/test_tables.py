@@ -593,3 +593,16 @@ def test_json_of_claims_and_tables_of_hostile_records_stand_in_files(rtlab, tmp_
     assert rtlab("claims", "--json", "claims.json").status == 0
     assert json.loads((tmp_path / "claims.json").read_text())
     assert rtlab("report").status == rtlab("figures").status == 0
+
+
+def test_two_processes_read_the_same(results, monkeypatch):
+    from rtlab.records import files
+
+    (results / "records" / "bad.json").write_text("{")
+    alone = files.load_records(results / "records", logits=False, history=False)
+    monkeypatch.setattr(files, "MANY", 2)
+    together = files.load_records(results / "records", logits=False, history=False, processes=2)
+    assert together.broken == alone.broken
+    assert [record.id for record in together.records] == [record.id for record in alone.records]
+    assert as_text(tables(together.records)) == as_text(tables(alone.records))
+    assert {record.history for record in together.records} == {()}

@@ -15,9 +15,13 @@ import re
 import secrets
 import stat
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from datetime import datetime, timedelta
+from functools import partial
 from math import isfinite
+from multiprocessing import get_context
 from operator import itemgetter
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
@@ -30,6 +34,7 @@ from rtlab.metrics import scores
 from rtlab.records.record import SCHEMA, Classes, LogEntry, Predictions, RunRecord
 from rtlab.values import Json, from_json, one_line, shown
 
+MANY = 2000  # files, for which it pays to start processes
 LARGEST_FILE = 2**28  # bytes: a million held-out sentences of ten classes
 SPLITS = ("validation", "test")
 T = TypeVar("T", np.int32, np.float32)
@@ -95,19 +100,41 @@ def load(path: Path, *, logits: bool = True, within: Path | None = None) -> RunR
         raise ValueError(f"{name} is no readable record ({what}); move it away or run its experiment again") from error
 
 
-def load_records(folder: Path | str, *, logits: bool = True) -> Loaded:
-    """Read every record below a folder, as `load` does; a bad file is named and stops none of the others."""
+def load_records(folder: Path | str, *, logits: bool = True, history: bool = True, processes: int = 1) -> Loaded:
+    """Read every record below a folder, as `load` does; a bad file is named and stops none of the others.
+
+    Args:
+        folder: The folder.
+        logits: Whether to keep logits.
+        history: Whether to keep the loss history; without either, a record is a few kilobytes.
+        processes: How many processes read `MANY` files or more. With two, the program's own first lines must stand
+            under `if __name__ == "__main__"`, since each of them runs them too.
+    """
     folder, records = Path(folder), []
     labels: dict[bytes, NDArray[np.int32]] = {}
     environments: dict[str, Mapping[str, Json]] = {}
     files, broken = _files(folder)
-    with _no_garbage_collection():
-        for path in files:
-            try:
-                records.append(_sharing(load(path, logits=logits, within=folder), labels, environments))
-            except (ValueError, OSError) as error:
-                broken[path] = str(error)
+    read = partial(_load_or_say, logits=logits, history=history, within=folder)
+    with _no_garbage_collection(), ExitStack() as stack:
+        found: Iterable[RunRecord | str] = map(read, files)
+        if processes > 1 and len(files) >= MANY:
+            pool = stack.enter_context(ProcessPoolExecutor(processes, mp_context=get_context("spawn")))
+            found = pool.map(read, files, chunksize=200)
+        for path, record in zip(files, found, strict=True):
+            if isinstance(record, str):
+                broken[path] = record
+            else:
+                records.append(_sharing(record, labels, environments))
     return Loaded(tuple(sorted(records, key=lambda record: (record.created_at, record.id))), broken)
+
+
+def _load_or_say(path: Path, *, logits: bool, history: bool, within: Path) -> RunRecord | str:
+    """A record, or what is wrong with its file."""
+    try:
+        record = load(path, logits=logits, within=within)
+    except (ValueError, OSError) as error:
+        return str(error)
+    return record if history else dataclasses.replace(record, history=())
 
 
 def _files(folder: Path) -> tuple[list[Path], dict[Path, str]]:
