@@ -358,31 +358,31 @@ def readme(tmp_path):
 def test_tables_are_printed_written_and_checked(rtlab, tiny, readme):
     ours = readme.read_text()
     assert rtlab("svm", *tiny).status == 0
-    printed = rtlab("tables", "--readme", "-")
+    printed = rtlab("tables")
     assert (printed.status, printed.err) == (0, "")
     rows = [line for line in printed.out.splitlines() if line.startswith("| ") and "[CLS]" in line]
     assert rows
-    assert "`tiny-distilbert`" in printed.out
+    assert "Encoder tiny-distilbert (" in printed.out
     assert readme.read_text() == ours
 
     stale = rtlab("tables", "--check")
-    assert (stale.status, stale.out) == (1, "")
-    assert stale.err == "rtlab: README.md is stale; rebuild it with: rtlab tables\n"
+    assert stale.status == 1
+    assert stale.err.splitlines()[0] == "rtlab: README.md is stale; rebuild it with: rtlab tables --write"
     assert readme.read_text() == ours
 
-    assert rtlab("tables").out == "README.md rebuilt\n"
-    rebuilt = readme.read_text()
-    assert set(rows) <= set(rebuilt.splitlines())
+    assert rtlab("tables", "--write").out == "README.md rebuilt\nresults/README.md rebuilt\n"
+    rebuilt, rest = readme.read_text(), readme.parent / "results" / "README.md"
+    assert set(rows) <= set(rest.read_text().splitlines())
     without_blocks = re.compile(r"(<!-- (rtlab:[\w-]+) -->).*?(<!-- /\2 -->)", re.DOTALL)
     assert without_blocks.sub(r"\1\3", rebuilt) == without_blocks.sub(r"\1\3", ours)
     fresh = rtlab("tables", "--check")
-    assert (fresh.status, fresh.out, fresh.err) == (0, "README.md is up to date\n", "")
+    assert (fresh.status, fresh.err) == (0, "")
 
     assert rtlab("svm", *tiny, "--pooling", "mean").status == 0
     assert rtlab("tables", "--check").status == 1
-    assert readme.read_text() == rebuilt
-    assert rtlab("tables", "--results", "results", "--readme", "README.md").status == 0
-    assert "mean-pooled" in readme.read_text()
+    assert "mean-pooled" not in rest.read_text()
+    assert rtlab("tables", "--results", "results", "--readme", "results/README.md").status == 0
+    assert "mean-pooled" in rest.read_text()
 
 
 def test_a_broken_record_is_named_and_the_others_count(rtlab, tiny, tmp_path):
@@ -391,7 +391,7 @@ def test_a_broken_record_is_named_and_the_others_count(rtlab, tiny, tmp_path):
     (tmp_path / "results/records/broken.json").write_text('{"schema": 1')
     done = rtlab("tables", "--readme", "-")
     assert (done.status, done.out) == (0, whole)
-    assert "`tiny-distilbert`" in done.out
+    assert "Encoder tiny-distilbert" in done.out
     [line] = done.err.splitlines()
     assert line.startswith("rtlab: left out: results/records/broken.json is no readable record (")
     assert line.endswith("; move it away or run its experiment again")
@@ -1024,15 +1024,14 @@ def test_tables_without_a_folder_of_results_leave_the_readme(refused, readme, ch
     assert readme.read_text() == ours
 
 
-@pytest.mark.parametrize("check", [(), ("--check",)])
-def test_tables_without_a_readme_or_a_place_in_it(refused, tmp_path, check):
+@pytest.mark.parametrize("how", ["--write", "--check"])
+def test_tables_without_a_readme_or_a_place_in_it(refused, tmp_path, how):
     (tmp_path / "results").mkdir()
-    message = refused("tables", *check)
-    assert message == "readme must be a file to rebuild, or - to print the tables; got README.md, no file"
+    assert refused("tables", how).startswith("README.md cannot be updated: ")
+    message = refused("tables", "--readme", "mine.md")
+    assert message == "--readme must be a file to rebuild, or - to print; got mine.md, no file"
     (tmp_path / "README.md").write_text("# Mine\n")
-    message = refused("tables", *check)
-    assert message.startswith("README.md cannot be updated: the file must hold one <!-- rtlab:")
-    assert message.endswith("add the pair where the table belongs")
+    assert refused("tables", how).startswith("README.md cannot be updated: it has no marker; add pairs such as ")
     assert (tmp_path / "README.md").read_text() == "# Mine\n"
 
 

@@ -23,19 +23,8 @@ from lab_records import (
 
 from rtlab.methods import Adapter
 from rtlab.records import Predictions
-from rtlab.reporting.groups import (
-    by_place,
-    families,
-    groups,
-    lost_runs,
-    machines,
-    on_one_testbed,
-    pareto_front,
-    place_of,
-    quality,
-    time_ratio,
-    without_code,
-)
+from rtlab.reporting.groups import by_place, families, groups, lost_runs, machines, place_of, without_code
+from rtlab.reporting.pairs import on_one_testbed, pareto_front, quality, time_ratio
 
 OTHER = some_testbed(torch="2.12.0")
 

@@ -27,9 +27,10 @@ from lab_records import (
 
 from rtlab.methods import Adapter
 from rtlab.records import Memory, save
+from rtlab.reporting.kinds import TABLES
 from rtlab.reporting.markup import Block, Column, Span, Table, as_html, as_markdown, as_text, clean
 from rtlab.reporting.readme import replace_block, skeleton, update
-from rtlab.reporting.tables import LEGEND, README, TABLES, summary, tables
+from rtlab.reporting.tables import LEGEND, README, summary, tables
 from rtlab.reporting.wording import setup, setups
 
 FILE = "# A title\n\n<!-- rtlab:methods -->\nold\n<!-- /rtlab:methods -->\n\nThe end.\n"
@@ -577,9 +578,12 @@ def test_many_records_are_read_without_their_logits(results, monkeypatch, rtlab)
 
     asked = []
     real = records.load_records
-    monkeypatch.setattr(
-        records, "load_records", lambda folder, *, logits: asked.append(logits) or real(folder, logits=logits)
-    )
+
+    def load(folder, **how):
+        asked.append(how["logits"])
+        return real(folder, **how)
+
+    monkeypatch.setattr(records, "load_records", load)
     for verb in (("tables",), ("claims",), ("figures",), ("compare", "svm-cls", "full-dynamic-lr2e-05"), ("report",)):
         assert rtlab(*verb).status == 0
     assert asked == [False, False, False, False, True]
@@ -592,3 +596,16 @@ def test_json_of_claims_and_tables_of_hostile_records_stand_in_files(rtlab, tmp_
     assert rtlab("claims", "--json", "claims.json").status == 0
     assert json.loads((tmp_path / "claims.json").read_text())
     assert rtlab("report").status == rtlab("figures").status == 0
+
+
+def test_two_processes_read_the_same(results, monkeypatch):
+    from rtlab.records import files
+
+    (results / "records" / "bad.json").write_text("{")
+    alone = files.load_records(results / "records", logits=False, history=False)
+    monkeypatch.setattr(files, "MANY", 2)
+    together = files.load_records(results / "records", logits=False, history=False, processes=2)
+    assert together.broken == alone.broken
+    assert [record.id for record in together.records] == [record.id for record in alone.records]
+    assert as_text(tables(together.records)) == as_text(tables(alone.records))
+    assert {record.history for record in together.records} == {()}

@@ -1,5 +1,6 @@
 """The verbs that read records: tables, comparisons, claims, figures, the report. None of them imports torch."""
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ class Report:
         from rtlab.reporting.report import report
         from rtlab.reporting.report_data import IN_FULL
 
-        records, _ = _records(self.results, logits=IN_FULL)
+        records, _ = _records(self.results, logits=IN_FULL, history=True)
         texts = {} if self.dataset is None else _sentences(self.dataset, records)
         path = self.results / "report.html"
         write_whole(path, report(records, texts=texts))
@@ -149,7 +150,7 @@ class Figures:
     def __call__(self) -> None:
         from rtlab.reporting.figures import write_figures
 
-        written, removed = write_figures(_records(self.results)[0], self.results / "figures")
+        written, removed = write_figures(_records(self.results, history=True)[0], self.results / "figures")
         for path in written:
             print(path)
         for path in removed:
@@ -157,12 +158,13 @@ class Figures:
         print(f"{_plural(len(written), 'figure')} in {self.results / 'figures'}")
 
 
-def _records(results: Path, *, logits: int = 0) -> "tuple[tuple[RunRecord, ...], bool]":
+def _records(results: Path, *, logits: int = 0, history: bool = False) -> "tuple[tuple[RunRecord, ...], bool]":
     """The records of a results folder, and whether some cannot be read; these are named on standard error.
 
     Args:
         results: The folder.
         logits: The largest number of files whose logits are kept too.
+        history: Whether loss histories are kept.
     """
     from rtlab.records import load_records
     from rtlab.reporting.markup import clean
@@ -171,7 +173,7 @@ def _records(results: Path, *, logits: int = 0) -> "tuple[tuple[RunRecord, ...],
         raise ValueError(f"results must be a folder of results; got {results}, which is no directory")
     folder = results / "records"
     few = logits > 0 and sum(1 for _ in zip(range(logits + 1), folder.rglob("*.json"), strict=False)) <= logits
-    records, broken = load_records(folder, logits=few)
+    records, broken = load_records(folder, logits=few, history=history, processes=os.cpu_count() or 1)
     for reason in broken.values():
         print(f"rtlab: left out: {clean(reason)}", file=sys.stderr)
     return records, bool(broken)

@@ -15,9 +15,13 @@ import re
 import secrets
 import stat
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from datetime import datetime, timedelta
+from functools import partial
 from math import isfinite
+from multiprocessing import get_context
 from operator import itemgetter
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
@@ -30,6 +34,7 @@ from rtlab.metrics import scores
 from rtlab.records.record import SCHEMA, Classes, LogEntry, Predictions, RunRecord
 from rtlab.values import Json, from_json, one_line, shown
 
+MANY = 2000  # files, for which it pays to start processes
 LARGEST_FILE = 2**28  # bytes: a million held-out sentences of ten classes
 SPLITS = ("validation", "test")
 T = TypeVar("T", np.int32, np.float32)
@@ -95,19 +100,41 @@ def load(path: Path, *, logits: bool = True, within: Path | None = None) -> RunR
         raise ValueError(f"{name} is no readable record ({what}); move it away or run its experiment again") from error
 
 
-def load_records(folder: Path | str, *, logits: bool = True) -> Loaded:
-    """Read every record below a folder, as `load` does; a bad file is named and stops none of the others."""
+def load_records(folder: Path | str, *, logits: bool = True, history: bool = True, processes: int = 1) -> Loaded:
+    """Read every record below a folder, as `load` does; a bad file is named and stops none of the others.
+
+    Args:
+        folder: The folder.
+        logits: Whether to keep logits.
+        history: Whether to keep the loss history; without either, a record is a few kilobytes.
+        processes: How many processes read `MANY` files or more. With two, the program's own first lines must stand
+            under `if __name__ == "__main__"`, since each of them runs them too.
+    """
     folder, records = Path(folder), []
     labels: dict[bytes, NDArray[np.int32]] = {}
-    environments: dict[bytes, Mapping[str, Json]] = {}
+    environments: dict[str, Mapping[str, Json]] = {}
     files, broken = _files(folder)
-    with _no_garbage_collection():
-        for path in files:
-            try:
-                records.append(_sharing(load(path, logits=logits, within=folder), labels, environments))
-            except (ValueError, OSError) as error:
-                broken[path] = str(error)
+    read = partial(_load_or_say, logits=logits, history=history, within=folder)
+    with _no_garbage_collection(), ExitStack() as stack:
+        found: Iterable[RunRecord | str] = map(read, files)
+        if processes > 1 and len(files) >= MANY:
+            pool = stack.enter_context(ProcessPoolExecutor(processes, mp_context=get_context("spawn")))
+            found = pool.map(read, files, chunksize=200)
+        for path, record in zip(files, found, strict=True):
+            if isinstance(record, str):
+                broken[path] = record
+            else:
+                records.append(_sharing(record, labels, environments))
     return Loaded(tuple(sorted(records, key=lambda record: (record.created_at, record.id))), broken)
+
+
+def _load_or_say(path: Path, *, logits: bool, history: bool, within: Path) -> RunRecord | str:
+    """A record, or what is wrong with its file."""
+    try:
+        record = load(path, logits=logits, within=within)
+    except (ValueError, OSError) as error:
+        return str(error)
+    return record if history else dataclasses.replace(record, history=())
 
 
 def _files(folder: Path) -> tuple[list[Path], dict[Path, str]]:
@@ -164,13 +191,13 @@ def _read(path: Path, within: Path) -> Json:
 
 def _refuse_booleans(value: Json) -> None:
     """Refuse labels and logits that are true or false."""
-    held_out = value.get("predictions") if isinstance(value, Mapping) else None
-    waiting: list[Json] = [held_out]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, bool):
-            raise ValueError("predictions must be numbers; got true or false")
-        waiting += part.values() if isinstance(part, Mapping) else part if isinstance(part, list) else ()
+    said = value.get("predictions") if isinstance(value, Mapping) else None
+    for split, found in said.items() if isinstance(said, Mapping) else ():
+        for name, wanted in (("labels", "whole numbers"), ("logits", "numbers for each label")):
+            part = found.get(name) if isinstance(found, Mapping) else None
+            for row in part if isinstance(part, list) else ():
+                if bool in set(map(type, row if isinstance(row, list) else [row])):
+                    raise ValueError(f"predictions.{split}.{name} must be a list of {wanted}; got {shown(row)}")
 
 
 def _keys(value: Json) -> int:
@@ -241,7 +268,8 @@ def _predictions(value: Json, name: str) -> Predictions:
     try:
         columns = tuple(zip(*logits, strict=True))  # by class
     except (TypeError, ValueError):
-        raise ValueError(f"{name}.logits must be equally many for each sentence; got {shown(logits)}") from None
+        wrong = f"{name}.logits must be a list of numbers for each label, equally many"
+        raise ValueError(f"{wrong}; got {shown(logits)}") from None
     if len(columns) < 2:
         raise ValueError(f"{name}.logits must be two scores or more for each sentence; got {len(columns)}")
     wrong = f"{name}.logits must be a list of numbers for each label"
@@ -312,10 +340,10 @@ def _check_scores(record: RunRecord, predictions: Mapping[str, Predictions]) -> 
 
 
 def _sharing(
-    record: RunRecord, known: dict[bytes, NDArray[np.int32]], environments: dict[bytes, Mapping[str, Json]]
+    record: RunRecord, known: dict[bytes, NDArray[np.int32]], environments: dict[str, Mapping[str, Json]]
 ) -> RunRecord:
     """The record with labels and environment in the memory of an equal earlier one's."""
-    environment = environments.setdefault(orjson.dumps(record.environment), record.environment)
+    environment = environments.setdefault(repr(record.environment), record.environment)
     shared = {
         split: dataclasses.replace(found, labels=known.setdefault(found.labels.tobytes(), found.labels))
         for split, found in record.predictions.items()

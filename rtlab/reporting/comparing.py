@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from tabulate import tabulate
 
 from rtlab.records import Predictions, RunRecord
-from rtlab.reporting.groups import Group, groups, lost_runs, quality, time_ratio
+from rtlab.reporting.groups import Group, groups, lost_runs
 from rtlab.reporting.markup import clean
+from rtlab.reporting.pairs import quality, time_ratio
 from rtlab.reporting.wording import score, setup, spread, times
 from rtlab.statistics import Interval, Verdict, holm, mcnemar, paired_difference, paired_f1_difference
 from rtlab.values import Json

@@ -133,11 +133,12 @@ _WHOLE = (
 )
 
 
-def frame(records: Iterable[RunRecord]) -> pd.DataFrame:
+def frame(records: Iterable[RunRecord], columns: Sequence[str] = tuple(COLUMNS)) -> pd.DataFrame:
     """Records as a table, a row each, in their order; what a run does not have is missing.
 
     Args:
         records: Records of any kind; what `rtlab.load_records(folder).records` gives.
+        columns: The columns to make; all by default.
 
     Returns:
         Columns are named as the fields that they come from. `method` is `svm`, `full` or the kind of adapter;
@@ -145,8 +146,8 @@ def frame(records: Iterable[RunRecord]) -> pd.DataFrame:
         with its warm-up; `others` the share of processor time that other processes took; memory is in bytes.
     """
     rows = list(records)
-    columns = {name: [column(record) for record in rows] for name, column in COLUMNS.items()}
-    return pd.DataFrame({name: _whole(cells) if name in _WHOLE else cells for name, cells in columns.items()})
+    cells = {name: [COLUMNS[name](record) for record in rows] for name in columns}
+    return pd.DataFrame({name: _whole(values) if name in _WHOLE else values for name, values in cells.items()})
 
 
 def _whole(cells: Sequence[Cell]) -> "pd.Series[int] | pd.Series[float]":

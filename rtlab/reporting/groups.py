@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from rtlab.experiment import Experiment
 from rtlab.records import RunRecord
 from rtlab.reporting.frame import COLUMNS, PLACE, SETUP, TIMES, Cell, frame, is_chance_free
-from rtlab.statistics import Interval, Verdict, accuracy_interval, equal, paired_difference, ratio_of_times
+from rtlab.statistics import Interval, accuracy_interval
 from rtlab.testbed import Testbed
 
-SEEDS_FOR_EQUALITY = 5
 SPLITS = ("validation", "test")
 
 
@@ -73,7 +72,7 @@ class Group:
     @cached_property
     def testbed(self) -> Testbed | None:
         """The testbed that its times are taken from: that of most runs, of several the newest."""
-        return max(self.timed, key=self._worth, default=None)
+        return max(self.timed, key=self.worth, default=None)
 
     @property
     def on_testbed(self) -> tuple[RunRecord, ...]:
@@ -116,7 +115,7 @@ class Group:
         """Whether every run says of each sentence of a split what it takes it for, and all of the same sentences."""
         found = [record.predictions.get(split) for record in self.scored]
         first = next(iter(found), None)
-        return first is not None and all(p is not None and _same_labels(p.labels, first.labels) for p in found)
+        return first is not None and all(p is not None and same_labels(p.labels, first.labels) for p in found)
 
     @cached_property
     def accuracies(self) -> Mapping[str, Interval]:
@@ -127,12 +126,14 @@ class Group:
             if self.has_predictions(split)
         }
 
-    def _worth(self, testbed: Testbed) -> tuple[int, str]:
+    def worth(self, testbed: Testbed) -> tuple[int, str]:
+        """How good a source of times a testbed is: its runs, and the newest of them."""
         runs = self.timed[testbed]
         return len(runs), max(record.created_at for record in runs)
 
 
-def _same_labels(a: NDArray[np.integer], b: NDArray[np.integer]) -> bool:
+def same_labels(a: NDArray[np.integer], b: NDArray[np.integer]) -> bool:
+    """Whether two are of the same sentences, as far as their labels tell."""
     return a is b or np.array_equal(a, b)
 
 
@@ -157,7 +158,8 @@ def groups(records: Iterable[RunRecord]) -> tuple[Group, ...]:
         oldest.setdefault(record.id, record)
     if not oldest:
         return ()
-    keys = frame(oldest.values()).groupby([*PLACE, *SETUP, "results"], dropna=False, sort=False).ngroup()
+    by = [*PLACE, *SETUP, "results"]
+    keys = frame(oldest.values(), by).groupby(by, dropna=False, sort=False).ngroup()
     number = dict(zip(oldest, keys, strict=True))
     members: dict[int, list[RunRecord]] = {}
     for record in finished:
@@ -234,58 +236,6 @@ def families(found: Iterable[Group], field: str, *with_it: str) -> tuple[tuple[G
     return tuple(tuple(members) for members in sets.values() if len({group.fields[field] for group in members}) > 1)
 
 
-def on_one_testbed(a: Group, b: Group) -> tuple[Group, Group] | None:
-    """Both with the times of one testbed alone, that of most runs; None where they have none in common.
-
-    The code of two engines differs, so there it is the rest of the testbed that must be the same.
-    """
-    alike = a.experiment.engine == b.experiment.engine
-    pairs = [
-        (mine, theirs)
-        for mine in a.timed
-        for theirs in b.timed
-        if (mine == theirs if alike else without_code(mine) == without_code(theirs))
-    ]
-    if not pairs:
-        return None
-    worth = {
-        (mine, theirs): min(a._worth(mine), b._worth(theirs)) + max(a._worth(mine), b._worth(theirs))
-        for mine, theirs in pairs
-    }
-    mine, theirs = max(pairs, key=worth.__getitem__)
-    return (
-        dataclasses.replace(a, timed={mine: a.timed[mine]}),
-        dataclasses.replace(b, timed={theirs: b.timed[theirs]}),
-    )
-
-
-def time_ratio(a: Group, b: Group) -> Interval | None:
-    """Ratio of the training times for one sentence, a / b, warm-up included; None without a testbed in common."""
-    pair = on_one_testbed(a, b)
-    return None if pair is None else ratio_of_times(*map(_seconds_per_sentence, pair))
-
-
-def _seconds_per_sentence(group: Group) -> list[float]:
-    runs = group.on_testbed
-    return [(r.timing.warmup_s + r.timing.train_s) / r.counts.samples for r in runs if r.timing and r.counts]
-
-
-def accuracy_difference(a: Group, b: Group) -> Interval | None:
-    """Difference of test accuracies, a - b, on the same sentences; None where one of them holds no predictions."""
-    if not (a.has_predictions("test") and b.has_predictions("test")):
-        return None
-    if not _same_labels(a.labels("test"), b.labels("test")):
-        return None
-    return paired_difference(a.correct("test"), b.correct("test"), a_chance=a.chance, b_chance=b.chance)
-
-
-def quality(a: Group, b: Group) -> Verdict:
-    """Whether two reach the same test accuracy: it takes whole epochs and five seeds of either to show."""
-    enough = all(g.whole and (not g.chance or len(g.scored) >= SEEDS_FOR_EQUALITY) for g in (a, b))
-    difference = accuracy_difference(a, b) if enough else None
-    return "not shown" if difference is None else equal(difference)
-
-
 def machines(here: Iterable[Group]) -> list[Testbed]:
     """The machines that groups were timed on, that of most runs first."""
     counts: Counter[Testbed] = Counter()
@@ -293,16 +243,3 @@ def machines(here: Iterable[Group]) -> list[Testbed]:
         for testbed, runs in group.timed.items():
             counts[without_code(testbed)] += len(runs)
     return sorted(counts, key=lambda machine: (-counts[machine], str(machine)))
-
-
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices of the points (time, accuracy) to which no other is both as fast and as accurate, and better in one.
-
-    From the fastest to the slowest.
-    """
-    front: list[int] = []
-    for index in sorted(range(len(points)), key=lambda index: (points[index][0], -points[index][1])):
-        last = points[front[-1]] if front else (0.0, -np.inf)
-        if points[index][1] > last[1] or points[index] == last:
-            front.append(index)
-    return front

@@ -5,25 +5,23 @@ seeds (with one seed over sentences alone), of a time Student's t over seeds. Ti
 warm-up, throughputs do not. A speed-up has its quality beside it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from math import isfinite
+from collections.abc import Iterable, Sequence
 from statistics import mean
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, ScalarFormatter
-from numpy.typing import NDArray
 
 from rtlab.experiment import Experiment
 from rtlab.methods import Adapter
-from rtlab.reporting.drawing import COLOURS, GROUND, HATCHES, INK, LINES, MARKERS, canvas
-from rtlab.reporting.groups import Group, families, pareto_front, quality, time_ratio
+from rtlab.reporting.drawing import COLOURS, INK, canvas
+from rtlab.reporting.groups import Group, families
+from rtlab.reporting.pairs import pareto_front, quality, time_ratio
 from rtlab.reporting.wording import METHODS, PADDINGS, method_title, setups
-from rtlab.statistics import mean_interval
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    pass
+from rtlab.reporting.marks import accuracy_reach, bars, curve, dots, log_axis, marks, method_style, point
 
 TRAINED = ("full", "lora")
 REFERENCE = "trainer"
@@ -41,7 +39,7 @@ def loss(here: Sequence[Group], where: str) -> Figure | None:
     figure, axes = canvas("Training loss by learning rate", where, panels=len(shown))
     for panel, family in zip(axes, shown, strict=True):
         for number, group in enumerate(family):
-            _curve(panel, group, number)
+            curve(panel, group, number)
         panel.set(xlabel="optimizer step", ylabel="training loss (cross-entropy, nats)", title=_settings(family[0]))
         panel.set_ylim(bottom=0)
         panel.legend(title="learning rate", title_fontsize=9, loc="lower left")  # losses begin high
@@ -60,8 +58,8 @@ def padding(here: Sequence[Group], where: str) -> Figure | None:
     times = {label: [[1000 / speed for speed in cell] for cell in cells] for label, cells in speeds.items()}
     names = ["\n".join(_adapted(row["fixed"].experiment)) for row in pairs]
     gains = [_gain(row["fixed"], row["dynamic"]) for row in pairs]
-    _bars(axes[0], names, times)
-    _bars(axes[1], [f"{name}\n{gain}" for name, gain in zip(names, gains, strict=True)], speeds)
+    bars(axes[0], names, times)
+    bars(axes[1], [f"{name}\n{gain}" for name, gain in zip(names, gains, strict=True)], speeds)
     axes[0].set(ylabel="training time for 1,000 sentences (s)")
     axes[1].set(ylabel="training throughput (samples/s)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -78,17 +76,17 @@ def pareto(here: Sequence[Group], where: str) -> Figure | None:
     front = pareto_front(points)
     names, _ = setups([group.experiment for group in shown])
     for method in dict.fromkeys(str(group.fields["method"]) for group in shown):
-        colour, marker = _method_style(method)
+        colour, marker = method_style(method)
         panel.plot([], [], linestyle="", color=colour, marker=marker, label=method_title(method))
-    for index, (group, point) in enumerate(zip(shown, points, strict=True)):
-        _point(panel, group, point, on_front=index in front)
+    for index, (group, at) in enumerate(zip(shown, points, strict=True)):
+        point(panel, group, at, on_front=index in front)
     steps = zip(*(points[index] for index in front), strict=True)
     panel.step(*steps, where="post", color=INK, linestyle=":", linewidth=1.3, zorder=1, label="Pareto front (filled):")
     for number, index in enumerate(front[:MOST_LABELS], start=1):  # above and to the left of the front is no point
         at = points[index]
         panel.annotate(str(number), at, (-5, 5), textcoords="offset points", ha="right", weight="bold", color=INK)
         panel.plot([], [], " ", label=f"{number}  {names[index]}")
-    _log_axis(panel)
+    log_axis(panel)
     panel.margins(x=0.08, y=0.08)
     panel.set(xlabel="training time (s, logarithmic)", ylabel="test accuracy")
     panel.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
@@ -110,7 +108,7 @@ def throughput(here: Sequence[Group], where: str) -> Figure | None:
             for engine in engines
             for row in [rows.get(engine, {})]
         }
-        _bars(panel, kinds, cells)
+        bars(panel, kinds, cells)
         first = next(group for row in rows.values() for group in row.values())
         panel.set(
             xlabel="padding", ylabel="training throughput (samples/s)", title=", ".join(_adapted(first.experiment))
@@ -134,12 +132,12 @@ def rates(here: Sequence[Group], where: str) -> Figure | None:
             shift = 1.05 ** (2 * number - len(shown) + 1)  # side by side, not on top of each other
             x = [shift * float(group.fields["learning_rate"] or 0) for group in family]
             seeds = [group.values(f"{split}_accuracy") for group in family]
-            reach = np.hstack([_accuracy_reach(group, split) for group in family])
+            reach = np.hstack([accuracy_reach(group, split) for group in family])
             for rate, values in zip(x, seeds, strict=True):
-                _dots(panel, [rate] * len(values), values, COLOURS[number])
+                dots(panel, [rate] * len(values), values, COLOURS[number])
             label = _settings(family[0]).replace("\n", ", ")
-            _marks(panel, x, [mean(values) for values in seeds], number, label=label, yerr=reach)
-        _log_axis(panel, sorted({float(g.fields["learning_rate"] or 0) for family in shown for g in family}))
+            marks(panel, x, [mean(values) for values in seeds], number, label=label, yerr=reach)
+        log_axis(panel, sorted({float(g.fields["learning_rate"] or 0) for family in shown for g in family}))
         panel.set(xlabel="learning rate (logarithmic)", ylabel=f"{split} accuracy")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center")
     return figure
@@ -223,121 +221,3 @@ def _gain(fixed: Group, dynamic: Group) -> str:
     """The speed-up with its quality; nothing where they were not timed on one testbed."""
     ratio = time_ratio(fixed, dynamic)
     return "" if ratio is None else f"dynamic: {ratio.value:.1f} ×,\naccuracy {quality(dynamic, fixed)}"
-
-
-def _curve(panel: "Axes", group: Group, number: int) -> None:
-    """The mean loss of the seeds over steps, and each seed's own as a thin line."""
-    curves = [{entry.step: entry.loss for entry in record.history} for record in group.scored]
-    if len(curves) > 1:
-        for curve in curves:
-            panel.plot(list(curve), list(curve.values()), color=COLOURS[number], linewidth=0.7, alpha=0.5)
-    steps = sorted(set.intersection(*map(set, curves)))
-    every = max(1, len(steps) // 8)
-    panel.plot(
-        steps,
-        [mean(curve[step] for curve in curves) for step in steps],
-        color=COLOURS[number],
-        linestyle=LINES[number],
-        marker=MARKERS[number],
-        markevery=(number * every // len(COLOURS), every),
-        label=f"{group.fields['learning_rate']:.0e} (n = {len(curves)})",
-    )
-
-
-def _bars(panel: "Axes", names: Sequence[str], rows: Mapping[str, Sequence[Sequence[float]]]) -> None:
-    """Bars of means with seeds as dots on them, a row of bars for each key; an empty cell has no bar."""
-    width = 0.8 / len(rows)
-    for number, (label, cells) in enumerate(rows.items()):
-        x = [i - 0.4 + width * (number + 0.5) for i, cell in enumerate(cells) if cell]
-        filled = [cell for cell in cells if cell]
-        heights = [mean(cell) for cell in filled]
-        colour, hatch = COLOURS[number], HATCHES[number]
-        bars = panel.bar(
-            x, heights, width * 0.92, label=label, color=colour, hatch=hatch, edgecolor=GROUND, linewidth=0
-        )
-        panel.bar_label(bars, [_number(mean(cell)) for cell in filled], padding=4, color=INK, fontsize=9)
-        for place, cell in zip(x, filled, strict=True):
-            _dots(panel, [place] * len(cell), cell, INK)
-    panel.set_xticks(range(len(names)), names)
-    panel.grid(visible=False, axis="x")
-    panel.margins(y=0.15)
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _point(panel: "Axes", group: Group, point: tuple[float, float], *, on_front: bool) -> None:
-    """The mean of a group with its intervals and seeds: filled if it is on the front, else hollow."""
-    colour, marker = _method_style(str(group.fields["method"]))
-    scores = {record.id: record.scores["test"].accuracy for record in group.scored}
-    _dots(panel, group.values("seconds"), [scores[record.id] for record in group.on_testbed], colour)
-    panel.errorbar(
-        [point[0]],
-        [point[1]],
-        yerr=_accuracy_reach(group, "test"),
-        xerr=_time_reach(group, point[0]),
-        linestyle="",
-        elinewidth=1,
-        capsize=2.5,
-        color=colour,
-        marker=marker,
-        markerfacecolor=colour if on_front else GROUND,
-    )
-
-
-def _marks(
-    panel: "Axes", x: Sequence[float], y: Sequence[float], number: int, *, label: str, yerr: NDArray[np.float64]
-) -> None:
-    """A line of markers with bars, in the style of its number."""
-    panel.errorbar(
-        x,
-        y,
-        yerr=yerr,
-        capsize=2.5,
-        elinewidth=1.1,
-        label=label,
-        color=COLOURS[number],
-        marker=MARKERS[number],
-        linestyle=LINES[number],
-    )
-
-
-def _method_style(method: str) -> tuple[str, str]:
-    """Colour and marker."""
-    number = (list(METHODS).index(method) if method in METHODS else len(METHODS)) % len(COLOURS)
-    return COLOURS[number], MARKERS[number]
-
-
-def _dots(panel: "Axes", x: Sequence[float], y: Sequence[float], colour: str) -> None:
-    """Seeds, where there are several."""
-    if len(y) > 1:
-        panel.plot(x, y, ".", color=colour, markersize=4, zorder=3)
-
-
-def _accuracy_reach(group: Group, split: str) -> NDArray[np.float64]:
-    """How far the interval of an accuracy reaches below and above, (2, 1); 0 for records without predictions."""
-    interval = group.accuracies.get(split)
-    if interval is None:
-        return np.zeros((2, 1))
-    ends = (interval.value - interval.low, interval.high - interval.value)
-    return np.array([[max(0.0, end)] for end in ends])
-
-
-def _time_reach(group: Group, seconds: float) -> NDArray[np.float64]:
-    """The same of training time; 0 with one seed."""
-    interval = mean_interval(group.values("seconds"))
-    reach = interval.high - interval.value if isfinite(interval.high) else 0.0
-    return np.array([[min(reach, 0.9 * seconds)], [reach]])  # a logarithmic axis has no place for 0
-
-
-def _log_axis(panel: "Axes", values: Sequence[float] = ()) -> None:
-    """A logarithmic x axis with plain numbers: `values` themselves, or 1, 2 and 5 of every power of ten."""
-    panel.set_xscale("log")
-    if values:
-        panel.set_xticks(values, [f"{value:.0e}" for value in values])
-    else:
-        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panel.xaxis.set_major_formatter(ScalarFormatter())
-    panel.xaxis.set_minor_locator(NullLocator())
-    panel.xaxis.set_minor_formatter(NullFormatter())

@@ -16,7 +16,8 @@ from rtlab.experiment import Experiment
 from rtlab.methods import Adapter, Recipe
 from rtlab.records import RunRecord
 from rtlab.reporting.frame import Cell, method_name
-from rtlab.reporting.groups import Group, Place, accuracy_difference, on_one_testbed, quality, time_ratio
+from rtlab.reporting.groups import Group, Place
+from rtlab.reporting.pairs import accuracy_difference, on_one_testbed, quality, time_ratio
 from rtlab.reporting.wording import plural
 from rtlab.statistics import Interval, mean_interval, ratio_of_times
 from rtlab.testbed import Testbed

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rtlab.records import write_whole
+from rtlab.reporting.kinds import TABLES
 from rtlab.reporting.markup import Block, as_markdown, wrapped
-from rtlab.reporting.tables import LEGEND, README, TABLES
+from rtlab.reporting.tables import LEGEND, README
 
 KNOWN = (*TABLES, "claims")
 

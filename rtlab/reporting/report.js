@@ -199,7 +199,7 @@ function frame(picture, box, x, y, titleX, titleY) {
 }
 
 // Accuracy against time: method by colour and shape.
-const METHODS = Object.keys(data.methods);
+const METHODS = data.methods.map(([name]) => name);
 function mark(method, x, y, size = 6) {
   const paths = [
     `M${x - size} ${y - size}h${2 * size}v${2 * size}h${-2 * size}z`,
@@ -235,7 +235,7 @@ function pareto() {
   menu.addEventListener("change", redraw);
   byId("pareto-legend").append(
     ...METHODS.filter((method) => data.points.some((point) => point.method === method)).map((method) =>
-      html("li", { class: `series-${METHODS.indexOf(method) % COLOURS}` }, svg("svg", { width: 16, height: 16, "aria-hidden": "true" }, mark(method, 8, 8)), html("span", {}, data.methods[method]))),
+      html("li", { class: `series-${METHODS.indexOf(method) % COLOURS}` }, svg("svg", { width: 16, height: 16, "aria-hidden": "true" }, mark(method, 8, 8)), html("span", {}, data.methods[METHODS.indexOf(method)][1]))),
   );
 }
 

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from rtlab.records import Classes, LogEntry, Predictions, RunRecord
 from rtlab.reporting.frame import COLUMNS
-from rtlab.reporting.groups import Group, by_place, groups, machines, pareto_front, place_of
+from rtlab.reporting.groups import Group, by_place, groups, machines, place_of
 from rtlab.reporting.markup import clean
+from rtlab.reporting.pairs import pareto_front
 from rtlab.reporting.wording import METHODS, method_title, setups
 from rtlab.statistics import CONFIDENCE, mean_interval
 from rtlab.values import Json
@@ -63,7 +64,7 @@ def page_data(records: Sequence[RunRecord], texts: Texts) -> dict[str, Json]:
         "table": _run_table(records, names),
         "runs": [_in_full(records[number], number, labels) for number in in_full(records)],
         "labels": list(labels),
-        "methods": {name: method_title(name) for name in dict.fromkeys([*METHODS, *_methods(records)])},
+        "methods": [[name, method_title(name)] for name in dict.fromkeys([*METHODS, *_methods(records)])],
         "texts": {
             sha256: {split: list(sentences) for split, sentences in splits.items()}
             for sha256, splits in texts.items()

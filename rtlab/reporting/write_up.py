@@ -15,7 +15,7 @@ from typing import Any
 from rtlab.experiment import Experiment
 from rtlab.methods import Adapter, Full, Recipe, Svm
 from rtlab.reporting.claims import Claim, Statement
-from rtlab.reporting.groups import accuracy_difference, time_ratio
+from rtlab.reporting.pairs import accuracy_difference, time_ratio
 from rtlab.reporting.quantities import (
     Quantity,
     exact,
@@ -29,6 +29,7 @@ from rtlab.reporting.quantities import (
 
 LAB_DEVICE = "RTX 4060 Ti"
 POINT = 0.01
+MILLION = (0.5e6, 1.5e6, "1 M ± 0.5 M")
 
 # Rules: how a range and an interval are come by, and where that is from.
 EXACT = "No chance in it: the figures of all runs lie in the range."
@@ -82,11 +83,15 @@ def _size(split: str, value: int) -> Statement:
     return Statement(quantity, value - 0.5, value + 0.5, f"{value}")
 
 
+def _own(what: str, value: float, form: str) -> Quantity:
+    return Quantity(what=what, of=(), measure=stated(value), form=form, runs=0)
+
+
 def _minutes(low: float, high: float, *, dynamic_s: float, fixed_s: float) -> tuple[Statement, ...]:
     rows = {"dynamic": dynamic_s, "fixed": fixed_s}
     return tuple(
         Statement(
-            Quantity(what=f"its table, {padding}:", of=(), measure=stated(s / 60), form="{:.1f} minutes", runs=0),
+            _own(f"its table, {padding}:", s / 60, "{:.1f} minutes"),
             low,
             high,
             f"{low:g} to {high:g}",
@@ -158,18 +163,7 @@ CLAIMS: tuple[Claim, ...] = (
         id="svm-parameters",
         sentence="The SVM trains ≈ 1 M parameters.",
         statements=(
-            Statement(
-                Quantity(
-                    what="a weight for each of 768 features and a bias:",
-                    of=(),
-                    measure=stated(768 + 1),
-                    form="{:,.0f} parameters",
-                    runs=0,
-                ),
-                0.5e6,
-                1.5e6,
-                "1 M ± 0.5 M",
-            ),
+            Statement(_own("a weight for each of 768 features and a bias:", 768 + 1, "{:,.0f} parameters"), *MILLION),
         ),
         rule=OWN,
         beside=(_parameters(SVM, "trained"),),
