@@ -141,6 +141,17 @@ def pytest_benchmark_compare_machine_info(
         )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+    """Drop frames that were interrupted before their first line: pytest fails to show them, and ends in a traceback."""
+    frame = excinfo.tb
+    while frame is not None and frame.tb_next is not None:
+        if frame.tb_next.tb_lineno is None:
+            frame.tb_next = frame.tb_next.tb_next
+        else:
+            frame = frame.tb_next
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if config.stash[NOTES]:
         terminalreporter.section("engines compared")

@@ -495,10 +495,10 @@ def test_spellings_of_one_command(parsed, spellings):
 
 def test_the_defaults_are_the_experiments(parsed):
     usual = Experiment(method=Adapter())
-    verb = parsed("lora")
-    method = verb.adapter.adapter(verb.training.recipe("trainer"))
-    assert Experiment(method=method, **vars(verb.data)) == usual
-    assert verb.training.recipe("native") == Recipe(engine="native")
+    verb = parsed("lora", "--engine", "trainer")
+    recipe = verb.training.recipe("tiny-bert", "cpu")
+    assert Experiment(method=verb.adapter.adapter(recipe), **vars(verb.data)) == usual
+    assert parsed("lora").training.recipe("tiny-bert", "cpu") == Recipe(engine="native")
     running = verb.running
     assert (running.max_length, running.precision, running.seed) == (usual.max_length, usual.precision, usual.seed)
     assert parsed("svm").pooling == Svm().pooling

@@ -14,7 +14,7 @@ LEVELS = {
         0,
     ),
     **dict.fromkeys(("records", "studies", "data", "built_in", "architectures", "encoders"), 1),
-    **dict.fromkeys(("tokens", "batches"), 2),
+    **dict.fromkeys(("tokens", "batches", "dataset_dict"), 2),
     "engines": 3,
     **dict.fromkeys(("preparing", "running"), 4),
     **dict.fromkeys(("scheduling", "reporting"), 5),

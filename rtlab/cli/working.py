@@ -191,6 +191,7 @@ class Sweep:
     output: tyro.conf.Suppress[Output] = TEXT
 
     def __call__(self) -> int:
+        from rtlab.preparing import check_writable
         from rtlab.scheduling.sweep import plan, sweep
         from rtlab.studies import study
 
@@ -203,6 +204,7 @@ class Sweep:
             epochs=self.epochs,
             limit=self.limit,
         )
+        check_writable(self.output_dir)
         planned = plan(experiments, recorded(self.output_dir), device=self.device, retime=self.retime)
         to_do = [one for one in planned if one.to_do]
         for one in planned:
