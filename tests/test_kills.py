@@ -103,10 +103,10 @@ class Session:
 
 
 class Nursery:
-    """Command lines forked from one process that has imported everything: `tests/nursery.py`."""
+    """Command lines forked from one process that has imported everything: `tests/forkserver.py`."""
 
     def __init__(self, log):
-        script = Path(__file__).with_name("nursery.py")
+        script = Path(__file__).with_name("forkserver.py")
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         variables = child_variables() | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
         self.process = subprocess.Popen([sys.executable, str(script), str(log)], env=variables, **pipes)
@@ -129,7 +129,7 @@ class Nursery:
 
 
 @pytest.fixture
-def nursery(tmp_path):
+def forkserver(tmp_path):
     made = Nursery(tmp_path / "log")
     yield made
     made.close()
@@ -141,20 +141,20 @@ def share(kind, part):
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_killed_runs_take_no_record_with_them(nursery, tmp_path, part):
+def test_killed_runs_take_no_record_with_them(forkserver, tmp_path, part):
     moments = random.Random(f"run {part}")
     kept = Kept(tmp_path)
     signals = share("run", part)
 
     def start(number):
         run = RUNS[number % len(RUNS)]
-        return nursery.start([*run, "--seed", number, "--output-dir", tmp_path])
+        return forkserver.start([*run, "--seed", number, "--output-dir", tmp_path])
 
     taken = []  # seconds of each kind of run
     for number in range(len(RUNS)):
         begin = time.monotonic()
         start(number)
-        assert nursery.status() == 0, (tmp_path / "log").read_text()
+        assert forkserver.status() == 0, (tmp_path / "log").read_text()
         taken.append(time.monotonic() - begin)
     kept.check()
     assert len(kept.seen) == len(RUNS)
@@ -164,7 +164,7 @@ def test_killed_runs_take_no_record_with_them(nursery, tmp_path, part):
         pid = start(number)
         kept.wait(moments.uniform(0, taken[number % len(RUNS)]), lambda: False)
         os.kill(pid, signals[-1])
-        if nursery.status() != 0:
+        if forkserver.status() != 0:
             signals.pop()
         kept.check()
         number += 1
@@ -172,7 +172,7 @@ def test_killed_runs_take_no_record_with_them(nursery, tmp_path, part):
     for again in range(number):
         if not any(json.loads(text)["experiment"]["seed"] == again for text in kept.seen.values()):
             start(again)
-            assert nursery.status() == 0, (tmp_path / "log").read_text()
+            assert forkserver.status() == 0, (tmp_path / "log").read_text()
     kept.check()
     assert len(kept.seen) == number
 

@@ -12,7 +12,6 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -1024,13 +1023,13 @@ def test_a_folder_that_may_not_be_read_is_named_and_the_others_still_load(record
 
 def test_a_file_that_vanishes_is_named_and_the_others_still_load(record, tmp_path, monkeypatch):
     first, second = sorted(save(dataclasses.replace(record, id=id_ * 16), tmp_path) for id_ in "01")
-    loads = files.orjson.loads
+    record_of = files.record_of
 
-    def one_and_the_other_is_gone(text):
+    def one_and_the_other_is_gone(text, **options):
         second.unlink()
-        return loads(text)
+        return record_of(text, **options)
 
-    monkeypatch.setattr(files, "orjson", SimpleNamespace(loads=one_and_the_other_is_gone))
+    monkeypatch.setattr(files, "record_of", one_and_the_other_is_gone)
     loaded = load_records(tmp_path)
     assert [one.id for one in loaded.records] == ["0" * 16]
     assert "No such file" in loaded.broken[second]
