@@ -6,19 +6,20 @@ session that is killed loses the run in flight and nothing else.
 
 import os
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from tabulate import tabulate
 
 from rtlab import environment
-from rtlab.experiment import Experiment
+from rtlab.experiment import RESULTS, Experiment
+from rtlab.methods import Adapter, Full, Svm
 from rtlab.records import RunRecord
-from rtlab.reporting.groups import groups
+from rtlab.reporting.markup import as_text
+from rtlab.reporting.tables import LEGEND, tables
 from rtlab.studies import Study, study
+from rtlab.testbed import code_digest, fingerprint, testbed
 
 ROOT = Path(__file__).parent.parent
 STORAGE = "results/benchmarks"
@@ -64,6 +65,11 @@ def pytest_configure(config: pytest.Config) -> None:
     _cases(config)  # what cannot be is said before anything runs
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Cases of a study first: what runs the native engine in this process changes how its memory is allocated after."""
+    items.sort(key=lambda item: item.path.name != "test_study.py")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" not in metafunc.fixturenames:
         return  # a comparison of engines makes its own
@@ -86,7 +92,7 @@ def base(request: pytest.FixtureRequest) -> Experiment:
     """Full fine-tuning on the reference engine as the study has it: what comparisons of engines start from."""
     _skip_lab_without_cuda(request.config)
     firsts = (case.first for case in _cases(request.config))
-    found = next((first for first in firsts if first.method == "full" and first.engine == "trainer"), None)
+    found = next((first for first in firsts if isinstance(first.method, Full) and first.engine == "trainer"), None)
     if found is None:
         pytest.skip("engines are compared where --engine leaves both in")
     return found
@@ -120,18 +126,30 @@ def notes(request: pytest.FixtureRequest) -> list[str]:
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
     machine_info.pop("node", None)  # a saved benchmark names no host
     device = environment.find_device(config.option.device)
-    machine_info["rtlab"] = environment.fingerprint(device) | {"code": environment.code_digest()}
+    code = {engine: code_digest(engine) for engine in RESULTS}
+    machine_info["rtlab"] = fingerprint(device) | {"testbed": testbed(device, "native").name, "code": code}
 
 
 def pytest_benchmark_compare_machine_info(
     config: pytest.Config, machine_info: dict[str, Any], compared_benchmark: dict[str, Any]
 ) -> None:
-    here = machine_info["rtlab"]["device"]
-    there = compared_benchmark["machine_info"].get("rtlab", {}).get("device", "an unknown device")
+    here = machine_info["rtlab"]["testbed"]
+    there = compared_benchmark["machine_info"].get("rtlab", {}).get("testbed", "an unknown testbed")
     if here != there and not config.option.other_devices:
         raise pytest.UsageError(
             f"--benchmark-compare would compare {here} with {there}; --other-devices does so all the same"
         )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+    """Drop frames that were interrupted before their first line: pytest fails to show them, and ends in a traceback."""
+    frame = excinfo.tb
+    while frame is not None and frame.tb_next is not None:
+        if frame.tb_next.tb_lineno is None:
+            frame.tb_next = frame.tb_next.tb_next
+        else:
+            frame = frame.tb_next
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -140,27 +158,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line("\n\n".join(config.stash[NOTES]))
     if not config.stash[RECORDS]:
         return
-    terminalreporter.section("scores beside times")
-    for place, rows in _scores(config.stash[RECORDS]):
-        terminalreporter.write_line(f"{place}\n")
-        headers = ["case", "seeds", "training (s)", "samples/s", "validation accuracy", "test accuracy", "test F1"]
-        aligned = ("left", *("right",) * (len(headers) - 1))
-        terminalreporter.write_line(
-            tabulate(rows, headers=headers, tablefmt="simple", colalign=aligned, disable_numparse=True) + "\n"
-        )
-
-
-def _scores(records: Sequence[RunRecord]) -> Iterator[tuple[str, list[list[str]]]]:
-    tables: dict[str, list[list[str]]] = {}
-    for group in groups(records):
-        place = f"{group.place.encoder} on {group.place.dataset}, {group.place.device}"
-        columns = (("timing.train_s", 2), ("timing.samples_per_s", 1), ("scores.validation.accuracy", 4))
-        columns += (("scores.test.accuracy", 4), ("scores.test.f1", 4))
-        means = [
-            f"{sum(values) / len(values):.{digits}f}" for name, digits in columns if (values := group.values(name))
-        ]
-        tables.setdefault(place, []).append([_case_id(group.experiment), str(len(group.records)), *means])
-    yield from tables.items()
+    terminalreporter.section("methods compared")
+    shown = [block for block in tables(config.stash[RECORDS]) if block.name in ("comparison", "padding", "methods")]
+    terminalreporter.write_line(as_text(shown, LEGEND))
 
 
 def _skip_lab_without_cuda(config: pytest.Config) -> None:
@@ -170,7 +170,7 @@ def _skip_lab_without_cuda(config: pytest.Config) -> None:
 
 def _device_name(config: pytest.Config) -> str:
     try:
-        return environment.device_name(environment.find_device(config.option.device))
+        return testbed(environment.find_device(config.option.device), "native").name
     except ValueError as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -201,12 +201,11 @@ def _case_id(experiment: Experiment) -> str:
     return f"{experiment.label}{limit}"
 
 
-def _parameters(experiment: Experiment) -> tuple[Any, ...]:
-    modules = "-" if experiment.lora is None else "+".join(experiment.lora.target_modules)
-    return (
-        experiment.method,
-        experiment.padding or "-",
-        experiment.learning_rate or "-",
-        modules,
-        experiment.engine or "-",
-    )
+def _parameters(experiment: Experiment) -> tuple[object, ...]:
+    match experiment.method:
+        case Svm():
+            return ("svm", "-", "-", "-", "-")
+        case Full(recipe=recipe):
+            return ("full", recipe.padding, recipe.learning_rate, "-", recipe.engine)
+        case Adapter(recipe=recipe, target_modules=modules, peft_type=kind):
+            return (kind.lower(), recipe.padding, recipe.learning_rate, "+".join(modules), recipe.engine)

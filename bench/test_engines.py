@@ -1,33 +1,33 @@
-"""The native engine against the reference, alternating in one run, quality beside speed; and how far from the floor.
+"""The native engine against the reference as a user meets them: fresh processes by turns, quality beside speed.
 
-Sizes follow the study: `smoke` shows that the cases work, `embedded` is for two cores, `lab` for CUDA. Ratios are of
-total training time, warm-up included, and speak of this machine in this run alone.
+And how far from the floor it is, how its time grows, and what memory it takes. Sizes follow the study: `smoke` shows
+that the cases work, `embedded` is for two cores, `lab` for CUDA. Ratios are of total training time, warm-up included,
+and speak of this machine in this run alone.
 """
 
-import dataclasses
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean, median
 
 import numpy as np
 import pytest
 import torch
 
-from rtlab.data import corpus, load_splits
+from rtlab.data import Split, Splits, corpus, load_splits
 from rtlab.encoders import load_encoder
-from rtlab.engines import native
+from rtlab.engines.engine import Task
+from rtlab.engines.native import NativeEngine
 from rtlab.engines.operations import product
 from rtlab.engines.reading import read, readable
-from rtlab.environment import set_precision
-from rtlab.experiment import Experiment, LoraSettings
+from rtlab.environment import Stopwatch, find_device, set_precision
+from rtlab.experiment import Experiment
+from rtlab.methods import Adapter, Full, Recipe
+from rtlab.preparing import prepare
 from rtlab.records import load
-from rtlab.reporting.groups import groups
-from rtlab.running import finish, prepare, recording_failure, start
+from rtlab.scheduling.sweep import plan, sweep
 from rtlab.statistics import paired_difference, ratio_of_times
-from rtlab.sweep import plan, sweep
-from rtlab.tokens import TokenizedSplits, token_arrays
+from rtlab.tokens import token_arrays
 
-ROUNDS = 3
 RATES = {"full": 2e-5, "lora": 1e-3}
 WORSE = 0.02  # accuracy: what the interval of the difference must reach up to, for the engines not to differ
 FILE_ORDER_BATCH = 64  # sentences
@@ -44,12 +44,14 @@ class Size:
     fixed_steps: int
     features: int | None
     epochs: tuple[int, ...]
+    rounds: int = 3
+    methods: tuple[str, ...] = ("full", "lora")
     loss_within: float = 0.05
     precisions: tuple[str, ...] = ("fp32",)
 
 
 SIZES = {
-    "smoke": Size(steps=3, fixed_steps=2, features=48, epochs=(100, 400), loss_within=0.6),
+    "smoke": Size(steps=3, fixed_steps=2, features=48, epochs=(100, 400), rounds=1, methods=("lora",), loss_within=0.6),
     "embedded": Size(steps=100, fixed_steps=5, features=None, epochs=(1_000, 10_000, 100_000)),
     "lab": Size(
         steps=None, fixed_steps=50, features=None, epochs=(1_000, 10_000, 100_000), precisions=("fp32", "tf32", "bf16")
@@ -63,37 +65,31 @@ def size(request):
 
 
 def pytest_generate_tests(metafunc):
+    size = SIZES[metafunc.config.option.study]
     if "precision" in metafunc.fixturenames:
-        metafunc.parametrize("precision", SIZES[metafunc.config.option.study].precisions)
+        metafunc.parametrize("precision", size.precisions)
+    if "method" in metafunc.fixturenames:
+        metafunc.parametrize("method", size.methods)
 
 
-def asked(base, method, engine, padding, precision="fp32", **fields):
-    lora = LoraSettings() if method == "lora" else None
-    return dataclasses.replace(
-        base,
-        method=method,
-        engine=engine,
-        padding=padding,
-        precision=precision,
-        learning_rate=RATES[method],
-        lora=lora,
-        **fields,
-    )
+def asked(base, method, engine, padding, precision="fp32", limit=None, **fields):
+    recipe = replace(base.method.recipe, engine=engine, padding=padding, learning_rate=RATES[method], **fields)
+    of = Full(recipe=recipe) if method == "full" else Adapter(recipe=recipe)
+    return replace(base, method=of, precision=precision, limit=limit or base.limit)
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
 def test_native_packed_against_trainer_dynamic(
     benchmark, base, size, device, output_dir, kept, notes, method, precision
 ):
     slow = asked(base, method, "trainer", "dynamic", precision, max_steps=size.steps)
     fast = asked(base, method, "native", "packed", precision, max_steps=size.steps)
-    found = alternate(benchmark, slow, fast, device, lambda started: evaluated(started, output_dir))
+    found = alternate(benchmark, slow, fast, size.rounds, device, output_dir)
     kept += [record for records in found.values() for record in records]
-    times = {name: [r.timing.warmup_s + r.timing.train_s for r in records] for name, records in found.items()}
-    difference = quality(found)
+    difference = paired_difference(*(right(found[engine]) for engine in ("native", "trainer")))
     assert difference.high > -WORSE, f"native is worse: {difference}"
     assert difference.low < WORSE, f"the reference is worse: {difference}"
     floor_s = floor(found["native"][0], prepare(fast, device=device))
+    times = seconds(found)
     report(
         benchmark,
         notes,
@@ -108,24 +104,22 @@ def test_native_packed_against_trainer_dynamic(
     )
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
-def test_native_packed_against_trainer_fixed(benchmark, base, size, device, notes, method, precision):
-    limit = size.fixed_steps * base.batch_size
-    common = {"limit": limit, "max_length": 512, "epochs": 1}
-    slow = asked(base, method, "trainer", "fixed", precision, **common)
-    fast = asked(base, method, "native", "packed", precision, **common)
-    found = alternate(benchmark, slow, fast, device, trained)
-    times = {name: [seconds for seconds, _ in runs] for name, runs in found.items()}
-    losses = {name: mean(loss for _, loss in runs) for name, runs in found.items()}
+def test_native_packed_against_trainer_fixed(benchmark, base, size, device, notes, tmp_path, method, precision):
+    limit = size.fixed_steps * base.method.recipe.batch_size
+    base = replace(base, max_length=512)
+    slow = asked(base, method, "trainer", "fixed", precision, limit, epochs=1)
+    fast = asked(base, method, "native", "packed", precision, limit, epochs=1)
+    found = alternate(benchmark, slow, fast, size.rounds, device, tmp_path)
+    losses = {engine: mean(record.train_loss for record in records) for engine, records in found.items()}
     assert losses["native"] == pytest.approx(losses["trainer"], abs=size.loss_within)
-    report(benchmark, notes, times, loss_native=losses["native"], loss_trainer=losses["trainer"])
+    report(benchmark, notes, seconds(found), loss_native=losses["native"], loss_trainer=losses["trainer"])
 
 
 def test_features_packed_against_padded_in_file_order(benchmark, base, size, device, notes):
     splits = load_splits(base.dataset, limit=size.features)
     texts = [text for _, split in splits.items() for text in split.texts]
     encoder = load_encoder(base.encoder)
-    where = prepare(dataclasses.replace(base, limit=size.features), device=device).device
+    where = find_device(device)
     plain = encoder.base().to(where)
     packed = readable(encoder.base().to(where), encoder, "cls")
     times = {"padded": [], "packed": []}
@@ -155,42 +149,35 @@ def test_features_packed_against_padded_in_file_order(benchmark, base, size, dev
         times["packed"].append(time.perf_counter() - begin)
 
     benchmark.group = "features"
-    benchmark.pedantic(timed, setup=set_up, rounds=ROUNDS)
+    benchmark.pedantic(timed, setup=set_up, rounds=size.rounds)
     np.testing.assert_allclose(features["packed"], features["padded"], atol=1e-4, rtol=0)
     report(benchmark, notes, times, slow="padded", fast="packed", sentences=len(texts))
 
 
 def test_an_epochs_time_grows_with_its_sentences(benchmark, size, device):
-    encoder = load_encoder("tiny-distilbert")
-    most = token_arrays(*_corpus(max(size.epochs), encoder))
+    texts, labels = corpus.generate(max(size.epochs))
+    recipe = Recipe(engine="native", epochs=1, logging_steps=10**6)
+    experiment = Experiment(
+        encoder="tiny-distilbert", dataset="corpus", method=Full(recipe=recipe), max_length=96, limit=16
+    )
+    prepared = prepare(experiment, device=device)
     trained_s = {}
 
     def epoch(sentences):
-        part = dataclasses.replace(
-            most,
-            ids=most.ids[: most.offsets[sentences]],
-            offsets=most.offsets[: sentences + 1],
-            labels=most.labels[:sentences],
-        )
-        experiment = Experiment(
-            encoder="tiny-distilbert", dataset="corpus", engine="native", epochs=1, max_length=96, logging_steps=10**6
-        )
-        where = prepare(dataclasses.replace(experiment, limit=16), device=device).device
-        train = native.build(
-            experiment,
-            encoder,
-            TokenizedSplits(train=part, validation=part, test=part),
-            ("negative", "positive"),
+        part = Split(tuple(texts[:sentences]), tuple(labels[:sentences]))
+        few = prepared.splits
+        task = Task(
+            experiment=experiment,
+            splits=Splits("corpus", None, few.label_names, part, few.validation, few.test),
+            encoder=prepared.encoder,
             target_modules=(),
-            device=where,
+            device=prepared.device,
             progress=lambda *_: None,
             on_log=lambda _: None,
+            watch=Stopwatch(prepared.device),
         )
-        begin = time.perf_counter()
-        train()
-        if where.type == "cuda":
-            torch.cuda.synchronize()
-        trained_s[sentences] = time.perf_counter() - begin
+        NativeEngine(task).train()
+        trained_s[sentences] = task.watch.seconds["train"]
 
     benchmark.group = "linear"
     benchmark.pedantic(lambda: [epoch(sentences) for sentences in size.epochs], rounds=1)
@@ -201,68 +188,47 @@ def test_an_epochs_time_grows_with_its_sentences(benchmark, size, device):
     assert per_sentence[many] < 2 * per_sentence[few]
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
 def test_peak_memory_is_not_above_the_references(benchmark, base, device, tmp_path, method):
-    """Each run in a fresh process, as memory once taken is not given back."""
-    runs = [
+    slow, fast = (
         asked(base, method, engine, padding, max_steps=20)
         for engine, padding in (("trainer", "dynamic"), ("native", "packed"))
-    ]
-    planned = plan(runs, output_dir=tmp_path, device=device)
+    )
+    found = alternate(benchmark, slow, fast, 1, device, tmp_path)
     benchmark.group = "memory"
-    benchmark.pedantic(lambda: list(sweep(planned, output_dir=tmp_path, device=device)), rounds=1)
-    memory = {one.experiment.engine: load(one.path).memory for one in planned}
-    peaks = {engine: found.peak_device or found.peak_host for engine, found in memory.items()}
+    peaks = {engine: record.memory.peak_device or record.memory.peak_host for engine, [record] in found.items()}
     benchmark.extra_info.update({f"peak_bytes_{engine}": peak for engine, peak in peaks.items()})
     assert peaks["native"] <= 1.02 * peaks["trainer"]
 
 
-def alternate(benchmark, slow, fast, device, run):
-    """Rounds of the slow engine, untimed by pytest-benchmark, and the fast one; what `run` gives of each, by engine."""
+def alternate(benchmark, slow, fast, rounds, device, output_dir):
+    """Rounds of the slow engine and the fast one, each run in a fresh process; the records by engine."""
     found = {slow.engine: [], fast.engine: []}
-    seeds = iter(range(ROUNDS))
+    seeds = iter(range(rounds))
+
+    def run(experiment):
+        [done] = sweep(plan([experiment], device=device), output_dir=output_dir, device=device)
+        assert done.recorded == "ok", done
+        found[experiment.engine].append(load(done.path))
 
     def set_up():
         seed = next(seeds)
-        found[slow.engine].append(run(begun(dataclasses.replace(slow, seed=slow.seed + seed), device)))
-        return ([begun(dataclasses.replace(fast, seed=fast.seed + seed), device)],), {}
+        run(replace(slow, seed=slow.seed + seed))
+        return (replace(fast, seed=fast.seed + seed),), {}
 
     benchmark.group = "engines"
-    # Popped, as pytest-benchmark keeps its arguments, and a model with them, until the next round is set up.
-    benchmark.pedantic(lambda ready: found[fast.engine].append(run(ready.pop())), setup=set_up, rounds=ROUNDS)
+    benchmark.pedantic(run, setup=set_up, rounds=rounds)
     return found
 
 
-def begun(experiment, device):
-    prepared = prepare(experiment, device=device)
-    losses = []
-    return start(prepared, on_log=losses.append), losses
+def seconds(found):
+    """Warm-up and training of every run, by engine."""
+    return {engine: [r.timing.warmup_s + r.timing.train_s for r in records] for engine, records in found.items()}
 
 
-def evaluated(begun, output_dir):
-    started, _ = begun
-    with recording_failure(started.prepared, output_dir):
-        return finish(started, started.train()(), output_dir=output_dir)
-
-
-def trained(begun):
-    """Seconds of warm-up and training, and the mean loss.
-
-    Evaluation, which fixed padding makes as slow as training, is left out on a CPU, where nothing is captured.
-    """
-    started, losses = begun
-    if started.prepared.device.type == "cuda":
-        outcome = started.train()()
-        return outcome.seconds.get("warmup", 0.0) + outcome.seconds["train"], outcome.train_loss
-    begin = time.perf_counter()
-    started.train()
-    return time.perf_counter() - begin, mean(entry.loss for entry in losses)
-
-
-def quality(found):
-    """Test accuracy of the native engine less the reference's, over sentences and seeds, with its interval."""
-    by_engine = {name: groups(records)[0] for name, records in found.items()}
-    return paired_difference(by_engine["native"].correct("test"), by_engine["trainer"].correct("test"))
+def right(records):
+    """Whether each test sentence was labelled rightly, under each seed: (S, N)."""
+    predictions = [record.predictions["test"] for record in records]
+    return np.stack([found.classes == found.labels for found in predictions])
 
 
 def report(benchmark, notes, times, *, slow="trainer", fast="native", **more):
@@ -294,7 +260,7 @@ def floor(record, prepared):
     tokens, sentences = record.counts.real_tokens, record.counts.samples
     per_token = 2 * (4 * width**2 + 2 * width * inner)
     last = tokens * 2 * 2 * width**2 + sentences * 2 * (2 * width**2 + 2 * width * inner)
-    passes = 3 if experiment.method == "full" else 2  # forward, towards the inputs, towards the weights
+    passes = 3 if isinstance(experiment.method, Full) else 2  # forward, towards the inputs, towards the weights
     product_s = (
         passes
         * ((layers - 1) * tokens * per_token + last)
@@ -336,8 +302,3 @@ def _seconds(call, device, times=50):
             torch.cuda.synchronize()
         taken.append(time.perf_counter() - begin)
     return median(taken)
-
-
-def _corpus(sentences, encoder):
-    texts, _ = corpus.generate(sentences)
-    return texts, encoder.tokenizer, 96

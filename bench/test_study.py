@@ -2,33 +2,26 @@
 
 from statistics import mean
 
-from rtlab.running import finish, prepare, recording_failure, start
+from rtlab.running import Run
 
 
 # `benchmark` comes last: an interrupt while another fixture is made then leaves no case without a round.
 def test_run(case, device, output_dir, kept, method, padding, learning_rate, target_modules, engine, benchmark):
     seeds = iter(case.experiments)
-    trained = []
     records = []
 
     def set_up():
-        prepared = prepare(next(seeds), device=device)
-        with recording_failure(prepared, output_dir):
-            return (start(prepared),), {}
+        run = Run(next(seeds), output_dir=output_dir, device=device)
+        run.build()
+        return (run,), {}
 
-    def train(started):
-        with recording_failure(started.prepared, output_dir):
-            trained.append(started.train())
-
-    def evaluate(started):
-        with recording_failure(started.prepared, output_dir):
-            record = finish(started, trained.pop()(), output_dir=output_dir)
-        records.append(record)
-        kept.append(record)
+    def evaluate(run):
+        records.append(run.finish())
+        kept.append(records[-1])
 
     benchmark.group = method
     try:
-        benchmark.pedantic(train, setup=set_up, teardown=evaluate, rounds=len(case.experiments))
+        benchmark.pedantic(Run.train, setup=set_up, teardown=evaluate, rounds=len(case.experiments))
     except BaseException:
         benchmark.has_error = True  # else Ctrl-C leaves a case without a round, and saving the others fails on it
         raise

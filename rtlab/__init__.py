@@ -2,7 +2,8 @@
 
     import rtlab
 
-    experiment = rtlab.Experiment(encoder="minilm", dataset="corpus", method="lora", learning_rate=1e-3, epochs=1)
+    recipe = rtlab.Recipe(engine="native", learning_rate=1e-3, epochs=1)
+    experiment = rtlab.Experiment(encoder="minilm", dataset="corpus", method=rtlab.Adapter(recipe=recipe))
     record = rtlab.run(experiment)
     record.scores["test"].accuracy, record.timing.samples_per_s
 
@@ -10,27 +11,34 @@ Names are loaded when they are first used, so that `import rtlab` costs nothing 
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rtlab.data import Splits, load_splits
     from rtlab.encoders import Encoder, load_encoder
-    from rtlab.experiment import Experiment, LoraSettings
+    from rtlab.experiment import Experiment
     from rtlab.exploring import explore
+    from rtlab.methods import Adapter, Full, Recipe, Svm
     from rtlab.predicting import predict
     from rtlab.probing import probe
     from rtlab.records import RunRecord, load_records
-    from rtlab.running import RunFailedError, run
+    from rtlab.reporting.frame import frame
+    from rtlab.running import Run, RunFailedError, run
     from rtlab.tokenizing import tokenize
 
 _HOMES = {
+    "Adapter": "methods",
     "Encoder": "encoders",
     "Experiment": "experiment",
-    "LoraSettings": "experiment",
+    "Full": "methods",
+    "Recipe": "methods",
+    "Run": "running",
     "RunFailedError": "running",
     "RunRecord": "records",
     "Splits": "data",
+    "Svm": "methods",
     "explore": "exploring",
+    "frame": "reporting.frame",
     "load_encoder": "encoders",
     "load_records": "records",
     "load_splits": "data",
@@ -41,13 +49,18 @@ _HOMES = {
 }
 
 __all__ = [
+    "Adapter",
     "Encoder",
     "Experiment",
-    "LoraSettings",
+    "Full",
+    "Recipe",
+    "Run",
     "RunFailedError",
     "RunRecord",
     "Splits",
+    "Svm",
     "explore",
+    "frame",
     "load_encoder",
     "load_records",
     "load_splits",
@@ -58,7 +71,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "__version__":
         from importlib.metadata import version
 

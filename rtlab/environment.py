@@ -1,48 +1,22 @@
-"""Where a run computes and what it costs: device, precision, seeds, timers, peak memory, and the fingerprint.
+"""Where a run computes and what it costs: device, precision, seeds, timers, peak memory, and who else was busy.
 
-Everything here touches process-wide state of the machine or of torch, which is why it has a room of its own.
-torch is imported inside the functions: reporting reads fingerprints on machines that have none.
+Everything here touches process-wide state of the machine or of torch, which is why it has a module of its own.
 """
 
 import contextlib
 import ctypes
 import gc
-import hashlib
-import importlib.metadata
 import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rtlab.testbed import device_name
 
 if TYPE_CHECKING:
     import torch
-
-PACKAGES = (
-    *("torch", "transformers", "tokenizers", "peft", "accelerate", "datasets"),
-    *("scikit-learn", "numpy", "scipy", "pandas", "rtlab"),
-)
-# What decides a record's numbers: rooms L0 to L4 of the design. What only looks at runs is left out, so that a
-# new table does not make records stale.
-CODE = (
-    *(
-        "experiment.py",
-        "metrics.py",
-        "environment.py",
-        "hub.py",
-        "built_in.py",
-        "encoders.py",
-        "tokens.py",
-        "batches.py",
-        "running.py",
-        "records.py",
-    ),
-    *("data", "engines"),
-)
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
@@ -61,15 +35,6 @@ def find_device(name: str | None = None) -> "torch.device":
     if name not in there:
         raise ValueError(f"device must be one of those here ({', '.join(there)}); got {name!r}")
     return torch.device(name)
-
-
-def device_name(device: "torch.device") -> str:
-    """What the device calls itself: a GPU's product name, or the processor's with the number of threads."""
-    import torch
-
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    return f"{_processor()}, {torch.get_num_threads()} threads"
 
 
 def set_precision(precision: str, device: "torch.device") -> None:
@@ -181,81 +146,28 @@ def peak_memory(device: "torch.device") -> tuple[int | None, int]:
     return on_device, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def fingerprint(device: "torch.device") -> dict[str, Any]:
-    """What produced a record: device, driver, versions, precision flags, threads, and the state of the checkout.
+class OtherProcesses:
+    """Measures how busy the machine is with anything but this process, from its construction on."""
 
-    Holds no host name and no path.
-    """
-    import torch
+    def __init__(self) -> None:
+        self._start = _busy_s()
 
-    cuda = device.type == "cuda"
-    return {
-        "device": device_name(device),
-        "device_type": device.type,
-        "driver": _nvidia_driver() if cuda else None,
-        "cuda": torch.version.cuda if cuda else None,
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "matmul_precision": torch.get_float32_matmul_precision(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "versions": _versions(),
-        **_checkout(),
-    }
+    def share(self) -> float | None:
+        """Share of all cores' time that others took so far, in [0, 1]; `None` where the system does not tell."""
+        now = _busy_s()
+        if self._start is None or now is None:
+            return None
+        (all_s, own_s, wall_s), (all_0_s, own_0_s, wall_0_s) = now, self._start
+        there_s = (wall_s - wall_0_s) * (os.cpu_count() or 1)
+        return min(1.0, max(0.0, (all_s - all_0_s) - (own_s - own_0_s)) / there_s) if there_s > 0 else 0.0
 
 
-@cache
-def code_digest() -> str:
-    """16 hexadecimal digits over the sources that decide a run's numbers.
-
-    Not a git commit: committing a record must not make it stale.
-    """
-    package = Path(__file__).parent
-    digest = hashlib.sha256()
-    for name in CODE:
-        path = package / name
-        for source in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(f"{source.relative_to(package).as_posix()}\0".encode() + source.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
-
-
-@cache
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-@cache
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
-@cache
-def _nvidia_driver() -> str | None:
-    return _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0")
-
-
-@cache
-def _checkout() -> dict[str, str | bool | None]:
-    """Commit of the checkout that the package lies in and whether it is changed; `None` for an installed package."""
-    root = Path(__file__).parent.parent
-    if not (root / ".git").exists():
-        return {"commit": None, "dirty": None}
-    git = ("git", "-C", str(root))
-    status = _output(*git, "status", "--porcelain")
-    return {"commit": _output(*git, "rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
-
-
-def _output(*command: str) -> str | None:
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
+def _busy_s() -> tuple[float, float, float] | None:
+    """Processor seconds of the whole machine, those of this process, and the time; steal is others' time, too."""
+    with contextlib.suppress(OSError, ValueError):
+        fields = Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields)
+        busy_s = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+        if busy_s > 0:  # some sandboxes show zeros
+            return busy_s, sum(os.times()[:4]), time.perf_counter()
+    return None

@@ -1,18 +1,18 @@
 """What a data set holds, before anything is trained on it (lab step e11)."""
 
-import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 
 from rtlab.data import Checks, Splits, check, load_splits
-from rtlab.encoders import load_encoder
+from rtlab.encoders import Encoder, load_encoder
 from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER
+from rtlab.values import Json, to_json
 
 PERCENTILES = (0, 25, 50, 75, 90, 99, 100)
+TOGETHER = 1000  # texts that are tokenized at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +49,9 @@ class Exploration:
     encoder: str
     samples: Mapping[str, tuple[str, ...]]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """The description as JSON types."""
-        return dataclasses.asdict(self)
+        return to_json(self)
 
 
 def explore(
@@ -77,10 +77,7 @@ def explore(
         label_names=splits.label_names,
         checks=check(splits),
         words={name: _lengths([len(text.split()) for text in split.texts]) for name, split in splits.items()},
-        word_pieces={
-            name: _lengths(list(map(len, loaded.tokenizer(list(split.texts), verbose=False)["input_ids"])))
-            for name, split in splits.items()
-        },
+        word_pieces={name: _lengths(_word_pieces(split.texts, loaded)) for name, split in splits.items()},
         encoder=loaded.name,
         samples=_samples(splits, samples),
     )
@@ -122,6 +119,12 @@ def _lengths(lengths: list[int]) -> Lengths:
     return Lengths(
         mean=float(np.mean(lengths)), percentiles=tuple(float(p) for p in np.percentile(lengths, PERCENTILES))
     )
+
+
+def _word_pieces(texts: Sequence[str], encoder: Encoder) -> list[int]:
+    """Word pieces of each text, special tokens included; few texts at a time, as a tokenizer's answer is large."""
+    parts = (list(texts[start : start + TOGETHER]) for start in range(0, len(texts), TOGETHER))
+    return [len(ids) for part in parts for ids in encoder.tokenizer(part, verbose=False)["input_ids"]]
 
 
 def _percentile_names() -> list[str]:

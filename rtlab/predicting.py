@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,26 @@ from rtlab.built_in import quiet
 from rtlab.encoders import Encoder, load_encoder
 from rtlab.engines.reading import read, readable
 from rtlab.experiment import Experiment
+from rtlab.methods import Adapter, Full, Svm
 from rtlab.running import DESCRIPTION
 from rtlab.tokens import Tokens, token_arrays
+from rtlab.values import Json, from_json
 
-DESCRIBED = {"experiment", "label_names", "encoder", "encoder_sha256"}
-WEIGHTS = {"svm": "svm.safetensors", "lora": "adapter_model.safetensors"}  # PEFT would fall back to a pickle
+if TYPE_CHECKING:
+    import torch
+
+WEIGHTS = {Svm: "svm.safetensors", Adapter: "adapter_model.safetensors"}  # PEFT would fall back to a pickle
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What lies beside a saved model: how it was made, and how to feed it."""
+
+    id: str
+    experiment: Experiment
+    label_names: tuple[str, ...]
+    encoder: str
+    encoder_sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,22 +74,23 @@ def predict(model_dir: Path | str, sentences: Sequence[str], *, device: str | No
     folder = Path(model_dir)
     description = _description(folder)
     where = environment.find_device(device)
-    experiment = Experiment.from_json(description["experiment"])
+    experiment = description.experiment
     environment.set_precision(experiment.precision, where)
-    weights = WEIGHTS.get(experiment.method)
+    weights = WEIGHTS.get(type(experiment.method))
     if weights is not None and not (folder / weights).is_file():
-        raise ValueError(f"model must hold {weights}, as rtlab {experiment.method} saves it; got {folder}, without it")
+        raise ValueError(f"model must hold {weights}, as rtlab saves it; got {folder}, without it")
     # A fully fine-tuned checkpoint is complete in itself; adapters and SVMs need the encoder that they came from.
-    encoder = load_encoder(str(folder.resolve()) if experiment.method == "full" else description["encoder"])
-    if experiment.method != "full" and encoder.sha256 != description["encoder_sha256"]:
+    whole = isinstance(experiment.method, Full)
+    encoder = load_encoder(str(folder.resolve()) if whole else description.encoder)
+    if not whole and encoder.sha256 != description.encoder_sha256:
         raise ValueError(
-            f"model {folder} was trained on encoder {description['encoder']} with digest "
-            f"{description['encoder_sha256'][:12]}; got one with {encoder.sha256[:12]}: restore the former, "
+            f"model {folder} was trained on encoder {description.encoder} with digest "
+            f"{description.encoder_sha256[:12]}; got one with {encoder.sha256[:12]}: restore the former, "
             "or train again"
         )
     tokens = token_arrays(sentences, encoder.tokenizer, experiment.max_length)
-    logits_NC = _logits(folder, experiment, encoder, description["label_names"], tokens, where)
-    return _predictions(sentences, logits_NC, description["label_names"])
+    logits_NC = _logits(folder, description, encoder, tokens, where)
+    return _predictions(sentences, logits_NC, description.label_names)
 
 
 def read_sentences(file: str, standard_input: BinaryIO) -> tuple[str, ...]:
@@ -102,37 +118,36 @@ def as_text(predictions: Sequence[Prediction]) -> str:
     return tabulate(rows, headers=["label", "probability", "sentence"], tablefmt="simple", disable_numparse=True)
 
 
-def _description(folder: Path) -> Mapping[str, Any]:
+def _description(folder: Path) -> Description:
     try:
-        described: Mapping[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        if DESCRIBED - described.keys():
-            raise ValueError(f"{DESCRIPTION} holds {', '.join(described)} only")
-    except (OSError, ValueError, AttributeError) as error:
+        described: Json = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        return from_json(Description, described, DESCRIPTION)
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(
-            f"model must be a directory that rtlab svm, finetune or lora saved, with {DESCRIPTION} in it; got {folder}"
+            f"model must be a directory that rtlab svm, finetune or lora saved, with {DESCRIPTION} in it; "
+            f"got {folder} ({error})"
         ) from error
-    return described
 
 
 def _logits(
-    folder: Path, experiment: Experiment, encoder: Encoder, label_names: Sequence[str], tokens: Tokens, device: Any
+    folder: Path, description: Description, encoder: Encoder, tokens: Tokens, device: "torch.device"
 ) -> NDArray[np.float64]:
-    if experiment.method == "svm":
+    method, precision = description.experiment.method, description.experiment.precision
+    if isinstance(method, Svm):
         from rtlab.engines import svm
 
-        assert experiment.pooling is not None, "a normalised svm experiment has a pooling"
         coef_CD, intercept_C, temperature = svm.load(folder)
-        base = readable(encoder.base().to(device), encoder, experiment.pooling)
-        features_ND, _ = read(base, tokens, encoder, what=experiment.pooling, precision=experiment.precision)
+        base = readable(encoder.base().to(device), encoder, method.pooling)
+        features_ND, _ = read(base, tokens, encoder, what=method.pooling, precision=precision)
         return svm.decision_logits(features_ND, coef_CD, intercept_C).astype(np.float64) / temperature
-    model = encoder.classifier(label_names)
-    if experiment.method == "lora":
+    model = encoder.classifier(description.label_names)
+    if isinstance(method, Adapter):
         import peft
 
         with quiet():
             model = peft.PeftModel.from_pretrained(model, str(folder))
     model = readable(model.to(device), encoder, "logits")
-    return read(model, tokens, encoder, what="logits", precision=experiment.precision)[0].astype(np.float64)
+    return read(model, tokens, encoder, what="logits", precision=precision)[0].astype(np.float64)
 
 
 def _predictions(

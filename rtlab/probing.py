@@ -1,15 +1,18 @@
 """What tokenizer and encoder make of a few sentences (lab step e12)."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
 from rtlab import environment
 from rtlab.encoders import load_encoder
 from rtlab.experiment import DEFAULT_ENCODER, SHORTEST
+from rtlab.values import Json, to_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 SENTENCES = (
     "a quietly moving film that earns every tear .",
@@ -64,9 +67,9 @@ class Probe:
     hidden_shape: tuple[int, ...]
     parameters: Mapping[str, int]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """The probe as JSON types."""
-        return dataclasses.asdict(self)
+        return to_json(self)
 
 
 def probe(
@@ -148,7 +151,7 @@ def as_text(found: Probe) -> str:
     return "\n\n".join(parts)
 
 
-def _parameters(model: Any) -> dict[str, int]:
+def _parameters(model: "PreTrainedModel") -> dict[str, int]:
     """Parameters of each part of the encoder, and of each part of the head on it."""
     base = model.base_model
     heads = {name: part for name, part in model.named_children() if part is not base}

@@ -1,16 +1,17 @@
 """The named matrices: what the lab runs, as tuples of experiments."""
 
-import dataclasses
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, get_args
 
-from rtlab.experiment import Engine, Experiment, LoraSettings, Padding
+from rtlab.experiment import Experiment
+from rtlab.methods import Adapter, Engine, Full, Method, Padding, Recipe, Svm
 
 Study = Literal["smoke", "embedded", "lab"]
 
 FIRST_SEED = 42
 TIMED = 160  # sentences a split; ten steps at the lab's batch size, enough to time fixed padding by
 
-_R8, _R16 = LoraSettings(rank=8, alpha=32), LoraSettings(rank=16, alpha=64)
 _LAB_RATES = (2e-5, 2e-4)
 
 
@@ -44,91 +45,88 @@ def study(
         raise ValueError(f"seeds must be at least 1; got {seeds}")
     match name:
         case "smoke":
-            base = Experiment(encoder="tiny-distilbert", dataset="corpus", epochs=1, limit=48, max_length=96)
-            cases = _lab_matrix(base)
+            base = Experiment(encoder="tiny-distilbert", dataset="corpus", limit=48, max_length=96)
+            cases = _of_methods(base, _lab_matrix(Recipe(epochs=1)))
         case "embedded":
-            cases = _embedded()
+            base = Experiment(encoder="minilm", dataset="corpus")
+            cases = [*_of_methods(base, _embedded()), *_of_methods(replace(base, limit=TIMED), _timed_paddings())]
         case "lab":
-            cases = _lab_matrix(Experiment())
+            cases = _of_methods(Experiment(), _lab_matrix(Recipe()))
         case _:
             raise ValueError(f"study must be one of {', '.join(get_args(Study))}; got {name!r}")
-    given: dict[str, Any] = {"encoder": encoder, "dataset": dataset, "epochs": epochs}
-    changes = {field: value for field, value in given.items() if value is not None}
     return tuple(
-        dataclasses.replace(case, **changes, seed=FIRST_SEED + seed, limit=_least(case.limit, limit))
+        replace(
+            case,
+            encoder=encoder or case.encoder,
+            dataset=dataset or case.dataset,
+            method=case.method if epochs is None else _lasting(case.method, epochs),
+            seed=FIRST_SEED + seed,
+            limit=min((one for one in (case.limit, limit) if one is not None), default=None),
+        )
         for case in cases
-        if engine is None or case.engine in (engine, None)
+        if engine is None or case.engine in (engine, "svm")
         for seed in range(seeds)
     )
 
 
-def _lab_matrix(base: Experiment) -> list[Experiment]:
+def _of_methods(base: Experiment, methods: Sequence[Method]) -> list[Experiment]:
+    return [replace(base, method=method) for method in methods]
+
+
+def _lab_matrix(recipe: Recipe) -> list[Method]:
     """SVM; full and LoRA under dynamic and fixed padding at the lab's rates; then higher rates, bucketed, native."""
-    replace = dataclasses.replace
     paddings: tuple[Padding, ...] = ("dynamic", "fixed")
-    full = [
-        replace(base, method="full", padding=padding, learning_rate=rate) for padding in paddings for rate in _LAB_RATES
-    ]
+    full = [_full(recipe, rate, padding=padding) for padding in paddings for rate in _LAB_RATES]
     lora = [
-        _lora(base, padding=padding, learning_rate=rate, modules=modules, size=size)
-        for size in (_R8, _R16)
+        _lora(recipe, rate, padding=padding, modules=modules, r=r)
+        for r in (8, 16)
         for padding in paddings
         for rate in _LAB_RATES
         for modules in ("attention", "attention+mlp")
     ]
-    beyond = [_lora(base, learning_rate=rate, size=_R8) for rate in (5e-4, 1e-3)]
-    bucketed = [
-        replace(base, method="full", padding="bucketed", learning_rate=2e-5),
-        _lora(base, padding="bucketed", learning_rate=2e-4, size=_R8),
-    ]
-    return [*_svm(base), *full, *lora, *beyond, *bucketed, *_native(base)]
+    beyond = [_lora(recipe, rate) for rate in (5e-4, 1e-3)]
+    bucketed: list[Method] = [_full(recipe, 2e-5, padding="bucketed"), _lora(recipe, 2e-4, padding="bucketed")]
+    return [*_svms(), *full, *lora, *beyond, *bucketed, *_native(recipe)]
 
 
-def _embedded() -> list[Experiment]:
-    """One epoch of each method at the lab's rates and LoRA's better one; fixed padding is timed on few sentences."""
-    replace = dataclasses.replace
-    base = Experiment(encoder="minilm", dataset="corpus", epochs=1)
-    few = replace(base, limit=TIMED)
-    timed: tuple[Padding, ...] = ("dynamic", "fixed")
-    return [
-        *_svm(base),
-        *(replace(base, learning_rate=rate) for rate in _LAB_RATES),
-        *(_lora(base, learning_rate=rate, size=_R8) for rate in (*_LAB_RATES, 1e-3)),
-        replace(base, padding="bucketed"),
-        *(replace(few, padding=padding) for padding in timed),
-        *(_lora(few, padding=padding, learning_rate=2e-5, size=_R8) for padding in timed),
-        *_native(base),
-    ]
+def _embedded() -> list[Method]:
+    """One epoch of each method at the lab's rates and LoRA's better one."""
+    recipe = Recipe(epochs=1)
+    full = [_full(recipe, rate) for rate in _LAB_RATES]
+    lora = [_lora(recipe, rate) for rate in (*_LAB_RATES, 1e-3)]
+    return [*_svms(), *full, *lora, _full(recipe, 2e-5, padding="bucketed"), *_native(recipe)]
 
 
-def _native(base: Experiment) -> list[Experiment]:
+def _timed_paddings() -> list[Method]:
+    """Fixed against dynamic padding, for few sentences."""
+    recipe = Recipe(epochs=1)
+    paddings: tuple[Padding, ...] = ("dynamic", "fixed")
+    full = [_full(recipe, 2e-5, padding=padding) for padding in paddings]
+    return [*full, *(_lora(recipe, 2e-5, padding=padding) for padding in paddings)]
+
+
+def _native(recipe: Recipe) -> list[Method]:
     """The native engine, packed, at the rates that the reference runs at; and padded as the reference pads."""
-    native = dataclasses.replace(base, engine="native", padding="packed")
-    full = [dataclasses.replace(native, learning_rate=rate) for rate in _LAB_RATES]
-    lora = [_lora(native, padding="packed", learning_rate=rate, size=_R8) for rate in (*_LAB_RATES, 1e-3)]
-    padded = dataclasses.replace(native, padding="dynamic")
-    return [*full, *lora, padded, _lora(padded, learning_rate=1e-3, size=_R8)]
+    native = replace(recipe, engine="native", padding="packed")
+    full = [_full(native, rate) for rate in _LAB_RATES]
+    lora = [_lora(native, rate) for rate in (*_LAB_RATES, 1e-3)]
+    return [*full, *lora, _full(native, 2e-5, padding="dynamic"), _lora(native, 1e-3, padding="dynamic")]
 
 
-def _svm(base: Experiment) -> list[Experiment]:
-    return [
-        dataclasses.replace(base, method="svm", pooling="cls"),
-        dataclasses.replace(base, method="svm", pooling="mean"),
-    ]
+def _svms() -> list[Method]:
+    return [Svm(pooling="cls"), Svm(pooling="mean")]
+
+
+def _full(recipe: Recipe, learning_rate: float, *, padding: Padding | None = None) -> Full:
+    return Full(recipe=replace(recipe, learning_rate=learning_rate, padding=padding or recipe.padding))
 
 
 def _lora(
-    base: Experiment,
-    *,
-    learning_rate: float,
-    size: LoraSettings,
-    padding: Padding = "dynamic",
-    modules: str = "attention",
-) -> Experiment:
-    lora = dataclasses.replace(size, target_modules=(modules,))
-    return dataclasses.replace(base, method="lora", padding=padding, learning_rate=learning_rate, lora=lora)
+    recipe: Recipe, learning_rate: float, *, padding: Padding | None = None, modules: str = "attention", r: int = 8
+) -> Adapter:
+    of_full = _full(recipe, learning_rate, padding=padding)
+    return Adapter(recipe=of_full.recipe, target_modules=(modules,), settings={"r": r, "lora_alpha": 4 * r})
 
 
-def _least(*limits: int | None) -> int | None:
-    """The smallest of the limits that there are."""
-    return min((limit for limit in limits if limit is not None), default=None)
+def _lasting(method: Method, epochs: int) -> Method:
+    return method if isinstance(method, Svm) else replace(method, recipe=replace(method.recipe, epochs=epochs))

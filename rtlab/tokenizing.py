@@ -4,17 +4,22 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from tabulate import tabulate
 
 from rtlab.batches import PaddingCost, padding_costs
 from rtlab.data import load_splits
+from rtlab.dataset_dict import dataset_dict
 from rtlab.encoders import load_encoder
-from rtlab.experiment import DEFAULT_DATASET, Experiment, Padding
-from rtlab.running import check_writable
-from rtlab.tokens import dataset_dict
+from rtlab.experiment import DEFAULT_DATASET, Experiment
+from rtlab.methods import Full, Padding, Recipe
+from rtlab.preparing import check_writable
+from rtlab.values import Json
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +33,12 @@ class Tokenized:
         max_length: Where sentences are cut, and what `fixed` pads to.
     """
 
-    data: Any
+    data: "DatasetDict"
     costs: Mapping[Padding, PaddingCost]
     batch_size: int
     max_length: int
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """Sizes and costs as JSON types."""
         return {
             "sizes": {name: len(split) for name, split in self.data.items()},
@@ -73,13 +78,13 @@ def tokenize(
         ValueError: If something cannot be loaded, written, or is out of range.
     """
     # An experiment validates what the arguments have in common with one.
-    Experiment(dataset=dataset, encoder=encoder, max_length=max_length, batch_size=batch_size, seed=seed, limit=limit)
+    method = Full(recipe=Recipe(batch_size=batch_size))
+    Experiment(dataset=dataset, encoder=encoder, method=method, max_length=max_length, seed=seed, limit=limit)
     if save_to is not None:
         check_writable(Path(save_to), option="save_to", within=())
     splits = load_splits(dataset, limit=limit)
     loaded = load_encoder(encoder)
-    if max_length > loaded.max_positions:
-        raise ValueError(f"max_length must be at most {loaded.max_positions} for {loaded.name}; got {max_length}")
+    loaded.check_length(max_length)
     data = dataset_dict(splits, loaded.tokenizer, max_length=max_length, padding=padding)
     if save_to is not None:
         _save(data, Path(save_to))
@@ -108,7 +113,7 @@ def as_text(tokenized: Tokenized) -> str:
     )
 
 
-def _save(data: Any, folder: Path) -> None:
+def _save(data: "DatasetDict", folder: Path) -> None:
     from datasets.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
     bars = is_progress_bar_enabled()

@@ -1,16 +1,16 @@
-"""Sentences as tokens: one flat array per split for our own code, a `DatasetDict` for the reference engine.
-
-The two are tokenized apart: what the reference engine is given owes nothing to the arrays that it checks.
-"""
+"""Sentences as tokens, one flat array per split: what our own code computes on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtlab.data import Split, Splits
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class TokenizedSplits:
     test: Tokens
 
 
-def tokenize(splits: Splits, tokenizer: Any, *, max_length: int) -> TokenizedSplits:
+def tokenize(splits: Splits, tokenizer: "PreTrainedTokenizerFast", *, max_length: int) -> TokenizedSplits:
     """Tokenize every sentence, cut to `max_length` word pieces, special tokens included.
 
     Args:
@@ -63,7 +63,7 @@ def tokenize(splits: Splits, tokenizer: Any, *, max_length: int) -> TokenizedSpl
     )
 
 
-def token_lists(texts: Sequence[str], tokenizer: Any, max_length: int) -> list[list[int]]:
+def token_lists(texts: Sequence[str], tokenizer: "PreTrainedTokenizerFast", max_length: int) -> list[list[int]]:
     """Token ids of each sentence, cut to `max_length`, unpadded."""
     encoded = tokenizer(list(texts), truncation=True, max_length=max_length, return_attention_mask=False)
     ids: list[list[int]] = encoded["input_ids"]
@@ -71,7 +71,7 @@ def token_lists(texts: Sequence[str], tokenizer: Any, max_length: int) -> list[l
 
 
 def token_arrays(
-    texts: Sequence[str], tokenizer: Any, max_length: int, *, labels: Sequence[int] | None = None
+    texts: Sequence[str], tokenizer: "PreTrainedTokenizerFast", max_length: int, *, labels: Sequence[int] | None = None
 ) -> Tokens:
     """Sentences as one flat array of tokens; their labels are 0 where none are given."""
     ids = token_lists(texts, tokenizer, max_length) if texts else []
@@ -80,39 +80,3 @@ def token_arrays(
         offsets=np.cumsum([0, *map(len, ids)], dtype=np.int64),
         labels=np.zeros(len(ids), dtype=np.int64) if labels is None else np.asarray(labels, dtype=np.int64),
     )
-
-
-def dataset_dict(splits: Splits, tokenizer: Any, *, max_length: int, padding: Literal["fixed", "none"] = "none") -> Any:
-    """The tokenized `datasets.DatasetDict` of the lab: columns text, label, input_ids, attention_mask.
-
-    Args:
-        splits: Sentences and labels.
-        tokenizer: A fast tokenizer of transformers.
-        max_length: Longest sequence kept.
-        padding: `fixed` pads every sentence to `max_length`; `none` leaves padding to the collator.
-
-    Returns:
-        Splits `train`, `validation` and `test`; it saves with `save_to_disk` and loads with `datasets.load_from_disk`.
-    """
-    from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
-
-    features = Features(
-        {
-            "text": Value("string"),
-            "label": ClassLabel(names=list(splits.label_names)),
-            "input_ids": List(Value("int32")),
-            "attention_mask": List(Value("int8")),
-        }
-    )
-
-    def tokenized(split: Split) -> Any:
-        encoded = tokenizer(
-            list(split.texts),
-            truncation=True,
-            max_length=max_length,
-            padding="max_length" if padding == "fixed" else False,
-        )
-        columns = {name: encoded[name] for name in ("input_ids", "attention_mask")}
-        return Dataset.from_dict({"text": split.texts, "label": split.labels, **columns}, features=features)
-
-    return DatasetDict({name: tokenized(split) for name, split in splits.items()})

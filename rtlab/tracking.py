@@ -5,16 +5,20 @@ import dataclasses
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rtlab.experiment import Experiment
 from rtlab.records import LogEntry, RunRecord
+from rtlab.values import Json
+
+if TYPE_CHECKING:
+    import wandb
 
 
 class Tracker:
     """An open Weights & Biases run."""
 
-    def __init__(self, run: Any) -> None:
+    def __init__(self, run: "wandb.Run") -> None:
         self._run = run
 
     def log(self, entry: LogEntry) -> None:
@@ -25,7 +29,7 @@ class Tracker:
 
     def finish(self, record: RunRecord) -> None:
         """Send what a run came to: scores, timing, counts, memory, losses."""
-        summary: dict[str, Any] = {"status": record.status, "record": record.id}
+        summary: dict[str, Json] = {"status": record.status, "record": record.id}
         for split, scores in record.scores.items():
             summary |= {f"{split}/{name}": value for name, value in dataclasses.asdict(scores).items()}
         for part in ("timing", "counts", "memory"):

@@ -1,6 +1,7 @@
 """Fixtures: an environment of the tests' own, and the command line in this process or in one of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,9 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import settings
 
+# Before torch is imported, here and in children: two workers with a thread for each core would wait for each other.
+os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
 # No deadline: on a machine that is shared, an example's time says nothing about the code.
 settings.register_profile("rtlab", deadline=None)
 settings.load_profile("rtlab")
@@ -16,13 +20,18 @@ settings.load_profile("rtlab")
 
 @pytest.fixture(scope="session", autouse=True)
 def own_environment(tmp_path_factory):
-    """No test reaches the hub, or reads or writes the user's caches."""
+    """No test reaches the hub, or reads or writes the user's caches; the built-in encoders are made once a run."""
     patch = pytest.MonkeyPatch()
     cache = tmp_path_factory.mktemp("cache")
-    patch.setenv("XDG_CACHE_HOME", str(cache))
+    of_the_run = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        of_the_run = of_the_run.parent
+    patch.setenv("XDG_CACHE_HOME", str(of_the_run / "shared-cache"))
     patch.setenv("HF_HOME", str(cache / "huggingface"))
     patch.setenv("HF_HUB_OFFLINE", "1")
     patch.setenv("TOKENIZERS_PARALLELISM", "false")
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
+        patch.delenv(name, raising=False)  # a child is no worker: `pytest bench` would refuse to measure in one
     yield
     patch.undo()
 
@@ -55,6 +64,23 @@ def rtlab_process(tmp_path):
         )
 
     return call
+
+
+@pytest.fixture(scope="session")
+def start_process():
+    """`subprocess.Popen` whose child can be interrupted however the tests were started: `nohup … &` ignores Ctrl-C.
+
+    What is ignored stays so in a child, what is handled does not: for the moment of the start there is a handler here.
+    """
+
+    def start(command, **options):
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            return subprocess.Popen(command, **options)
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    return start
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha1, sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -69,10 +69,20 @@ def serving(*repositories: Repository) -> Iterator[str]:
 
 
 @contextmanager
-def black_hole() -> Iterator[str]:
-    """A hub that takes every connection and never says a word; the value is what `HF_ENDPOINT` must be."""
+def black_hole(asked: list[object] | None = None) -> Iterator[str]:
+    """A hub that takes every connection and never says a word; the value is what `HF_ENDPOINT` must be.
+
+    Args:
+        asked: gets an entry for each connection, once the hub is gone.
+    """
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:  # the kernel accepts, nobody reads
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.setblocking(False)
+        with suppress(BlockingIOError):
+            while asked is not None:
+                connection, address = listener.accept()
+                connection.close()
+                asked.append(address)
 
 
 def answer(handler: BaseHTTPRequestHandler, repositories: tuple[Repository, ...], closing: threading.Event) -> None:

@@ -1,6 +1,7 @@
 """Small data sets and experiments, so that a run takes half a second; for tests that run something."""
 
 import csv
+import dataclasses
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import torch
 
 import rtlab
 from rtlab.data import corpus
+from rtlab.engines.engine import Task
+from rtlab.environment import Stopwatch
+from rtlab.preparing import prepare
 from rtlab.tokens import Tokens
 
 TRAIN, HELD_OUT = 42, 20  # 42 sentences in batches of 8: the last batch is a partial one
@@ -34,10 +38,41 @@ def read(folder: Path, split: str, names=TWO) -> tuple[list[str], list[int]]:
     return [row["text"] for row in rows], [names.index(row["label"]) for row in rows]
 
 
-def experiment(dataset: Path, **fields) -> rtlab.Experiment:
-    """An experiment on such a data set; training takes one epoch of batches of 8 and logs every step."""
-    common = {"encoder": "tiny-distilbert", "epochs": 1, "batch_size": 8, "logging_steps": 1, "learning_rate": 1e-3}
-    return rtlab.Experiment(dataset=str(dataset), **common | fields)
+RECIPE = {"epochs": 1, "batch_size": 8, "logging_steps": 1, "learning_rate": 1e-3}
+
+
+def experiment(dataset: Path, method: str = "full", **fields) -> rtlab.Experiment:
+    """An experiment on such a data set, from flat fields; training takes one epoch of batches of 8, logs every step."""
+    of_recipe, of_adapter, of_svm = (
+        {name: fields.pop(name) for name in list(fields) if name in names}
+        for names in (
+            {field.name for field in dataclasses.fields(rtlab.Recipe)},
+            {"peft_type", "target_modules", "settings"},
+            {"pooling"},
+        )
+    )
+    recipe = rtlab.Recipe(**RECIPE | of_recipe)
+    methods = {
+        "svm": lambda: rtlab.Svm(**of_svm),
+        "full": lambda: rtlab.Full(recipe=recipe),
+        "lora": lambda: rtlab.Adapter(recipe=recipe, **of_adapter),
+    }
+    return rtlab.Experiment(**{"encoder": "tiny-distilbert"} | fields, dataset=str(dataset), method=methods[method]())
+
+
+def task(asked: rtlab.Experiment, device: str = "cpu") -> Task:
+    """What an engine is given to do an experiment, nobody listening."""
+    prepared = prepare(asked, device=device)
+    return Task(
+        experiment=asked,
+        splits=prepared.splits,
+        encoder=prepared.encoder,
+        target_modules=prepared.target_modules,
+        device=prepared.device,
+        progress=lambda *_: None,
+        on_log=lambda _: None,
+        watch=Stopwatch(prepared.device),
+    )
 
 
 @contextmanager

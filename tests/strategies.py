@@ -1,14 +1,17 @@
 """What property tests draw from; one strategy a thing, shared by all test modules."""
 
 import dataclasses
+from datetime import UTC
 
 import numpy as np
 from hypothesis import strategies as st
 
 from rtlab.data import Split, Splits
-from rtlab.experiment import Experiment, LoraSettings
-from rtlab.metrics import Scores
-from rtlab.records import Counts, LogEntry, Memory, Predictions, RunRecord, Source, Timing, logits_as_json
+from rtlab.experiment import Experiment
+from rtlab.methods import Adapter, Full, Recipe, Svm
+from rtlab.metrics import scores
+from rtlab.records import Counts, LogEntry, Memory, Predictions, RunRecord, Source, Timing
+from rtlab.testbed import Testbed
 
 
 @st.composite
@@ -29,47 +32,82 @@ def splits(draw, max_labels: int = 5, max_size: int = 40):
 
 MODULES = ("q_lin", "k_lin", "v_lin", "lin1", "attention", "attention+mlp")
 POSITIVE = st.integers(1, 10**6)
-NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+COUNTS = st.integers(0, 2**63 - 1)
+AMOUNTS = st.floats(0, allow_nan=False, allow_infinity=False)
+NAMES = st.text(min_size=1).filter(str.strip)
 SHA256 = st.text("0123456789abcdef", min_size=64, max_size=64)
+ANY_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63) + 1, 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda parts: st.lists(parts, max_size=2) | st.dictionaries(st.text(max_size=5), parts, max_size=2),
+    max_leaves=5,
+)
 
 
-def lora_settings():
-    """Settings of an adapter, each in its range."""
-    return st.builds(
-        LoraSettings,
-        rank=POSITIVE,
-        alpha=POSITIVE,
-        dropout=st.floats(0, 1, exclude_max=True),
-        target_modules=st.lists(st.sampled_from(MODULES), min_size=1, max_size=4).map(tuple),
-    )
-
-
-def experiment_fields(**chosen):
-    """Every field of an experiment, those too that its method does not use; keyword arguments choose some of them."""
+@st.composite
+def recipes(draw, **chosen):
+    """A recipe; keyword arguments choose some of its fields."""
+    engine = chosen.get("engine") or draw(st.sampled_from(("trainer", "native")))
+    paddings = ("fixed", "dynamic", "bucketed", *(("packed",) if engine == "native" else ()))
     fields = {
-        "encoder": st.text(min_size=1).filter(str.strip),
-        "dataset": st.text(min_size=1).filter(str.strip),
-        "method": st.sampled_from(("svm", "full", "lora")),
-        "engine": st.sampled_from(("trainer", "native")),
-        "padding": st.sampled_from((None, "fixed", "dynamic", "bucketed")),
-        "max_length": st.integers(3, 512),
+        "engine": st.just(engine),
+        "padding": st.none() | st.sampled_from(paddings),
         "learning_rate": st.floats(min_value=0, exclude_min=True, allow_infinity=False) | POSITIVE,
         "epochs": POSITIVE,
         "batch_size": POSITIVE,
-        "precision": st.sampled_from(("fp32", "tf32", "bf16")),
-        "lora": st.none() | lora_settings(),
-        "pooling": st.sampled_from(("cls", "mean")),
-        "logging_steps": POSITIVE,
-        "seed": st.integers(0, 2**32 - 1),
         "max_steps": st.none() | POSITIVE,
-        "limit": st.none() | POSITIVE,
+        "logging_steps": POSITIVE,
+        "compile": st.booleans() if engine == "native" else st.just(False),
     }
-    return st.fixed_dictionaries(fields | {name: st.just(value) for name, value in chosen.items()})
+    return Recipe(**draw(st.fixed_dictionaries(fields | {name: st.just(value) for name, value in chosen.items()})))
+
+
+def svms():
+    """An SVM."""
+    return st.builds(Svm, pooling=st.sampled_from(("cls", "mean")))
+
+
+def fulls():
+    """Full fine-tuning."""
+    return st.builds(Full, recipe=recipes())
+
+
+@st.composite
+def adapters(draw):
+    """An adapter: LoRA with any of its settings given, or another kind."""
+    kind = draw(st.just("LORA") | st.sampled_from(("IA3", "LOHA", "VERA")))
+    settings = draw(st.dictionaries(st.text(max_size=8).filter("target_modules".__ne__), ANY_JSON, max_size=3))
+    if kind == "LORA":
+        own = {"r": POSITIVE, "lora_alpha": POSITIVE, "lora_dropout": st.floats(0, 1, exclude_max=True)}
+        settings |= draw(st.fixed_dictionaries({}, optional=own))
+    return Adapter(
+        recipe=draw(recipes()),
+        peft_type=kind,
+        target_modules=tuple(draw(st.lists(st.sampled_from(MODULES), min_size=1, max_size=4))),
+        settings=settings,
+    )
+
+
+def methods():
+    """A method of any kind."""
+    return svms() | fulls() | adapters()
 
 
 def experiments(**chosen):
     """An experiment; keyword arguments choose some of its fields."""
-    return experiment_fields(**chosen).map(lambda fields: Experiment(**fields))
+    fields = {
+        "encoder": NAMES,
+        "dataset": NAMES,
+        "method": methods(),
+        "max_length": st.integers(3, 512),
+        "precision": st.sampled_from(("fp32", "tf32", "bf16")),
+        "seed": st.integers(0, 2**32 - 1),
+        "limit": st.none() | POSITIVE,
+    }
+    return st.builds(Experiment, **fields | {name: st.just(value) for name, value in chosen.items()})
 
 
 def finite_fp32(rows, columns):
@@ -80,11 +118,11 @@ def finite_fp32(rows, columns):
 
 
 @st.composite
-def predictions(draw):
-    """Labels and logits of a few sentences, as a loaded record holds them."""
-    rows, classes = draw(st.integers(1, 5)), draw(st.integers(2, 4))
+def predictions(draw, classes: int):
+    """Labels and logits of a few sentences."""
+    rows = draw(st.integers(1, 5))
     labels = draw(st.lists(st.integers(0, classes - 1), min_size=rows, max_size=rows))
-    return Predictions(labels=labels, logits=logits_as_json(draw(finite_fp32(rows, classes))))
+    return Predictions(labels=np.array(labels, dtype=np.int32), logits=draw(finite_fp32(rows, classes)))
 
 
 def sources():
@@ -92,44 +130,89 @@ def sources():
     return st.builds(Source, name=st.text(), revision=st.none() | st.text(), sha256=SHA256)
 
 
+def testbeds():
+    """A testbed of any device and versions."""
+    texts = dict.fromkeys(("device", "torch", "transformers", "peft", "tokenizers"), st.text(max_size=8))
+    return st.builds(Testbed, **texts, threads=POSITIVE, code=SHA256.map(lambda digest: digest[:16]), ranks=POSITIVE)
+
+
 def environments():
-    """A fingerprint, reduced to what readers of records use."""
+    """A fingerprint, reduced to what readers of records use, and one thing more."""
     versions = st.fixed_dictionaries({"torch": st.text(), "transformers": st.text()})
-    return st.fixed_dictionaries(
-        {"device": st.text(min_size=1), "versions": versions, "dirty": st.none() | st.booleans()}
-    )
+    return st.fixed_dictionaries({"device": st.text(min_size=1), "versions": versions, "more": ANY_JSON})
 
 
 @st.composite
-def run_records(draw):
-    """A record as it loads from its file; one of a run without a result holds no measurements."""
+def run_records(draw, statuses=("ok", "failed", "oom", "nan", "cancelled")):
+    """A record as it loads from its file: scores follow from logits; a run without a result has no measurements."""
     fields = {
         "experiment": draw(experiments()),
         "id": draw(SHA256)[:16],
-        "code": draw(SHA256)[:16],
-        "status": draw(st.sampled_from(("ok", "failed", "oom", "nan", "cancelled"))),
+        "results": draw(POSITIVE),
+        "status": draw(st.sampled_from(statuses)),
         "dataset": draw(sources()),
         "encoder": draw(sources()),
+        "testbed": draw(testbeds()),
         "environment": draw(environments()),
-        "created_at": draw(st.datetimes()).isoformat(),
+        "created_at": draw(st.datetimes(timezones=st.just(UTC))).isoformat(),
+        "error": draw(st.none() | st.text()),
     }
     if fields["status"] != "ok":
-        return RunRecord(**fields, error=draw(st.text()))
-    share = st.floats(0, 1)
-    scores = st.builds(Scores, accuracy=share, precision=share, recall=share, f1=share)
-    numbers = {name.name: NUMBERS for name in dataclasses.fields(Timing)}
-    entry = {name.name: NUMBERS for name in dataclasses.fields(LogEntry)} | {"step": POSITIVE}
+        return RunRecord(**fields)
+    classes = draw(st.integers(2, 4))
+    said = {split: draw(predictions(classes)) for split in ("validation", "test")}
+    amounts = {field.name: AMOUNTS for field in dataclasses.fields(Timing)}
+    amounts |= {"steps_per_s": st.none() | AMOUNTS, "others": st.none() | st.floats(0, 1)}
+    counts = {field.name: COUNTS for field in dataclasses.fields(Counts)} | {"steps": st.none() | COUNTS}
+    entry = {field.name: AMOUNTS for field in dataclasses.fields(LogEntry)} | {"step": COUNTS}
     return RunRecord(
         **fields,
-        scores={"validation": draw(scores), "test": draw(scores)},
-        predictions={"validation": draw(predictions()), "test": draw(predictions())},
-        timing=draw(st.builds(Timing, **numbers | {"steps_per_s": st.none() | NUMBERS})),
-        counts=draw(st.builds(Counts, **{name.name: POSITIVE for name in dataclasses.fields(Counts)})),
-        memory=draw(st.builds(Memory, peak_device=st.none() | POSITIVE, peak_host=POSITIVE)),
+        scores={split: scores(p.labels, p.classes, num_labels=classes) for split, p in said.items()},
+        predictions=said,
+        timing=draw(st.builds(Timing, **amounts)),
+        counts=draw(st.builds(Counts, **counts)),
+        memory=draw(st.builds(Memory, peak_device=st.none() | COUNTS, peak_host=COUNTS)),
         history=tuple(draw(st.lists(st.builds(LogEntry, **entry), max_size=3))),
-        train_loss=draw(st.none() | NUMBERS),
-        final_loss=draw(st.none() | NUMBERS),
+        train_loss=draw(st.none() | AMOUNTS),
+        final_loss=draw(st.none() | AMOUNTS),
     )
+
+
+def example_record(**changes):
+    """A finished run in which every field is filled, for tests by hand; keyword arguments choose some of its fields."""
+    said = Predictions(
+        labels=np.array([0, 1, 1, 0], dtype=np.int32),
+        logits=np.array([[0.5, -0.5], [0.25, 1.0], [0.1, -1 / 3], [2.0, 1.5]], dtype=np.float32),
+    )
+    found = scores(said.labels, said.classes, num_labels=2)
+    fields = {
+        "experiment": Experiment(encoder="minilm", dataset="corpus", method=Adapter()),
+        "id": "0123456789abcdef",
+        "results": 1,
+        "status": "ok",
+        "dataset": Source(name="corpus", revision=None, sha256="d" * 64),
+        "encoder": Source(name="minilm", revision="main", sha256="e" * 64),
+        "testbed": Testbed(
+            device="NVIDIA H200",
+            threads=2,
+            torch="2.13.0",
+            transformers="5.23.0",
+            peft="0.21.2",
+            tokenizers="0.23.3",
+            code="c" * 16,
+        ),
+        "environment": {"device": "NVIDIA H200", "versions": {"torch": "2.13.0", "transformers": "5.23.0"}},
+        "created_at": "2026-01-02T03:04:05+00:00",
+        "scores": {"validation": found, "test": found},
+        "predictions": {"validation": said, "test": said},
+        "timing": Timing(**dict.fromkeys((field.name for field in dataclasses.fields(Timing)), 0.25)),
+        "counts": Counts(**dict.fromkeys((field.name for field in dataclasses.fields(Counts)), 7)),
+        "memory": Memory(peak_device=None, peak_host=2**30),
+        "history": (LogEntry(step=50, epoch=0.5, loss=0.7, learning_rate=1e-5, gradient_norm=1.25),),
+        "train_loss": 0.6,
+        "final_loss": 0.5,
+    }
+    return RunRecord(**fields | changes)
 
 
 def lengths(max_size=200):

@@ -15,6 +15,7 @@ from rtlab.engines.capture import CapturedSteps
 from rtlab.engines.dropout import Masks
 from rtlab.engines.layouts import Packer
 from rtlab.engines.packing import pack
+from rtlab.engines.step import Step
 from rtlab.tokens import token_arrays
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
@@ -83,21 +84,23 @@ def step_on_cuda(name, folder, *, method="full", steps=1000, without_dropout=Tru
     texts, labels = small.read(folder, "train")
     tokens = token_arrays(texts, encoder.tokenizer, 40, labels=labels)
     asked = small.experiment(folder, encoder=name, method=method, engine="native", padding=padding, max_length=40)
+    recipe = asked.method.recipe
     torch.manual_seed(0)
     model = encoder.classifier(small.TWO)
     if method == "lora":
         from rtlab.encoders import target_modules
-        from rtlab.engines.adapting import with_adapter
+        from rtlab.engines.models import with_adapter
 
-        model = with_adapter(model, encoder, asked, target_modules(encoder, ["attention"]))
+        model = with_adapter(model, encoder, asked.method, target_modules(encoder, ["attention"]))
     if without_dropout:
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
     model = pack(model.to(device)).train()
     packer = Packer(tokens, encoder, device=device)
-    step = native.Step(asked, model, packer, tokens.labels, Masks(), steps=steps, device=device)
-    return step, list(native.plan_run(asked, tokens.lengths, native.SHAPE_STEP["cuda"]))
+    step = Step(recipe, "fp32", model, packer, tokens.labels, Masks(), steps=steps, device=device)
+    plan = native.plan_run(recipe, tokens.lengths, max_length=40, seed=asked.seed, shape_step=native.SHAPE_STEP["cuda"])
+    return step, list(plan)
 
 
 @needs_cuda

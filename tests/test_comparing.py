@@ -6,18 +6,18 @@ import json
 import numpy as np
 import pytest
 import scipy.stats
-from lab_records import FULL, LORA, SVM, made, predictions
+from lab_records import FULL, FULL_FIXED, LORA, LORA_FIXED, SVM, lost, made, predictions, with_recipe
 
 from rtlab.records import save
 from rtlab.reporting.comparing import as_text, compare, find
 from rtlab.statistics import holm, mcnemar, paired_difference, paired_f1_difference, ratio_of_times
 
-FIXED = dataclasses.replace(FULL, padding="fixed")
+FIXED = FULL_FIXED
 
 
 def run(experiment=FULL, accuracy=0.85, seconds=100.0, seed=1, **changes):
-    losses = (None, None) if experiment.method == "svm" else (0.2, 0.1)
-    return made(dataclasses.replace(experiment, seed=seed), accuracy, accuracy, seconds, *losses, **changes)
+    losses = (None, None) if experiment == SVM else (0.2, 0.1)
+    return made(experiment, accuracy, accuracy, seconds, *losses, seed=seed, **changes)
 
 
 def numbered(records):
@@ -44,14 +44,14 @@ STUDY = numbered(
 
 def test_a_label_means_the_runs_under_all_seeds():
     group = find("full-fixed-lr2e-05", STUDY)
-    assert [record.experiment.seed for record in group.records] == [0, 1, 2]
-    assert group.experiment.padding == "fixed"
+    assert [record.experiment.seed for record in group.scored] == [0, 1, 2]
+    assert group.fields["padding"] == "fixed"
 
 
 @pytest.mark.parametrize("name", ["04", "04a", "04" + "a" * 14])
 def test_an_id_or_its_beginning_means_one_run(name):
     group = find(name, STUDY)
-    assert group.records == (STUDY[4],)
+    assert group.scored == (STUDY[4],)
     assert group.experiment.seed == 1
 
 
@@ -65,8 +65,8 @@ def test_an_unknown_name_lists_what_there_is():
 
 
 def test_many_labels_are_not_all_listed():
-    many = [run(dataclasses.replace(FULL, learning_rate=n / 1000)) for n in range(1, 10)]
-    many += [run(dataclasses.replace(LORA, learning_rate=n / 1000)) for n in range(1, 10)]
+    many = [run(with_recipe(FULL, learning_rate=n / 1000)) for n in range(1, 10)]
+    many += [run(with_recipe(LORA, learning_rate=n / 1000)) for n in range(1, 10)]
     with pytest.raises(ValueError, match=r"are: full-dynamic-lr1e-03, .*-lr3e-03-r8-attention, and 6 more$"):
         find("nothing", many)
 
@@ -83,8 +83,8 @@ def test_no_records_are_said_to_be_none():
 
 
 def test_several_of_one_name_are_listed_and_told_apart_by_a_part():
-    short = dataclasses.replace(FULL, epochs=1)
-    records = numbered([run(FULL), run(short), run(FULL, device="a cpu"), run(FULL, encoder="minilm")])
+    short = with_recipe(FULL, epochs=1)
+    records = numbered([run(FULL), run(short), run(FULL, dataset="corpus"), run(FULL, encoder="minilm")])
     with pytest.raises(ValueError, match="means 4") as caught:
         find("full-dynamic-lr2e-05", records)
     message = str(caught.value)
@@ -92,9 +92,9 @@ def test_several_of_one_name_are_listed_and_told_apart_by_a_part():
     assert "\n" not in message
     assert "1 epoch, batch size 16" in message
     assert all(record.id in message for record in records)
-    assert find("full-dynamic-lr2e-05@A CPU", records).records == (records[2],)
-    assert find("full-dynamic-lr2e-05@minilm", records).records == (records[3],)
-    assert find("full-dynamic-lr2e-05@1 epoch,", records).records == (records[1],)
+    assert find("full-dynamic-lr2e-05@on CORPUS", records).scored == (records[2],)
+    assert find("full-dynamic-lr2e-05@minilm", records).scored == (records[3],)
+    assert find("full-dynamic-lr2e-05@1 epoch,", records).scored == (records[1],)
     with pytest.raises(ValueError, match="means 3 of these"):
         find("full-dynamic-lr2e-05@5 epochs", records)
     with pytest.raises(ValueError, match="means 0 of these"):
@@ -106,17 +106,28 @@ def test_an_ambiguous_beginning_of_an_id_is_refused():
         find("0", STUDY)
 
 
-def test_one_id_on_two_devices_is_told_apart_by_the_device():
-    records = [dataclasses.replace(run(device=device), id="f" * 16) for device in ("a cpu", "a gpu")]
-    with pytest.raises(ValueError, match=r"^'ffff' means 2 of these"):
-        find("ffff", records)
-    assert find("ffff@gpu", records).place.device == "a gpu"
+def test_records_of_one_run_on_two_testbeds_are_one():
+    """Their score is the oldest one's, and each testbed has its time."""
+    records = [run(device=device, day=day, seconds=day * 100) for day, device in ((1, "a cpu"), (2, "a gpu"))]
+    group = find(records[0].id, records)
+    assert group.scored == (records[0],)
+    assert {testbed.device: runs for testbed, runs in group.timed.items()} == {
+        "a cpu": (records[0],),
+        "a gpu": (records[1],),
+    }
 
 
 def test_a_run_without_a_result_is_said_to_have_none():
-    lost = dataclasses.replace(STUDY[0], status="oom", error="OutOfMemoryError: no", scores={}, predictions={})
-    with pytest.raises(ValueError, match=r"^run 00a+ has no result to compare; it ended oom: OutOfMemoryError: no$"):
-        find("00", [*STUDY, lost])
+    without = dataclasses.replace(lost(LORA, status="oom", error="OutOfMemoryError:\n\x1b[31mno"), id="ff" + "a" * 14)
+    with pytest.raises(
+        ValueError, match=r"^run ffa+ has no result to compare; it ended oom: OutOfMemoryError: .\[31mno$"
+    ):
+        find("ff", [*STUDY, without])
+
+
+def test_a_cancelled_record_beside_a_finished_one_hides_nothing():
+    cancelled = dataclasses.replace(lost(status="cancelled", day=9), id=STUDY[0].id)
+    assert find("00", [*STUDY, cancelled]).scored == (STUDY[0],)
 
 
 # What differs
@@ -132,7 +143,7 @@ def test_differences_are_those_of_the_statistics():
         assert difference.f1 == paired_f1_difference(labels, b.predicted(split), a.predicted(split), num_labels=2)
         assert difference.p == difference.p_holm == mcnemar(right_b, right_a)
         for name in ("accuracy", "f1"):
-            means = [np.mean(group.values(f"scores.{split}.{name}")) for group in (b, a)]
+            means = [np.mean(group.values(f"{split}_{name}")) for group in (b, a)]
             assert getattr(difference, name).value == pytest.approx(means[0] - means[1])
     assert found.differences["test"].accuracy.value == pytest.approx(0.045, abs=0.001)
 
@@ -219,7 +230,7 @@ def test_the_text_of_several_names_and_adjusts_each():
     assert "Holm p" in text
     assert text.count("\nB1") == text.count("\nB2") == 4  # who, two splits, speed
     assert "B1 trains at 0.125 × [0.12" in text
-    assert "(one run: no interval)." in text
+    assert "(one run: no interval), accuracy not shown to be equal." in text
     assert "svm" not in text
     assert max(len(line) for line in text.splitlines()[4:]) <= 160
 
@@ -229,7 +240,29 @@ def test_devices_that_differ_have_no_speed_ratio():
     [found] = compare(find("svm-cls", STUDY), [find("00", there)])
     assert found.speed is None
     assert found.to_json()["speed"] is None
-    assert "No speed ratio for B: A ran on NVIDIA GeForce RTX 4060 Ti, B on a cpu." in as_text([found])
+    text = as_text([found])
+    assert "No speed ratio for B: A was timed on NVIDIA GeForce RTX 4060 Ti, B on a cpu, 2 threads." in text
+
+
+def test_of_single_runs_nothing_is_shown_across_seeds():
+    [found] = compare(find("00", STUDY), [find("06", STUDY)])
+    assert found.differences["test"].accuracy.high < 0
+    assert found.differences["test"].accuracy.over == "sentences"
+    assert not found.differences["test"].accuracy.excludes(0)
+    assert "no difference is shown to hold across seeds" in as_text([found])
+    assert found.to_json()["differences"]["test"]["accuracy"]["over"] == "sentences"
+    several = compare(find("full-dynamic-lr2e-05", STUDY), [find("full-fixed-lr2e-05", STUDY)])
+    assert "across seeds" not in as_text(several)
+
+
+def test_a_speed_has_its_quality_beside_it():
+    fast = seeds(LORA, (0.85,) * 5, (60,) * 5)
+    slow = seeds(LORA_FIXED, (0.85,) * 5, (600,) * 5)
+    records = numbered([*fast, *slow])
+    a, b = find("lora-fixed-lr2e-05-r8-attention", records), find("lora-dynamic-lr2e-05-r8-attention", records)
+    [found] = compare(a, [b])
+    assert found.quality == "equal"
+    assert "B trains at 10.0 × the speed of A, accuracy equal." in as_text([found])
 
 
 # The command
@@ -256,11 +289,11 @@ def test_the_command_gives_json(rtlab, results):
     assert one["a"]["seeds"] == [0, 1, 2]
     assert one["b"]["ids"] == ["00" + "a" * 14]
     assert svm["b"]["label"] == "svm-cls"
-    assert svm["b"]["device"] == "NVIDIA GeForce RTX 4060 Ti"
+    assert svm["b"]["testbeds"] == ["NVIDIA GeForce RTX 4060 Ti"]
     assert svm["differences"]["test"]["accuracy"]["high"] < 0
     assert svm["differences"]["test"]["p"] <= svm["differences"]["test"]["p_holm"] < 1e-6
     assert set(svm["differences"]) == {"test", "validation"}
-    assert set(svm["speed"]) == {"value", "low", "high"}
+    assert set(svm["speed"]) == {"value", "low", "high", "over"}
     assert svm["speed"]["low"] is svm["speed"]["high"] is None
 
 
@@ -272,7 +305,7 @@ def test_the_command_gives_json(rtlab, results):
         (("00",), "b must name at least one label or record id to compare to 00; got none"),
         (
             ("00", "01", "--results", "nowhere"),
-            "results must be a folder of results; got nowhere, which is no directory",
+            "--results must be a folder of results; got nowhere, which is no directory",
         ),
     ],
 )
@@ -295,6 +328,6 @@ def test_it_compares_without_torch_or_anything_as_heavy(results, run_python):
 import sys
 from rtlab.cli import main
 assert main(["compare", "full-fixed-lr2e-05", "svm-cls", "--results", sys.argv[1]]) == 0
-print({"torch", "transformers", "pandas", "sklearn", "scipy.stats"} & {*sys.modules}, file=sys.stderr)
+print({"torch", "transformers", "matplotlib", "sklearn", "scipy.stats"} & {*sys.modules}, file=sys.stderr)
 """
     assert run_python(code, results).stderr == "set()\n"

@@ -1,9 +1,9 @@
+import collections
 import hashlib
 import importlib.util
 import re
 import subprocess
 import sys
-import time
 from itertools import accumulate
 from pathlib import Path
 
@@ -112,12 +112,24 @@ def test_order_is_random(default):
     assert 0.45 < (pairs[1:, 0] == pairs[:-1, 0]).mean() < 0.55
 
 
-@pytest.mark.parametrize(("size", "seconds"), [(DEFAULT_SIZE, 1.5), (LARGE_SIZE, 20)])
-def test_distinct_and_fast(size, seconds):
-    begin = time.process_time()
+@pytest.mark.parametrize("size", [DEFAULT_SIZE, pytest.param(LARGE_SIZE, marks=pytest.mark.thorough)])
+def test_distinct_with_little_drawn_in_vain(size, monkeypatch):
+    """Its time is that of its draws: so many a sentence, however many there are."""
+    drawn = collections.Counter()
+
+    def counting(function):
+        def counted(*arguments):
+            drawn[function.__name__] += 1
+            return function(*arguments)
+
+        return counted
+
+    monkeypatch.setattr(corpus, "_sentence", counting(corpus._sentence))
+    monkeypatch.setattr(corpus, "_pick", counting(corpus._pick))
     texts, _ = corpus.generate(size, seed=2)
-    assert time.process_time() - begin < seconds
     assert len(set(texts)) == size
+    assert drawn["_sentence"] < 1.05 * size
+    assert drawn["_pick"] < 15 * size
 
 
 def test_form(large):

@@ -18,7 +18,7 @@ from rtlab import built_in, encoders
 from rtlab.built_in import BUILT_IN, TINY, locate
 from rtlab.data import corpus
 from rtlab.encoders import MINILM_SHA256, load_encoder, target_modules
-from rtlab.running import prepare
+from rtlab.preparing import prepare
 
 BERT_ATTENTION = ("query", "key", "value", "attention.output.dense")
 BERT_ALL = (*BERT_ATTENTION, "intermediate.dense", "output.dense")
@@ -205,14 +205,124 @@ def test_a_directory_may_be_called_like_a_built_in_encoder(copied, name):
     assert encoder.config.model_type == "distilbert"
 
 
-@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"])
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "model.safetensors"])
 def test_the_digest_sees_every_file_that_decides_a_result(copied, file):
     before = load_encoder(str(copied)).sha256
-    (copied / "README.md").write_text("not part of it")
-    assert load_encoder(str(copied)).sha256 == before
     path = copied / file
     contents = path.read_bytes()
     path.write_bytes(contents + b"\n" if file.endswith(".json") else contents[:-1] + bytes([contents[-1] ^ 1]))
+    assert load_encoder(str(copied)).sha256 != before
+
+
+def change(file, **settings):
+    """Change settings in a JSON file; None takes one out."""
+    said = json.loads(file.read_text()) | settings
+    file.write_text(json.dumps({name: value for name, value in said.items() if value is not None}))
+
+
+SETTINGS = {
+    "padding side": {"padding_side": "left"},
+    "truncation side": {"truncation_side": "left"},
+    "padding token": {"pad_token": "[UNK]"},
+    "case": {"tokenizer_class": "BertTokenizer", "do_lower_case": False},
+    "accents": {"tokenizer_class": "BertTokenizer", "strip_accents": False},
+    "Chinese": {"tokenizer_class": "BertTokenizer", "tokenize_chinese_chars": False},
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_the_digest_sees_the_settings_that_change_what_a_tokenizer_gives(tmp_path, settings):
+    """Some overrule what tokenizer.json says."""
+    copied = shutil.copytree(locate("minilm"), tmp_path / "copied")
+    (copied / "special_tokens_map.json").unlink()  # it overrules tokenizer_config.json
+    before = load_encoder(str(copied)).sha256
+    change(copied / "tokenizer_config.json", **settings)
+    assert load_encoder(str(copied)).sha256 != before
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        *("README.md", "pytorch_model.bin", "model.fp16.safetensors", "tf_model.h5", "onnx/model.onnx"),
+        *("vocab.txt", "special_tokens_map.json", "added_tokens.json", "modules.json"),
+    ],
+)
+def test_the_digest_does_not_see_what_else_a_cache_holds(copied, file):
+    """Other programs download more of a repository, or less."""
+    encoder = load_encoder(str(copied))
+    other = {
+        "special_tokens_map.json": json.dumps(encoder.tokenizer.special_tokens_map),
+        "added_tokens.json": "{}",
+    }
+    (copied / file).parent.mkdir(exist_ok=True)
+    (copied / file).write_text(other.get(file, "no part of it"))
+    assert load_encoder(str(copied)).sha256 == encoder.sha256
+
+
+def test_the_digest_does_not_see_how_a_tokenizers_settings_are_written(copied):
+    before = load_encoder(str(copied)).sha256
+    change(copied / "tokenizer_config.json", name_or_path="somewhere", transformers_version="0", model_max_length=100)
+    assert load_encoder(str(copied)).sha256 == before
+
+
+@pytest.fixture
+def sharded(copied):
+    """The same with its weights in several files, and an index."""
+    base = load_encoder(str(copied)).base()
+    (copied / "model.safetensors").unlink()
+    base.save_pretrained(copied, max_shard_size="50KB")
+    assert len(list(copied.glob("model-*.safetensors"))) > 2
+    return copied
+
+
+def test_weights_in_shards_are_read_and_counted_by_their_index(sharded):
+    whole = load_encoder("tiny-distilbert").base().state_dict()
+    encoder = load_encoder(str(sharded))
+    for name, weights in encoder.base().state_dict().items():
+        assert torch.equal(weights, whole[name])
+    (sharded / "model-of-another.safetensors").write_bytes(b"no part of it")
+    assert load_encoder(str(sharded)).sha256 == encoder.sha256
+    for shard in sorted(sharded.glob("model-0*.safetensors")):
+        contents = shard.read_bytes()
+        shard.write_bytes(contents[:-1] + bytes([contents[-1] ^ 1]))
+        assert load_encoder(str(sharded)).sha256 != encoder.sha256, shard.name
+        shard.write_bytes(contents)
+    assert load_encoder(str(sharded)).sha256 == encoder.sha256
+    index = sharded / "model.safetensors.index.json"
+    (name, _), (_, other) = [*json.loads(index.read_text())["weight_map"].items()][:: len(whole) - 1]
+    change(index, weight_map=json.loads(index.read_text())["weight_map"] | {name: other})
+    assert load_encoder(str(sharded)).sha256 != encoder.sha256
+
+
+def test_a_shard_that_is_gone_is_named(sharded):
+    sorted(sharded.glob("model-*.safetensors"))[1].unlink()
+    with pytest.raises(
+        ValueError, match=r"^encoder must hold all that its model\.safetensors\.index\.json names; got "
+    ):
+        load_encoder(str(sharded))
+
+
+@pytest.mark.parametrize("contents", ["{", "[]", "{}", '{"weight_map": ["model.safetensors"]}'])
+def test_a_broken_index_of_shards_is_refused(sharded, contents):
+    (sharded / "model.safetensors.index.json").write_text(contents)
+    with pytest.raises(ValueError, match=r"^encoder must have a weight_map in model\.safetensors\.index\.json; got"):
+        load_encoder(str(sharded))
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json"])
+def test_without_the_usual_file_others_count(copied, file):
+    """A vocabulary alone; weights of another name, which transformers will refuse to read."""
+    if file == "tokenizer.json":
+        words = load_encoder(str(copied)).tokenizer.get_vocab()
+        (copied / "vocab.txt").write_text("\n".join(sorted(words, key=words.get)))
+        change(copied / "tokenizer_config.json", tokenizer_class="BertTokenizer")
+        other = "vocab.txt"
+    else:
+        shutil.copy(copied / file, copied / "other.safetensors")
+        other = "other.safetensors"
+    (copied / file).unlink()
+    before = load_encoder(str(copied)).sha256
+    (copied / other).write_bytes((copied / other).read_bytes() + b"\n")
     assert load_encoder(str(copied)).sha256 != before
 
 

@@ -1,16 +1,13 @@
-"""Device, precision, seeds, timers, peak memory, fingerprint, and the digest of the code."""
+"""Device, precision, seeds, timers, peak memory, and the share of other processes."""
 
-import ast
-import json
 import os
 import platform
 import random
 import re
 import resource
-import shutil
-import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +16,9 @@ import torch
 
 from rtlab import environment
 from rtlab.environment import (
+    OtherProcesses,
     Stopwatch,
-    code_digest,
-    device_name,
     find_device,
-    fingerprint,
     peak_memory,
     reset_peak_memory,
     seed_everything,
@@ -33,23 +28,8 @@ from rtlab.environment import (
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")
-PACKAGE = Path(environment.__file__).parent
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device here")
 no_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="torch finds a CUDA device here")
-
-
-@pytest.fixture
-def caches():
-    """What is read once per process is read again, in the test and after it."""
-    cached = [getattr(environment, name) for name in ("_processor", "_versions", "_nvidia_driver", "_checkout")]
-
-    def clear():
-        for function in (*cached, code_digest):
-            function.cache_clear()
-
-    clear()
-    yield
-    clear()
 
 
 @pytest.fixture
@@ -62,7 +42,7 @@ def precision_kept():
 
 
 @pytest.fixture
-def pretended_gpu(monkeypatch, caches):
+def pretended_gpu(monkeypatch):
     """torch speaks of a GPU that is not there; the value is the list of calls that reached it."""
     calls = []
     answers = {
@@ -94,40 +74,6 @@ def test_a_gpu_is_found_where_there_is_one(pretended_gpu):
     assert find_device("cpu") == CPU
     with pytest.raises(ValueError, match=r"^device must be one of those here \(cpu, cuda\); got 'gpu'$"):
         find_device("gpu")
-
-
-def test_a_processors_name_counts_its_threads():
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        one = device_name(CPU)
-        torch.set_num_threads(2)
-        two = device_name(CPU)
-    finally:
-        torch.set_num_threads(threads)
-    assert one.endswith(", 1 threads")
-    assert two.endswith(", 2 threads")
-    assert one.removesuffix(", 1 threads") == fingerprint(CPU)["processor"] != ""
-
-
-@pytest.mark.parametrize(
-    ("cpuinfo", "name"),
-    [
-        ("processor\t: 0\nmodel name\t: Xeon: the second\nmodel name\t: other\n", "Xeon: the second"),
-        ("processor\t: 0\nBogoMIPS\t: 50\n", "a-machine"),  # Arm names no model
-        (None, "a-machine"),
-    ],
-)
-def test_the_processor_is_named_by_the_system_or_else_by_its_kind(monkeypatch, caches, cpuinfo, name):
-    def read_text(self):
-        if cpuinfo is None:
-            raise FileNotFoundError(self)
-        return cpuinfo
-
-    monkeypatch.setattr(Path, "read_text", read_text)
-    monkeypatch.setattr(platform, "processor", lambda: "")
-    monkeypatch.setattr(platform, "machine", lambda: "a-machine")
-    assert device_name(CPU).rpartition(",")[0] == name
 
 
 # Precision
@@ -168,7 +114,7 @@ def test_tf32_is_set_on_a_gpu_that_has_it_and_refused_on_an_older_one(precision_
 def test_bf16_is_called_slow_where_there_are_no_units_for_it(pretended_gpu, monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     assert re.fullmatch(
-        r"precision 'bf16' is fast on CPUs with AMX; on .+, \d+ threads fp32 would be faster",
+        r"precision 'bf16' is fast on CPUs with AMX; on .+ fp32 would be faster",
         slow_precision("bf16", CPU),
     )
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
@@ -306,184 +252,102 @@ def test_a_gpus_peak_is_its_allocators(pretended_gpu):
     assert on_host > 10 * MEGABYTE
 
 
-# Fingerprint
-
-
-def test_the_fingerprint_tells_what_the_design_asks_for():
-    found = fingerprint(CPU)
-    assert set(found) == {
-        *("device", "device_type", "driver", "cuda", "processor", "cores", "threads", "matmul_precision"),
-        *("platform", "python", "versions", "commit", "dirty"),
-    }
-    assert found["device"] == device_name(CPU)
-    assert found["device_type"] == "cpu"
-    assert found["driver"] is found["cuda"] is None
-    assert found["cores"] == os.cpu_count()
-    assert found["threads"] == torch.get_num_threads()
-    assert found["python"] == platform.python_version()
-    assert found["versions"]["torch"] == torch.__version__
-    assert {"transformers", "peft", "datasets", "scikit-learn", "numpy"} <= set(found["versions"])
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-
-
-def test_the_fingerprint_holds_no_host_name_and_no_path(monkeypatch, caches, tmp_path):
-    names = {socket.gethostname(), platform.node()} - {""}
-    monkeypatch.setattr(socket, "gethostname", lambda: "an-unlikely-host")
-    monkeypatch.setattr(platform, "node", lambda: "an-unlikely-host")
-    monkeypatch.chdir(tmp_path)
-    text = json.dumps(fingerprint(CPU))
-    for word in ("an-unlikely-host", *names):
-        assert not re.search(rf"\b{re.escape(word)}\b", text)
-    for path in (Path.home(), Path.cwd(), PACKAGE.parent, Path(sys.prefix)):
-        assert str(path) not in text
-    assert not re.search(r'["\s]/\w', text)
-
-
-def test_the_fingerprint_of_a_gpu_names_its_driver(pretended_gpu, monkeypatch, tmp_path):
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text('#!/bin/sh\n[ "$1" = --query-gpu=driver_version ] && echo 570.1\n')
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    found = fingerprint(CUDA)
-    assert (found["device"], found["device_type"], found["driver"]) == ("NVIDIA H200", "cuda", "570.1")
-    assert found["cuda"] == torch.version.cuda
-    assert found["processor"] != "NVIDIA H200"
-
-
-def test_without_the_drivers_tool_the_driver_is_unknown(pretended_gpu, monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert fingerprint(CUDA)["driver"] is None
-
-
-def git(folder, *arguments):
-    who = ("-c", "user.name=Nobody", "-c", "user.email=nobody@example.org", "-c", "commit.gpgsign=false")
-    return subprocess.run(
-        ["git", *who, *arguments], cwd=folder, check=True, capture_output=True, text=True
-    ).stdout.strip()
-
-
-@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git here")
-def test_the_fingerprint_tells_commit_and_changes_of_the_checkout(monkeypatch, caches, tmp_path):
-    source = tmp_path / "rtlab" / "environment.py"
-    source.parent.mkdir()
-    source.write_text("")
-    monkeypatch.setattr(environment, "__file__", str(source))
-
-    def state():
-        environment._checkout.cache_clear()
-        found = fingerprint(CPU)
-        return found["commit"], found["dirty"]
-
-    assert state() == (None, None)  # an installed package
-    git(tmp_path, "init", "--quiet")
-    assert state() == (None, True)
-    git(tmp_path, "add", ".")
-    git(tmp_path, "commit", "--quiet", "--message=one")
-    commit = git(tmp_path, "rev-parse", "HEAD")
-    assert state() == (commit, False)
-    source.write_text("changed")
-    assert state() == (commit, True)
-    monkeypatch.setenv("PATH", "")
-    assert state() == (None, None)  # no git
-
-
-# The digest of the code
-
-
-def package_imports(path):
-    """Modules of rtlab that a source imports, inside functions too, as their files."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "rtlab":
-            names = [f"{node.module}.{alias.name}" for alias in node.names] + [node.module]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names if alias.name.split(".")[0] == "rtlab"]
-        else:
-            continue
-        for name in names:
-            stem = PACKAGE.joinpath(*name.split(".")[1:])
-            yield from (file for file in (stem.with_suffix(".py"), stem / "__init__.py") if file.is_file())
-
-
-def deciding():
-    """What decides a run's numbers: `running`, and whatever it imports, directly or not; all of a package of ours."""
-    reached, frontier = set(), {PACKAGE / "running.py"}
-    while frontier:
-        reached |= frontier
-        folders = {path.parent for path in frontier} - {PACKAGE}
-        frontier = {found for path in frontier for found in package_imports(path)}
-        frontier |= {path for folder in folders for path in folder.rglob("*.py")}
-        frontier -= {*reached, PACKAGE / "__init__.py"}
-    return reached
-
-
-def sources():
-    return sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+# Other processes
 
 
 @pytest.fixture
-def copied(tmp_path, monkeypatch, caches):
-    """A copy of the package's sources that `code_digest` reads."""
-    for path in sources():
-        target = tmp_path / "rtlab" / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(PACKAGE / path, target)
-    monkeypatch.setattr(environment, "__file__", str(tmp_path / "rtlab" / "environment.py"))
-    return tmp_path / "rtlab"
+def machine(monkeypatch):
+    """A machine of four cores whose counters stand still until they are set: `machine(all=…, own=…, wall=…)`, seconds.
+
+    `text` is what `/proc/stat` then holds, or an error that reading it raises.
+    """
+    ticks = os.sysconf("SC_CLK_TCK")
+    now = {"all": 1000.0, "own": 10.0, "wall": 50.0, "text": None}
+
+    def read_text(self):
+        assert self == Path("/proc/stat")
+        if isinstance(now["text"], Exception):
+            raise now["text"]
+        parts = [0.5, 0.125, 0.125, 7, 7, 0.0625, 0.0625, 0.125]  # user nice system idle iowait irq softirq steal
+        counted = [round(ticks * now["all"] * part) for part in parts]
+        return f"cpu  {' '.join(map(str, counted))} 5 6\ncpu0 1 2 3\n" if now["text"] is None else now["text"]
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    monkeypatch.setattr(os, "times", lambda: (now["own"] / 2, now["own"] / 4, now["own"] / 8, now["own"] / 8, 0.0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(environment.time, "perf_counter", lambda: now["wall"])
+    return lambda **changes: now.update(changes)
 
 
-def test_every_name_in_code_is_there():
-    assert [name for name in environment.CODE if not (PACKAGE / name).exists()] == []
+def test_others_are_all_but_this_process_and_its_children(machine):
+    others = OtherProcesses()
+    assert others.share() == 0.0  # no time has gone by
+    machine(all=1016.0, own=10.0, wall=58.0)
+    assert others.share() == pytest.approx(0.5)  # 16 of 32 seconds
+    machine(own=22.0)
+    assert others.share() == pytest.approx(0.125)
+    machine(own=26.0)
+    assert others.share() == 0.0
 
 
-def test_the_digest_does_not_depend_on_where_the_package_lies(copied, monkeypatch):
-    here = code_digest.__wrapped__()
-    (copied / "__pycache__").mkdir()
-    (copied / "__pycache__" / "running.cpython-311.pyc").write_bytes(b"compiled")
-    (copied / "data" / "notes.txt").write_text("no source")
-    assert code_digest() == here
-    assert re.fullmatch(r"[0-9a-f]{16}", here)
-    monkeypatch.setattr(environment, "__file__", str(PACKAGE / "environment.py"))
-    assert code_digest.__wrapped__() == here
+def test_the_share_is_of_the_time_since_the_beginning(machine):
+    machine(all=2000.0, own=500.0, wall=1000.0)
+    others = OtherProcesses()
+    machine(all=2008.0, own=504.0, wall=1004.0)
+    assert others.share() == pytest.approx(0.25)
 
 
-@pytest.mark.parametrize("path", sources(), ids=str)
-def test_the_digest_changes_with_what_decides_a_run_and_with_nothing_else(copied, path):
-    before = code_digest.__wrapped__()
-    with (copied / path).open("a") as file:
-        file.write("\n")
-    decides = PACKAGE / path in deciding()
-    assert (code_digest.__wrapped__() != before) == decides
+def test_counters_that_do_not_agree_make_no_share_beyond_its_range(machine):
+    others = OtherProcesses()
+    machine(own=11.0, wall=51.0)
+    assert others.share() == 0.0
+    machine(all=1100.0)
+    assert others.share() == 1.0
 
 
-def test_the_digest_changes_with_a_new_module_a_lost_one_and_a_renamed_one(copied):
-    digests = [code_digest.__wrapped__()]
-    (copied / "engines" / "new.py").write_text("")
-    digests.append(code_digest.__wrapped__())
-    (copied / "engines" / "new.py").rename(copied / "engines" / "other.py")
-    digests.append(code_digest.__wrapped__())
-    (copied / "engines" / "other.py").unlink()
-    assert code_digest.__wrapped__() == digests[0]
-    assert len(set(digests)) == 3
+@pytest.mark.parametrize(
+    "text",
+    [FileNotFoundError(), PermissionError(), "", "cpu  1 2 3\n", "cpu  a b c d e f g h\n", f"cpu {' 0' * 10}\n"],
+    ids=repr,
+)
+def test_where_the_system_does_not_tell_the_share_is_unknown(machine, text):
+    known = OtherProcesses()
+    machine(text=text)
+    assert known.share() is None
+    unknown = OtherProcesses()
+    machine(text=None)
+    assert unknown.share() is None
 
 
-def test_what_only_looks_at_runs_decides_none():
-    """The closure above is not all there is: else the test of the digest would test nothing."""
-    looking = {PACKAGE / name for name in ("cli/__init__.py", "lab_steps.py", "progress.py", "reporting/tables.py")}
-    assert not looking & deciding()
-    assert {PACKAGE / name for name in ("experiment.py", "hub.py", "engines/svm.py", "data/corpus.py")} <= deciding()
+BUSY = """
+import sys, time
+while time.process_time() < 0.5:
+    pass
+print(time.process_time(), flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.skipif(OtherProcesses().share() is None, reason="the system does not tell")
+def test_a_busy_child_is_seen():
+    """It counts as another one until it has ended; what it says that it used is in what the others used."""
+    start = time.perf_counter()
+    others = OtherProcesses()
+    with subprocess.Popen([sys.executable, "-c", BUSY], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        used_s = float(child.stdout.readline())
+        share = others.share()
+        there_s = (time.perf_counter() - start) * os.cpu_count()
+        child.stdin.close()
+    ticks_s = 4 / os.sysconf("SC_CLK_TCK")  # each counter is rounded
+    assert share * there_s > used_s - ticks_s
 
 
 # On a real GPU
 
 
 @needs_cuda
-def test_the_gpu_is_found_and_named():
+def test_the_gpu_is_found():
     assert find_device() == CUDA
-    found = fingerprint(CUDA)
-    assert found["device"] == torch.cuda.get_device_name()
-    assert re.fullmatch(r"[\d.]+", found["driver"])
-    assert found["cuda"] == torch.version.cuda
-    json.dumps(found, allow_nan=False)
 
 
 @needs_cuda

@@ -1,113 +1,240 @@
-"""Which records share a row, and which stand side by side."""
+"""Which records share a row, which of them give scores and which times, and which stand side by side."""
 
 import dataclasses
-import gc
 
 import numpy as np
 import pytest
-from lab_records import FULL, LORA, SVM, made
+from hypothesis import given
+from hypothesis import strategies as st
+from lab_records import (
+    FULL,
+    FULL_FAST,
+    FULL_FIXED,
+    LORA,
+    LORA_FIXED,
+    LORA_MORE,
+    SVM,
+    SVM_MEAN,
+    lost,
+    made,
+    some_testbed,
+    with_recipe,
+)
 
-from rtlab.experiment import Experiment, LoraSettings
-from rtlab.records import Predictions, load_records, save
-from rtlab.reporting.groups import families, groups, latest, place_of
+from rtlab.methods import Adapter
+from rtlab.records import Predictions
+from rtlab.reporting.groups import by_place, families, groups, lost_runs, machines, place_of, without_code
+from rtlab.reporting.pairs import on_one_testbed, pareto_front, quality, time_ratio
 
-
-def run(experiment=FULL, seed=1, accuracy=0.85, seconds=100.0, **changes):
-    losses = (None, None) if experiment.method == "svm" else (0.2, 0.1)
-    return made(dataclasses.replace(experiment, seed=seed), accuracy, accuracy, seconds, *losses, **changes)
-
-
-def lost(record, status="failed"):
-    nothing = {"scores": {}, "predictions": {}, "timing": None, "counts": None, "memory": None}
-    return dataclasses.replace(record, status=status, error="no", **nothing)
-
-
-def changed(experiment, **fields):
-    return dataclasses.replace(experiment, **fields)
+OTHER = some_testbed(torch="2.12.0")
 
 
 # Groups
 
 
 def test_runs_that_differ_in_the_seed_alone_are_one_group_in_its_order():
-    [group] = groups([run(seed=3), run(seed=1), run(seed=2)])
-    assert [record.experiment.seed for record in group.records] == [1, 2, 3]
-    assert group.place == place_of(group.records[0])
+    [group] = groups([made(seed=3), made(seed=1), made(seed=2)])
+    assert [record.experiment.seed for record in group.scored] == [1, 2, 3]
+    assert group.place == place_of(group.scored[0])
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        {"experiment": changed(FULL, learning_rate=1e-3)},
-        {"experiment": changed(FULL, max_steps=8)},
-        {"device": "a cpu"},
-        {"encoder": "minilm"},
-        {"dataset": "corpus"},
-        {"sha256": "0" * 64},
+        made(FULL_FAST),
+        made(with_recipe(FULL, max_steps=8)),
+        made(with_recipe(FULL, engine="native")),
+        made(encoder="minilm"),
+        made(dataset="corpus"),
+        made(sha256="0" * 64),
+        made(dataclasses.replace(FULL, max_length=128)),
+        made(dataclasses.replace(FULL, precision="bf16")),
+        dataclasses.replace(made(seed=3), results=2),
     ],
-    ids=str,
+    ids=lambda record: record.id,
 )
 def test_what_differs_in_anything_else_is_another_group(other):
-    assert sorted(len(group.records) for group in groups([run(seed=1), run(seed=2), run(**other)])) == [1, 2]
+    assert sorted(len(group.scored) for group in groups([made(seed=1), made(seed=2), other])) == [1, 2]
+
+
+@pytest.mark.parametrize("settings", [{"r": 4}, {"lora_alpha": 8}, {"lora_dropout": 0.2}, {"use_rslora": True}])
+def test_every_setting_of_an_adapter_tells_groups_apart(settings):
+    other = dataclasses.replace(LORA, method=Adapter(settings=settings))
+    assert len(groups([made(LORA), made(other)])) == 2
+
+
+def test_a_device_does_not_part_a_group():
+    [group] = groups([made(seed=1), made(seed=2, device="a cpu")])
+    assert len(group.scored) == 2
+    assert {testbed.device for testbed in group.timed} == {"a cpu", "NVIDIA GeForce RTX 4060 Ti"}
 
 
 @pytest.mark.parametrize("status", ["failed", "oom", "nan", "cancelled"])
 def test_a_run_without_a_result_is_in_no_group(status):
-    [group] = groups([run(seed=1), lost(run(seed=2), status)])
-    assert len(group.records) == 1
+    [group] = groups([made(seed=1), lost(seed=2, status=status)])
+    assert len(group.scored) == 1
 
 
-def test_the_latest_record_of_a_run_on_a_device_counts():
-    old, new, elsewhere = run(seconds=9.0), run(seconds=3.0, code="d" * 16), run(device="a cpu")
-    assert latest([old, elsewhere, new]) == (new, elsewhere)
-    assert groups([run(), lost(run())]) == ()
+def test_modules_that_are_spelt_otherwise_are_one_group_where_the_run_is_one():
+    spelt = dataclasses.replace(LORA, method=Adapter(target_modules=("q_lin", "k_lin")))
+    again = dataclasses.replace(made(spelt, day=2), id=made(LORA).id)
+    [group] = groups([made(LORA), again])
+    assert group.scored == (made(LORA),)
 
 
-def test_the_order_of_records_does_not_matter():
-    records = [run(), run(LORA), run(SVM), run(device="a cpu"), run(seed=2)]
-    assert groups(records) == groups(records[::-1])
+# Scores, times
+
+
+def test_of_several_records_of_one_run_the_oldest_gives_the_score_and_the_newest_the_time():
+    old, new = made(test=0.8, train_s=9.0), made(test=0.9, train_s=3.0, day=2)
+    for records in ([old, new], [new, old]):
+        [group] = groups(records)
+        assert group.values("test_accuracy") == [pytest.approx(0.8, abs=1e-3)]
+        assert group.values("train_s") == [3.0]
+
+
+def test_a_time_that_others_disturbed_counts_for_nothing():
+    calm, busy = made(train_s=9.0, others=0.049), made(train_s=30.0, others=0.05, day=2)
+    [group] = groups([calm, busy])
+    assert group.values("train_s") == [9.0]
+    assert group.disturbed == 0
+    [group] = groups([busy, made(seed=1, train_s=10.0)])
+    assert group.values("train_s") == [10.0]
+    assert len(group.values("test_accuracy")) == 2
+    assert group.disturbed == 1
+
+
+def test_a_mean_of_times_is_of_one_testbed_that_of_most_seeds():
+    here = [made(seed=seed, train_s=10.0) for seed in (1, 2)]
+    there = [made(seed=seed, train_s=20.0, testbed=OTHER, day=2) for seed in (1, 2, 3)]
+    [group] = groups([*here, *there])
+    assert group.testbed == OTHER
+    assert group.values("train_s") == [20.0] * 3
+    assert group.values("samples_per_s") == [pytest.approx(5 * 8530 / 20)] * 3
+    assert len(group.values("test_f1")) == 3
+
+
+def test_of_testbeds_with_equally_many_seeds_the_newest_is_taken():
+    [group] = groups([made(train_s=10.0, testbed=OTHER), made(train_s=20.0, day=2)])
+    assert group.values("train_s") == [20.0]
+    [group] = groups([made(train_s=10.0, testbed=OTHER, day=3), made(train_s=20.0, day=2)])
+    assert group.values("train_s") == [10.0]
+
+
+def test_a_ratio_is_taken_on_a_testbed_that_both_have():
+    """Not on the one that each has most seeds of."""
+    fixed = [made(FULL_FIXED, seed=seed, train_s=800.0) for seed in (1, 2)]
+    dynamic = [made(seed=seed, train_s=100.0) for seed in (1, 2)]
+    elsewhere = [made(seed=seed, train_s=1.0, testbed=OTHER, day=2) for seed in (1, 2, 3)]
+    slow, fast = (next(g for g in groups([*fixed, *dynamic, *elsewhere]) if g.fields["padding"] == p) for p in PADDED)
+    assert fast.testbed == OTHER
+    assert time_ratio(slow, fast).value == pytest.approx(8)
+
+
+PADDED = ("fixed", "dynamic")
+
+
+def test_without_a_testbed_in_common_there_is_no_ratio():
+    slow, fast = groups([made(FULL_FIXED), made(testbed=OTHER)])
+    assert on_one_testbed(slow, fast) is None
+    assert time_ratio(slow, fast) is None
+
+
+def test_engines_share_a_testbed_though_not_their_code():
+    native = with_recipe(FULL, engine="native")
+    both = [made(train_s=100.0), made(native, train_s=50.0, testbed=some_testbed(code="d" * 16))]
+    assert time_ratio(*sorted(groups(both), key=lambda g: g.experiment.engine, reverse=True)).value == pytest.approx(2)
+    paddings = [made(FULL_FIXED), made(testbed=some_testbed(code="d" * 16))]
+    assert time_ratio(*groups(paddings)) is None  # one engine in two states
+
+
+def test_a_ratio_counts_the_warm_up():
+    slow, fast = made(FULL_FIXED, train_s=100.0, warmup_s=28.0), made(train_s=64.0)
+    by_padding = {group.fields["padding"]: group for group in groups([slow, fast])}
+    assert time_ratio(by_padding["fixed"], by_padding["dynamic"]).value == pytest.approx(2)
+
+
+def test_a_run_that_took_no_time_has_none():
+    record = made()
+    timing = dataclasses.replace(record.timing, train_s=0.0)
+    [group] = groups([dataclasses.replace(record, timing=timing)])
+    assert group.timed == {}
+
+
+def test_runs_are_lost_where_no_record_has_their_result():
+    both = [lost(), lost(status="cancelled", day=2), made(seed=1), lost(seed=1, day=3), lost(LORA, day=4)]
+    assert lost_runs(both) == (both[1], both[4])
+
+
+def test_machines_come_by_their_runs():
+    found = groups([made(), made(LORA, testbed=OTHER), made(FULL_FIXED, testbed=OTHER)])
+    assert machines(found) == [without_code(OTHER), without_code(some_testbed())]
 
 
 # What a group holds
 
 
-def test_values_are_looked_up_in_every_run_that_has_them():
-    [group] = groups([run(SVM, seed=1, seconds=5.0), run(SVM, seed=2, seconds=7.0)])
-    assert group.values("timing.train_s") == [5.0, 7.0]
-    assert group.values("counts.parameters_trained") == [769.0, 769.0]
-    assert group.values("timing.steps_per_s") == []
-    assert group.values("scores.test.f1") == [record.scores["test"].f1 for record in group.records]
+def test_values_are_those_of_the_frame_in_every_run_that_has_them():
+    [group] = groups([made(SVM, seed=1, train_s=5.0), made(SVM, seed=2, train_s=7.0)])
+    assert group.values("train_s") == [5.0, 7.0]
+    assert group.values("parameters_trained") == [769.0, 769.0]
+    assert group.values("steps_per_s") == []
+    assert group.values("test_f1") == [record.scores["test"].f1 for record in group.scored]
+
+
+def test_an_svm_has_no_chance_in_it():
+    [svm], [full] = groups([made(SVM)]), groups([made()])
+    assert (svm.chance, full.chance) == (False, True)
+    assert svm.accuracies["test"].over == "sentences and seeds"
+    assert full.accuracies["test"].over == "sentences"
 
 
 def test_sentences_are_right_where_the_largest_logit_is_the_labels():
-    predictions = Predictions(labels=[0, 1, 2, 1], logits=[[3, 1, 2], [0, 1, 2], [0, 1, 2], [-3, -1, -2]])
-    [group] = groups([run(predictions={"test": predictions})])
+    logits = np.array([[3, 1, 2], [0, 1, 2], [0, 1, 2], [-3, -1, -2]], dtype=np.float32)
+    said = Predictions(labels=np.array([0, 1, 2, 1], dtype=np.int32), logits=logits)
+    [group] = groups([made(predictions={"test": said})])
     assert group.predicted("test").tolist() == [[0, 2, 2, 1]]
-    assert group.labels("test").tolist() == [0, 1, 2, 1]
     assert group.correct("test").tolist() == [[True, False, True, True]]
     assert group.has_predictions("test")
     assert not group.has_predictions("validation")
 
 
-def test_accuracies_agree_with_the_scores():
-    [group] = groups([run(seed=seed, accuracy=0.8 + seed / 100) for seed in (1, 2, 3)])
-    for split in ("validation", "test"):
-        assert group.correct(split).mean(axis=1).tolist() == pytest.approx(group.values(f"scores.{split}.accuracy"))
+def test_runs_that_speak_of_other_sentences_have_no_interval_together():
+    [group] = groups([made(seed=1), made(seed=2, size=10)])
+    assert not group.has_predictions("test")
+    assert group.accuracies == {}
 
 
-def test_compact_predictions_say_the_same():
-    record = run()
-    compact = {split: found.compact() for split, found in record.predictions.items()}
-    [a], [b] = groups([record]), groups([dataclasses.replace(record, predictions=compact)])
-    assert np.array_equal(a.predicted("test"), b.predicted("test"))
-    assert np.array_equal(a.correct("test"), b.correct("test"))
+# Quality
 
 
-def test_time_for_a_sentence_counts_the_warm_up():
-    record = run(seconds=100.0)
-    timing = dataclasses.replace(record.timing, warmup_s=28.0)
-    [group] = groups([dataclasses.replace(record, timing=timing)])
-    assert group.seconds_per_sentence() == [128.0 / record.counts.samples]
+def five(experiment, accuracy, seeds=range(5)):
+    return [made(experiment, test=accuracy, seed=seed) for seed in seeds]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "verdict"),
+    [
+        (five(FULL, 0.85), five(FULL_FIXED, 0.85), "equal"),
+        (five(FULL, 0.90), five(FULL_FIXED, 0.80), "not equal"),
+        (five(FULL, 0.85), five(FULL_FIXED, 0.835), "not shown"),
+        (five(FULL, 0.85), five(FULL_FIXED, 0.85, range(4)), "not shown"),
+        (five(with_recipe(FULL, max_steps=8), 0.85), five(FULL_FIXED, 0.85), "not shown"),
+        (five(FULL, 0.85), five(SVM, 0.85, range(1)), "equal"),
+    ],
+    ids=["equal", "unequal", "between", "four seeds", "cut short", "an SVM once"],
+)
+def test_quality_is_shown_by_five_seeds_of_whole_epochs(a, b, verdict):
+    [first], [second] = groups(a), groups(b)
+    assert quality(first, second) == verdict
+
+
+def test_records_without_predictions_show_no_quality():
+    [a], [b] = (
+        groups([dataclasses.replace(r, predictions={}) for r in five(FULL, 0.85)]),
+        groups(five(FULL_FIXED, 0.85)),
+    )
+    assert quality(a, b) == "not shown"
 
 
 # Families
@@ -118,24 +245,22 @@ def members(found):
 
 
 def test_a_family_differs_in_one_field_alone():
-    fixed, fast = changed(FULL, padding="fixed"), changed(FULL, learning_rate=2e-4)
-    records = [run(e) for e in (FULL, fixed, fast, changed(fast, batch_size=8), LORA)]
+    records = [made(e) for e in (FULL, FULL_FIXED, FULL_FAST, with_recipe(FULL_FAST, batch_size=8), LORA)]
     assert members(families(groups(records), "padding")) == [["full-dynamic-lr2e-05", "full-fixed-lr2e-05"]]
     assert members(families(groups(records), "learning_rate")) == [["full-dynamic-lr2e-04", "full-dynamic-lr2e-05"]]
     assert families(groups(records), "epochs") == ()
 
 
-def test_a_nested_field_makes_families_too():
-    wide = changed(LORA, lora=LoraSettings(target_modules=("attention+mlp",)))
-    both = changed(LORA, lora=LoraSettings(target_modules=("attention+mlp",), rank=4))
-    found = families(groups([run(e) for e in (LORA, wide, both, FULL)]), "lora.target_modules")
+def test_target_modules_make_families_too():
+    both = dataclasses.replace(LORA, method=Adapter(target_modules=("attention+mlp",), settings={"r": 4}))
+    found = families(groups([made(e) for e in (LORA, LORA_MORE, both, FULL)]), "target_modules")
     assert members(found) == [["lora-dynamic-lr2e-05-r8-attention", "lora-dynamic-lr2e-05-r8-attention+mlp"]]
 
 
 def test_other_fields_may_differ_with_the_one_that_must():
-    native = changed(FULL, engine="native", padding="packed")
-    there = [FULL, changed(FULL, padding="fixed"), native, changed(native, compile=True), changed(native, epochs=1)]
-    records = [run(e) for e in there]
+    native = with_recipe(FULL, engine="native")
+    there = [FULL, FULL_FIXED, native, with_recipe(native, compile=True), with_recipe(native, epochs=1)]
+    records = [made(e) for e in there]
     assert families(groups(records), "engine") == ()
     [family] = members(families(groups(records), "engine", "padding", "compile"))
     kinds = ("dynamic", "fixed", "native-packed-compiled", "native-packed")
@@ -143,30 +268,37 @@ def test_other_fields_may_differ_with_the_one_that_must():
     assert families(groups(records[:2]), "engine", "padding", "compile") == ()  # of one engine
 
 
-def test_families_stay_at_one_place():
-    records = [run(), run(changed(FULL, padding="fixed"), device="a cpu")]
-    assert families(groups(records), "padding") == ()
+def test_families_stay_at_one_place_and_one_results_version():
+    assert families(groups([made(), made(FULL_FIXED, encoder="minilm")]), "padding") == ()
+    assert families(groups([made(), dataclasses.replace(made(FULL_FIXED), results=2)]), "padding") == ()
 
 
 def test_a_method_without_the_field_is_in_no_family():
-    records = [run(SVM), run(Experiment(method="svm", pooling="mean"))]
+    records = [made(SVM), made(SVM_MEAN)]
     assert families(groups(records), "padding") == ()
     assert len(families(groups(records), "pooling")) == 1
 
 
-# Reading many records
+# Places
 
 
-@pytest.mark.parametrize("collecting", [True, False])
-def test_reading_leaves_garbage_collection_as_it_was(tmp_path, collecting):
-    save(dataclasses.replace(run(), id="a" * 16), tmp_path)
-    (tmp_path / "broken.json").write_text("{")
-    was = gc.isenabled()
-    (gc.enable if collecting else gc.disable)()
-    try:
-        records, broken = load_records(tmp_path, compact=True)
-        assert gc.isenabled() is collecting
-    finally:
-        (gc.enable if was else gc.disable)()
-    assert (len(records), len(broken)) == (1, 1)
-    assert records[0].predictions["test"].logits.nbytes == 1066 * 2 * 4
+def test_whole_data_come_before_cut_ones_and_most_runs_first():
+    cut = [made(dataclasses.replace(e, limit=160), sha256="0" * 64) for e in (FULL, LORA, SVM, LORA_FIXED)]
+    found = groups([*cut, made(encoder="a"), made(encoder="b"), made(LORA, encoder="b")])
+    assert [(place.encoder[0], place.dataset_sha256[0]) for place in by_place(found)] == [
+        ("b", "1"),
+        ("a", "1"),
+        ("d", "0"),
+    ]
+
+
+# The Pareto front
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=12))
+def test_the_front_is_what_nothing_beats(points):
+    front = pareto_front(points)
+    assert [points[index] for index in front] == sorted(points[index] for index in front)
+    for index, point in enumerate(points):
+        beaten = any(o != point and o[0] <= point[0] and o[1] >= point[1] for o in points)
+        assert (index in front) != beaten

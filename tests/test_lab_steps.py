@@ -3,8 +3,10 @@
 import pytest
 
 from rtlab import cli
-from rtlab.lab_steps import STEPS, USED, translate
+from rtlab.cli.lab_steps import STEPS, USED, translate
 
+REFERENCE = ["--engine", "trainer"]  # the lab trained with Hugging Face's Trainer
+VERBS = {step: [verb, *(REFERENCE if step in ("e23", "e31") else [])] for step, verb in STEPS.items()}
 # Each option of the lab: how it was given, and what it becomes.
 OPTIONS = {
     "sample_text": (["a film", "-- a well-made one = good"], ["--sample_text", "a film", "-- a well-made one = good"]),
@@ -41,36 +43,38 @@ def test_an_option_is_taken_where_its_step_uses_it_and_else_noted(step, name, wr
     words, ours = OPTIONS[name]
     translated, notes = translate(["--step", step, write(f"--{name}").replace("__", "--", 1), *words])
     if name in USED[step]:
-        assert translated == [STEPS[step], *ours]
+        assert translated == [*VERBS[step], *ours]
         assert notes == []
     else:
-        assert translated == [STEPS[step]]
+        assert translated == VERBS[step]
         assert notes == [f"--{name} was left out: step {step} ({STEPS[step]}) does not use it"]
 
 
 @pytest.mark.parametrize("arguments", [["--step=e23", "--lr=2e-5"], ["--lr", "2e-5", "--step", "e23"]])
 def test_the_step_stands_anywhere_and_values_may_follow_an_equals_sign(arguments):
-    assert translate(arguments) == (["finetune", "--lr", "2e-5"], [])
+    assert translate(arguments) == (["finetune", *REFERENCE, "--lr", "2e-5"], [])
 
 
 def test_values_keep_their_hyphens_behind_an_equals_sign():
     translated, _ = translate(["--step=e12", "--sample-text=a well-made film = good"])
     assert translated == ["probe", "--sample_text", "a well-made film = good"]
-    assert translate(["--step=e23", "--output-dir=my-runs/one"])[0] == ["finetune", "--output_dir", "my-runs/one"]
+    assert translate(["--step=e23", "--output-dir=my-runs/one"])[0] == [
+        *("finetune", *REFERENCE, "--output_dir", "my-runs/one")
+    ]
 
 
 def test_options_of_ours_pass_through_in_their_order():
     ours = ["--encoder", "minilm", "--json", "-", "--max-steps=3", "--dataset", "my-data", "--debug"]
     translated, notes = translate(["--step", "e23", *ours[:4], "--epochs", "1", *ours[4:]])
-    assert translated == ["finetune", "--epochs", "1", *ours[:4], "--max_steps=3", *ours[5:]]
+    assert translated == ["finetune", *REFERENCE, "--epochs", "1", *ours[:4], "--max_steps=3", *ours[5:]]
     assert notes == []
 
 
 def test_help_and_shortened_options_are_left_to_our_own_parser():
-    assert translate(["--step", "e31", "--help"]) == (["lora", "--help"], [])
-    assert translate(["--step", "e31", "-h"]) == (["lora", "-h"], [])
+    assert translate(["--step", "e31", "--help"]) == (["lora", *REFERENCE, "--help"], [])
+    assert translate(["--step", "e31", "-h"]) == (["lora", *REFERENCE, "-h"], [])
     assert translate(["--step", "e31", "--epoch", "3", "--sample", "x"]) == (
-        ["lora", "--epoch", "3", "--sample", "x"],
+        ["lora", *REFERENCE, "--epoch", "3", "--sample", "x"],
         [],
     )
 
@@ -113,7 +117,7 @@ def parsed(monkeypatch):
 
     def parse(*arguments):
         verbs = []
-        monkeypatch.setattr(cli, "_guarded", lambda verb: verbs.append(verb) or 0)
+        monkeypatch.setattr(cli, "_guarded", lambda verb, _: verbs.append(verb) or 0)
         assert cli.main(arguments) == 0
         return verbs[0]
 
@@ -132,6 +136,14 @@ def test_the_labs_options_reach_the_fields_that_they_name(parsed):
     assert (adapter.alpha, adapter.rank, adapter.target_modules) == (16, 4, ("q_lin,k_lin", "v_lin"))
     assert (str(running.output_dir), running.use_wandb, running.run_name) == ("out", True, "mine")
     assert verb.data.limit == 20
+
+
+@pytest.mark.parametrize("step", ["e23", "e31"])
+def test_the_labs_training_is_the_references_unless_an_engine_is_named(parsed, step):
+    assert parsed("--step", step).training.engine == "trainer"
+    assert parsed(STEPS[step]).training.engine is None
+    assert parsed("--step", step, "--engine", "native").training.engine == "native"
+    assert parsed("--engine", "native", "--step", step).training.engine == "native"
 
 
 def test_the_labs_tokenize_and_probe_reach_theirs(parsed):

@@ -122,7 +122,7 @@ def test_the_description_says_how_the_model_was_made(model):
 def test_probabilities_are_the_softmax_of_the_records_logits(model):
     predictions = rtlab.predict(model.folder, model.texts, device="cpu")
     temperature = 1.0
-    if model.record.experiment.method == "svm":
+    if isinstance(model.record.experiment.method, rtlab.Svm):
         temperature = load_file(model.folder / "svm.safetensors")["temperature"][0]
         assert abs(temperature - 1) > 0.01
     expected_NC = softmax(model.logits / temperature, axis=1)

@@ -10,12 +10,13 @@ from rtlab.cli import Verb
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 HIDDEN = {"__init__.py", "__main__.py"}
 
 
 def listed_files():
-    """Paths in the README's file tree, from its indentation."""
-    tree = re.search(r"```\n(rtlab/\n.*?)```", README, re.DOTALL).group(1)
+    """Paths in the file tree, from its indentation."""
+    tree = re.search(r"```\n(rtlab/\n.*?)```", CONTRIBUTING, re.DOTALL).group(1)
     folders = []
     for line in tree.splitlines():
         name = line.split()[0]
@@ -28,6 +29,22 @@ def listed_files():
 def test_the_tree_lists_every_module_and_no_other():
     there = {str(path.relative_to(ROOT)) for path in (ROOT / "rtlab").rglob("*.py") if path.name not in HIDDEN}
     assert set(listed_files()) == there
+
+
+def test_the_readme_is_short_and_lists_every_package():
+    assert len(README.splitlines()) <= 150
+    there = {f"{path.parent.relative_to(ROOT)}/" for path in (ROOT / "rtlab").rglob("__init__.py")}
+    assert set(re.findall(r"^(rtlab/\w*/?)\s", README, re.MULTILINE)) == there
+
+
+def test_the_readme_holds_two_tables_and_the_results_all_others():
+    from rtlab.reporting.readme import KNOWN
+    from rtlab.reporting.tables import README as HERE
+
+    results = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    for text, names in ((README, {*HERE}), (results, {*KNOWN} - {*HERE})):
+        assert set(re.findall(r"^<!-- rtlab:([\w-]+) -->$", text, re.MULTILINE)) == names
+    assert "results/figures/headline.svg" in README
 
 
 def test_the_table_lists_every_verb_and_no_other():

@@ -403,19 +403,18 @@ def test_a_file_that_cannot_be_read(tmp_path, monkeypatch):
 # The hub
 
 LOAD = """
-import json, sys, time
+import json, sys
 from rtlab.data import load_splits
 
 answers = []
 for dataset in sys.argv[1:]:
-    start = time.monotonic()
     try:
         splits = load_splits(dataset)
         answer = {"sizes": [len(split) for _, split in splits.items()], "names": splits.label_names}
         answer |= {"name": splits.name, "revision": splits.revision, "sha256": splits.sha256}
     except ValueError as error:
         answer = {"error": str(error)}
-    answers.append(answer | {"seconds": time.monotonic() - start})
+    answers.append(answer)
 json.dump(answers, sys.stdout)
 """
 ALTERNATIVES = (
@@ -547,12 +546,12 @@ def test_without_the_hub_the_cache_serves(downloaded, load, offline):
     names = [DEFAULT_DATASET, "acme/carded", "acme/nowhere"]
     *cached, unknown = load(endpoint, cache, *names, offline=offline)
     for name, found in zip(names, cached, strict=False):
-        assert {**found, "seconds": 0} == {**answers[name], "seconds": 0}
+        assert found == answers[name]
     assert unknown["error"].startswith(
         "dataset 'acme/nowhere': the hub cannot be reached, and its cache holds no copy ("
     )
     assert ALTERNATIVES in unknown["error"]
-    assert unknown["seconds"] < 5
+    assert "no answer within" not in unknown["error"]  # refused at once, which nobody waits for
 
 
 def test_a_cached_copy_with_a_split_missing_is_completed(downloaded, load, hub_stand_in, tmp_path):
@@ -569,15 +568,17 @@ def test_a_cached_copy_with_a_split_missing_is_completed(downloaded, load, hub_s
 
 def test_a_hub_that_never_answers_is_given_up(hub_stand_in, load, downloaded, tmp_path):
     _, cache, _ = downloaded
-    start = time.monotonic()
-    with hub_stand_in.black_hole() as endpoint:
+    asked, asked_for_cached = [], []
+    with hub_stand_in.black_hole(asked) as endpoint:
         (found,) = load(endpoint, tmp_path, DEFAULT_DATASET)
-        assert time.monotonic() - start < 15
         assert found["error"].startswith(
             f"dataset {DEFAULT_DATASET!r}: the hub cannot be reached, and its cache holds no copy ("
         )
         assert ALTERNATIVES in found["error"]
-        assert load(endpoint, cache, DEFAULT_DATASET)[0]["seconds"] < 5  # pinned and cached: nobody is asked
+    assert len(asked) in (1, 2)  # more would be tries that were waited for; a second may begin as the first ends
+    with hub_stand_in.black_hole(asked_for_cached) as endpoint:
+        assert "error" not in load(endpoint, cache, DEFAULT_DATASET)[0]
+    assert asked_for_cached == []  # pinned and cached
 
 
 def test_waiting_ends_where_progress_does():
@@ -612,11 +613,9 @@ for revision, name in zip(sys.argv[1::2], sys.argv[2::2]):
 
 def test_a_download_that_stalls_is_given_up_and_the_process_ends(hub_stand_in, run_python, tmp_path):
     stalled = hub_stand_in.Repository("acme/stalled", {"config.json": b"{}"}, kind="model", stalled=True)
-    start = time.monotonic()
     with hub_stand_in.serving(stalled) as endpoint:
         variables = {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": None}
         done = run_python(SNAPSHOT, "f" * 40, "acme/stalled", "", "acme/stalled", **variables)
-    assert time.monotonic() - start < 10
     assert done.stdout.splitlines() == [
         "encoder 'acme/stalled': the hub does not have the pinned revision; …",
         "encoder 'acme/stalled': the hub cannot be reached, and its cache holds no copy (no answer within 1 s); …",

@@ -1,5 +1,6 @@
 """Intervals and tests, against scipy, against counting by hand, and by simulation."""
 
+import dataclasses
 import itertools
 import math
 
@@ -8,18 +9,23 @@ import pytest
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import brentq
+from scipy.special import expit
 
-from rtlab import statistics
 from rtlab.metrics import scores
 from rtlab.statistics import (
+    Interval,
     accuracy_interval,
-    accuracy_intervals,
+    equal,
     holm,
     mcnemar,
+    mean_interval,
     paired_difference,
     paired_f1_difference,
     ratio_of_times,
 )
+
+BOTH = "sentences and seeds"
 
 
 def right(accuracy, *, seeds=1, sentences=1066, random=None):
@@ -31,6 +37,56 @@ def limits(interval):
     return interval.low, interval.high
 
 
+def width(interval):
+    return interval.high - interval.low
+
+
+# What an interval lets one say
+
+
+@pytest.mark.parametrize("over", [BOTH, "seeds"])
+def test_an_interval_excludes_what_lies_outside(over):
+    interval = Interval(value=0.05, low=0.01, high=0.09, over=over)
+    assert interval.excludes(0)
+    assert interval.excludes(0.1)
+    assert not interval.excludes(0.01)
+    assert not interval.excludes(0.09)
+
+
+def test_an_interval_that_does_not_cover_the_seeds_excludes_nothing():
+    assert not Interval(value=0.5, low=0.4, high=0.6, over="sentences").excludes(0)
+
+
+def test_a_figure_without_chance_excludes_all_others():
+    assert Interval(value=2, low=2, high=2).over == "nothing"
+    assert Interval(value=2, low=2, high=2).excludes(1.99)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (-0.02, 0.02, "equal"),
+        (0.001, 0.019, "equal"),  # 0 lies outside: a difference, but too small to matter
+        (-0.021, 0.01, "not shown"),
+        (-0.01, 0.021, "not shown"),
+        (-0.05, 0.05, "not shown"),
+        (0.01, 0.05, "not shown"),
+        (0.02, 0.05, "not shown"),
+        (0.021, 0.05, "not equal"),
+        (-0.05, -0.021, "not equal"),
+    ],
+)
+def test_equal_is_what_lies_within_the_margin_whole(low, high, verdict):
+    difference = Interval(value=(low + high) / 2, low=low, high=high, over=BOTH)
+    assert equal(difference) == verdict
+    assert equal(dataclasses.replace(difference, over="sentences")) == "not shown"
+
+
+def test_equality_depends_on_the_margin():
+    difference = Interval(value=0, low=-0.03, high=0.03, over=BOTH)
+    assert [equal(difference, margin=margin) for margin in (0.029, 0.03)] == ["not shown", "equal"]
+
+
 # Accuracy
 
 
@@ -40,66 +96,94 @@ def test_the_value_is_the_mean_accuracy_over_seeds():
 
 
 @pytest.mark.parametrize("accuracy", [0.5, 0.8, 0.97])
-def test_with_one_seed_the_interval_is_that_of_a_binomial_draw(accuracy):
-    """Resampling N sentences, k of them right, draws from the binomial of N and k / N: known without drawing."""
+def test_with_one_seed_the_interval_is_nearly_wilsons(accuracy):
     correct = right(accuracy)
-    exact = scipy.stats.binom.ppf([0.025, 0.975], 1066, correct.mean()) / 1066
-    assert limits(accuracy_interval(correct)) == pytest.approx(exact, abs=0.0025)
+    wilson = scipy.stats.binomtest(int(correct.sum()), 1066).proportion_ci(0.95, method="wilson")
+    interval = accuracy_interval(correct)
+    assert limits(interval) == pytest.approx((wilson.low, wilson.high), abs=0.001)
+    assert interval.over == "sentences"
 
 
-def test_seeds_are_resampled_with_the_sentences():
-    """Two seeds, one always right and one always wrong: a resampling takes the one twice, the other twice, or both."""
-    correct = np.repeat([[True], [False]], 50, axis=1)
-    assert limits(accuracy_interval(correct)) == (0.0, 1.0)
+def test_with_one_seed_it_is_students_with_four_sentences_more():
+    correct = right(0.7, sentences=30)
+    more = np.append(correct[0], [True, True, False, False])
+    student = scipy.stats.ttest_1samp(more.astype(float), 0).confidence_interval(0.95)
+    assert limits(accuracy_interval(correct)) == pytest.approx((student.low, student.high))
 
 
-def test_sentences_are_resampled_together_under_all_seeds():
-    """Seeds that agree on every sentence add nothing: the interval is as wide as with one of them."""
+def by_hand(sides, added):
+    """Limits from a table of the analysis of variance, cell by cell: one method, or two whose difference is meant."""
+    sentences = len(sides[0][0])
+    means = [
+        sum(sign * np.mean([row[n] for row in side]) for sign, side in zip((1, -1), sides, strict=False))
+        for n in range(sentences)
+    ]
+    means += added
+    parts = [(np.var(means, ddof=1) / len(means), len(means) - 1)]
+    variance = parts[0][0]
+    for side in sides:
+        seeds, whole = len(side), np.mean(side)
+        by_seed, by_sentence = (
+            [np.mean(row) for row in side],
+            [np.mean([row[n] for row in side]) for n in range(sentences)],
+        )
+        remainder = 0.0
+        for s, n in itertools.product(range(seeds), range(sentences)):
+            remainder += (side[s][n] - by_seed[s] - by_sentence[n] + whole) ** 2
+        remainder /= (seeds - 1) * (sentences - 1)
+        of_seeds = sentences * sum((one - whole) ** 2 for one in by_seed) / (seeds - 1)
+        variance += max(0.0, of_seeds - remainder) / (seeds * sentences)
+        parts.append((of_seeds / (seeds * sentences), seeds - 1))
+    freedom = max(variance**2 / sum(part**2 / own for part, own in parts), min(own for _, own in parts))
+    return np.clip(scipy.stats.t.interval(0.95, freedom, np.mean(means), np.sqrt(variance)), 1 - len(sides), 1)
+
+
+@pytest.mark.parametrize("chance", ["seeds differ", "seeds differ less than they would by luck"])
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_the_interval_is_that_of_an_analysis_of_variance_by_hand(seeds, chance):
+    spread = 0.1 if chance == "seeds differ" else 0.0
+    random = np.random.default_rng(seeds)
+    correct = np.vstack([right(0.6 + spread * seed, sentences=60, random=random) for seed in range(seeds)])
+    if not spread:
+        correct = np.stack([np.roll(correct[0], 7 * seed) for seed in range(seeds)])  # one accuracy, other sentences
+    interval = accuracy_interval(correct)
+    assert limits(interval) == pytest.approx(by_hand([correct], [1, 1, 0, 0]), rel=1e-9)
+    assert interval.over == BOTH
+
+
+def test_with_many_sentences_the_interval_is_students_over_seeds():
+    correct = np.vstack([right(accuracy, sentences=20_000) for accuracy in (0.60, 0.70, 0.65)])
+    student = scipy.stats.t.interval(0.95, 2, correct.mean(), scipy.stats.sem(correct.mean(axis=1)))
+    assert limits(accuracy_interval(correct)) == pytest.approx(student, abs=0.003)
+
+
+def test_seeds_that_agree_are_as_one():
     one = right(0.8)
-    assert limits(accuracy_interval(np.repeat(one, 5, axis=0))) == pytest.approx(limits(accuracy_interval(one)))
+    several = accuracy_interval(np.repeat(one, 5, axis=0))
+    assert limits(several) == pytest.approx(limits(accuracy_interval(one)))
+    assert several.over == BOTH
 
 
-def test_what_is_always_right_is_known_for_sure():
-    interval = accuracy_interval(np.ones((3, 20), dtype=bool))
-    assert (interval.value, *limits(interval)) == (1.0, 1.0, 1.0)
+def test_what_has_no_chance_has_the_interval_of_its_sentences_and_covers_seeds():
+    one = right(0.8)
+    interval = accuracy_interval(one, chance=False)
+    assert limits(interval) == limits(accuracy_interval(one))
+    assert interval.over == BOTH
 
 
-def test_the_interval_covers_the_truth_as_often_as_it_says():
-    """Nominal 95 %; 4 standard deviations of 500 simulations below it is 91 %."""
-    random = np.random.default_rng(0)
-    simulated = [right(0.8, sentences=300, random=random) for _ in range(500)]
-    covered = np.mean([low <= 0.8 <= high for low, high in map(limits, accuracy_intervals(simulated))])
-    assert 0.91 <= covered <= 0.985
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("sentences", [1, 2, 20, 1066])
+@pytest.mark.parametrize("always", [True, False])
+def test_no_accuracy_is_known_for_sure(always, sentences, seeds):
+    interval = accuracy_interval(np.full((seeds, sentences), always))
+    assert interval.value == always
+    assert 0 <= interval.low <= interval.value <= interval.high <= 1
+    assert width(interval) > 3 / (sentences + 3)  # the rule of three: none wrong of n leaves 3 / n
 
 
-def test_several_intervals_at_once_are_those_one_by_one():
-    several = [right(0.8, seeds=3), right(0.7, sentences=40), right(0.9), right(0.6, seeds=2, sentences=40)]
-    assert accuracy_intervals(several) == [accuracy_interval(correct) for correct in several]
-    assert accuracy_intervals([]) == []
-
-
-def test_the_same_scores_have_the_same_interval_every_time(run_python):
-    code = """
-import numpy as np
-from rtlab.statistics import accuracy_interval
-print(accuracy_interval(np.arange(1000)[None] % 7 > 1))
-"""
-    first, second = run_python(code), run_python(code, OPENBLAS_NUM_THREADS="1")
-    assert first.stdout == second.stdout
-    assert first.stdout.startswith("Interval(value=0.714")
-
-
-def test_weights_that_do_not_fit_into_one_block_are_drawn_in_several(monkeypatch):
-    correct = right(0.8, seeds=2)
-    whole = accuracy_interval(correct)
-    monkeypatch.setattr(statistics, "_BLOCK", 1066 * 300)
-    blocks = list(statistics._weights(1066))
-    assert [len(block) for block in blocks] == [300] * 6 + [200]
-    assert all((block.sum(axis=1) == 1066).all() for block in blocks)
-    assert len({block[0].tobytes() for block in blocks}) == len(blocks)
-    apart = accuracy_interval(correct)
-    assert apart.value == whole.value
-    assert limits(apart) == pytest.approx(limits(whole), abs=0.004)
+def test_one_sentence_says_next_to_nothing():
+    assert limits(accuracy_interval(np.array([[True], [False], [True]]))) == (0, 1)
+    assert limits(paired_difference(np.array([[True]]), np.array([[False]]))) == (-1, 1)
 
 
 # Differences
@@ -112,18 +196,35 @@ def test_a_difference_is_that_of_the_means():
     assert paired_difference(b, a).value == -0.5
 
 
-def test_nothing_differs_from_itself():
+def test_two_that_agree_everywhere_may_still_differ():
+    """As if one sentence in a thousand had told them apart."""
     one = right(0.8)
     interval = paired_difference(one, one)
-    assert (interval.value, *limits(interval)) == (0.0, 0.0, 0.0)
+    assert interval.value == 0
+    assert interval.high == -interval.low == pytest.approx(1.96 / 1067, rel=0.01)
 
 
-def test_one_pair_has_the_interval_of_a_paired_bootstrap_by_hand():
+def test_one_pair_has_students_paired_interval():
     random = np.random.default_rng(1)
     a, b = right(0.8, random=random), right(0.75, random=random)
-    drawn = random.integers(1066, size=(4000, 1066))
-    by_hand = np.quantile(a[0][drawn].mean(axis=1) - b[0][drawn].mean(axis=1), [0.025, 0.975])
-    assert limits(paired_difference(a, b)) == pytest.approx(by_hand, abs=0.005)
+    interval = paired_difference(a, b)
+    student = scipy.stats.ttest_rel(a[0].astype(float), b[0].astype(float)).confidence_interval(0.95)
+    assert limits(interval) == pytest.approx((student.low, student.high), abs=0.0005)
+    assert interval.over == "sentences"
+
+
+@pytest.mark.parametrize(("seeds_a", "seeds_b"), [(3, 3), (5, 2)])
+def test_a_difference_has_the_interval_of_an_analysis_of_variance_by_hand(seeds_a, seeds_b):
+    random = np.random.default_rng(seeds_a)
+    a, b = (
+        np.vstack([right(base + 0.08 * seed, sentences=50, random=random) for seed in range(seeds)])
+        for base, seeds in ((0.5, seeds_a), (0.6, seeds_b))
+    )
+    wanted = by_hand([a, b], [math.sqrt(0.5), -math.sqrt(0.5)])
+    interval = paired_difference(a, b)
+    assert limits(interval) == pytest.approx(wanted, rel=1e-9)
+    assert interval.over == BOTH
+    assert limits(paired_difference(b, a)) == pytest.approx((-interval.high, -interval.low))
 
 
 def test_pairing_makes_the_interval_narrower():
@@ -131,33 +232,148 @@ def test_pairing_makes_the_interval_narrower():
     a = right(0.8)
     b = a.copy()
     b[0, :20] ^= True
-    low, high = limits(paired_difference(a, b))
-    (low_a, high_a), (low_b, high_b) = limits(accuracy_interval(a)), limits(accuracy_interval(b))
-    unpaired = np.hypot(high_a - low_a, high_b - low_b)
-    assert high - low < unpaired / 3
+    assert width(paired_difference(a, b)) < np.hypot(width(accuracy_interval(a)), width(accuracy_interval(b))) / 3
 
 
-def test_the_interval_of_a_difference_covers_the_truth_as_often_as_it_says():
-    random = np.random.default_rng(2)
-    covered = 0
-    for _ in range(400):
-        hard = random.random((1, 200)) < 0.3  # what makes the two alike: a third of the sentences is hard for both
-        a, b = (np.where(hard, right(0.5, sentences=200, random=random), random.random((1, 200)) < p) for p in (0.9, 1))
-        low, high = limits(paired_difference(a, b))
-        covered += low <= -0.07 <= high
-    assert 0.91 <= covered / 400 <= 0.985
-
-
-def test_seeds_of_the_two_are_resampled_apart():
-    """One seed in two is always right, for both; resampled together there would be no difference at all."""
+def test_seeds_of_the_two_are_not_paired():
+    """One seed in two is always right, for both; paired by seed there would be no difference at all."""
     halves = np.repeat([[True], [False]], 30, axis=1)
     assert limits(paired_difference(halves, halves)) == (-1.0, 1.0)
+
+
+def test_two_with_seeds_far_apart_from_each_other_stay_within_what_is_possible():
+    a, b = right(0.99, seeds=2, sentences=20), right(0.02, seeds=2, sentences=20)
+    assert paired_difference(a, b).high == 1
+    assert paired_difference(b, a).low == -1
+
+
+@pytest.mark.parametrize(
+    ("seeds_a", "a_chance", "seeds_b", "b_chance", "over"),
+    [
+        (5, True, 5, True, BOTH),
+        (2, True, 5, True, BOTH),
+        (5, True, 1, False, BOTH),
+        (1, False, 5, True, BOTH),
+        (1, False, 1, False, BOTH),
+        (1, True, 5, True, "sentences"),
+        (5, True, 1, True, "sentences"),
+        (1, True, 1, False, "sentences"),
+    ],
+)
+def test_it_says_whether_the_seeds_are_covered(seeds_a, a_chance, seeds_b, b_chance, over):
+    a, b = right(0.9, seeds=seeds_a), right(0.5, seeds=seeds_b)
+    interval = paired_difference(a, b, a_chance=a_chance, b_chance=b_chance)
+    assert interval.over == over
+    assert interval.excludes(0) == (over == BOTH)  # far apart, and yet not said of single runs
+    assert (
+        paired_f1_difference(np.ones(1066, dtype=int), a, b, num_labels=2, a_chance=a_chance, b_chance=b_chance).over
+        == over
+    )
+
+
+def test_what_is_without_chance_adds_no_seeds():
+    a, svm = np.vstack([right(accuracy) for accuracy in (0.80, 0.85, 0.75)]), right(0.7)
+    shaky = np.vstack([svm, right(0.6), right(0.8)])
+    assert width(paired_difference(a, svm, b_chance=False)) < width(paired_difference(a, shaky))
+    assert width(paired_difference(a, svm)) < width(paired_difference(a, svm, b_chance=False)) / 2
 
 
 @pytest.mark.parametrize("compare", [paired_difference, mcnemar])
 def test_other_sentences_are_refused(compare):
     with pytest.raises(ValueError, match=r"^both must be measured on the same sentences; got 5 and 6$"):
         compare(np.ones((1, 5), dtype=bool), np.ones((1, 6), dtype=bool))
+
+
+# Coverage, by simulation
+
+
+MODELS = {  # of b beside a: how hard a sentence is, how alike for both, and the accuracy of b
+    "one method": {"hardness": 9.5},
+    "one method, sentences alike": {"hardness": 0.0},
+    "two methods": {"hardness": 9.5, "alike": 0.95, "other": 0.79},
+    "twice one method": {"hardness": 9.5, "alike": 1.0, "other": 0.8},
+    "two methods, sentences alike": {"hardness": 0.0, "other": 0.79},
+    "a method and one without chance": {"hardness": 9.5, "alike": 0.6, "other": 0.76, "other_chance": False},
+}
+NORMAL = scipy.stats.norm()
+GRID = np.linspace(-8, 8, 3201)  # of a standard normal variable, for expectations
+
+
+def expected(function, location, scale):
+    return np.average(function(location + scale * GRID), weights=NORMAL.pdf(GRID))
+
+
+class Method:
+    """Whether a sentence is labelled rightly: logit-normal hardness of sentences, a normal shift by seed."""
+
+    def __init__(self, accuracy, hardness, seed_deviation):
+        self.location = brentq(lambda at: expected(expit, at, hardness) - accuracy, -40, 40)
+        self.hardness = hardness
+        slope = expected(lambda logit: expit(logit) * expit(-logit), self.location, hardness)
+        self.shift = seed_deviation / slope
+        self.accuracy = expected(expit, self.location, np.hypot(hardness, self.shift))
+
+    def runs(self, hardness_RN, seeds, random):
+        shift_RS1 = self.shift * random.standard_normal((len(hardness_RN), seeds, 1))
+        chance_RSN = expit((self.location + self.hardness * hardness_RN[:, None] + shift_RS1).astype(np.float32))
+        return random.random(chance_RSN.shape, dtype=np.float32) < chance_RSN
+
+
+def coverage(seeds, deviation, draws, *, hardness, alike=0.0, other=None, other_chance=True, sentences=1066):
+    """Share of the intervals that hold the expected accuracy, or difference, on new sentences under new seeds."""
+    random = np.random.default_rng((seeds, int(1000 * deviation), draws))
+    a = Method(0.8, hardness, deviation)
+    b = None if other is None else Method(other, hardness, deviation if other_chance else 0.0)
+    truth = a.accuracy - (b.accuracy if b else 0)
+    covered = 0
+    for _ in range(draws // 50):
+        hard_RN = random.standard_normal((50, sentences))
+        runs = [(one,) for one in a.runs(hard_RN, seeds, random)]
+        if b:
+            hard_RN = alike * hard_RN + np.sqrt(1 - alike**2) * random.standard_normal(hard_RN.shape)
+            both = b.runs(hard_RN, seeds if other_chance else 1, random)
+            runs = [(*one, two) for one, two in zip(runs, both, strict=True)]
+        for run in runs:
+            interval = paired_difference(*run, b_chance=other_chance) if b else accuracy_interval(*run)
+            covered += interval.low <= truth <= interval.high
+    return covered / draws
+
+
+def test_the_simulated_runs_are_like_real_ones():
+    """Seeds disagree on 12 % of the sentences of five runs, and their accuracies differ as they are told to."""
+    random = np.random.default_rng(0)
+    runs = Method(0.8, 9.5, 0.015).runs(random.standard_normal((200, 1066)), 5, random)
+    assert (runs.any(axis=1) & ~runs.all(axis=1)).mean() == pytest.approx(0.12, abs=0.01)
+    assert runs.mean() == pytest.approx(0.8, abs=0.01)
+    assert runs.mean(axis=2).std(axis=1, ddof=1).mean() / 0.94 == pytest.approx(0.016, abs=0.002)  # 0.94: of n = 5
+
+
+@pytest.mark.parametrize("model", ["one method", "twice one method"])
+def test_five_seeds_cover_the_truth_as_often_as_they_say(model):
+    """4 standard deviations of 600 simulations on either side of 94 to 98.5 % would be 90 and 100 %."""
+    assert 0.91 <= coverage(5, 0.015, 600, **MODELS[model]) <= 0.99
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("deviation", [0.0, 0.005, 0.015])
+@pytest.mark.parametrize(("seeds", "least", "most"), [(5, 0.94, 0.985), (3, 0.92, 1.0)])
+@pytest.mark.parametrize("model", MODELS)
+def test_intervals_cover_the_truth_as_often_as_they_say(model, seeds, least, most, deviation):
+    covered = coverage(seeds, deviation, 5000, **MODELS[model])
+    assert least <= covered <= most
+
+
+@pytest.mark.parametrize("sentences", [100, 1066])
+@pytest.mark.parametrize("accuracy", [0.5, 0.8, 0.97, 0.99, 0.998])
+def test_one_seed_covers_its_accuracy_near_1_too(accuracy, sentences):
+    """Exactly, over all numbers of right sentences that count; an interval without added sentences falls to 18 %."""
+    rights = np.arange(sentences + 1)
+    chances = scipy.stats.binom.pmf(rights, sentences, accuracy)
+    covered = 0.0
+    for k in rights[chances > 1e-6]:
+        low, high = limits(accuracy_interval((np.arange(sentences) < k)[None]))
+        covered += chances[k] * (low <= accuracy <= high)
+    assert covered >= 0.94
 
 
 # F1
@@ -174,30 +390,46 @@ def test_the_difference_of_f1_is_that_of_the_metrics(classes):
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_the_difference_of_f1_has_the_interval_of_a_paired_bootstrap_by_hand(classes):
+def test_one_pair_has_the_interval_of_a_paired_bootstrap_of_f1(classes):
+    """Over sentences alone, a bootstrap of a thousand of them is right, and shares nothing with the influences."""
     random = np.random.default_rng(3)
-    labels = random.integers(classes, size=150)
-    a, b = (np.where(random.random(150) < p, labels, random.integers(classes, size=150)) for p in (0.8, 0.6))
-    drawn = random.integers(150, size=(2000, 150))
+    labels = random.integers(classes, size=500)
+    a, b = (np.where(random.random(500) < p, labels, random.integers(classes, size=500)) for p in (0.8, 0.6))
+    drawn = random.integers(500, size=(1000, 500))
 
     def f1(predicted):
         return np.array([scores(labels[rows], predicted[rows], num_labels=classes).f1 for rows in drawn])
 
-    by_hand = np.quantile(f1(a) - f1(b), [0.025, 0.975])
-    assert limits(paired_f1_difference(labels, a[None], b[None], num_labels=classes)) == pytest.approx(
-        by_hand, abs=0.01
+    bootstrap = np.quantile(f1(a) - f1(b), [0.025, 0.975])
+    interval = paired_f1_difference(labels, a[None], b[None], num_labels=classes)
+    assert limits(interval) == pytest.approx(bootstrap, abs=0.01)
+
+
+def test_of_f1_too_the_seeds_are_covered():
+    """Seeds that differ by 20 points and more leave an interval that is Student's over seeds."""
+    random = np.random.default_rng(6)
+    labels = random.integers(2, size=5000)
+    a, b = (
+        np.stack([np.where(random.random(5000) < p, labels, 1 - labels) for p in side])
+        for side in ((0.6, 0.8, 0.95), (0.5, 0.7, 0.9))
+    )
+    f1s = [[scores(labels, row, num_labels=2).f1 for row in side] for side in (a, b)]
+    student = scipy.stats.ttest_ind(*f1s, equal_var=False).confidence_interval(0.95)
+    assert limits(paired_f1_difference(labels, a, b, num_labels=2)) == pytest.approx(
+        (student.low, student.high), abs=0.02
     )
 
 
 def test_a_class_that_nobody_means_counts_as_0():
     labels, none = np.zeros(10, dtype=int), np.zeros((1, 10), dtype=int)
-    interval = paired_f1_difference(labels, none, none, num_labels=2)
-    assert (interval.value, *limits(interval)) == (0.0, 0.0, 0.0)
+    assert paired_f1_difference(labels, none, none, num_labels=2).value == 0
+    assert paired_f1_difference(labels, none, none, num_labels=3).value == 0
 
 
-def test_f1_of_other_sentences_is_refused():
-    with pytest.raises(ValueError, match="got 4 and 5"):
-        paired_f1_difference(np.zeros(5), np.zeros((1, 4)), np.zeros((1, 4)), num_labels=2)
+@pytest.mark.parametrize(("a", "b"), [(4, 4), (5, 4), (4, 5)])
+def test_f1_of_other_sentences_is_refused(a, b):
+    with pytest.raises(ValueError, match=r"^both must be measured on the same sentences; got "):
+        paired_f1_difference(np.zeros(5), np.zeros((1, a)), np.zeros((1, b)), num_labels=2)
 
 
 # McNemar
@@ -244,7 +476,7 @@ def test_with_seeds_it_counts_all_choices_of_signs(seeds_a, seeds_b):
         assert mcnemar(a, b) == pytest.approx(by_hand, abs=1e-12)
 
 
-def test_seeds_that_agree_are_as_one():
+def test_seeds_that_agree_are_tested_as_one():
     a, b = discordant(12, 4)
     assert mcnemar(np.tile(a, (5, 1)), np.tile(b, (3, 1))) == pytest.approx(mcnemar(a, b), rel=1e-9)
 
@@ -255,7 +487,20 @@ def test_under_no_difference_small_p_values_are_as_rare_as_they_say():
     assert 0.005 < np.mean(np.array(p) <= 0.05) < 0.09
 
 
-# Ratios of times
+# Means and ratios of times
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0], [3.0, 5.0, 4.0, 9.0]])
+def test_a_mean_has_students_interval(values):
+    interval = mean_interval(values)
+    assert interval.value == np.mean(values)
+    student = scipy.stats.t.interval(0.95, len(values) - 1, np.mean(values), scipy.stats.sem(values))
+    assert limits(interval) == pytest.approx(student)
+    assert interval.over == "seeds"
+
+
+def test_one_value_gives_no_interval():
+    assert dataclasses.astuple(mean_interval([3.0])) == (3, -math.inf, math.inf, "nothing")
 
 
 def test_a_ratio_is_that_of_geometric_means_with_welchs_interval():
@@ -264,6 +509,7 @@ def test_a_ratio_is_that_of_geometric_means_with_welchs_interval():
     interval = ratio_of_times(a, b)
     assert interval.value == pytest.approx(scipy.stats.gmean(a) / scipy.stats.gmean(b))
     assert limits(interval) == pytest.approx((np.exp(test.low), np.exp(test.high)))
+    assert interval.over == "seeds"
 
 
 @pytest.mark.parametrize(("a", "b"), [([6.0], [2.0]), ([6.0], [2.0, 2.0]), ([3.0, 12.0], [2.0])])
@@ -271,10 +517,11 @@ def test_one_time_gives_no_interval(a, b):
     interval = ratio_of_times(a, b)
     assert interval.value == pytest.approx(3)
     assert limits(interval) == (0, np.inf)
+    assert not interval.excludes(1)
 
 
 def test_times_without_spread_give_a_point():
-    assert limits(ratio_of_times([4.0, 4.0], [2.0, 2.0])) == (2.0, 2.0)
+    assert dataclasses.astuple(ratio_of_times([4.0, 4.0], [2.0, 2.0])) == (2.0, 2.0, 2.0, "seeds")
 
 
 @pytest.mark.parametrize(("a", "b"), [([], [1.0]), ([1.0], []), ([0.0], [1.0]), ([1.0], [2.0, -1.0])])

@@ -2,19 +2,35 @@ from collections import Counter
 
 import pytest
 
+from rtlab.methods import Adapter, Full, Svm
 from rtlab.studies import TIMED, study
+
+
+def trained(experiments, *kinds):
+    """The methods of experiments that are trained in steps, or those of some kinds."""
+    return [e.method for e in experiments if isinstance(e.method, kinds or (Full, Adapter))]
+
+
+def shape(method):
+    """All of a method but its engine and padding."""
+    return (
+        type(method),
+        method.recipe.learning_rate,
+        *((method.target_modules, method.settings) if isinstance(method, Adapter) else ()),
+    )
 
 
 def test_the_lab_study_holds_the_original_matrix():
     found = study("lab")
     assert {e.encoder for e in found} == {"distilbert/distilbert-base-uncased"}
-    assert {(e.batch_size, e.epochs) for e in found if e.method != "svm"} == {(16, 5)}
-    full = {(e.padding, e.learning_rate) for e in found if e.method == "full"}
+    assert {method.pooling for method in trained(found, Svm)} == {"cls", "mean"}
+    assert {(method.recipe.batch_size, method.recipe.epochs) for method in trained(found)} == {(16, 5)}
+    full = {(method.recipe.padding, method.recipe.learning_rate) for method in trained(found, Full)}
     assert full >= {(padding, rate) for padding in ("dynamic", "fixed") for rate in (2e-5, 2e-4)}
+    assert {(m.peft_type, m.settings["lora_dropout"]) for m in trained(found, Adapter)} == {("LORA", 0.1)}
     lora = {
-        (e.lora.rank, e.lora.alpha, e.padding, e.learning_rate, e.lora.target_modules)
-        for e in found
-        if e.method == "lora"
+        (m.settings["r"], m.settings["lora_alpha"], m.recipe.padding, m.recipe.learning_rate, m.target_modules)
+        for m in trained(found, Adapter)
     }
     assert lora >= {
         (rank, alpha, padding, rate, (modules,))
@@ -23,8 +39,8 @@ def test_the_lab_study_holds_the_original_matrix():
         for rate in (2e-5, 2e-4)
         for modules in ("attention", "attention+mlp")
     }
-    assert {e.learning_rate for e in found if e.method == "lora"} >= {5e-4, 1e-3}
-    assert {e.method for e in found if e.padding == "bucketed"} == {"full", "lora"}
+    assert {method.recipe.learning_rate for method in trained(found, Adapter)} >= {5e-4, 1e-3}
+    assert {type(method) for method in trained(found) if method.recipe.padding == "bucketed"} == {Full, Adapter}
 
 
 def test_smoke_has_the_shape_of_the_lab():
@@ -33,8 +49,11 @@ def test_smoke_has_the_shape_of_the_lab():
 
 
 def test_embedded_times_fixed_padding_against_dynamic_on_few_sentences():
-    timed = {(e.method, e.padding) for e in study("embedded") if e.limit == TIMED}
-    assert timed == {(method, padding) for method in ("full", "lora") for padding in ("dynamic", "fixed")}
+    timed = [e for e in study("embedded") if e.limit == TIMED]
+    assert {(type(method), method.recipe.padding) for method in trained(timed)} == {
+        (kind, padding) for kind in (Full, Adapter) for padding in ("dynamic", "fixed")
+    }
+    assert len(trained(timed)) == len(timed) == 4
 
 
 @pytest.mark.parametrize("name", ["smoke", "embedded", "lab"])
@@ -48,7 +67,7 @@ def test_no_experiment_occurs_twice_and_seeds_stand_together(name):
 def test_what_is_given_replaces_what_the_study_has():
     found = study("lab", encoder="minilm", dataset="corpus", epochs=1, limit=100)
     assert {(e.encoder, e.dataset, e.limit) for e in found} == {("minilm", "corpus", 100)}
-    assert {e.epochs for e in found} == {1, None}
+    assert {method.recipe.epochs for method in trained(found)} == {1}
     assert {e.limit for e in study("embedded", limit=500)} == {500, TIMED}
 
 
@@ -56,7 +75,7 @@ def test_an_engine_keeps_its_cases_and_the_svm():
     for name in ("smoke", "embedded", "lab"):
         by_engine = {engine: study(name, engine=engine) for engine in ("trainer", "native")}
         for engine, found in by_engine.items():
-            assert {e.engine for e in found} == {engine, None}
+            assert {e.engine for e in found} == {engine, "svm"}
         assert len(by_engine["trainer"]) + len(by_engine["native"]) == len(study(name)) + 2  # the SVM's two are in both
 
 
@@ -65,12 +84,12 @@ def test_the_native_engine_runs_what_the_reference_runs(name):
     """Packed at the same rates, and padded in one case of each method, so that the engines can be compared."""
     found = study(name)
     trainer, native = (
-        {(e.method, e.learning_rate, e.lora) for e in found if e.engine == engine and e.limit == found[0].limit}
+        {shape(e.method) for e in found if e.engine == engine and e.limit == found[0].limit}
         for engine in ("trainer", "native")
     )
     assert native <= trainer
-    assert {(e.method, e.padding) for e in found if e.engine == "native"} == {
-        (method, padding) for method in ("full", "lora") for padding in ("packed", "dynamic")
+    assert {(type(e.method), e.method.recipe.padding) for e in found if e.engine == "native"} == {
+        (kind, padding) for kind in (Full, Adapter) for padding in ("packed", "dynamic")
     }
 
 

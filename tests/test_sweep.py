@@ -1,5 +1,6 @@
-"""A study over many processes: what is recorded is left out, failures are survived, kills cost the run in flight."""
+"""A study, run after run: what is recorded is left out, failures are survived, kills cost the run in flight."""
 
+import dataclasses
 import os
 import random
 import signal
@@ -10,20 +11,33 @@ import time
 import pytest
 import small
 
-import rtlab
-from rtlab import environment, records, sweep
+import rtlab as library
+from rtlab import records, testbed
+from rtlab.engines.svm import SvmEngine
 from rtlab.running import run
+from rtlab.scheduling import sweep
+from rtlab.studies import TIMED, study
 
+# A sweep of SVMs over three seeds, in a process that an interrupt ends whatever it inherited.
 SWEEP = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import small
-from rtlab import sweep
+from pathlib import Path
+from rtlab import studies
+from rtlab.cli import main
+def three(*_, **__):
+    return tuple(small.experiment(Path(sys.argv[1]), method="svm", seed=seed) for seed in range(3))
 if __name__ == "__main__":
-    from pathlib import Path
-    experiments = [small.experiment(Path(sys.argv[1]), method="svm", seed=seed) for seed in range(3)]
-    for one in sweep.sweep(sweep.plan(experiments, output_dir=sys.argv[2]), output_dir=sys.argv[2]):
-        assert one.recorded == "ok", one
+    studies.study = three
+    sys.exit(main(["sweep", "smoke", *sys.argv[2:]]))
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    with small.one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -31,58 +45,301 @@ def data(tmp_path_factory):
     return small.data_folder(tmp_path_factory.mktemp("sweep") / "reviews")
 
 
-def ids(folder):
-    return sorted(record.id for record in rtlab.load_records(folder / "records").records)
+@pytest.fixture(scope="module")
+def svm(data):
+    return small.experiment(data, method="svm")
 
 
-def test_recorded_runs_are_left_out_and_cancelled_ones_are_not(data, tmp_path):
-    experiments = [small.experiment(data, method="svm", seed=seed) for seed in (1, 2, 3)]
-    done = run(experiments[0], output_dir=tmp_path)
-    cancelled = records.RunRecord(
-        **{**vars(run(experiments[1], output_dir=tmp_path)), "status": "cancelled", "scores": {}, "predictions": {}}
-    )
-    records.save(cancelled, tmp_path / "records")
-    planned = sweep.plan([*experiments, experiments[0]], output_dir=tmp_path)
-    assert [(one.experiment.seed, one.recorded) for one in planned] == [(1, "ok"), (2, None), (3, None)]
-    assert planned[0].path == tmp_path / "records" / done.file_name
+@pytest.fixture(scope="module")
+def done(svm, tmp_path_factory, one_thread):
+    """The record of a finished run, undisturbed."""
+    record = run(svm, output_dir=tmp_path_factory.mktemp("done"))
+    return dataclasses.replace(record, timing=dataclasses.replace(record.timing, others=0.01))
 
 
-def test_a_failure_is_recorded_and_the_others_go_on(data, tmp_path):
-    diverging = small.experiment(data, learning_rate=1e30)
-    fine = small.experiment(data, method="svm")
-    swept = list(sweep.sweep(sweep.plan([diverging, fine], output_dir=tmp_path), output_dir=tmp_path))
-    assert [one.recorded for one in swept] == ["nan", "ok"]
-    again = sweep.plan([diverging, fine], output_dir=tmp_path)
-    assert [one.recorded for one in again] == ["nan", "ok"]
-    assert list(sweep.sweep(again, output_dir=tmp_path)) == []
+def ended(record, status):
+    """The record of a run that ended like this."""
+    if status == "ok":
+        return record
+    nothing = {"scores": {}, "predictions": {}, "timing": None, "counts": None, "memory": None}
+    return dataclasses.replace(record, status=status, error="boom", **nothing)
 
 
-def test_killed_at_random_moments_it_ends_with_the_same_records(data, tmp_path):
-    command = [sys.executable, "-c", SWEEP, str(data), str(tmp_path)]
-    variables = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    moments = random.Random(7)
-    for _ in range(2):
-        process = subprocess.Popen(command, env=variables, stderr=subprocess.DEVNULL)
-        time.sleep(moments.uniform(4, 10))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert not rtlab.load_records(tmp_path / "records").broken
-    subprocess.run(command, env=variables, check=True, timeout=120)
-    experiments = [small.experiment(data, method="svm", seed=seed) for seed in range(3)]
-    assert ids(tmp_path) == sorted(one.path.name[:16] for one in sweep.plan(experiments, output_dir=tmp_path))
-    assert all(record.status == "ok" for record in rtlab.load_records(tmp_path / "records").records)
+def everything(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*.json")}
 
 
-def test_changed_sources_end_a_sweep(data, tmp_path, monkeypatch):
-    planned = sweep.plan([small.experiment(data, method="svm")], output_dir=tmp_path)
-    monkeypatch.setattr(environment, "CODE", environment.CODE[:-1])
-    with pytest.raises(ValueError, match="the sources of rtlab changed during the sweep"):
-        list(sweep.sweep(planned, output_dir=tmp_path))
+# What is left out
+
+
+@pytest.mark.parametrize(
+    ("statuses", "to_do", "recorded"),
+    [
+        ((), True, None),
+        (("ok",), False, "ok"),
+        (("nan",), False, "nan"),
+        (("failed",), True, "failed"),
+        (("oom",), True, "oom"),
+        (("cancelled",), True, "cancelled"),
+        (("oom", "failed"), True, "failed"),
+        (("failed", "ok"), False, "ok"),
+        (("ok", "cancelled"), False, "ok"),
+        (("nan", "oom"), False, "nan"),
+        (("nan", "ok"), False, "ok"),
+    ],
+    ids=str,
+)
+def test_what_ended_is_left_out_and_what_was_cut_short_is_not(svm, done, statuses, to_do, recorded):
+    [planned] = sweep.plan([svm], [ended(done, status) for status in statuses])
+    assert (planned.to_do, planned.recorded, planned.id) == (to_do, recorded, done.id)
+
+
+def test_a_record_counts_at_any_depth_and_under_any_name(svm, done, rtlab, tmp_path, monkeypatch):
+    monkeypatch.setattr("rtlab.studies.study", lambda *_, **__: (svm, svm, dataclasses.replace(svm, seed=7)))
+    path = records.save(done, tmp_path / "results" / "records")
+    place = tmp_path / "results" / "records" / "2026" / "autumn" / "mine.json"
+    place.parent.mkdir(parents=True)
+    path.rename(place)
+    said = rtlab("sweep", "smoke", "--dry-run")
+    first, second, last = said.out.splitlines()
+    assert first == f"ok         {done.id}  svm-cls, seed 42"
+    assert second.startswith("to do      ")
+    assert second.endswith("  svm-cls, seed 7")
+    assert last == "1 recorded already, 1 to do"
+    assert (said.status, said.err) == (0, "")
+
+
+@pytest.mark.parametrize("status", ["failed", "oom", "cancelled"])
+def test_what_is_tried_again_is_said(svm, done, rtlab, tmp_path, monkeypatch, status):
+    monkeypatch.setattr("rtlab.studies.study", lambda *_, **__: (svm,))
+    records.save(ended(done, status), tmp_path / "results" / "records")
+    said = rtlab("sweep", "smoke", "--dry-run")
+    assert said.out == f"to do      {done.id}  svm-cls, seed 42 ({status} before)\n0 recorded already, 1 to do\n"
+
+
+def test_a_bad_record_is_named_and_the_others_count(svm, done, rtlab, tmp_path, monkeypatch):
+    monkeypatch.setattr("rtlab.studies.study", lambda *_, **__: (svm,))
+    path = records.save(done, tmp_path / "results" / "records")
+    (path.parent / "bad.json").write_text('{"schema": 2')
+    said = rtlab("sweep", "smoke", "--dry-run")
+    assert (said.status, said.out.splitlines()[-1]) == (0, "1 recorded already, 0 to do")
+    [line] = said.err.splitlines()
+    assert line.startswith("rtlab: left out: results/records/bad.json is no readable record (")
+
+
+def elsewhere(record):
+    return dataclasses.replace(record, testbed=dataclasses.replace(record.testbed, threads=64))
+
+
+def disturbed(record):
+    return dataclasses.replace(record, timing=dataclasses.replace(record.timing, others=0.2))
+
+
+def not_measured(record):
+    return dataclasses.replace(record, timing=dataclasses.replace(record.timing, others=None))
+
+
+RETIMED = {
+    "here": ([lambda one: one], False),
+    "here, not measured": ([not_measured], False),
+    "elsewhere": ([elsewhere], True),
+    "disturbed": ([disturbed], True),
+    "one of several": ([elsewhere, disturbed, lambda one: one], False),
+    "none of several": ([elsewhere, disturbed, lambda one: ended(one, "failed")], True),
+    "diverged": ([lambda one: elsewhere(ended(one, "nan"))], False),
+    "failed": ([lambda one: ended(one, "failed")], True),
+    "never": ([], True),
+}
+
+
+@pytest.mark.parametrize(("there", "to_do"), RETIMED.values(), ids=RETIMED)
+def test_retime_repeats_what_was_not_timed_here_undisturbed(svm, done, there, to_do):
+    recorded = [change(done) for change in there]
+    [planned] = sweep.plan([svm], recorded, retime=True)
+    assert planned.to_do == to_do
+    if "ok" in [record.status for record in recorded]:
+        assert not sweep.plan([svm], recorded)[0].to_do
+
+
+def test_a_study_loads_its_data_and_digests_its_encoder_once(monkeypatch):
+    calls = []
+    for name, owner in (("load_splits", sweep), ("_digest", sys.modules["rtlab.encoders"])):
+        whole = getattr(owner, name)
+
+        def counted(*arguments, whole=whole, name=name, **options):
+            calls.append((name, *options.values()))
+            return whole(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, counted)
+    planned = sweep.plan(study("smoke", seeds=2, limit=8))
+    assert len(planned) == 66
+    assert sorted(calls) == [("_digest",), ("load_splits", 8)]
+    calls.clear()
+    sweep.plan(study("embedded", encoder="tiny-distilbert", limit=200))
+    assert sorted(calls) == [("_digest",), ("load_splits", TIMED), ("load_splits", 200)]
+
+
+def test_a_study_that_cannot_work_is_refused_whole(svm, data):
+    with pytest.raises(ValueError, match="max_length must be at most 512"):
+        sweep.plan([svm, dataclasses.replace(svm, max_length=513)])
 
 
 def test_a_dry_run_lists_and_does_nothing(rtlab, tmp_path):
-    done = rtlab("sweep", "smoke", "--dry-run", "--limit", 8, "--output-dir", tmp_path / "out")
-    assert done.status == 0
-    assert done.out.count("to do") == 34
-    assert "0 recorded already, 33 to do" in done.out
+    said = rtlab("sweep", "smoke", "--dry-run", "--limit", 8, "--output-dir", tmp_path / "out")
+    assert (said.status, said.err) == (0, "")
+    assert said.out.count("to do") == 34
+    assert "0 recorded already, 33 to do" in said.out
     assert not (tmp_path / "out").exists()
+
+
+# What is run
+
+
+def test_a_failure_is_recorded_and_the_others_go_on(data, svm, rtlab, tmp_path, monkeypatch):
+    experiments = (small.experiment(data, learning_rate=1e30), svm)
+    monkeypatch.setattr("rtlab.studies.study", lambda *_, **__: experiments)
+    said = rtlab("sweep", "smoke", "--device", "cpu")
+    assert said.status == 1
+    ids = [one.id for one in sweep.plan(experiments)]
+    titles = [one.title for one in experiments]
+    assert said.out.splitlines() == [
+        *(f"to do      {i}  {title}" for i, title in zip(ids, titles, strict=True)),
+        "0 recorded already, 2 to do",
+        *(f"{status:9}  {i}  {title}" for status, i, title in zip(("nan", "ok"), ids, titles, strict=True)),
+        "1 done, 1 failed; records in results/records",
+    ]
+    assert said.err == "runs 1/2\nruns 2/2\n"
+    loaded = library.load_records(tmp_path / "results" / "records")
+    assert {record.id: record.status for record in loaded.records} == dict(zip(ids, ("nan", "ok"), strict=True))
+    before = everything(tmp_path)
+    again = rtlab("sweep", "smoke", "--device", "cpu")
+    assert (again.status, again.out.splitlines()[2:]) == (
+        0,
+        ["2 recorded already, 0 to do", "0 done, 0 failed; records in results/records"],
+    )
+    assert everything(tmp_path) == before
+
+
+def test_a_process_that_dies_is_told_from_a_run_that_failed(svm, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(sweep, "_run_one", print)  # it leaves no record and says nothing to the sweep
+    [one] = sweep.sweep(sweep.plan([svm]), output_dir=tmp_path)
+    assert (one.recorded, one.to_do) == ("died", True)
+    assert "died" not in capfd.readouterr().out
+
+
+def test_changed_sources_end_a_sweep(svm, tmp_path, monkeypatch):
+    planned = sweep.plan([svm])
+    testbed.code_digest("svm")
+    whole = testbed.modules_of
+    monkeypatch.setattr(testbed, "modules_of", lambda engine: whole(engine)[:-1])
+    with pytest.raises(ValueError, match="the sources of rtlab changed during the sweep; start it again"):
+        list(sweep.sweep(planned, output_dir=tmp_path))
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_a_run(svm, tmp_path):
+    (tmp_path / "records").write_text("")
+    with pytest.raises(ValueError, match="output_dir must be a directory"):
+        list(sweep.sweep(sweep.plan([svm]), output_dir=tmp_path))
+
+
+# What is finished stays
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), MemoryError(), KeyboardInterrupt()], ids=repr)
+def test_a_finished_record_stays_when_its_run_is_repeated_and_ends_early(svm, tmp_path, monkeypatch, error):
+    first = run(svm, output_dir=tmp_path)
+    before = everything(tmp_path)
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(SvmEngine, "evaluate", fail)
+    with pytest.raises((library.RunFailedError, KeyboardInterrupt)):
+        run(svm, output_dir=tmp_path)
+    after = everything(tmp_path)
+    assert {path: after[path] for path in before} == before
+    assert len(after) == 2
+    [planned] = sweep.plan([svm], library.load_records(tmp_path / "records").records)
+    assert (planned.to_do, planned.recorded, planned.id) == (False, "ok", first.id)
+
+
+def start(data, *words):
+    variables = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", SWEEP, str(data), *map(str, words)],
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def until_a_record_is_added(folder, process, there=0):
+    while len(list(folder.rglob("*.json"))) <= there:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+
+
+def test_interrupted_it_ends_with_status_130_and_keeps_what_is_finished(data, svm, done, tmp_path):
+    """Each of the runs is a repetition; the interrupt reaches sweep and run, as the terminal sends it."""
+    before = [
+        records.save(
+            elsewhere(run(dataclasses.replace(svm, seed=seed), output_dir=tmp_path / "apart")), tmp_path / "records"
+        )
+        for seed in range(3)
+    ]
+    finished = everything(tmp_path)
+    process = start(data, "--output-dir", tmp_path, "--retime")
+    until_a_record_is_added(tmp_path / "records", process, there=3)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "rtlab: interrupted"
+    after = everything(tmp_path)
+    assert {path: after[path] for path in finished} == finished
+    found = library.load_records(tmp_path / "records")
+    assert not found.broken
+    assert {record.status for record in found.records} <= {"ok", "cancelled"}
+    assert 4 <= len(found.records) < 6
+    assert len(before) == 3
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def all_of_three(folder, data):
+    """Whether the records below a folder are those of the whole sweep."""
+    experiments = [small.experiment(data, method="svm", seed=seed) for seed in range(3)]
+    found = library.load_records(folder / "records")
+    assert not found.broken
+    assert sorted(record.id for record in found.records) == sorted(one.id for one in sweep.plan(experiments))
+    return {record.status for record in found.records} == {"ok"}
+
+
+def test_killed_it_ends_with_the_same_records(data, tmp_path):
+    process = start(data, "--output-dir", tmp_path)
+    until_a_record_is_added(tmp_path / "records", process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    before = everything(tmp_path)
+    process = start(data, "--output-dir", tmp_path)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert f"{len(before)} recorded already, {3 - len(before)} to do\n" in out
+    after = everything(tmp_path)
+    assert {path: after[path] for path in before} == before
+    assert all_of_three(tmp_path, data)
+
+
+@pytest.mark.thorough
+def test_killed_at_random_moments_it_ends_with_the_same_records(data, tmp_path):
+    moments = random.Random(7)
+    for _ in range(10):
+        process = start(data, "--output-dir", tmp_path)
+        time.sleep(moments.uniform(0, 10))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert not library.load_records(tmp_path / "records").broken
+    process = start(data, "--output-dir", tmp_path)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert all_of_three(tmp_path, data)

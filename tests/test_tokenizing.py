@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, DataCollatorWithPadding
 
 from rtlab.batches import plan_epoch
 from rtlab.encoders import load_encoder
-from rtlab.experiment import Padding
+from rtlab.methods import Padding
 from rtlab.tokenizing import as_text, tokenize
 
 COLUMNS = ["text", "label", "input_ids", "attention_mask"]
@@ -196,7 +196,7 @@ def test_the_command_line_says_the_same_and_saves(found, folder, rtlab, tmp_path
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"max_length": 513}, "max_length must be at most 512 for tiny-distilbert; got 513"),
+        ({"max_length": 513}, "max_length must be at most 512, the positions of encoder tiny-distilbert; got 513"),
         ({"max_length": 2}, "max_length must be a whole number of at least 3; got 2"),
         ({"batch_size": 0}, "batch_size must be a whole number of at least 1; got 0"),
         ({"seed": -1}, "seed must be a whole number of at least 0; got -1"),

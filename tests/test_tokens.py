@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtlab.data import Split, Splits, corpus
+from rtlab.dataset_dict import dataset_dict
 from rtlab.encoders import load_encoder
-from rtlab.tokens import Tokens, dataset_dict, token_arrays, token_lists, tokenize
+from rtlab.tokens import Tokens, token_arrays, token_lists, tokenize
 
 TEXTS = ("a good film .", "", "not the best film in this long , long year !", "unheard-of wörds 🎬", "good")
 WORDS = st.sampled_from((*corpus.vocabulary()[:50], "unheard", "GOOD", "é", ".", " ", "\x85"))

@@ -8,9 +8,7 @@ from types import SimpleNamespace
 import pytest
 import small
 
-import rtlab as library
-from rtlab.records import load
-from rtlab.running import record_path
+from rtlab.records import load_records
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +74,7 @@ def test_history_and_results_are_sent(rtlab, wandb, data, tmp_path):
     assert wandb.finished == [0]
     assert wandb.init["project"] == "rtlab"
     assert wandb.init["dir"] == "out"
-    assert wandb.init["config"]["learning_rate"] == 2e-5
+    assert wandb.init["config"]["method"]["recipe"]["learning_rate"] == 2e-5
     assert wandb.init["settings"] == {"console": "off"}
 
 
@@ -84,8 +82,8 @@ def test_history_and_results_are_sent(rtlab, wandb, data, tmp_path):
     ("verb", "words", "name"),
     [
         ("svm", ["--pooling", "mean"], "svm-mean-seed7"),
-        ("finetune", ["--max-steps", "1"], "full-dynamic-lr2e-05-seed7"),
-        ("lora", ["--max-steps", "1", "--rank", "2"], "lora-dynamic-lr2e-05-r2-attention-seed7"),
+        ("finetune", ["--max-steps", "1"], "full-native-packed-lr2e-05-seed7"),
+        ("lora", ["--max-steps", "1", "--rank", "2"], "lora-native-packed-lr2e-05-r2-attention-seed7"),
         ("finetune", ["--max-steps", "1", "--run-name", "my run"], "my run"),
     ],
 )
@@ -108,7 +106,7 @@ def test_a_run_that_is_interrupted_is_marked_as_failed(rtlab, wandb, data, monke
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rtlab.engines.trainer.build", interrupt)
+    monkeypatch.setattr("rtlab.engines.native.NativeEngine.__init__", interrupt)
     assert rtlab("finetune", *training(data), "--use-wandb").status == 130
     assert wandb.finished == [1]
 
@@ -124,7 +122,7 @@ def test_a_package_that_is_not_installed(rtlab, data, tmp_path, monkeypatch, ver
     done = rtlab(verb, *options(data), "--use-wandb")
     assert (done.status, done.out) == (2, "")
     assert done.err == (
-        "rtlab: use_wandb needs the package wandb, which is not installed: pip install 'rtlab[wandb]'\n"
+        "rtlab: --use-wandb needs the package wandb, which is not installed: pip install 'rtlab[wandb]'\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
@@ -142,11 +140,14 @@ def test_offline_mode_keeps_the_run_on_disk(rtlab_process, data, tmp_path):
     words = (*training(data, seed=7), "--use-wandb", "--json", "-")
     done = rtlab_process("finetune", *words, WANDB_MODE="offline", OMP_NUM_THREADS="1", **home)
     assert done.returncode == 0, done.stderr
-    record = library.RunRecord.from_json(json.loads(done.stdout))
-    assert load(record_path(tmp_path / "out", record)) == record
+    [record] = load_records(tmp_path / "out" / "records").records
+    assert json.loads(done.stdout) == record.to_json()
     (folder,) = (tmp_path / "out" / "wandb").glob("offline-run-*")
     (log,) = folder.glob("*.wandb")
     kept = log.read_bytes()
-    for text in ("full-dynamic-lr2e-05-seed7", "tiny-distilbert", "train/loss", "train/learning_rate", "test/accuracy"):
+    for text in (
+        *("full-native-packed-lr2e-05-seed7", "tiny-distilbert"),
+        *("train/loss", "train/learning_rate", "test/accuracy"),
+    ):
         assert text.encode() in kept, text
     assert record.id.encode() in kept

@@ -8,18 +8,24 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import tyro
 
+from rtlab.cli.lab_steps import translate
 from rtlab.cli.options import DONE, FAILED, INTERRUPTED, WRONG
 from rtlab.cli.reading import Claims, Compare, Figures, Report, Tables
 from rtlab.cli.working import Explore, Finetune, Lora, Predict, Probe, Svm, Sweep, Tokenize
-from rtlab.lab_steps import translate
 
 Verb = (
     Explore | Probe | Svm | Tokenize | Finetune | Lora | Predict | Sweep | Tables | Compare | Report | Claims | Figures
 )
+# Options that are called otherwise than the fields that they set.
+FIELDS = {
+    "lr": "learning_rate",
+    **dict.fromkeys(("rank", "lora_rank"), "r"),
+    "alpha": "lora_alpha",
+    "dropout": "lora_dropout",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,22 +44,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"rtlab {version('rtlab')}")
         return DONE
     try:
-        given, notes = translate(given)
+        words, notes = translate(given)
         for note in notes:
             print(f"rtlab: {note}", file=sys.stderr)
-        verb: Any = tyro.cli(
+        verb = tyro.cli(
             Verb,
-            args=given,
+            args=words,
             prog="rtlab",
             description="Adapt a small pretrained encoder to your sentences, and measure what each way costs and buys.",
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         )
     except SystemExit as stop:  # the parser has said what was wrong, or shown its help
         return int(stop.code or 0)
-    return _guarded(verb)
+    return _guarded(verb, given)
 
 
-def _guarded(verb: Any) -> int:
+def _guarded(verb: Verb, given: Sequence[str]) -> int:
     try:
         verb.output.check()
         with warnings.catch_warnings():
@@ -66,7 +72,7 @@ def _guarded(verb: Any) -> int:
         if verb.output.debug:
             traceback.print_exc()
         if isinstance(error, ValueError):
-            print("rtlab:", " ".join(str(error).split()), file=sys.stderr)
+            print("rtlab:", _as_typed(" ".join(str(error).split()), given), file=sys.stderr)
             return WRONG
         from rtlab.running import RunFailedError  # here, not above: start-up stays light
 
@@ -76,6 +82,17 @@ def _guarded(verb: Any) -> int:
         return FAILED
 
 
-def _warn(message: Warning | str, *_: Any) -> None:
+def _as_typed(message: str, given: Sequence[str]) -> str:
+    """A message that begins with a field's name, with the option in its place that the person typed for it."""
+    field, _, rest = message.partition(" ")
+    for word in given:
+        option = word.partition("=")[0]
+        name = option.removeprefix("--").replace("-", "_")
+        if option.startswith("--") and field in (name, FIELDS.get(name)):
+            return f"{option} {rest}"
+    return message
+
+
+def _warn(message: Warning | str, *_: object) -> None:
     """A warning in one line, without the place in the source that Python would print with it."""
     print("rtlab:", " ".join(str(message).split()), file=sys.stderr)

@@ -2,23 +2,29 @@
 
 import json
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER, Engine, Padding, Precision
+from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER, Precision
+from rtlab.methods import Adapter, Engine, Padding, Recipe
+from rtlab.values import Json
+
+if TYPE_CHECKING:
+    from rtlab.records import RunRecord
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 
-def alias(*names: str) -> Any:
+def alias(*names: str) -> object:
     """Other names of an option."""
     return tyro.conf.arg(aliases=names)
 
 
-def optional(value: str, without: str) -> Any:
+def optional(value: str, without: str) -> object:
     """How help shows an option that is None by default: what it takes, and what happens without it."""
     return tyro.conf.arg(metavar=value, help_behavior_hint=f"(default: {without})")
 
@@ -43,7 +49,7 @@ class Output:
         if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
             raise ValueError(f"json must be a file in a writable directory, or -; got {self.json!r}")
 
-    def emit(self, result: Any, text: str) -> None:
+    def emit(self, result: Json, text: str) -> None:
         """Print a result as text, or as JSON where that was asked for."""
         if self.json == "-":
             print(json.dumps(result, allow_nan=False))
@@ -101,11 +107,13 @@ class Training:
     batch_size: int = 16
     """Sentences per optimizer step."""
     padding: Annotated[
-        Padding | None, optional("{fixed,dynamic,bucketed,packed}", "dynamic on engine trainer, packed on native")
+        Padding | None, optional("{fixed,dynamic,bucketed,packed}", "packed on engine native, dynamic on trainer")
     ] = None
     """How sentences become batches: all to max_length, to the longest of the batch, batches of similar length, or
     with no padding at all (packed; not on engine trainer)."""
-    engine: Engine = "trainer"
+    engine: Annotated[
+        Engine | None, optional("{trainer,native}", "native on a CPU where the encoder can be packed, else trainer")
+    ] = None
     """Who trains: Hugging Face's Trainer with PEFT, or native, the same mathematics faster."""
     compile: bool = False
     """Compile the encoder's layers (engine native): a minute or so first, for long runs."""
@@ -114,9 +122,18 @@ class Training:
     max_steps: Annotated[int | None, optional("INT", "those of all epochs")] = None
     """Optimizer steps to stop after."""
 
+    def recipe(self, encoder: str, device: Device) -> Recipe:
+        """The recipe, on the usual engine if none was asked for."""
+        from rtlab.preparing import usual_engine
+
+        recipe = Recipe(**{**vars(self), "engine": self.engine or "native"})  # refused here before anything is loaded
+        if self.engine is None and usual_engine(encoder, device) == "trainer":
+            return Recipe(**{**vars(self), "engine": "trainer"})
+        return recipe
+
 
 @dataclass(frozen=True, kw_only=True)
-class Adapter:
+class LoraOptions:
     """The LoRA adapter."""
 
     rank: Annotated[int, alias("--lora-rank")] = 8
@@ -127,3 +144,19 @@ class Adapter:
     """Dropout on the adapter's input."""
     target_modules: tuple[str, ...] = ("attention",)
     """Modules to adapt, separated by commas or spaces: attention, attention+mlp, or the encoder's own names."""
+
+    def adapter(self, recipe: Recipe) -> Adapter:
+        """The adapter, trained by a recipe."""
+        modules = tuple(name for given in self.target_modules for name in given.replace(",", " ").split())
+        settings = {"r": self.rank, "lora_alpha": self.alpha, "lora_dropout": self.dropout}
+        return Adapter(recipe=recipe, target_modules=modules, settings=settings)
+
+
+def recorded(results: Path) -> "tuple[RunRecord, ...]":
+    """The records of a results folder without their logits; a bad file is named on standard error."""
+    from rtlab.records import load_records
+
+    records, broken = load_records(results / "records", logits=False)
+    for reason in broken.values():
+        print(f"rtlab: left out: {reason}", file=sys.stderr)
+    return records

@@ -1,5 +1,6 @@
 """The verbs that read records: tables, comparisons, claims, figures, the report. None of them imports torch."""
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,35 +13,46 @@ from rtlab.cli.options import DONE, FAILED, TEXT, Output, optional
 
 if TYPE_CHECKING:
     from rtlab.records import RunRecord
+    from rtlab.reporting.markup import Block
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
-    """Rebuild the README's tables from the records of a results folder."""
+    """Print the tables of the records of a results folder, or write them into the README and the folder's README.md."""
 
     results: Path = Path("results")
     """Folder of results."""
-    readme: str = "README.md"
-    """File to rebuild; - prints the tables instead."""
+    readme: Annotated[str | None, optional("FILE", "tables are printed")] = None
+    """File to rebuild the tables in that it has markers for; - prints them."""
+    write: bool = False
+    """Rebuild README.md and the README.md of the results folder."""
     check: bool = False
-    """Change nothing; exit with status 1 if the file is stale."""
+    """Change nothing; exit with status 1 if such a file is stale, or a record cannot be read."""
+    csv: Annotated[Path | None, optional("FILE", "none is written")] = None
+    """File to write a row for every record to, with all its numbers."""
     output: tyro.conf.Suppress[Output] = TEXT
 
     def __call__(self) -> int:
-        from rtlab.reporting.readme import update_readme
-        from rtlab.reporting.tables import as_text, tables
+        from rtlab.reporting.markup import as_text
+        from rtlab.reporting.tables import LEGEND, tables
 
-        if self.readme != "-" and not Path(self.readme).is_file():
-            raise ValueError(f"readme must be a file to rebuild, or - to print the tables; got {self.readme}, no file")
-        made = tables(_records(self.results))
-        if self.readme == "-":
-            print(f"{as_text(made)}\n\nrecords in {self.results / 'records'}")
-            return DONE
-        stale = update_readme(Path(self.readme), {table.name: table.text for table in made}, check=self.check)
-        if stale and self.check:
-            print(f"rtlab: {self.readme} is stale; rebuild it with: rtlab tables", file=sys.stderr)
-            return FAILED
-        print(f"{self.readme} {'rebuilt' if stale else 'is up to date'}")
+        records, broken = _records(self.results)
+        if self.csv is not None:
+            from rtlab.records import write_whole
+            from rtlab.reporting.frame import frame
+
+            write_whole(self.csv, frame(records).to_csv(index=False))
+            print(f"{self.csv} written, {_plural(len(records), 'row')}")
+            if not (self.readme or self.write or self.check):
+                return DONE
+        made = tables(records)
+        files = _files(self.readme, self.results, write=self.write, check=self.check)
+        if files:
+            status, said = _rebuild(files, made, self.results, "tables", check=self.check)
+            print(said)
+            return FAILED if self.check and broken else status
+        shown = [block for block in made if block.name != "seeds"]  # they are in the file and in --csv
+        print(f"{as_text(shown, LEGEND)}\n\nrecords in {self.results / 'records'}")
         return DONE
 
 
@@ -68,7 +80,7 @@ class Compare:
 
         if not self.b:
             raise ValueError(f"b must name at least one label or record id to compare to {self.a}; got none")
-        records = _records(self.results)
+        records, _ = _records(self.results)
         a, *others = (find(name, records) for name in (self.a, *self.b))
         found = compare(a, others)
         self.output.emit([comparison.to_json() for comparison in found], as_text(found))
@@ -87,12 +99,13 @@ class Report:
     def __call__(self) -> None:
         from rtlab.records import write_whole
         from rtlab.reporting.report import report
+        from rtlab.reporting.report_data import IN_FULL
 
-        records = _records(self.results)
+        records, _ = _records(self.results, logits=IN_FULL, history=True)
         texts = {} if self.dataset is None else _sentences(self.dataset, records)
         path = self.results / "report.html"
         write_whole(path, report(records, texts=texts))
-        print(f"{path} written, {len(records)} record{'s' * (len(records) != 1)}")
+        print(f"{path} written, {_plural(len(records), 'record')}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,29 +114,29 @@ class Claims:
 
     results: Path = Path("results")
     """Folder of results."""
-    readme: str = "README.md"
-    """File to rebuild the table in; - prints it instead."""
+    readme: Annotated[str | None, optional("FILE", "claims are printed")] = None
+    """File to rebuild the table in, if it has markers for it; - prints it."""
+    write: bool = False
+    """Rebuild the table in README.md or the README.md of the results folder, wherever its markers are."""
     check: bool = False
-    """Leave the file as it is; exit with status 1 if it is stale."""
+    """Change nothing; exit with status 1 if such a file is stale, or a record cannot be read."""
     output: Output
 
     def __call__(self) -> int:
-        from rtlab.reporting.claims import claims_table, judge_all
-        from rtlab.reporting.readme import update_readme
+        from rtlab.reporting.claims import claims_block, judge_all
+        from rtlab.reporting.markup import as_text
         from rtlab.reporting.write_up import CLAIMS
 
-        judgements = judge_all(CLAIMS, _records(self.results))
-        found = [judgement.to_json() for judgement in judgements]
-        table = claims_table(judgements)
-        if self.readme == "-":
-            self.output.emit(found, table)
-            return DONE
-        stale = update_readme(Path(self.readme), {"claims": table}, check=self.check)
-        if stale and self.check:
-            print(f"rtlab: the claims in {self.readme} are stale; rebuild them with: rtlab claims", file=sys.stderr)
-            return FAILED
-        self.output.emit(found, f"claims in {self.readme} {'rebuilt' if stale else 'up to date'}")
-        return DONE
+        records, broken = _records(self.results)
+        judgements = judge_all(CLAIMS, records)
+        block = claims_block(judgements)
+        files = _files(self.readme, self.results, write=self.write, check=self.check)
+        if files:
+            status, text = _rebuild(files, [block], self.results, "claims", check=self.check)
+        else:
+            status, text = DONE, as_text([block])
+        self.output.emit([judgement.to_json() for judgement in judgements], text)
+        return FAILED if self.check and broken else status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,24 +150,68 @@ class Figures:
     def __call__(self) -> None:
         from rtlab.reporting.figures import write_figures
 
-        written, removed = write_figures(_records(self.results), self.results / "figures")
+        written, removed = write_figures(_records(self.results, history=True)[0], self.results / "figures")
         for path in written:
             print(path)
         for path in removed:
             print(f"{path} removed")
-        print(f"{len(written)} figure{'s' * (len(written) != 1)} in {self.results / 'figures'}")
+        print(f"{_plural(len(written), 'figure')} in {self.results / 'figures'}")
 
 
-def _records(results: Path) -> "tuple[RunRecord, ...]":
-    """The records of a results folder, for reading alone; a broken one is named on standard error."""
+def _records(results: Path, *, logits: int = 0, history: bool = False) -> "tuple[tuple[RunRecord, ...], bool]":
+    """The records of a results folder, and whether some cannot be read; these are named on standard error.
+
+    Args:
+        results: The folder.
+        logits: The largest number of files whose logits are kept too.
+        history: Whether loss histories are kept.
+    """
     from rtlab.records import load_records
+    from rtlab.reporting.markup import clean
 
     if not results.is_dir():  # a slip of the pen must not empty the README's tables
         raise ValueError(f"results must be a folder of results; got {results}, which is no directory")
-    records, broken = load_records(results / "records", compact=True)
+    folder = results / "records"
+    few = logits > 0 and sum(1 for _ in zip(range(logits + 1), folder.rglob("*.json"), strict=False)) <= logits
+    records, broken = load_records(folder, logits=few, history=history, processes=os.cpu_count() or 1)
     for reason in broken.values():
-        print(f"rtlab: left out: {reason}", file=sys.stderr)
-    return records
+        print(f"rtlab: left out: {clean(reason)}", file=sys.stderr)
+    return records, bool(broken)
+
+
+def _files(readme: str | None, results: Path, *, write: bool, check: bool) -> list[Path]:
+    """The files to rebuild or to check; none if what they hold is to be printed."""
+    if readme == "-":
+        return []
+    if readme is None:
+        return [Path("README.md"), results / "README.md"] if write or check else []
+    if not Path(readme).is_file():
+        raise ValueError(f"readme must be a file to rebuild, or - to print; got {readme}, no file")
+    return [Path(readme)]
+
+
+def _rebuild(
+    files: "Sequence[Path]", blocks: "Sequence[Block]", results: Path, verb: str, *, check: bool
+) -> tuple[int, str]:
+    """Rebuild or check files, and say what became of each; a README.md that a results folder lacks is begun."""
+    from rtlab.records import write_whole
+    from rtlab.reporting.readme import skeleton, update
+
+    status, said = DONE, []
+    for path in files:
+        missing = path == results / "README.md" and not path.exists()
+        if missing and not check:
+            write_whole(path, skeleton())
+        stale = True if missing and check else update(path, blocks, check=check)
+        if stale and check:
+            print(f"rtlab: {path} is stale; rebuild it with: rtlab {verb} --write", file=sys.stderr)
+            status = FAILED
+        said.append(f"{path} {'is stale' if stale and check else 'rebuilt' if stale else 'is up to date'}")
+    return status, "\n".join(said)
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _sentences(dataset: str, records: "Sequence[RunRecord]") -> dict[str, dict[str, tuple[str, ...]]]:

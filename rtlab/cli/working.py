@@ -5,14 +5,29 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
-from rtlab.cli.options import DONE, FAILED, TEXT, Adapter, Data, Device, Output, Running, Training, optional
-from rtlab.experiment import DEFAULT_ENCODER, Engine, Experiment, LoraSettings, Method, Pooling
+from rtlab.cli.options import (
+    DONE,
+    FAILED,
+    TEXT,
+    Data,
+    Device,
+    LoraOptions,
+    Output,
+    Running,
+    Training,
+    optional,
+    recorded,
+)
+from rtlab.experiment import DEFAULT_ENCODER, Experiment
+from rtlab.methods import Engine, Full, Method, Pooling
+from rtlab.methods import Svm as SvmMethod
 from rtlab.progress import Bars
 from rtlab.studies import Study
+from rtlab.values import to_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +73,8 @@ class Svm:
     running: Running
     output: Output
 
-    def __call__(self) -> None:
-        _run(_experiment("svm", self.data, self.running, pooling=self.pooling), self.running, self.output)
+    def __call__(self) -> int:
+        return _run(SvmMethod(pooling=self.pooling), self.data, self.running, self.output)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,25 +120,24 @@ class Finetune:
     running: Running
     output: Output
 
-    def __call__(self) -> None:
-        _run(_experiment("full", self.data, self.running, **vars(self.training)), self.running, self.output)
+    def __call__(self) -> int:
+        recipe = self.training.recipe(self.data.encoder, self.running.device)
+        return _run(Full(recipe=recipe), self.data, self.running, self.output)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lora:
     """Train a LoRA adapter and a classification head on the frozen encoder (lab step e31)."""
 
-    adapter: Adapter
+    adapter: LoraOptions
     training: Training
     data: Data
     running: Running
     output: Output
 
-    def __call__(self) -> None:
-        modules = tuple(name for given in self.adapter.target_modules for name in given.replace(",", " ").split())
-        lora = LoraSettings(**{**vars(self.adapter), "target_modules": modules})
-        experiment = _experiment("lora", self.data, self.running, lora=lora, **vars(self.training))
-        _run(experiment, self.running, self.output)
+    def __call__(self) -> int:
+        recipe = self.training.recipe(self.data.encoder, self.running.device)
+        return _run(self.adapter.adapter(recipe), self.data, self.running, self.output)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +159,7 @@ class Predict:
 
         sentences = (*self.sentences, *(read_sentences(self.file, sys.stdin.buffer) if self.file else ()))
         found = predict(self.model, sentences, device=self.device)
-        self.output.emit([vars(prediction) for prediction in found], as_text(found))
+        self.output.emit(to_json(found), as_text(found))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,13 +184,16 @@ class Sweep:
     """Where to compute."""
     output_dir: Path = Path("results")
     """Folder for the records (records/)."""
+    retime: bool = False
+    """Repeat finished runs that were not timed on this testbed, or not undisturbed."""
     dry_run: bool = False
     """List what would be done, and do nothing."""
     output: tyro.conf.Suppress[Output] = TEXT
 
     def __call__(self) -> int:
+        from rtlab.preparing import check_writable
+        from rtlab.scheduling.sweep import plan, sweep
         from rtlab.studies import study
-        from rtlab.sweep import plan, sweep
 
         experiments = study(
             self.study,
@@ -187,10 +204,12 @@ class Sweep:
             epochs=self.epochs,
             limit=self.limit,
         )
-        planned = plan(experiments, output_dir=self.output_dir, device=self.device)
+        check_writable(self.output_dir)
+        planned = plan(experiments, recorded(self.output_dir), device=self.device, retime=self.retime)
+        to_do = [one for one in planned if one.to_do]
         for one in planned:
-            print(f"{one.recorded or 'to do':9}  {one.path.stem[:16]}  {one.experiment.title}")
-        to_do = [one for one in planned if one.recorded is None]
+            before = f" ({one.recorded} before)" if one.to_do and one.recorded else ""
+            print(f"{'to do' if one.to_do else one.recorded:9}  {one.id}  {one.experiment.title}{before}")
         print(f"{len(planned) - len(to_do)} recorded already, {len(to_do)} to do")
         if self.dry_run:
             return DONE
@@ -198,41 +217,49 @@ class Sweep:
         with Bars(sys.stderr) as bars:
             for number, one in enumerate(sweep(to_do, output_dir=self.output_dir, device=self.device), start=1):
                 failed += one.recorded != "ok"
-                print(f"{one.recorded or 'died':9}  {one.path.stem[:16]}  {one.experiment.title}", flush=True)
+                print(f"{one.recorded:9}  {one.id}  {one.experiment.title}", flush=True)
                 bars.update("runs", number, len(to_do))
         print(f"{len(to_do) - failed} done, {failed} failed; records in {self.output_dir / 'records'}")
         return FAILED if failed else DONE
 
 
-def _experiment(method: Method, data: Data, running: Running, **fields: Any) -> Experiment:
-    common: dict[str, Any] = {"max_length": running.max_length, "precision": running.precision, "seed": running.seed}
-    return Experiment(method=method, **vars(data), **common, **fields)
-
-
-def _run(experiment: Experiment, running: Running, output: Output) -> None:
+def _run(method: Method, data: Data, running: Running, output: Output) -> int:
     """Run an experiment with a bar, save what it trained, and print what came of it."""
     from rtlab.reporting.tables import summary
-    from rtlab.running import check_writable, execute, model_folder, prepare, record_path
-    from rtlab.tracking import require_wandb, wandb_run
+    from rtlab.running import Run, model_folder
+    from rtlab.tracking import Tracker, require_wandb, wandb_run
 
+    experiment = Experiment(
+        encoder=data.encoder,
+        dataset=data.dataset,
+        method=method,
+        max_length=running.max_length,
+        precision=running.precision,
+        seed=running.seed,
+        limit=data.limit,
+    )
     if running.use_wandb:
         require_wandb()
-    check_writable(running.output_dir)
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # whatever a library likes to print
-        prepared = prepare(experiment, device=running.device)
         bars = stack.enter_context(Bars(sys.stderr))
-        tracker = None
-        if running.use_wandb:
-            tracker = stack.enter_context(wandb_run(experiment, name=running.run_name, folder=running.output_dir))
-        record = execute(
-            prepared,
+        tracker: Tracker | None = None
+        run = Run(
+            experiment,
             output_dir=running.output_dir,
             save_model=True,
+            device=running.device,
             progress=bars.update,
-            on_log=None if tracker is None else tracker.log,
+            on_log=lambda entry: None if tracker is None else tracker.log(entry),
         )
+        if running.use_wandb:  # a wrong request was refused by now
+            tracker = stack.enter_context(wandb_run(experiment, name=running.run_name, folder=running.output_dir))
+        record = run.execute()
         if tracker is not None:
             tracker.finish(record)
-    where = f"record  {record_path(running.output_dir, record)}\nmodel   {model_folder(running.output_dir, record)}"
+    where = f"record  {run.path}\nmodel   {record.error or model_folder(running.output_dir, record)}"
     output.emit(record.to_json(), f"{summary(record)}\n\n{where}")
+    if record.error is None:
+        return DONE
+    print(f"rtlab: {record.error}", file=sys.stderr)
+    return FAILED

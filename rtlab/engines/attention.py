@@ -7,15 +7,18 @@ and L keys of each; W weights of all groups.
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from rtlab.encoders import KEY_VALUE
+from rtlab.architectures import ARCHITECTURES
 from rtlab.engines.dropout import Masks
 from rtlab.engines.layouts import Blocks, Group, Layout
+
+if TYPE_CHECKING:
+    from torch.autograd.function import FunctionCtx
 
 
 class _BlockAttention(torch.autograd.Function):  # type: ignore[misc]  # torch's types are not read
@@ -28,7 +31,7 @@ class _BlockAttention(torch.autograd.Function):  # type: ignore[misc]  # torch's
 
     @staticmethod
     def forward(
-        ctx: Any,
+        ctx: "FunctionCtx",
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
@@ -55,7 +58,7 @@ class _BlockAttention(torch.autograd.Function):  # type: ignore[misc]  # torch's
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]  # torch's types are not read
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: "FunctionCtx", gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         q_Pd, k_Pd, v_Pd, weights_W, keep_W = ctx.saved_tensors
         kept_W = weights_W if keep_W is None else weights_W * keep_W  # once more: to keep it would take a third more
         tokens, asked, asked_of = ctx.blocks.tokens, ctx.asked, ctx.asked_of
@@ -150,7 +153,7 @@ def attend(
 
 
 def packed_attention(
-    module: Any,
+    module: nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -161,7 +164,7 @@ def packed_attention(
     dropout: float = 0.0,
     masks: Masks | None = None,
     all_tokens: torch.Tensor | None = None,
-    **_: Any,
+    **_: object,
 ) -> tuple[torch.Tensor, None]:
     """What transformers calls in place of its own attention.
 
@@ -185,7 +188,9 @@ def packed_attention(
     if all_tokens is None:
         key_THd, value_THd = key.transpose(1, 2)[0], value.transpose(1, 2)[0]
     else:
-        projections = (getattr(module, name) for name in KEY_VALUE[module.config.model_type])
+        names = ARCHITECTURES[module.config.model_type].key_value
+        assert names is not None, "an encoder that packs has these"
+        projections = (getattr(module, name) for name in names)
         key_THd, value_THd = (project(all_tokens)[0].view(-1, *query_NHd.shape[1:]) for project in projections)
     firsts = all_tokens is not None
     output_NHd = attend(

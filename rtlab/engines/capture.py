@@ -7,14 +7,14 @@ tokens are gathered, the learning rate falls, the step is counted, its loss writ
 """
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from rtlab.batches import Shape
-from rtlab.engines.outcome import does_not_fit, out_of_memory
+from rtlab.engines.engine import does_not_fit, out_of_memory
+from rtlab.engines.step import Step
 
 WARM_UP = 3  # steps before a capture: torch's manual asks for a few, so that libraries have allocated what they keep
 
@@ -23,14 +23,14 @@ class CapturedSteps:
     """Replays a step, captured once for each shape.
 
     Args:
-        step: A `rtlab.engines.native.Step`; it is left as it was found, as if no step had been done.
+        step: What is captured; it is left as it was found, as if no step had been done.
         plan: The batches that will come, with their shapes.
 
     Raises:
         MemoryError: If a step does not fit; it says which batch was tried.
     """
 
-    def __init__(self, step: Any, plan: Iterable[tuple[NDArray[np.int64], Shape]]) -> None:
+    def __init__(self, step: Step, plan: Iterable[tuple[NDArray[np.int64], Shape]]) -> None:
         self._step = step
         examples: dict[Shape, NDArray[np.int64]] = {}
         for rows_S, shape in plan:

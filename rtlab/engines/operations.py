@@ -8,13 +8,17 @@ operations with their gradients. `tests/test_operations.py` holds each against t
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
 from rtlab.engines.dropout import Masks
+
+if TYPE_CHECKING:
+    from peft.tuners.lora import Linear as LoraLinear
+    from torch.autograd.function import FunctionCtx
 
 ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
@@ -27,7 +31,7 @@ def product(x_TI: torch.Tensor, weight_OI: torch.Tensor, bias_O: torch.Tensor | 
     return nn.functional.linear(x_TI, weight_OI, bias_O)
 
 
-def install(model: Any, masks: Masks) -> None:
+def install(model: nn.Module, masks: Masks) -> None:
     """Have a model's modules compute in these ways, in place; under autocast, products and adapters remain torch's.
 
     Args:
@@ -87,7 +91,7 @@ def _embedding(module: nn.Embedding, gradient: EmbeddingGradient, ids: torch.Ten
 class _Embedding(torch.autograd.Function):  # type: ignore[misc]  # torch's types are not read
     @staticmethod
     def forward(
-        ctx: Any, weight: torch.Tensor, gradient: EmbeddingGradient, ids: torch.Tensor, padding: int | None
+        ctx: "FunctionCtx", weight: torch.Tensor, gradient: EmbeddingGradient, ids: torch.Tensor, padding: int | None
     ) -> torch.Tensor:
         ctx.gradient, ctx.padding = gradient, padding
         ctx.save_for_backward(ids)
@@ -95,7 +99,7 @@ class _Embedding(torch.autograd.Function):  # type: ignore[misc]  # torch's type
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]  # torch's types are not read
-    def backward(ctx: Any, d_output: torch.Tensor) -> tuple[None, None, None, None]:
+    def backward(ctx: "FunctionCtx", d_output: torch.Tensor) -> tuple[None, None, None, None]:
         ids_T = ctx.saved_tensors[0].flatten()
         rows_TD = d_output.reshape(-1, d_output.shape[-1])
         if ctx.padding is not None:
@@ -115,13 +119,15 @@ class _Linear(torch.autograd.Function):  # type: ignore[misc]  # torch's types a
     """y = x·Wᵀ + b."""
 
     @staticmethod
-    def forward(ctx: Any, x_TI: torch.Tensor, weight_OI: torch.Tensor, bias_O: torch.Tensor | None) -> torch.Tensor:
+    def forward(
+        ctx: "FunctionCtx", x_TI: torch.Tensor, weight_OI: torch.Tensor, bias_O: torch.Tensor | None
+    ) -> torch.Tensor:
         ctx.save_for_backward(x_TI if ctx.needs_input_grad[1] else None, weight_OI)
         return product(x_TI, weight_OI, bias_O)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]  # torch's types are not read
-    def backward(ctx: Any, d_TO: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: "FunctionCtx", d_TO: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x_TI, weight_OI = ctx.saved_tensors
         d_TO = d_TO.contiguous()
         d_x = product(d_TO, weight_OI.T) if ctx.needs_input_grad[0] else None
@@ -132,7 +138,9 @@ class _Linear(torch.autograd.Function):  # type: ignore[misc]  # torch's types a
         return d_x, d_weight, d_TO.sum(0) if ctx.needs_input_grad[2] else None
 
 
-def _adapted(module: Any, masks: Masks, pefts: Callable[..., torch.Tensor], values: torch.Tensor) -> torch.Tensor:
+def _adapted(
+    module: "LoraLinear", masks: Masks, pefts: Callable[..., torch.Tensor], values: torch.Tensor
+) -> torch.Tensor:
     if torch.is_autocast_enabled("cpu") or not _is_plain(module):
         return pefts(values)
     (name,) = module.active_adapters
@@ -144,7 +152,7 @@ def _adapted(module: Any, masks: Masks, pefts: Callable[..., torch.Tensor], valu
     return _Adapted.apply(rows, keep, base.weight, base.bias, down, up, scale).view(*values.shape[:-1], -1)
 
 
-def _is_plain(module: Any) -> bool:
+def _is_plain(module: "LoraLinear") -> bool:
     """Whether it is a frozen layer under one adapter of the first kind (Hu et al., 2021), neither merged nor off."""
     names, base = module.active_adapters, module.base_layer
     return (
@@ -160,7 +168,7 @@ class _Adapted(torch.autograd.Function):  # type: ignore[misc]  # torch's types 
 
     @staticmethod
     def forward(
-        ctx: Any,
+        ctx: "FunctionCtx",
         x_TI: torch.Tensor,
         keep_TI: torch.Tensor | None,
         weight_OI: torch.Tensor,
@@ -177,7 +185,7 @@ class _Adapted(torch.autograd.Function):  # type: ignore[misc]  # torch's types 
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]  # torch's types are not read
-    def backward(ctx: Any, d_TO: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: "FunctionCtx", d_TO: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         kept_TI, keep_TI, weight_OI, down_RI, up_OR, low_TR = ctx.saved_tensors
         d_low_TR = product(d_TO, up_OR.T).mul_(ctx.scale)
         d_x = None

@@ -8,14 +8,20 @@ those rows as if each were a sentence of one token, and its keys and values come
 Shapes: S sentences, T tokens with filler, D width.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import AttentionInterface
 
+from rtlab.architectures import ARCHITECTURES
 from rtlab.engines.attention import packed_attention
 from rtlab.engines.dropout import Masks
 from rtlab.engines.layouts import Layout
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+    from transformers.utils import ModelOutput
 
 ATTENTION = "rtlab_packed"
 
@@ -23,7 +29,7 @@ ATTENTION = "rtlab_packed"
 AttentionInterface.register(ATTENTION, torch.compiler.disable(packed_attention))
 
 
-def pack(model: Any, *, first_tokens: bool = True) -> Any:
+def pack(model: "PreTrainedModel", *, first_tokens: bool = True) -> "PreTrainedModel":
     """Make a model take packed rows, in place.
 
     Args:
@@ -41,24 +47,28 @@ def pack(model: Any, *, first_tokens: bool = True) -> Any:
     return model
 
 
-def layers(model: Any) -> Any:
+def layers(model: "PreTrainedModel") -> "nn.ModuleList":
     """The transformer layers of a model, in order."""
     base = _plain(model).base_model
-    return (base.transformer if hasattr(base, "transformer") else base.encoder).layer
+    return base.get_submodule(ARCHITECTURES[base.config.model_type].layers)
 
 
-def _plain(model: Any) -> Any:
+def _plain(model: "PreTrainedModel") -> "PreTrainedModel":
     """The model of transformers' inside PEFT's, or the model itself."""
     return model.get_base_model() if hasattr(model, "peft_config") else model
 
 
-def _first_tokens(_: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _first_tokens(
+    _: "nn.Module", arguments: tuple[torch.Tensor, ...], named: dict[str, object]
+) -> tuple[tuple[torch.Tensor, ...], dict[str, object]]:
     hidden_1TD, *others = arguments
-    firsts_S1D = hidden_1TD[0].index_select(0, named["packing"].first_S)[:, None]
+    layout = named["packing"]
+    assert isinstance(layout, Layout), "`forward` gives it"
+    firsts_S1D = hidden_1TD[0].index_select(0, layout.first_S)[:, None]
     return (firsts_S1D, *others), named | {"all_tokens": hidden_1TD}
 
 
-def forward(model: Any, layout: Layout, masks: Masks | None = None) -> Any:
+def forward(model: "PreTrainedModel", layout: Layout, masks: Masks | None = None) -> "ModelOutput":
     """What transformers' model gives for a packed row; its attention takes dropout's factors from `masks`."""
     return model(input_ids=layout.ids_1T, position_ids=layout.positions_1T, packing=layout, masks=masks)
 

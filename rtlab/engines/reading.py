@@ -6,7 +6,7 @@ rounded up a little; else they are padded, in batches of similar length.
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,11 @@ from rtlab.encoders import Encoder
 from rtlab.experiment import Precision
 from rtlab.tokens import Tokens
 
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+    from transformers.utils import ModelOutput
+
 PADDED_BATCH = 64  # sentences, where the encoder cannot be packed
 PACKED_TOKENS = {"cpu": 2048, "cuda": 16384}
 PACKED_STEP = {"cpu": 64, "cuda": 1}  # tokens; see `rtlab.engines.native.SHAPE_STEP`
@@ -24,7 +29,7 @@ PACKED_STEP = {"cpu": 64, "cuda": 1}  # tokens; see `rtlab.engines.native.SHAPE_
 What = Literal["logits", "cls", "mean"]
 
 
-def readable(model: Any, encoder: Encoder, what: What) -> Any:
+def readable(model: "PreTrainedModel", encoder: Encoder, what: What) -> "PreTrainedModel":
     """Prepare a model for `read`, in place: evaluation, packed where the encoder allows it, faster on a CPU."""
     if encoder.packs:
         from rtlab.engines import operations
@@ -38,7 +43,7 @@ def readable(model: Any, encoder: Encoder, what: What) -> Any:
 
 
 def read(
-    model: Any,
+    model: "PreTrainedModel",
     tokens: Tokens,
     encoder: Encoder,
     *,
@@ -79,10 +84,10 @@ def read(
 
 
 # Rows of a batch, tokens computed for it, and what was read off each row, (S, C).
-Part = tuple[NDArray[np.int64], int, Any]
+Part = tuple[NDArray[np.int64], int, "torch.Tensor"]
 
 
-def _packed(model: Any, tokens: Tokens, encoder: Encoder, what: What) -> Iterator[Part]:
+def _packed(model: "PreTrainedModel", tokens: Tokens, encoder: Encoder, what: What) -> Iterator[Part]:
     from rtlab.engines.layouts import Packer
     from rtlab.engines.packing import forward, mean_of_tokens
 
@@ -93,7 +98,7 @@ def _packed(model: Any, tokens: Tokens, encoder: Encoder, what: What) -> Iterato
         yield rows_S, total, _read(forward(model, layout), what, partial(mean_of_tokens, layout=layout))
 
 
-def _padded(model: Any, tokens: Tokens, encoder: Encoder, what: What) -> Iterator[Part]:
+def _padded(model: "PreTrainedModel", tokens: Tokens, encoder: Encoder, what: What) -> Iterator[Part]:
     import torch
 
     for rows_S in plan_by_length(tokens.lengths, batch_size=PADDED_BATCH).batches:
@@ -105,11 +110,11 @@ def _padded(model: Any, tokens: Tokens, encoder: Encoder, what: What) -> Iterato
         yield rows_S, ids_SL.numel(), _read(output, what, partial(_masked_mean, mask_SL=mask_SL))
 
 
-def _masked_mean(hidden_SLD: Any, *, mask_SL: Any) -> Any:
+def _masked_mean(hidden_SLD: "torch.Tensor", *, mask_SL: "torch.Tensor") -> "torch.Tensor":
     return (hidden_SLD * mask_SL[..., None]).sum(1) / mask_SL.sum(1, keepdim=True)
 
 
-def _read(output: Any, what: What, mean: Callable[[Any], Any]) -> Any:
+def _read(output: "ModelOutput", what: What, mean: "Callable[[torch.Tensor], torch.Tensor]") -> "torch.Tensor":
     match what:
         case "logits":
             return output.logits

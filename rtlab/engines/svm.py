@@ -5,94 +5,88 @@ What is fitted is saved without pickle: coefficients in safetensors.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtlab.batches import PaddingCost
-from rtlab.encoders import Encoder
-from rtlab.engines.outcome import Evaluate, Outcome, Progress, Train
+from rtlab.engines.engine import Task, Training
 from rtlab.engines.reading import read, readable
-from rtlab.environment import Stopwatch, seed_everything
-from rtlab.experiment import Experiment
-from rtlab.records import Counts
-from rtlab.tokens import TokenizedSplits, Tokens
+from rtlab.environment import seed_everything
+from rtlab.methods import Svm
+from rtlab.records import Counts, HeldOut
+from rtlab.tokens import Tokens, tokenize
+
+if TYPE_CHECKING:
+    from sklearn.svm import LinearSVC
 
 WEIGHTS = "svm.safetensors"
 
 
-def build(
-    experiment: Experiment, encoder: Encoder, tokens: TokenizedSplits, *, device: Any, progress: Progress
-) -> Train:
-    """Load the encoder whose features the SVM is fitted on.
+class SvmEngine:
+    """Fits a linear SVM on the encoder's features; the encoder runs on the device, the SVM on the CPU.
 
     Args:
-        experiment: An experiment of method `svm`.
-        encoder: The encoder whose features are taken.
-        tokens: The three splits.
-        device: torch device of the encoder; the SVM itself is fitted on the CPU.
-        progress: Called after each batch.
-
-    Returns:
-        The function that extracts the features of `train` and fits. Logits of two classes are (-d/2, d/2) of the
-        decision value d, so that their softmax is the logistic function of d.
+        task: Of method `Svm`.
     """
-    pooling = experiment.pooling
-    assert pooling is not None, "a normalised svm experiment has a pooling"
-    watch = Stopwatch(device)
-    seed_everything(experiment.seed)
-    with watch.phase("load"):
-        model = readable(encoder.base().to(device), encoder, pooling)
 
-    def extract(name: str, split: Tokens) -> tuple[NDArray[np.float32], PaddingCost]:
-        return read(
-            model,
-            split,
-            encoder,
-            what=pooling,
-            precision=experiment.precision,
-            progress=lambda done, of: progress(f"features of {name}", done, of),
+    def __init__(self, task: Task) -> None:
+        experiment, method = task.experiment, task.experiment.method
+        assert isinstance(method, Svm), "the other methods are trained in steps"
+        self._task, self._pooling = task, method.pooling
+        with task.watch.phase("prepare"):
+            self._tokens = tokenize(task.splits, task.encoder.tokenizer, max_length=experiment.max_length)
+        seed_everything(experiment.seed)
+        with task.watch.phase("load"):
+            self._model = readable(task.encoder.base().to(task.device), task.encoder, method.pooling)
+        self._logits: dict[HeldOut, NDArray[np.float32]] = {}
+
+    def train(self) -> Training:
+        """Extract the features of the training split and fit; see `rtlab.engines.engine.Engine`."""
+        tokens = self._tokens.train
+        with self._task.watch.phase("train"):
+            train_ND, cost = self._extract("train", tokens)
+            self._svm = fit_svm(train_ND, tokens.labels, seed=self._task.experiment.seed)
+        head = self._svm.coef_.size + self._svm.intercept_.size
+        return Training(
+            counts=Counts(
+                parameters_total=sum(p.numel() for p in self._model.parameters()) + head,
+                parameters_encoder=0,
+                parameters_adapter=0,
+                parameters_head=head,
+                steps=None,
+                samples=len(tokens),
+                real_tokens=cost.real_tokens,
+                padding_tokens=cost.padding_tokens,
+            )
         )
 
-    def train() -> Evaluate:
-        with watch.phase("train"):
-            train_ND, cost = extract("train", tokens.train)
-            svm = fit_svm(train_ND, tokens.train.labels, seed=experiment.seed)
+    def evaluate(self, split: HeldOut) -> NDArray[np.float32]:
+        """Logits of a split; those of two classes are (-d/2, d/2), whose softmax is the logistic function of d."""
+        if split not in self._logits:  # saving takes those of validation once more
+            with self._task.watch.phase("evaluate"):
+                features_ND, _ = self._extract(split, getattr(self._tokens, split))
+                self._logits[split] = decision_logits(features_ND, self._svm.coef_, self._svm.intercept_)
+        return self._logits[split]
 
-        def evaluate() -> Outcome:
-            logits = {}
-            with watch.phase("evaluate"):
-                for name, split in (("validation", tokens.validation), ("test", tokens.test)):
-                    logits[name] = decision_logits(extract(name, split)[0], svm.coef_, svm.intercept_)
-            temperature = fit_temperature(logits["validation"], tokens.validation.labels)
-            return Outcome(
-                logits=logits,
-                counts=_counts(model, svm, len(tokens.train), cost),
-                seconds=watch.seconds,
-                save=lambda folder: save(folder, svm.coef_, svm.intercept_, temperature),
-            )
+    def save(self, folder: Path) -> None:
+        """Write coefficients and temperature; see `rtlab.engines.engine.Engine`."""
+        temperature = fit_temperature(self.evaluate("validation"), self._tokens.validation.labels)
+        save(folder, self._svm.coef_, self._svm.intercept_, temperature)
 
-        return evaluate
-
-    return train
-
-
-def _counts(model: Any, svm: Any, samples: int, cost: PaddingCost) -> Counts:
-    head = svm.coef_.size + svm.intercept_.size
-    return Counts(
-        parameters_total=sum(p.numel() for p in model.parameters()) + head,
-        parameters_encoder=0,
-        parameters_adapter=0,
-        parameters_head=head,
-        steps=None,
-        samples=samples,
-        real_tokens=cost.real_tokens,
-        padding_tokens=cost.padding_tokens,
-    )
+    def _extract(self, name: str, split: Tokens) -> tuple[NDArray[np.float32], PaddingCost]:
+        return read(
+            self._model,
+            split,
+            self._task.encoder,
+            what=self._pooling,
+            precision=self._task.experiment.precision,
+            progress=lambda done, of: self._task.progress(f"features of {name}", done, of),
+        )
 
 
-def fit_svm(features_ND: NDArray[np.float32], labels_N: NDArray[np.int64], *, seed: int) -> Any:
+def fit_svm(features_ND: NDArray[np.float32], labels_N: NDArray[np.int64], *, seed: int) -> "LinearSVC":
     """scikit-learn's linear SVM (squared hinge, C = 1, one against the rest), fitted on features (N, D)."""
     from sklearn.svm import LinearSVC
 

@@ -1,4 +1,4 @@
-"""The reference engine: Hugging Face's `Trainer`, collator, sampler and optimizer, and PEFT's LoRA.
+"""The reference engine: Hugging Face's `Trainer`, collator, sampler and optimizer, and PEFT's adapters.
 
 It is the oracle that faster engines are held against, so it uses none of our batching, and its data come tokenized
 by Hugging Face's own means. Ours is only what is asked of it and what is read off it; two hooks on the model take
@@ -7,122 +7,125 @@ down each step's loss and token counts without synchronising the device.
 
 import math
 import tempfile
-from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtlab.encoders import Encoder
-from rtlab.engines.adapting import classifier, mean_of_last_epoch, parameters, save
-from rtlab.engines.outcome import Evaluate, NonFiniteLossError, OnLog, Outcome, Progress, Train
-from rtlab.environment import Stopwatch, seed_everything
-from rtlab.experiment import Experiment
-from rtlab.records import Counts, LogEntry
+from rtlab.dataset_dict import dataset_dict
+from rtlab.engines.engine import NonFiniteLossError, OnLog, Progress, Task, Training, mean_of_last_epoch
+from rtlab.engines.models import classifier, parameters, save
+from rtlab.environment import seed_everything
+from rtlab.methods import Adapter, Full
+from rtlab.records import Counts, HeldOut, LogEntry
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import (
+        PreTrainedModel,
+        Trainer,
+        TrainerCallback,
+        TrainerControl,
+        TrainerState,
+        TrainingArguments,
+    )
+    from transformers.modeling_outputs import SequenceClassifierOutput
 
 
-def build(
-    experiment: Experiment,
-    encoder: Encoder,
-    data: Any,
-    *,
-    target_modules: Sequence[str],
-    device: Any,
-    progress: Progress,
-    on_log: OnLog,
-) -> Train:
-    """Build the model and Hugging Face's `Trainer` for it.
+class TrainerEngine:
+    """Trains with Hugging Face's `Trainer`.
+
+    A loss or a gradient's norm that is not finite is found at the end of its logging interval.
 
     Args:
-        experiment: An experiment of method `full` or `lora`.
-        encoder: The encoder that is adapted.
-        data: The tokenized `datasets.DatasetDict`, padded already where `padding` is `fixed`.
-        target_modules: Names of the modules that LoRA adapts; unused by `full`.
-        device: torch device.
-        progress: Called after each step and each evaluated batch.
-        on_log: Called with each logging interval.
-
-    Returns:
-        The function that trains. It raises `NonFiniteLossError` if a step's loss is NaN or infinite, found at the end
-        of its logging interval, or if the gradient's norm then is; evaluation does if the logits are.
+        task: Of method `Full` or `Adapter`.
     """
-    watch = Stopwatch(device)
-    seed_everything(experiment.seed)
-    with watch.phase("load"):
-        model = classifier(experiment, encoder, data["train"].features["label"].names, target_modules)
-        steps = _StepLog(model)
-        with tempfile.TemporaryDirectory() as scratch:  # Trainer makes its directory at once, and keeps nothing in it
-            trainer = build_trainer(experiment, encoder, model, data["train"], device=device, output_dir=scratch)
-        callback = _callback(steps, progress, on_log)
-        trainer.add_callback(callback)
 
-    def train() -> Evaluate:
-        with watch.phase("train"):
-            train_loss = trainer.train().training_loss
-
-        def evaluate() -> Outcome:
-            with watch.phase("evaluate"):
-                logits = _evaluate(trainer, callback, data)
-            steps.check()
-            if not all(np.isfinite(logits_NC).all() for logits_NC in logits.values()):
-                last = len(steps.losses())
-                raise NonFiniteLossError(last, f"after step {last}, the last, the logits are not finite")
-            per_epoch = math.ceil(len(data["train"]) / (experiment.batch_size or 1))
-            return Outcome(
-                logits=logits,
-                counts=_counts(model, steps),
-                seconds=watch.seconds,
-                save=lambda folder: save(model, encoder, folder),
-                history=tuple(steps.history),
-                train_loss=float(train_loss),
-                final_loss=mean_of_last_epoch(steps.losses(), per_epoch),
+    def __init__(self, task: Task) -> None:
+        experiment, method = task.experiment, task.experiment.method
+        assert isinstance(method, Full | Adapter), "an SVM is not trained in steps"
+        self._task = task
+        with task.watch.phase("prepare"):
+            self._data = dataset_dict(
+                task.splits,
+                task.encoder.tokenizer,
+                max_length=experiment.max_length,
+                padding="fixed" if method.recipe.padding == "fixed" else "none",
             )
+        seed_everything(experiment.seed)
+        with task.watch.phase("load"):
+            self._model = classifier(task)
+            self._steps = _StepLog(self._model)
+            with tempfile.TemporaryDirectory() as scratch:  # Trainer makes it at once, and keeps nothing in it
+                self._trainer = build_trainer(task, self._model, self._data["train"], output_dir=scratch)
+            self._callback = _callback(self._steps, task.progress, task.on_log)
+            self._trainer.add_callback(self._callback)
+        self._per_epoch = math.ceil(len(self._data["train"]) / method.recipe.batch_size)
 
-        return evaluate
+    def train(self) -> Training:
+        """Train; see `rtlab.engines.engine.Engine`."""
+        seed_everything(self._task.experiment.seed)  # whatever was drawn between building and training
+        with self._task.watch.phase("train"):
+            train_loss = self._trainer.train().training_loss
+        losses = self._steps.losses()
+        return Training(
+            counts=_counts(self._model, self._steps),
+            history=tuple(self._steps.history),
+            train_loss=float(train_loss),
+            final_loss=mean_of_last_epoch(losses, self._per_epoch),
+        )
 
-    return train
+    def evaluate(self, split: HeldOut) -> NDArray[np.float32]:
+        """Logits of a split; see `rtlab.engines.engine.Engine`."""
+        with self._task.watch.phase("evaluate"):
+            self._trainer.args.train_sampling_strategy = "random"  # else predict() groups by length, and shuffles
+            self._callback.evaluate(split)
+            return np.asarray(self._trainer.predict(self._data[split]).predictions, dtype=np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint; see `rtlab.engines.engine.Engine`."""
+        save(self._model, self._task.encoder, folder)
 
 
-def _evaluate(trainer: Any, callback: Any, data: Any) -> dict[str, NDArray[np.float32]]:
-    trainer.args.train_sampling_strategy = "random"  # else predict() groups by length as well, and shuffles
-    logits = {}
-    for split in ("validation", "test"):
-        callback.evaluate(split)
-        logits[split] = np.asarray(trainer.predict(data[split]).predictions, dtype=np.float32)
-    return logits
+def build_trainer(task: Task, model: "PreTrainedModel", train: "Dataset", *, output_dir: str) -> "Trainer":
+    """Hugging Face's `Trainer` with the lab's recipe: AdamW without decay, linear to 0, clipping at 1.
 
-
-def build_trainer(
-    experiment: Experiment, encoder: Encoder, model: Any, train: Any, *, device: Any, output_dir: str
-) -> Any:
-    """Hugging Face's `Trainer` with the lab's recipe: AdamW without decay, linear to 0, clipping at 1."""
+    Args:
+        task: Of method `Full` or `Adapter`.
+        model: What is trained.
+        train: The tokenized training split, padded already where `padding` is `fixed`.
+        output_dir: Where Trainer may write.
+    """
     from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments
 
-    assert experiment.epochs is not None, "a normalised training experiment has epochs"
-    assert experiment.batch_size is not None, "a normalised training experiment has a batch size"
-    all_steps = experiment.epochs * math.ceil(len(train) / experiment.batch_size)
+    experiment, method = task.experiment, task.experiment.method
+    assert isinstance(method, Full | Adapter), "an SVM is not trained in steps"
+    recipe = method.recipe
+    all_steps = recipe.epochs * math.ceil(len(train) / recipe.batch_size)
     arguments = TrainingArguments(
         output_dir=output_dir,
-        learning_rate=experiment.learning_rate,
-        num_train_epochs=experiment.epochs,
-        max_steps=min(experiment.max_steps or all_steps, all_steps),  # Trainer would run more epochs to reach it
-        per_device_train_batch_size=experiment.batch_size,
-        per_device_eval_batch_size=experiment.batch_size,
+        learning_rate=recipe.learning_rate,
+        num_train_epochs=recipe.epochs,
+        max_steps=min(recipe.max_steps or all_steps, all_steps),  # Trainer would run more epochs to reach it
+        per_device_train_batch_size=recipe.batch_size,
+        per_device_eval_batch_size=recipe.batch_size,
         weight_decay=0.0,
         max_grad_norm=1.0,
         lr_scheduler_type="linear",
         warmup_steps=0,
-        train_sampling_strategy="group_by_length" if experiment.padding == "bucketed" else "random",
+        train_sampling_strategy="group_by_length" if recipe.padding == "bucketed" else "random",
         bf16=experiment.precision == "bf16",
         tf32=experiment.precision == "tf32",
-        logging_steps=experiment.logging_steps,
+        logging_steps=recipe.logging_steps,
         logging_nan_inf_filter=False,  # it hides a non-finite loss, and synchronises every step to do so
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
         seed=experiment.seed,
-        use_cpu=device.type == "cpu",
-        dataloader_pin_memory=device.type == "cuda",
+        use_cpu=task.device.type == "cpu",
+        dataloader_pin_memory=task.device.type == "cuda",
     )
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1  # else Trainer splits each batch over every GPU it sees, which is another experiment
@@ -130,8 +133,8 @@ def build_trainer(
         model=model,
         args=arguments,
         train_dataset=train,
-        processing_class=encoder.tokenizer,
-        data_collator=DataCollatorWithPadding(encoder.tokenizer),
+        processing_class=task.encoder.tokenizer,
+        data_collator=DataCollatorWithPadding(task.encoder.tokenizer),
     )
     trainer.remove_callback(PrinterCallback)  # standard output is the command line's
     return trainer
@@ -140,16 +143,22 @@ def build_trainer(
 class _StepLog:
     """Loss and token counts of each training step, kept on the device until they are read."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: "PreTrainedModel") -> None:
         self.history: list[LogEntry] = []
         self.samples = 0
-        self._losses: list[Any] = []
-        self._real: list[Any] = []
+        self._losses: list[torch.Tensor] = []  # not yet read
+        self._read: list[float] = []
+        self._real: list[torch.Tensor] = []
         self._computed = 0
-        self._checked = 0
         model.register_forward_hook(self._take_down, with_kwargs=True)
 
-    def _take_down(self, model: Any, _arguments: Any, inputs: dict[str, Any], outputs: Any) -> None:
+    def _take_down(
+        self,
+        model: "PreTrainedModel",
+        _arguments: object,
+        inputs: "dict[str, torch.Tensor]",
+        outputs: "SequenceClassifierOutput",
+    ) -> None:
         if model.training:
             self._losses.append(outputs.loss.detach())
             self._real.append(inputs["attention_mask"].sum())
@@ -158,15 +167,19 @@ class _StepLog:
 
     def check(self) -> None:
         """Raise if a loss since the last check is not finite."""
-        for step, loss in enumerate(self.losses()[self._checked :], start=self._checked + 1):
+        begin = len(self._read)
+        for step, loss in enumerate(self.losses()[begin:], start=begin + 1):
             if not math.isfinite(loss):
                 raise NonFiniteLossError(step, f"the loss of step {step} is {loss}")
-        self._checked = len(self._losses)
 
     def losses(self) -> list[float]:
+        """Loss of every step; what has come since the last call is read off the device."""
         import torch
 
-        return [float(loss) for loss in torch.stack(self._losses).tolist()]
+        if self._losses:
+            self._read += torch.stack(self._losses).tolist()
+            self._losses.clear()
+        return self._read
 
     def tokens(self) -> tuple[int, int]:
         """Real and padding tokens of all steps."""
@@ -176,7 +189,7 @@ class _StepLog:
         return real, self._computed - real
 
 
-def _callback(steps: _StepLog, progress: Progress, on_log: OnLog) -> Any:
+def _callback(steps: _StepLog, progress: Progress, on_log: OnLog) -> "TrainerCallback":
     """What Trainer calls: progress, the history, and the watch for a non-finite loss."""
     from transformers import TrainerCallback
 
@@ -184,13 +197,22 @@ def _callback(steps: _StepLog, progress: Progress, on_log: OnLog) -> Any:
         def evaluate(self, split: str) -> None:
             self.phase, self.evaluated = f"evaluating {split}", 0
 
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        def on_step_end(
+            self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **_: object
+        ) -> "TrainerControl":
             progress("training", state.global_step, state.max_steps)
             if state.global_step >= state.max_steps:
                 control.should_log = True  # the last interval may be a short one
             return control
 
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+        def on_log(
+            self,
+            args: "TrainingArguments",
+            state: "TrainerState",
+            control: "TrainerControl",
+            logs: dict[str, float],
+            **_: object,
+        ) -> None:
             if "loss" not in logs:
                 return
             steps.check()
@@ -207,7 +229,12 @@ def _callback(steps: _StepLog, progress: Progress, on_log: OnLog) -> Any:
             on_log(entry)
 
         def on_prediction_step(
-            self, args: Any, state: Any, control: Any, eval_dataloader: Any = None, **_: Any
+            self,
+            args: "TrainingArguments",
+            state: "TrainerState",
+            control: "TrainerControl",
+            eval_dataloader: "torch.utils.data.DataLoader[object]",
+            **_: object,
         ) -> None:
             self.evaluated += 1
             progress(self.phase, self.evaluated, len(eval_dataloader))
@@ -215,7 +242,7 @@ def _callback(steps: _StepLog, progress: Progress, on_log: OnLog) -> Any:
     return Watch()
 
 
-def _counts(model: Any, steps: _StepLog) -> Counts:
+def _counts(model: "PreTrainedModel", steps: _StepLog) -> Counts:
     real, padding = steps.tokens()
     return Counts(
         **vars(parameters(model)),

@@ -7,13 +7,16 @@ back when it ends: the same weights, for less memory and a shorter optimizer ste
 """
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from rtlab.tokens import Tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class UsedRows:
@@ -31,7 +34,7 @@ class UsedRows:
             embedding takes.
     """
 
-    def __init__(self, model: Any, tokens: Tokens, rows_S: NDArray[np.int64], *, padding: int) -> None:
+    def __init__(self, model: "PreTrainedModel", tokens: Tokens, rows_S: NDArray[np.int64], *, padding: int) -> None:
         self._module = model.get_input_embeddings()
         self._whole = self._module.weight
         read_N = np.zeros(len(tokens), dtype=np.bool_)

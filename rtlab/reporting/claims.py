@@ -3,19 +3,21 @@
 A claim is confirmed at a place if the 95 % interval of each of its quantities lies inside the range stated, refuted if
 one lies outside, and undecided otherwise. Equivalence ("does not change") is thus shown, not concluded from a missing
 difference: two one-sided tests by interval (Schuirmann, 1987), at 2.5 % each. A claim that speaks of an encoder or a
-device is judged there only; what others show stands beside it.
+device is judged there only; what others show stands beside it. Scores may come from several testbeds, times never do.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Literal
+from typing import Literal
 
 from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER
 from rtlab.records import RunRecord
 from rtlab.reporting.groups import Group, Place, groups
-from rtlab.reporting.quantities import Quantity, Reading, read
-from rtlab.reporting.wording import plain
+from rtlab.reporting.markup import LINE, Block, Column, Span, Table, Text
+from rtlab.reporting.quantities import Quantity, Reading, Site, read, sites
+from rtlab.reporting.wording import contents
+from rtlab.values import Json
 
 Verdict = Literal["confirmed", "refuted", "undecided"]
 
@@ -67,11 +69,9 @@ class Claim:
         return " on ".join(name for name in (self.encoder, self.dataset, self.device) if name)
 
     def is_about(self, place: Place) -> bool:
-        """Whether it speaks of what was run there."""
-        return (
-            self.encoder in (None, place.encoder)
-            and (self.dataset is None or place.dataset_sha256 == DATASET_SHA256)
-            and (self.device is None or self.device in place.device)
+        """Whether it speaks of what was run there; on which device is for `sites` to choose."""
+        return self.encoder in (None, place.encoder) and (
+            self.dataset is None or place.dataset_sha256 == DATASET_SHA256
         )
 
 
@@ -108,7 +108,7 @@ class Judgement:
         """Ids of the records that the verdict rests on."""
         return tuple(dict.fromkeys(record for finding in self.findings for record in finding.reading.records))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """The judgement as JSON types; an interval's infinite end is null."""
         claim = self.claim
         return {
@@ -128,66 +128,73 @@ class Judgement:
 
 
 def judge_all(claims: Sequence[Claim], records: Iterable[RunRecord]) -> tuple[Judgement, ...]:
-    """What records of any kind, in order of creation, say of each claim."""
-    places: dict[Place, list[Group]] = {}
-    for group in groups(records):
-        places.setdefault(group.place, []).append(group)
-    return tuple(judge(claim, places) for claim in claims)
+    """What records of any kind say of each claim."""
+    found = groups(records)
+    return tuple(judge(claim, found) for claim in claims)
 
 
-def judge(claim: Claim, places: Mapping[Place, Sequence[Group]]) -> Judgement:
-    """What the groups of each place say of a claim.
+def judge(claim: Claim, found: Sequence[Group]) -> Judgement:
+    """What groups of any places say of a claim.
 
-    Where several places are about it, it is refuted if one of them refutes it, else confirmed if one confirms it.
+    Scores are judged at each place, times on each machine there. Where several are about the claim, it is refuted if
+    one of them refutes it, else confirmed if one confirms it.
     """
     own = not any(statement.quantity.of for statement in claim.statements)
-    about: list[Sequence[Group]] = [here for place, here in places.items() if claim.is_about(place)]
-    judged = [_judge_at(claim, here) for here in ([()] if own else about)]
+    timed = any(statement.quantity.timed for statement in claim.statements)
+    there = sites(found, timed=timed, device=claim.device)
+    about = [(site, here) for site, here in there.items() if claim.is_about(site.place)]
+    judged = [_judge_at(claim, here, site) for site, here in ([(None, ())] if own else about)]
     verdicts = {verdict for verdict, _, _ in judged}
     verdict: Verdict = next((word for word in ("refuted", "confirmed") if word in verdicts), "undecided")
-    findings = tuple(finding for _, _, found in judged for finding in found)
+    findings = tuple(finding for _, _, of_site in judged for finding in of_site)
     needs = "; ".join(dict.fromkeys(need for _, waits, _ in judged for need in waits))
-    seen = {(finding.reading.place, finding.reading.quantity.what) for finding in findings}
-    quantities = (*(statement.quantity for statement in claim.statements), *claim.beside)
-    beside = (
-        read(quantity, here, strictly=True) or read(quantity, here, strictly=False)
-        for place, here in places.items()
-        for quantity in quantities
-        if quantity.of and (place, quantity.what) not in seen
-    )
     return Judgement(
         claim=claim,
         verdict=verdict,
         needs="" if verdict != "undecided" else needs or f"records of {claim.speaks_of}",
         findings=findings,
-        observed=tuple(reading for reading in beside if reading),
+        observed=_observed(claim, found, {(f.reading.site, f.reading.quantity.what) for f in findings}),
     )
 
 
-def claims_table(judgements: Sequence[Judgement]) -> str:
-    """Judgements as markdown: a row for each claim, and below the places of the records and what the words mean."""
+def _observed(claim: Claim, found: Sequence[Group], seen: Container[tuple[Site | None, str]]) -> tuple[Reading, ...]:
+    """What stands beside the verdict: every quantity wherever it can be read and was not judged."""
+    readings: dict[Site, list[Reading]] = {}
+    for quantity in (*(statement.quantity for statement in claim.statements), *claim.beside):
+        there = sites(found, timed=quantity.timed, device=None) if quantity.of else {}
+        for site, here in there.items():
+            if (site, quantity.what) not in seen:
+                reading = read(quantity, here, site, strictly=True) or read(quantity, here, site, strictly=False)
+                if reading:
+                    readings.setdefault(site, []).append(reading)
+    return tuple(reading for site in sorted(readings) for reading in readings[site])
+
+
+def claims_block(judgements: Sequence[Judgement]) -> Block:
+    """Judgements as a table: a row for each claim, and below the sites of the records and what the words mean."""
     readings = (r for j in judgements for r in (*(finding.reading for finding in j.findings), *j.observed))
-    places = sorted({reading.place for reading in readings if reading.place})
-    names = {place: f"P{number}" for number, place in enumerate(places, start=1)}
-    lines = ["| claim | verdict | evidence | records |", "|:--|:--|:--|--:|"]
+    names = {s: f"P{n}" for n, s in enumerate(sorted({reading.site for reading in readings if reading.site}), start=1)}
+    rows = []
     for judgement in judgements:
-        verdict = f"**{judgement.verdict}**" + (f": needs {judgement.needs}" if judgement.needs else "")
-        cells = (judgement.claim.sentence, verdict, _evidence(judgement, names), str(len(judgement.records)))
-        lines.append(f"| {' | '.join(cells)} |")
+        needs = f": needs {judgement.needs}" if judgement.needs else ""
+        verdict = (Span(judgement.verdict, "strong"), needs)
+        rows.append((judgement.claim.sentence, verdict, _evidence(judgement, names), str(len(judgement.records))))
     keys = [
-        plain(f"- {name}: {p.encoder} on {p.dataset} ({p.dataset_sha256[:8]}), {p.device}") for p, name in names.items()
+        f"{name}: {contents(site.place)}{', on ' * bool(site.machine)}{site.machine}." for site, name in names.items()
     ]
-    return "\n".join((*lines, "", *keys, *([""] if keys else []), LEGEND))
+    columns = (Column("claim", False), Column("verdict", False), Column("evidence", False), Column("records"))
+    table = Table(columns=columns, rows=tuple(rows), notes=(*keys, LEGEND))
+    return Block(name="claims", title="Claims", tables=(table,))
 
 
-def _judge_at(claim: Claim, here: Sequence[Group]) -> tuple[Verdict, list[str], list[Finding]]:
-    """The verdict at one place, what it waits for, and what it rests on."""
+def _judge_at(claim: Claim, here: Sequence[Group], site: Site | None) -> tuple[Verdict, list[str], list[Finding]]:
+    """The verdict at one site, what it waits for, and what it rests on."""
     findings, waits = [], []
     for statement in claim.statements:
-        reading = read(statement.quantity, here, strictly=True)
+        reading = read(statement.quantity, here, site, strictly=True)
         if reading is None:
             runs = " and ".join(experiment.label for experiment in statement.quantity.of)
-            waits.append(f"runs of {runs} by the lab's recipe")
+            waits.append(f"runs of {runs} by the lab's recipe{' on one testbed' * statement.quantity.timed}")
             continue
         verdict = _verdict(statement, reading)
         findings.append(Finding(statement, reading, verdict))
@@ -210,29 +217,31 @@ def _verdict(statement: Statement, reading: Reading) -> Verdict:
     return "undecided"
 
 
-def _evidence(judgement: Judgement, names: Mapping[Place, str]) -> str:
-    """What the verdict rests on, then what is observed beside it, a line for each place."""
-    judged = [(f.reading.place, f"{f.reading.text}, stated {f.statement.wording}") for f in judgement.findings]
-    observed = [(reading.place, reading.text) for reading in judgement.observed]
-    lines = [names[place] + ": " + text if place else text for place, text in _by_place(judged)]
-    lines += [f"*observed* {names[place]}: {text}" for place, text in _by_place(observed) if place]
-    return "<br>".join(lines) or "none"
+def _evidence(judgement: Judgement, names: Mapping[Site, str]) -> Text:
+    """What the verdict rests on, then what is observed beside it, a line for each site."""
+    judged = [(f.reading.site, f"{f.reading.text}, stated {f.statement.wording}") for f in judgement.findings]
+    lines: list[list[str | Span]] = [[f"{names[site]}: {text}" if site else text] for site, text in _by_site(judged)]
+    observed = _by_site([(reading.site, reading.text) for reading in judgement.observed])
+    lines += [[Span("observed", "em"), f" {names[site]}: {text}"] for site, text in observed if site]
+    return [part for line in lines for part in (LINE, *line)][1:] or "none"
 
 
-def _by_place(texts: Iterable[tuple[Place | None, str]]) -> list[tuple[Place | None, str]]:
-    places: dict[Place | None, list[str]] = {}
-    for place, text in texts:
-        places.setdefault(place, []).append(text)
-    return [(place, "; ".join(found)) for place, found in places.items()]
+def _by_site(texts: Iterable[tuple[Site | None, str]]) -> list[tuple[Site | None, str]]:
+    found: dict[Site | None, list[str]] = {}
+    for site, text in texts:
+        found.setdefault(site, []).append(text)
+    return [(site, "; ".join(several)) for site, several in found.items()]
 
 
-def _reading_to_json(reading: Reading) -> dict[str, Any]:
-    interval = {name: value if isfinite(value) else None for name, value in asdict(reading.interval).items()}
-    place = reading.place and {name: getattr(reading.place, name) for name in ("encoder", "dataset", "device")}
+def _reading_to_json(reading: Reading) -> dict[str, Json]:
+    interval, site = reading.interval, reading.site
+    place: Json = None
+    if site is not None:
+        place = {"encoder": site.place.encoder, "dataset": site.place.dataset, "testbed": site.machine or None}
     return {
         "what": reading.quantity.what.rstrip(":"),
         "place": place,
-        **interval,
+        **{name: v if isfinite(v) else None for name in ("value", "low", "high") for v in [getattr(interval, name)]},
         "runs": reading.runs,
         "note": reading.note or None,
         "records": list(reading.records),

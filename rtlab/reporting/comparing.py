@@ -1,28 +1,23 @@
 """Compare recorded runs pairwise, sentence by sentence: what changes, how surely, and at what speed.
 
 The others are compared to the first, A; every difference is theirs less A's, on the same sentences. Where several are
-compared to A, their p-values are adjusted for it (Holm).
+compared to A, their p-values are adjusted for it (Holm). Of single runs nothing is known about other seeds: their
+intervals and p-values are over sentences alone, and say so.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tabulate import tabulate
 
-from rtlab.records import RunRecord
-from rtlab.reporting.groups import Group, groups, latest
-from rtlab.reporting.wording import score, setups, spread, times
-from rtlab.statistics import (
-    Interval,
-    accuracy_interval,
-    holm,
-    mcnemar,
-    paired_difference,
-    paired_f1_difference,
-    ratio_of_times,
-)
+from rtlab.records import Predictions, RunRecord
+from rtlab.reporting.groups import Group, groups, lost_runs
+from rtlab.reporting.markup import clean
+from rtlab.reporting.pairs import quality, time_ratio
+from rtlab.reporting.wording import score, setup, spread, times
+from rtlab.statistics import Interval, Verdict, holm, mcnemar, paired_difference, paired_f1_difference
+from rtlab.values import Json
 
 SPLITS = ("test", "validation")
 _LISTED = 12  # names in an error's one line
@@ -53,15 +48,17 @@ class Comparison:
         a: What is compared to.
         b: What is compared.
         differences: By split.
-        speed: Training sentences per second of B over those of A, warm-up included; `None` on different devices.
+        speed: Training sentences per second of B over those of A, warm-up included; `None` without a common testbed.
+        quality: Whether B reaches the test accuracy of A.
     """
 
     a: Group
     b: Group
     differences: Mapping[str, Difference]
     speed: Interval | None
+    quality: Verdict
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """The comparison as JSON types; the limits of an interval that one run gives none for are null."""
         return {
             "a": _named(self.a),
@@ -76,6 +73,7 @@ class Comparison:
                 for split, found in self.differences.items()
             },
             "speed": None if self.speed is None else _limits(self.speed),
+            "quality": self.quality,
         }
 
 
@@ -84,34 +82,36 @@ def find(name: str, records: Iterable[RunRecord]) -> Group:
 
     Args:
         name: The label of an experiment, such as `full-dynamic-lr2e-05`, for its group; or a record's id, or the
-            beginning of one, for one run. Behind an `@` may stand a part of the encoder's, the data set's or the
-            device's name, or of the recipe in words (`@5 epochs`), that tells several of one name apart.
-        records: Records of any kind, in order of creation.
+            beginning of one, for one run. Behind an `@` may stand a part of the encoder's, the data set's or a
+            testbed's name, or of the recipe in words (`@5 epochs`), that tells several of one name apart.
+        records: Records of any kind.
 
     Raises:
         ValueError: If the name means nothing, several things, or a run without a result; the message, of one line,
             lists what there is.
     """
-    kept = latest(records)
+    every = tuple(records)
     word, _, part = name.partition("@")
-    there = groups(kept)
+    there = groups(every)
     runs = [
-        Group(place=group.place, experiment=record.experiment, records=(record,))
+        one
         for group in there
-        for record in group.records
-        if word and record.id.startswith(word)
+        for id_ in dict.fromkeys(record.id for record in group.scored)
+        if word and id_.startswith(word)
+        for one in groups(record for record in every if record.id == id_)
     ]
     meant = [group for group in there if group.experiment.label == word] or runs
     chosen = [group for group in meant if part.lower() in _described(group).lower()]
     if len(chosen) == 1:
         return chosen[0]
     if meant:
-        several = _listed([f"{group.records[0].id} ({_described(group)})" for group in chosen or meant])
+        several = _listed([f"{group.scored[0].id} ({_described(group)})" for group in chosen or meant])
         raise ValueError(f"{name!r} means {len(chosen)} of these; tell them apart by id or @PART: {several}")
-    lost = [record for record in kept if word and record.status != "ok" and record.id.startswith(word)]
+    lost = [record for record in lost_runs(every) if word and record.id.startswith(word)]
     if lost:
-        raise ValueError(f"run {lost[0].id} has no result to compare; it ended {lost[0].status}: {lost[0].error}")
-    labels = _listed(sorted({group.experiment.label for group in there})) or "no runs with a result"
+        ended = clean(f"{lost[0].status}: {lost[0].error}")
+        raise ValueError(f"run {lost[0].id} has no result to compare; it ended {ended}")
+    labels = _listed(sorted({clean(group.experiment.label) for group in there})) or "no runs with a result"
     raise ValueError(f"{name!r} is no label or record id; there are: {labels}")
 
 
@@ -135,9 +135,8 @@ def compare(a: Group, others: Sequence[Group]) -> tuple[Comparison, ...]:
             a=a,
             b=b,
             differences={split: found[split][number] for split in SPLITS},
-            speed=ratio_of_times(a.seconds_per_sentence(), b.seconds_per_sentence())
-            if a.place.device == b.place.device
-            else None,
+            speed=time_ratio(a, b),
+            quality=quality(b, a),
         )
         for number, b in enumerate(others)
     )
@@ -155,19 +154,29 @@ def as_text(comparisons: Sequence[Comparison]) -> str:
         for row in rows:
             del row["Holm p"]
     table = tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
-    speeds = [_speed(name, comparison) for name, comparison in zip(names, comparisons, strict=True)]
-    note = "In brackets: 95 % intervals; those of differences by paired bootstrap over sentences and seeds."
+    speeds = [_speed(name, comparison) for name, comparison in found.items()]
+    single = any(group.chance and len(group.scored) < 2 for group in sides.values())
+    note = (
+        "In brackets: 95 % intervals over sentences and seeds. p-values are over sentences: they speak of these runs."
+    )
+    if single:
+        note += (
+            "\nWhere a method with chance was run once, intervals are over sentences alone: other seeds may give other "
+            "scores, so no difference is shown to hold across seeds."
+        )
     return "\n".join([*who, "", table, "", *speeds, note])
 
 
 def _differences(a: Group, others: Sequence[Group], split: str) -> list[Difference]:
     right, labels, classes = a.correct(split), a.labels(split), a.predicted(split)
-    num_labels = len(a.records[0].predictions[split].logits[0])
+    num_labels = max(_num_labels(group, split) for group in (a, *others))
     p_values = [mcnemar(b.correct(split), right) for b in others]
     return [
         Difference(
-            accuracy=paired_difference(b.correct(split), right),
-            f1=paired_f1_difference(labels, b.predicted(split), classes, num_labels=num_labels),
+            accuracy=paired_difference(b.correct(split), right, a_chance=b.chance, b_chance=a.chance),
+            f1=paired_f1_difference(
+                labels, b.predicted(split), classes, num_labels=num_labels, a_chance=b.chance, b_chance=a.chance
+            ),
             p=p,
             p_holm=p_holm,
         )
@@ -175,13 +184,21 @@ def _differences(a: Group, others: Sequence[Group], split: str) -> list[Differen
     ]
 
 
+def _num_labels(group: Group, split: str) -> int:
+    found = group.scored[0].predictions[split]
+    return (
+        found.logits.shape[1]
+        if isinstance(found, Predictions)
+        else int(max(found.labels.max(), found.classes.max(), 1)) + 1
+    )
+
+
 def _cells(split: str, name: str, group: Group, comparison: Comparison | None) -> dict[str, str]:
-    values = group.values(f"scores.{split}.accuracy")
     row = {
         "": name,
         "split": split,
-        "accuracy": score(values, accuracy_interval(group.correct(split))),
-        "F1": spread(group.values(f"scores.{split}.f1"), 4),
+        "accuracy": score(group.values(f"{split}_accuracy"), group.accuracies.get(split)),
+        "F1": spread(group.values(f"{split}_f1"), 4),
     }
     more = ("accuracy less A's", "F1 less A's", "McNemar p", "Holm p")
     if comparison is None:
@@ -194,25 +211,29 @@ def _cells(split: str, name: str, group: Group, comparison: Comparison | None) -
 
 def _speed(name: str, comparison: Comparison) -> str:
     if comparison.speed is None:
-        devices = f"A ran on {comparison.a.place.device}, {name} on {comparison.b.place.device}"
-        return f"No speed ratio for {name}: {devices}."
-    alone = min(len(comparison.a.records), len(comparison.b.records)) < 2
-    return f"{name} trains at {times(comparison.speed)} the speed of A{' (one run: no interval)' if alone else ''}."
+        where = [clean(_testbeds(group)) for group in (comparison.a, comparison.b)]
+        return f"No speed ratio for {name}: A was timed on {where[0]}, {name} on {where[1]}."
+    alone = not math.isfinite(comparison.speed.high)
+    accuracy = f"accuracy {comparison.quality}{' to be equal' * (comparison.quality == 'not shown')}"
+    return f"{name} trains at {times(comparison.speed)} the speed of A{' (one run: no interval)' * alone}, {accuracy}."
+
+
+def _testbeds(group: Group) -> str:
+    return " and ".join(sorted({testbed.name for testbed in group.timed})) or "no undisturbed testbed"
 
 
 def _described(group: Group) -> str:
-    [setup], recipe = setups([group.experiment])
     place = group.place
-    return f"{setup}, {recipe}; {place.encoder} on {_dataset(group)}; {place.device}"
+    return clean(f"{setup(group.experiment)}; {place.encoder} on {_dataset(group)}; {_testbeds(group)}")
 
 
 def _dataset(group: Group) -> str:
-    return f"{group.place.dataset} ({group.place.dataset_sha256[:8]})"
+    return clean(f"{group.place.dataset} ({group.place.dataset_sha256[:8]})")
 
 
 def _runs(group: Group) -> str:
-    seeds = ", ".join(str(record.experiment.seed) for record in group.records)
-    return f"seed{'s' if len(group.records) != 1 else ''} {seeds}"
+    seeds = ", ".join(str(record.experiment.seed) for record in group.scored)
+    return f"seed{'s' if len(group.scored) != 1 else ''} {seeds}"
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -220,15 +241,18 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_LISTED]) + more
 
 
-def _named(group: Group) -> dict[str, Any]:
+def _named(group: Group) -> dict[str, Json]:
     return {
         "label": group.experiment.label,
-        **{name: getattr(group.place, name) for name in ("encoder", "dataset", "device")},
-        "ids": [record.id for record in group.records],
-        "seeds": [record.experiment.seed for record in group.records],
+        "encoder": group.place.encoder,
+        "dataset": group.place.dataset,
+        "testbeds": sorted({testbed.name for testbed in group.timed}),
+        "ids": [record.id for record in group.scored],
+        "seeds": [record.experiment.seed for record in group.scored],
     }
 
 
-def _limits(interval: Interval) -> dict[str, float | None]:
+def _limits(interval: Interval) -> dict[str, Json]:
     known = math.isfinite(interval.high)
-    return {"value": interval.value, "low": interval.low if known else None, "high": interval.high if known else None}
+    ends = {"low": interval.low if known else None, "high": interval.high if known else None}
+    return {"value": interval.value, **ends, "over": interval.over}

@@ -9,12 +9,17 @@ import io
 import re
 import textwrap
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from matplotlib import rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from rtlab.reporting.markup import clean
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MARK = "rtlab figures"  # who made a file, in its metadata
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
@@ -61,12 +66,12 @@ def styled() -> AbstractContextManager[None]:
     return style
 
 
-def canvas(heading: str, where: str, *, panels: int = 1, height: float = 4.4) -> tuple[Figure, list[Any]]:
+def canvas(heading: str, where: str, *, panels: int = 1, height: float = 4.4) -> tuple[Figure, list["Axes"]]:
     """A figure with a heading, the place below it, and panels side by side."""
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.09, wspace=0.05)
     figure = Figure(figsize=(9, height), layout=layout)
     # The layout makes room for this title alone; its first, empty line is where the heading goes.
-    figure.suptitle("\n".join(("", *textwrap.wrap(where, 112))), fontsize=9, x=0.013, ha="left", linespacing=1.5)
+    figure.suptitle("\n".join(("", *textwrap.wrap(clean(where), 112))), fontsize=9, x=0.013, ha="left", linespacing=1.5)
     figure.text(0.013, 1 - 0.08 / height, heading, fontsize=11.5, weight="bold", va="top")
     return figure, list(figure.subplots(1, panels, squeeze=False)[0])
 
@@ -75,7 +80,7 @@ def svg(figure: Figure, *, title: str) -> str:
     """A figure as SVG, the same bytes every time, with the colours of both themes."""
     file = io.BytesIO()
     with styled():
-        FigureCanvasSVG(figure).print_svg(file, metadata={"Creator": MARK, "Date": None, "Title": title})
+        FigureCanvasSVG(figure).print_svg(file, metadata={"Creator": MARK, "Date": None, "Title": clean(title)})
     text = file.getvalue().decode()
     text = re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)  # matplotlib leaves blanks that editors and git complain of
     return text.replace("</style>", _dark_theme() + "</style>", 1)

@@ -1,29 +1,29 @@
-"""Figures of records as SVG: one set for each encoder, data set and device, which the file names say.
+"""Figures of records as SVG: one set for each encoder and data set, and for each machine where times are in them.
 
-A figure without anything to show is not written. The folder holds what the records say and nothing older: figures that
-this module wrote earlier and that the records no longer make are removed; files of others are left alone.
+File names say which; `headline.svg` is the accuracy over time at the place of most runs. A figure without anything to
+show is not written. The folder holds what the records say and nothing older: figures that this module wrote earlier
+and that the records no longer make are removed; files of others are left alone.
 """
 
 import re
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from matplotlib.figure import Figure
 
 from rtlab.records import RunRecord, write_whole
 from rtlab.reporting import plots
 from rtlab.reporting.drawing import MARK, styled, svg
-from rtlab.reporting.groups import Group, Place, groups
+from rtlab.reporting.groups import Group, Place, by_place, groups, machines
+from rtlab.testbed import Testbed
 
-FIGURES: dict[str, Callable[[Sequence[Group], str], Figure | None]] = {
-    "loss": plots.loss,
-    "padding": plots.padding,
-    "pareto": plots.pareto,
-    "throughput": plots.throughput,
-    "lora-learning-rate": plots.rates,
-}
+Draw: TypeAlias = Callable[[Sequence[Group], str], Figure | None]
+SCORES: dict[str, Draw] = {"loss": plots.loss, "lora-learning-rate": plots.rates}
+TIMES: dict[str, Draw] = {"padding": plots.padding, "pareto": plots.pareto, "throughput": plots.throughput}
+FIGURES = (*SCORES, *TIMES)
+HEADLINE = "headline.svg"
 
 
 class Written(NamedTuple):
@@ -34,23 +34,20 @@ class Written(NamedTuple):
 
 
 def write_figures(records: Iterable[RunRecord], folder: Path) -> Written:
-    """Draw all figures of records of any kind, in order of creation, into a folder.
+    """Draw all figures of records of any kind into a folder.
 
     Args:
         records: What to draw.
         folder: Where to write; made if it is not there.
     """
-    places: dict[Place, list[Group]] = {}
-    for group in groups(records):
-        places.setdefault(group.place, []).append(group)
     texts: dict[Path, str] = {}
-    for place, here in places.items():
-        where = _where(place, here)
-        for name, draw in FIGURES.items():
-            with styled():
-                figure = draw(here, where)
-            if figure is not None:
-                texts[_path(folder, name, place, here, texts)] = svg(figure, title=f"{name}: {where}")
+    for place, here in by_place(groups(records)).items():
+        _draw(texts, folder, SCORES, place, here, None)
+        for machine in machines(here):
+            _draw(texts, folder, TIMES, place, [group.timed_on(machine) for group in here], machine)
+    headline = next((text for path, text in texts.items() if path.name.startswith("pareto-")), None)
+    if headline is not None:
+        texts[folder / HEADLINE] = headline
     for path, text in texts.items():
         write_whole(path, text)
     stale = [path for path in sorted(folder.glob("*.svg")) if path not in texts and _ours(path)]
@@ -59,16 +56,27 @@ def write_figures(records: Iterable[RunRecord], folder: Path) -> Written:
     return Written(tuple(texts), tuple(stale))
 
 
-def _where(place: Place, here: Sequence[Group]) -> str:
-    return " · ".join(filter(None, (place.encoder, place.dataset, _limit(here), place.device)))
-
-
-def _path(folder: Path, name: str, place: Place, here: Sequence[Group], taken: Iterable[Path]) -> Path:
-    """Where a figure goes; of two places whose names come to the same, the later one's has a digest of the place."""
-    names = (place.encoder.rpartition("/")[2], place.dataset.rpartition("/")[2], _limit(here), place.device)
-    slug = re.sub(r"[^a-z0-9]+", "-", " ".join(names).lower()).strip("-")
-    path = folder / f"{name}-{slug}.svg"
-    return path if path not in taken else path.with_stem(f"{path.stem}-{sha256(repr(place).encode()).hexdigest()[:8]}")
+def _draw(
+    texts: dict[Path, str],
+    folder: Path,
+    drawn: dict[str, Draw],
+    place: Place,
+    here: Sequence[Group],
+    machine: Testbed | None,
+) -> None:
+    """Add the figures of a place, and of a machine there, that have something to show."""
+    more = (_limit(here), "" if machine is None else machine.name)
+    where = " · ".join(filter(None, (place.encoder, place.dataset, *more)))
+    for name, draw in drawn.items():
+        with styled():
+            figure = draw(here, where)
+        if figure is not None:
+            names = (place.encoder.rpartition("/")[2], place.dataset.rpartition("/")[2], *more)
+            slug = re.sub(r"[^a-z0-9]+", "-", " ".join(names).lower()).strip("-")[:150]
+            path = folder / f"{name}-{slug}.svg"
+            if path in texts:  # of two places whose names come to the same, the later one's has a digest
+                path = path.with_stem(f"{path.stem}-{sha256(repr((place, machine)).encode()).hexdigest()[:8]}")
+            texts[path] = svg(figure, title=f"{name}: {where}")
 
 
 def _limit(here: Sequence[Group]) -> str:
@@ -78,4 +86,4 @@ def _limit(here: Sequence[Group]) -> str:
 
 
 def _ours(path: Path) -> bool:
-    return f">{MARK}<" in path.read_text(encoding="utf-8", errors="replace")[:4000]
+    return path.is_file() and f">{MARK}<" in path.read_text(encoding="utf-8", errors="replace")[:4000]

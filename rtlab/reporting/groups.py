@@ -1,19 +1,27 @@
-"""Which records speak of the same thing, and which may stand in one table.
+"""Which records speak of the same thing, which of them give its scores and which its times.
 
-Records are compared within a place only: one encoder, one data set, one device. Within it, records that differ in
-the seed alone are one group, and every average is taken over the seeds of a group.
+Records are compared at one place: one encoder, one data set. A group is an experiment there, one run for each seed.
+Several records may be of one run (one id): its score is the oldest one's, so that it never changes, and its time on a
+testbed the newest one's there that nothing disturbed. Scores of a group may come from several testbeds; times never do.
 """
 
-import json
-from collections.abc import Iterable
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtlab.experiment import Experiment
 from rtlab.records import RunRecord
+from rtlab.reporting.frame import COLUMNS, PLACE, SETUP, TIMES, Cell, frame, is_chance_free
+from rtlab.statistics import Interval, accuracy_interval
+from rtlab.testbed import Testbed
+
+SPLITS = ("validation", "test")
 
 
 @dataclass(frozen=True, order=True)
@@ -22,7 +30,6 @@ class Place:
 
     encoder: str
     dataset: str
-    device: str
     encoder_sha256: str
     dataset_sha256: str
 
@@ -34,106 +41,205 @@ class Group:
     Attributes:
         place: Where they were made.
         experiment: The first run's experiment; the others differ from it in the seed alone.
-        records: The runs, by seed.
+        fields: The columns of the frame that say what it is.
+        scored: The runs that scores are taken from, by seed.
+        timed: The runs that times are taken from, by testbed and seed.
+        disturbed: How many of the runs have no time, since others took the processor meanwhile.
     """
 
     place: Place
     experiment: Experiment
-    records: tuple[RunRecord, ...]
+    fields: Mapping[str, Cell]
+    scored: tuple[RunRecord, ...]
+    timed: Mapping[Testbed, tuple[RunRecord, ...]]
+    disturbed: int
 
-    def values(self, field: str) -> list[float]:
-        """One number of every run, such as `timing.train_s` or `scores.test.f1`; runs without it are left out."""
-        found = (_look_up(record, field) for record in self.records)
+    @property
+    def chance(self) -> bool:
+        """Whether other seeds could give other scores."""
+        return not is_chance_free(self.experiment)
+
+    @property
+    def results(self) -> int:
+        """The results version of its engine."""
+        return self.scored[0].results
+
+    @property
+    def whole(self) -> bool:
+        """Whether it trained all of its epochs, or has none."""
+        return self.fields["max_steps"] is None
+
+    @cached_property
+    def testbed(self) -> Testbed | None:
+        """The testbed that its times are taken from: that of most runs, of several the newest."""
+        return max(self.timed, key=self.worth, default=None)
+
+    @property
+    def on_testbed(self) -> tuple[RunRecord, ...]:
+        """The runs on it."""
+        return () if self.testbed is None else self.timed[self.testbed]
+
+    def on(self, machine: Testbed) -> "Group":
+        """The group of the runs on one machine alone, in all states of the code; without runs if there are none."""
+        scored = tuple(record for record in self.scored if without_code(record.testbed) == machine)
+        return dataclasses.replace(self.timed_on(machine), scored=scored)
+
+    def timed_on(self, machine: Testbed) -> "Group":
+        """The group with all its scores, and with the times of one machine alone."""
+        timed = {testbed: runs for testbed, runs in self.timed.items() if without_code(testbed) == machine}
+        return dataclasses.replace(self, timed=timed)
+
+    def values(self, name: str) -> list[float]:
+        """A column of the frame for each run that has a value in it; times are those of one testbed."""
+        found = map(COLUMNS[name], self.on_testbed if name in TIMES else self.scored)
         return [float(value) for value in found if value is not None]
+
+    def mean(self, name: str) -> float:
+        """The mean of `values`."""
+        values = self.values(name)
+        return sum(values) / len(values)
+
+    def predicted(self, split: str) -> NDArray[np.integer]:
+        """The class that each sentence of a split was given, under each seed: (S, N)."""
+        return np.stack([record.predictions[split].classes for record in self.scored])
+
+    def labels(self, split: str) -> NDArray[np.integer]:
+        """True class of each sentence of a split, (N,); the runs share it, as their place's data set is one."""
+        return self.scored[0].predictions[split].labels
 
     def correct(self, split: str) -> NDArray[np.bool_]:
         """Whether each sentence of a split was labelled rightly, under each seed: (S, N)."""
         return np.asarray(self.predicted(split) == self.labels(split))
 
-    def predicted(self, split: str) -> NDArray[np.intp]:
-        """The class that each sentence of a split was given, under each seed: (S, N)."""
-        return np.stack([np.asarray(record.predictions[split].logits).argmax(axis=1) for record in self.records])
-
-    def labels(self, split: str) -> NDArray[np.int32]:
-        """True class of each sentence of a split, (N,); the runs share it, as their place's data set is one."""
-        return np.asarray(self.records[0].predictions[split].labels, dtype=np.int32)
-
     def has_predictions(self, split: str) -> bool:
-        """Whether every run says of each sentence of a split what it takes it for."""
-        return all(split in record.predictions for record in self.records)
+        """Whether every run says of each sentence of a split what it takes it for, and all of the same sentences."""
+        found = [record.predictions.get(split) for record in self.scored]
+        first = next(iter(found), None)
+        return first is not None and all(p is not None and same_labels(p.labels, first.labels) for p in found)
 
-    def seconds(self) -> list[float]:
-        """Training time of every run; warm-up is part of it, as speed-ups are quoted with it."""
-        return [record.timing.warmup_s + record.timing.train_s for record in self.records if record.timing]
+    @cached_property
+    def accuracies(self) -> Mapping[str, Interval]:
+        """The accuracy of each split that it has predictions of, with its interval."""
+        return {
+            split: accuracy_interval(self.correct(split), chance=self.chance)
+            for split in SPLITS
+            if self.has_predictions(split)
+        }
 
-    def seconds_per_sentence(self) -> list[float]:
-        """The same for one sentence."""
-        return [time / count for time, count in zip(self.seconds(), self.values("counts.samples"), strict=True)]
+    def worth(self, testbed: Testbed) -> tuple[int, str]:
+        """How good a source of times a testbed is: its runs, and the newest of them."""
+        runs = self.timed[testbed]
+        return len(runs), max(record.created_at for record in runs)
+
+
+def same_labels(a: NDArray[np.integer], b: NDArray[np.integer]) -> bool:
+    """Whether two are of the same sentences, as far as their labels tell."""
+    return a is b or np.array_equal(a, b)
 
 
 def place_of(record: RunRecord) -> Place:
     """Where a record was made."""
-    return Place(
-        encoder=record.encoder.name,
-        dataset=record.dataset.name,
-        device=str(record.environment["device"]),
-        encoder_sha256=record.encoder.sha256,
-        dataset_sha256=record.dataset.sha256,
-    )
+    return Place(record.encoder.name, record.dataset.name, record.encoder.sha256, record.dataset.sha256)
 
 
-def latest(records: Iterable[RunRecord]) -> tuple[RunRecord, ...]:
-    """Of several records of one run on one device, made by different states of the code, the one made last.
-
-    Args:
-        records: In order of creation, as `rtlab.records.load_records` gives them.
-    """
-    return tuple({(record.id, record.environment["device"]): record for record in records}.values())
+def without_code(testbed: Testbed) -> Testbed:
+    """The machine with its versions: what runs of two engines, whose code differs, can have in common."""
+    return dataclasses.replace(testbed, code="")
 
 
 def groups(records: Iterable[RunRecord]) -> tuple[Group, ...]:
-    """The finished ones of `records`, grouped by place and by experiment without its seed, in a stable order."""
-    found: dict[tuple[Place, str], list[RunRecord]] = {}
-    for record in latest(records):
-        if record.status == "ok":
-            fields = {name: value for name, value in record.experiment.to_json().items() if name != "seed"}
-            found.setdefault((place_of(record), json.dumps(fields, sort_keys=True)), []).append(record)
-    by_seed = {key: sorted(members, key=lambda record: record.experiment.seed) for key, members in found.items()}
-    return tuple(
-        Group(place=key[0], experiment=members[0].experiment, records=tuple(members))
-        for key, members in sorted(by_seed.items(), key=lambda item: item[0])
+    """The finished ones of `records`, grouped by place, experiment without its seed, and results version.
+
+    Records of one id are of one group, however their encoder, data set or modules were named.
+    """
+    finished = sorted((r for r in records if r.status == "ok"), key=lambda r: (r.created_at, r.id))
+    oldest: dict[str, RunRecord] = {}
+    for record in finished:
+        oldest.setdefault(record.id, record)
+    if not oldest:
+        return ()
+    by = [*PLACE, *SETUP, "results"]
+    keys = frame(oldest.values(), by).groupby(by, dropna=False, sort=False).ngroup()
+    number = dict(zip(oldest, keys, strict=True))
+    members: dict[int, list[RunRecord]] = {}
+    for record in finished:
+        members.setdefault(number[record.id], []).append(record)
+    found = (_group(runs, [oldest[id_] for id_ in dict.fromkeys(run.id for run in runs)]) for runs in members.values())
+    return tuple(sorted(found, key=lambda group: (group.place, str(group.fields), group.results)))
+
+
+def _group(runs: Sequence[RunRecord], oldest: Sequence[RunRecord]) -> Group:
+    scored = tuple(sorted(oldest, key=lambda record: record.experiment.seed))
+    newest: dict[Testbed, dict[str, RunRecord]] = {}
+    for record in runs:
+        if record.undisturbed and _was_timed(record):
+            newest.setdefault(record.testbed, {})[record.id] = record
+    with_time = {id_ for of_testbed in newest.values() for id_ in of_testbed}
+    return Group(
+        place=place_of(scored[0]),
+        experiment=scored[0].experiment,
+        fields={name: column(scored[0]) for name, column in SETUP.items()},
+        scored=scored,
+        timed={
+            testbed: tuple(sorted(of_testbed.values(), key=lambda record: record.experiment.seed))
+            for testbed, of_testbed in newest.items()
+        },
+        disturbed=len(scored) - len(with_time),
     )
 
 
-def families(groups: Iterable[Group], field: str, *with_it: str) -> tuple[tuple[Group, ...], ...]:
-    """Sets of groups that differ in one field of the experiment, and in nothing else but the seed.
+def _was_timed(record: RunRecord) -> bool:
+    """Whether it took any time for any sentence: a ratio needs both."""
+    timing, counts = record.timing, record.counts
+    if timing is None or counts is None or not isfinite(timing.warmup_s + timing.train_s):
+        return False
+    return timing.warmup_s + timing.train_s > 0 and timing.samples_per_s > 0 and counts.samples > 0
+
+
+def lost_runs(records: Iterable[RunRecord]) -> tuple[RunRecord, ...]:
+    """Of every run that no record says the result of, the last record."""
+    every = tuple(records)
+    finished = {record.id for record in every if record.status == "ok"}
+    return tuple({record.id: record for record in every if record.id not in finished}.values())
+
+
+def by_place(found: Iterable[Group]) -> dict[Place, list[Group]]:
+    """Groups by place: whole data sets before those that were cut to a limit, then the place of most runs first."""
+    places: dict[Place, list[Group]] = {}
+    for group in found:
+        places.setdefault(group.place, []).append(group)
+    return dict(sorted(places.items(), key=lambda item: (_is_limited(item[1]), -_runs(item[1]), item[0])))
+
+
+def _is_limited(here: Sequence[Group]) -> bool:
+    return all(group.experiment.limit is not None for group in here)
+
+
+def _runs(here: Sequence[Group]) -> int:
+    return sum(len(group.scored) for group in here)
+
+
+def families(found: Iterable[Group], field: str, *with_it: str) -> tuple[tuple[Group, ...], ...]:
+    """Sets of groups that differ in one field, and in nothing else but the seed.
 
     Args:
-        groups: Of any places; groups of two places are in no common family.
-        field: Such as `padding` or `lora.target_modules`; a family has two values of it or more.
-        with_it: Fields that may differ too.
+        found: Of any places; groups of two places are in no common family.
+        field: A column of the frame, such as `padding`; a family has two values of it or more.
+        with_it: Columns that may differ too.
     """
-    found: dict[tuple[Place, str], list[tuple[Any, Group]]] = {}
-    for group in groups:
-        fields = group.experiment.to_json()
-        for name in ("seed", *with_it):
-            fields.pop(name, None)
-        *path, last = field.split(".")
-        holder: Any = fields
-        for name in path:
-            holder = holder.get(name, {})
-        value = holder.pop(last, None)
-        if value is not None:
-            found.setdefault((group.place, json.dumps(fields, sort_keys=True)), []).append((value, group))
-    return tuple(
-        tuple(group for _, group in members)
-        for members in found.values()
-        if any(value != members[0][0] for value, _ in members)
-    )
+    sets: dict[tuple[object, ...], list[Group]] = {}
+    for group in found:
+        if group.fields[field] is not None:
+            rest = tuple(value for name, value in group.fields.items() if name not in (field, *with_it))
+            version = None if "engine" in (field, *with_it) else group.results  # engines count theirs by themselves
+            sets.setdefault((group.place, version, *rest), []).append(group)
+    return tuple(tuple(members) for members in sets.values() if len({group.fields[field] for group in members}) > 1)
 
 
-def _look_up(record: RunRecord, field: str) -> Any:
-    value: Any = record
-    for name in field.split("."):
-        value = value[name] if isinstance(value, dict) else getattr(value, name, None)
-    return value
+def machines(here: Iterable[Group]) -> list[Testbed]:
+    """The machines that groups were timed on, that of most runs first."""
+    counts: Counter[Testbed] = Counter()
+    for group in here:
+        for testbed, runs in group.timed.items():
+            counts[without_code(testbed)] += len(runs)
+    return sorted(counts, key=lambda machine: (-counts[machine], str(machine)))

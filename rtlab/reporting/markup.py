@@ -1,49 +1,196 @@
-"""Text as HTML: escaping, tables, and the little markdown that our own tables are written in.
+"""Tables as values, and how they are written: markdown, a terminal's text, HTML.
 
-Whatever comes out of a record (names, errors, versions) passes `escape` here; there is no other way into the page.
+Whatever comes out of a record (names, errors, versions) passes `clean` and the escape of its form here, so there is
+no other way into a file or onto a screen.
 """
 
 import html
 import json
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+import textwrap
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
 
-NONE = "–"  # a value that is not there
+from rtlab.reporting.wording import NONE, plural
+from rtlab.values import Json
+
+Form = Literal["markdown", "text", "html"]
+WIDTH = 120
+
+
+class Span(NamedTuple):
+    """A part of a text that stands out, or a line's end."""
+
+    text: str
+    kind: Literal["strong", "em", "code", "line"]
+
+
+Text: TypeAlias = "str | Sequence[str | Span]"
+LINE = Span("", "line")
+_MARKDOWN = {"strong": "**{}**", "em": "*{}*", "code": "`{}`", "line": "<br>"}
+_HTML = {"strong": "<strong>{}</strong>", "em": "<em>{}</em>", "code": "<code>{}</code>", "line": "<br>"}
+_TEXT = {"strong": "{}", "em": "{}", "code": "{}", "line": "; "}
+
+
+class Column(NamedTuple):
+    """A column of a table: its title, and whether it holds numbers, which are aligned to the right."""
+
+    title: str
+    number: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table with what stands above and below it; without rows it is these alone.
+
+    Attributes:
+        caption: Where its numbers come from.
+        columns: Its columns.
+        rows: A cell for each column.
+        notes: What else a reader has to know.
+    """
+
+    caption: Text = ""
+    columns: tuple[Column, ...] = ()
+    rows: tuple[tuple[Text, ...], ...] = ()
+    notes: tuple[Text, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """What stands under one heading, or between one pair of a file's markers.
+
+    Attributes:
+        name: The markers' name.
+        title: The heading.
+        tables: One for each place.
+        nothing: What is said where there is none.
+    """
+
+    name: str
+    title: str
+    tables: tuple[Table, ...]
+    nothing: str = ""
+
+
+def clean(text: object) -> str:
+    """Text in one line, without what could move a cursor, reverse the writing, or is no character."""
+    line = " ".join(str(text).split())
+    if line.isascii() and line.isprintable():
+        return line
+    return "".join("\ufffd" if unicodedata.category(character)[0] == "C" else character for character in line)
 
 
 def escape(value: object) -> str:
-    """Any value as the text of an element, or of a quoted attribute."""
-    return html.escape(str(value))
+    """Any value as the text of an HTML element, or of a quoted attribute."""
+    return html.escape(clean(value))
 
 
-def embedded_json(value: Any) -> str:
-    """JSON for a `<script type="application/json">`: no `<` is left in it, so no text in it can end the element."""
-    text = json.dumps(value, allow_nan=False, sort_keys=True, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+def written(text: Text, form: Form) -> str:
+    """A text in one of the three forms."""
+    marks = {"markdown": _MARKDOWN, "text": _TEXT, "html": _HTML}[form]
+    parts = [text] if isinstance(text, str) else text
+    return "".join(
+        marks[part.kind].format(
+            _code(part.text) if part.kind == "code" and form == "markdown" else _as(part.text, form)
+        )
+        if isinstance(part, Span)
+        else _as(part, form)
+        for part in parts
+    )
 
 
-def as_html(markdown: str, *, title: str) -> str:
-    """The markdown of our tables as HTML: paragraphs, lists, pipe tables, `code`, *em*, **strong**, <br>; no more.
+def _as(text: str, form: Form) -> str:
+    # Blanks at the ends of a part separate it from the next one.
+    kept = f"{' ' * text.startswith(' ')}{clean(text)}{' ' * (text.endswith(' ') and bool(text.strip()))}"
+    if form == "html":
+        return html.escape(kept)
+    return _no_markup(kept) if form == "markdown" else kept
+
+
+def _no_markup(text: str) -> str:
+    """Text that markdown leaves alone: no cell ends in it, no element, link or emphasis begins."""
+    return re.sub(r"([|*`\\~]|\](?=[(\[:]))", r"\\\1", text).replace("<", "&lt;")
+
+
+def _code(text: str) -> str:
+    return clean(text).replace("`", "'").replace("|", "/").replace("<", "")  # nothing can be escaped in it
+
+
+def wrapped(text: str) -> str:
+    """A paragraph in lines that fit a terminal; to markdown it is the same paragraph."""
+    return textwrap.fill(text, width=WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def as_markdown(block: Block) -> str:
+    """A block as markdown, without its heading; its tables are aligned, so that they read well as they are."""
+    return _plain(block, "markdown")
+
+
+def as_text(blocks: Iterable[Block], *notes: str) -> str:
+    """The blocks that have something to show, under their headings, for a terminal."""
+    shown = [f"## {block.title}\n\n{_plain(block, 'text')}" for block in blocks if block.tables]
+    return "\n\n".join([*shown, *map(wrapped, notes)]) if shown else "No records yet."
+
+
+def _plain(block: Block, form: Form) -> str:
+    parts = [part for table in block.tables for part in _paragraphs(table, form)]
+    return "\n\n".join(parts) or wrapped(block.nothing)
+
+
+def _paragraphs(table: Table, form: Form) -> list[str]:
+    above = [wrapped(written(table.caption, form))] if table.caption else []
+    return [*above, *([_pipes(table, form)] if table.rows else []), *(wrapped(written(n, form)) for n in table.notes)]
+
+
+def _pipes(table: Table, form: Form) -> str:
+    lines = [[column.title for column in table.columns], *([written(c, form) for c in row] for row in table.rows)]
+    widths = [max(3, *map(len, cells)) for cells in zip(*lines, strict=True)]
+    # A table of long texts, as that of the claims, is not filled up with blanks.
+    widths = [width if max(widths) <= WIDTH else 0 for width in widths]
+    rules = [
+        f"{'-' * max(2, w - 1)}:" if c.number else f":{'-' * max(2, w - 1)}"
+        for c, w in zip(table.columns, widths, strict=True)
+    ]
+    sides = [">" if column.number else "<" for column in table.columns]
+    return "\n".join(
+        f"| {' | '.join(f'{cell:{side}{width or 1}}' for cell, side, width in zip(line, sides, widths, strict=True))} |"
+        for line in (lines[0], rules, *lines[1:])
+    )
+
+
+def as_html(block: Block, *, most: int) -> str:
+    """A block as HTML, without its heading.
 
     Args:
-        markdown: Blocks with blank lines between them. A paragraph right before a table becomes its caption.
-        title: What the tables show; the name of the regions that they scroll in.
+        block: What to write.
+        most: Rows that are shown of each table; what is left out is said.
     """
-    parts: list[str] = []
-    caption: list[str] = []  # the paragraph before, if any
-    for lines in (block.splitlines() for block in re.split(r"\n\s*\n", markdown.strip())):
-        if lines and lines[0].startswith("|"):
-            parts.append(scrolling(_pipe_table(lines, *caption), title=title))
-            caption = []
-            continue
-        parts += [f"<p>{text}</p>" for text in caption]
-        caption = []
-        if all(line.startswith("- ") for line in lines):
-            parts.append("<ul>" + "".join(f"<li>{_inline(line[2:])}</li>" for line in lines) + "</ul>")
-        else:
-            caption = [_inline(" ".join(lines))]
-    return "\n".join([*parts, *(f"<p>{text}</p>" for text in caption)])
+    parts = []
+    for table in block.tables:
+        left_out = len(table.rows) - most
+        notes = [f"{plural(left_out, 'more row')} in the results' README.md."] if left_out > 0 else []
+        if table.rows:
+            parts.append(scrolling(_table(table, most), title=block.title))
+        elif table.caption:
+            parts.append(f"<p>{written(table.caption, 'html')}</p>")
+        parts += [f"<p>{written(note, 'html')}</p>" for note in (*notes, *table.notes)]
+    return "\n".join(parts) or f"<p>{escape(block.nothing)}</p>"
+
+
+def _table(table: Table, most: int) -> str:
+    kinds = [' class="number"' if column.number else "" for column in table.columns]
+
+    def row(cells: Iterable[str], tag: str) -> str:
+        made = (f"<{tag}{kind}>{cell}</{tag.split()[0]}>" for cell, kind in zip(cells, kinds, strict=True))
+        return f"<tr>{''.join(made)}</tr>\n"
+
+    head = row((escape(column.title) for column in table.columns), 'th scope="col"')
+    body = "".join(row((written(cell, "html") for cell in cells), "td") for cells in table.rows[:most])
+    caption = f"<caption><span>{written(table.caption, 'html')}</span></caption>\n" if table.caption else ""
+    return f"<table>\n{caption}<thead>\n{head}</thead>\n<tbody>\n{body}</tbody>\n</table>"
 
 
 def scrolling(table: str, *, title: str) -> str:
@@ -51,32 +198,21 @@ def scrolling(table: str, *, title: str) -> str:
     return f'<div class="scroll" role="region" aria-label="{escape(title)}" tabindex="0">\n{table}\n</div>'
 
 
-def pairs_table(pairs: Iterable[tuple[object, object]], *, caption: str) -> str:
-    """A table of names and values."""
-    rows = "".join(f'<tr><th scope="row">{escape(k)}</th><td>{escape(v)}</td></tr>\n' for k, v in pairs)
+def pairs_table(values: Mapping[str, Json], *, caption: str) -> str:
+    """A table of names and values, those within values by `name.name`."""
+    rows = "".join(f'<tr><th scope="row">{escape(k)}</th><td>{escape(v)}</td></tr>\n' for k, v in _flat(values))
     return f"<table>\n<caption><span>{escape(caption)}</span></caption>\n<tbody>\n{rows}</tbody>\n</table>"
 
 
-def _pipe_table(lines: Sequence[str], caption: str = "") -> str:
-    header, align, *rows = (_cells(line) for line in lines)
-    classes = [' class="number"' if cell.endswith(":") else "" for cell in align]
-
-    def row(cells: Sequence[str], tag: str) -> str:
-        made = (f"<{tag}{kind}>{_inline(cell)}</{tag.split()[0]}>" for cell, kind in zip(cells, classes, strict=True))
-        return f"<tr>{''.join(made)}</tr>\n"
-
-    head, body = row(header, 'th scope="col"'), "".join(row(cells, "td") for cells in rows)
-    above = f"<caption><span>{caption}</span></caption>\n" if caption else ""
-    return f"<table>\n{above}<thead>\n{head}</thead>\n<tbody>\n{body}</tbody>\n</table>"
+def _flat(values: Mapping[str, Json], prefix: str = "") -> Iterable[tuple[str, object]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", NONE if value is None else value
 
 
-def _cells(line: str) -> list[str]:
-    inside = line.strip().removeprefix("|").removesuffix("|")
-    return [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", inside)]
-
-
-def _inline(text: str) -> str:
-    """Escaped first: the elements put in here, which do nothing but look, are the only markup."""
-    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
-    text = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", text)
-    return re.sub(r"\*(\w[^*]*)\*", r"<em>\1</em>", text).replace("&lt;br&gt;", "<br>")
+def embedded_json(value: Json) -> str:
+    """JSON for a `<script type="application/json">`: no `<` is left in it, so no text in it can end the element."""
+    text = json.dumps(value, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

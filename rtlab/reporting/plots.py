@@ -1,28 +1,28 @@
 """The five figures, each drawn from the groups of one place; `None` where there is nothing to show.
 
-Seeds are dots, means are markers or bars, and bars on markers are 95 % intervals: of an accuracy the bootstrap over
-sentences and seeds, of a time Student's t over seeds. Times include warm-up, throughputs do not.
+Seeds are dots, means are markers or bars, and bars on markers are 95 % intervals: of an accuracy over sentences and
+seeds (with one seed over sentences alone), of a time Student's t over seeds. Times are of one machine and include
+warm-up, throughputs do not. A speed-up has its quality beside it.
 """
 
-import dataclasses
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from math import isfinite
+from collections.abc import Iterable, Sequence
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, ScalarFormatter
 
-from rtlab.experiment import LoraSettings
-from rtlab.reporting.drawing import COLOURS, GROUND, HATCHES, INK, LINES, MARKERS, canvas
-from rtlab.reporting.groups import Group
-from rtlab.reporting.quantities import mean_interval, time_ratio
-from rtlab.reporting.wording import METHODS
-from rtlab.statistics import accuracy_interval
+from rtlab.experiment import Experiment
+from rtlab.methods import Adapter
+from rtlab.reporting.drawing import COLOURS, INK, canvas
+from rtlab.reporting.groups import Group, families
+from rtlab.reporting.pairs import pareto_front, quality, time_ratio
+from rtlab.reporting.wording import METHODS, PADDINGS, method_title, setups
 
-PADDINGS = ("fixed", "dynamic", "bucketed", "packed")
+if TYPE_CHECKING:
+    pass
+from rtlab.reporting.marks import accuracy_reach, bars, curve, dots, log_axis, marks, method_style, point
+
 TRAINED = ("full", "lora")
 REFERENCE = "trainer"
 LENGTH = ("epochs", "max_steps", "logging_steps")
@@ -31,7 +31,7 @@ MOST_LABELS = 8  # of the Pareto front: as many as stand beside it
 
 def loss(here: Sequence[Group], where: str) -> Figure | None:
     """Training loss over steps for the four lowest learning rates, a panel for each method."""
-    logged = [group for group in _whole(here) if all(record.history for record in group.records)]
+    logged = [group for group in _whole(here) if all(record.history for record in group.scored)]
     families = {method: _families(logged, method, "learning_rate") for method in TRAINED}
     shown = [found[0][: len(COLOURS)] for found in families.values() if found]
     if not shown:
@@ -39,10 +39,10 @@ def loss(here: Sequence[Group], where: str) -> Figure | None:
     figure, axes = canvas("Training loss by learning rate", where, panels=len(shown))
     for panel, family in zip(axes, shown, strict=True):
         for number, group in enumerate(family):
-            _curve(panel, group, number)
+            curve(panel, group, number)
         panel.set(xlabel="optimizer step", ylabel="training loss (cross-entropy, nats)", title=_settings(family[0]))
         panel.set_ylim(bottom=0)
-        panel.legend(title="learning rate", title_fontsize=9)
+        panel.legend(title="learning rate", title_fontsize=9, loc="lower left")  # losses begin high
     return figure
 
 
@@ -54,12 +54,12 @@ def padding(here: Sequence[Group], where: str) -> Figure | None:
         return None
     figure, axes = canvas("Fixed against dynamic padding", where, panels=2, height=4.8)
     kinds = {f"{kind} padding": [row[kind] for row in pairs] for kind in ("fixed", "dynamic")}
-    speeds = {label: [group.values("timing.samples_per_s") for group in cells] for label, cells in kinds.items()}
+    speeds = {label: [group.values("samples_per_s") for group in cells] for label, cells in kinds.items()}
     times = {label: [[1000 / speed for speed in cell] for cell in cells] for label, cells in speeds.items()}
-    names = ["\n".join(_adapted(row["fixed"])) for row in pairs]
-    gains = [f"dynamic: {time_ratio(row['fixed'], row['dynamic']).value:.1f} ×" for row in pairs]
-    _bars(axes[0], names, times)
-    _bars(axes[1], [f"{name}\n{gain}" for name, gain in zip(names, gains, strict=True)], speeds)
+    names = ["\n".join(_adapted(row["fixed"].experiment)) for row in pairs]
+    gains = [_gain(row["fixed"], row["dynamic"]) for row in pairs]
+    bars(axes[0], names, times)
+    bars(axes[1], [f"{name}\n{gain}" for name, gain in zip(names, gains, strict=True)], speeds)
     axes[0].set(ylabel="training time for 1,000 sentences (s)")
     axes[1].set(ylabel="training throughput (samples/s)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -68,37 +68,29 @@ def padding(here: Sequence[Group], where: str) -> Figure | None:
 
 def pareto(here: Sequence[Group], where: str) -> Figure | None:
     """Test accuracy against training time: seeds as dots, 95 % intervals as bars, and the Pareto front, numbered."""
-    shown = _whole(here)
+    shown = [group for group in _whole(here) if group.timed]
     if len(shown) < 2:
         return None
     figure, [panel] = canvas("Test accuracy against training time", where, height=5)
-    points = [(mean(group.seconds()), mean(group.values("scores.test.accuracy"))) for group in shown]
-    front = sorted(pareto_front(points), key=lambda index: points[index])
-    for method in METHODS:
-        if any(group.experiment.method == method for group in shown):
-            panel.plot([], [], linestyle="", **_method_style(method), label=METHODS[method])
-    for index, (group, point) in enumerate(zip(shown, points, strict=True)):
-        _point(panel, group, point, on_front=index in front)
+    points = [(group.mean("seconds"), group.mean("test_accuracy")) for group in shown]
+    front = pareto_front(points)
+    names, _ = setups([group.experiment for group in shown])
+    for method in dict.fromkeys(str(group.fields["method"]) for group in shown):
+        colour, marker = method_style(method)
+        panel.plot([], [], linestyle="", color=colour, marker=marker, label=method_title(method))
+    for index, (group, at) in enumerate(zip(shown, points, strict=True)):
+        point(panel, group, at, on_front=index in front)
     steps = zip(*(points[index] for index in front), strict=True)
     panel.step(*steps, where="post", color=INK, linestyle=":", linewidth=1.3, zorder=1, label="Pareto front (filled):")
     for number, index in enumerate(front[:MOST_LABELS], start=1):  # above and to the left of the front is no point
-        style = {"textcoords": "offset points", "ha": "right", "weight": "bold", "color": INK}
-        panel.annotate(str(number), points[index], xytext=(-5, 5), **style)
-        panel.plot([], [], " ", label=f"{number}  {shown[index].experiment.label}")
-    _log_axis(panel)
+        at = points[index]
+        panel.annotate(str(number), at, (-5, 5), textcoords="offset points", ha="right", weight="bold", color=INK)
+        panel.plot([], [], " ", label=f"{number}  {names[index]}")
+    log_axis(panel)
     panel.margins(x=0.08, y=0.08)
     panel.set(xlabel="training time (s, logarithmic)", ylabel="test accuracy")
     panel.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
     return figure
-
-
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices of the points (time, accuracy) to which no other is both as fast and as accurate, and better in one."""
-    return [
-        index
-        for index, (time, accuracy) in enumerate(points)
-        if not any(t <= time and a >= accuracy and (t, a) != (time, accuracy) for t, a in points)
-    ]
 
 
 def throughput(here: Sequence[Group], where: str) -> Figure | None:
@@ -112,40 +104,40 @@ def throughput(here: Sequence[Group], where: str) -> Figure | None:
     for panel, rows in zip(axes, shown, strict=True):
         kinds = [kind for kind in PADDINGS if any(kind in row for row in rows.values())]
         cells = {
-            f"engine {engine}": [row[kind].values("timing.samples_per_s") if kind in row else [] for kind in kinds]
+            f"engine {engine}": [row[kind].values("samples_per_s") if kind in row else [] for kind in kinds]
             for engine in engines
             for row in [rows.get(engine, {})]
         }
-        _bars(panel, kinds, cells)
+        bars(panel, kinds, cells)
         first = next(group for row in rows.values() for group in row.values())
-        panel.set(xlabel="padding", ylabel="training throughput (samples/s)", title=", ".join(_adapted(first)))
+        panel.set(
+            xlabel="padding", ylabel="training throughput (samples/s)", title=", ".join(_adapted(first.experiment))
+        )
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(engines))
     return figure
 
 
 def rates(here: Sequence[Group], where: str) -> Figure | None:
     """LoRA's accuracy over the learning rate, a line for each rank and set of target modules, four at most."""
-    by_adapter: dict[Any, tuple[Group, ...]] = {}
+    by_adapter: dict[tuple[object, ...], Sequence[Group]] = {}
     for family in _families(_whole(here), "lora", "learning_rate"):
         if len(family) > 1:
-            by_adapter.setdefault(family[0].experiment.lora, family)
-    largest = list(by_adapter.values())[: len(COLOURS)]
-    shown = sorted(largest, key=lambda family: dataclasses.astuple(family[0].experiment.lora or LoraSettings()))
+            by_adapter.setdefault(_size(family), family)
+    shown = sorted(list(by_adapter.values())[: len(COLOURS)], key=_size)
     if not shown:
         return None
     figure, axes = canvas("Accuracy of LoRA by learning rate", where, panels=2, height=4.8)
     for panel, split in zip(axes, ("validation", "test"), strict=True):
         for number, family in enumerate(shown):
             shift = 1.05 ** (2 * number - len(shown) + 1)  # side by side, not on top of each other
-            x = [shift * float(group.experiment.learning_rate or 0) for group in family]
-            seeds = [group.values(f"scores.{split}.accuracy") for group in family]
-            reach = np.hstack([_accuracy_reach(group, split) for group in family])
+            x = [shift * float(group.fields["learning_rate"] or 0) for group in family]
+            seeds = [group.values(f"{split}_accuracy") for group in family]
+            reach = np.hstack([accuracy_reach(group, split) for group in family])
             for rate, values in zip(x, seeds, strict=True):
-                _dots(panel, [rate] * len(values), values, COLOURS[number])
-            style = {"color": COLOURS[number], "marker": MARKERS[number], "linestyle": LINES[number]}
+                dots(panel, [rate] * len(values), values, COLOURS[number])
             label = _settings(family[0]).replace("\n", ", ")
-            panel.errorbar(x, list(map(mean, seeds)), yerr=reach, capsize=2.5, elinewidth=1.1, label=label, **style)
-        _log_axis(panel, sorted({float(g.experiment.learning_rate or 0) for family in shown for g in family}))
+            marks(panel, x, [mean(values) for values in seeds], number, label=label, yerr=reach)
+        log_axis(panel, sorted({float(g.fields["learning_rate"] or 0) for family in shown for g in family}))
         panel.set(xlabel="learning rate (logarithmic)", ylabel=f"{split} accuracy")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center")
     return figure
@@ -153,139 +145,79 @@ def rates(here: Sequence[Group], where: str) -> Figure | None:
 
 def _whole(here: Iterable[Group]) -> list[Group]:
     """Those that trained to the end."""
-    return [group for group in here if group.experiment.max_steps is None]
+    return [group for group in here if group.whole]
 
 
-def _families(here: Iterable[Group], method: str, *fields: str) -> list[tuple[Group, ...]]:
+def _size(family: Sequence[Group]) -> tuple[object, ...]:
+    """What tells adapters apart, in an order."""
+    fields = family[0].fields
+    modules = str(fields["target_modules"])
+    return *(float(fields[name] or 0) for name in ("r", "lora_alpha", "lora_dropout")), modules.count("+"), modules
+
+
+def _families(here: Iterable[Group], method: str, *fields: str) -> list[Sequence[Group]]:
     """Groups of a method that differ in `fields` alone, each family in the first field's order.
 
     The largest family comes first; of equal ones that with dynamic padding, the reference engine, the most training.
+    A group that differs from all others is a family of its own.
     """
-    found: dict[str, list[Group]] = {}
-    for group in here:
-        if group.experiment.method == method:
-            rest = {k: v for k, v in group.experiment.to_json().items() if k not in (*fields, "seed")}
-            found.setdefault(json.dumps(rest, sort_keys=True), []).append(group)
-    ordered = [tuple(sorted(family, key=lambda g: getattr(g.experiment, fields[0]))) for family in found.values()]
+    of_method = [group for group in here if group.fields["method"] == method]
+    found: list[Sequence[Group]] = [*families(of_method, *fields)]
+    known = {id(group) for family in found for group in family}
+    found += [(group,) for group in of_method if id(group) not in known]
+    ordered = [sorted(family, key=lambda group: _plain(group, fields[0])) for family in found]
     return sorted(ordered, key=_rank)
 
 
+def _plain(group: Group, field: str) -> tuple[float, str]:
+    """A key for numbers and texts alike."""
+    value = group.fields[field]
+    return (0.0, value) if isinstance(value, str) else (float(value or 0), "")
+
+
 def _rank(family: Sequence[Group]) -> tuple[object, ...]:
-    first = family[0].experiment
-    return (-len(family), first.padding != "dynamic", first.engine != REFERENCE, -sum(map(_samples, family)))
+    fields = family[0].fields
+    return -len(family), fields["padding"] != "dynamic", fields["engine"] != REFERENCE, -sum(map(_samples, family))
 
 
 def _by_engine(here: Iterable[Group], method: str) -> dict[str, dict[str, Group]]:
     """For each engine and padding the group trained longest, all of one recipe: that with most of such pairs."""
-    families = _families(here, method, "padding", "engine", "compile", *LENGTH)
-    best = max(families, key=lambda family: len({(_engine(g), g.experiment.padding) for g in family}), default=())
+    found = _families((g for g in here if g.timed), method, "padding", "engine", "compile", *LENGTH)
+    best = max(found, key=lambda family: len({(_engine(g), g.fields["padding"]) for g in family}), default=())
     rows: dict[str, dict[str, Group]] = {}
     for group in sorted(best, key=_samples):
-        rows.setdefault(_engine(group), {})[str(group.experiment.padding)] = group
+        rows.setdefault(_engine(group), {})[str(group.fields["padding"])] = group
     return rows
 
 
 def _engine(group: Group) -> str:
     """The engine in words: what compiles its layers stands apart from what does not."""
-    return f"{group.experiment.engine}{', compiled' if group.experiment.compile else ''}"
+    return f"{group.fields['engine']}{', compiled' if group.fields['compile'] else ''}"
 
 
 def _samples(group: Group) -> float:
-    return sum(group.values("counts.samples"))
+    return sum(group.values("samples"))
 
 
 def _settings(group: Group) -> str:
     """What a panel or a line is about, on two lines at most."""
-    method, *adapter = _adapted(group)
-    words = f"{method}, {group.experiment.padding} padding, engine {_engine(group)}"
+    method, *adapter = _adapted(group.experiment)
+    words = f"{method}, {group.fields['padding']} padding, engine {_engine(group)}"
     return "\n".join((words, *filter(None, [", ".join(adapter)])))
 
 
-def _adapted(group: Group) -> tuple[str, ...]:
+def _adapted(experiment: Experiment) -> tuple[str, ...]:
     """The method, the size of its adapter, and the modules that it adapts."""
-    method, lora = METHODS[group.experiment.method], group.experiment.lora
-    return (method, f"rank {lora.rank}, alpha {lora.alpha}", " ".join(lora.target_modules)) if lora else (method,)
+    method = experiment.method
+    if not isinstance(method, Adapter):
+        return (METHODS["full"],)
+    size = [
+        f"{word} {method.settings[n]}" for n, word in (("r", "rank"), ("lora_alpha", "alpha")) if n in method.settings
+    ]
+    return (method_title(method.peft_type.lower()), *filter(None, [", ".join(size)]), " ".join(method.target_modules))
 
 
-def _curve(panel: Any, group: Group, number: int) -> None:
-    """The mean loss of the seeds over steps, and each seed's own as a thin line."""
-    curves = [{entry.step: entry.loss for entry in record.history} for record in group.records]
-    if len(curves) > 1:
-        for curve in curves:
-            panel.plot(list(curve), list(curve.values()), color=COLOURS[number], linewidth=0.7, alpha=0.5)
-    steps = sorted(set.intersection(*map(set, curves)))
-    every = max(1, len(steps) // 8)
-    style = {"color": COLOURS[number], "linestyle": LINES[number], "marker": MARKERS[number]}
-    panel.plot(
-        *(steps, [mean(curve[step] for curve in curves) for step in steps]),
-        markevery=(number * every // len(COLOURS), every),
-        label=f"{group.experiment.learning_rate:.0e} (n = {len(curves)})",
-        **style,
-    )
-
-
-def _bars(panel: Any, names: Sequence[str], rows: Mapping[str, Sequence[Sequence[float]]]) -> None:
-    """Bars of means with seeds as dots on them, a row of bars for each key; an empty cell has no bar."""
-    width = 0.8 / len(rows)
-    for number, (label, cells) in enumerate(rows.items()):
-        x = [i - 0.4 + width * (number + 0.5) for i, cell in enumerate(cells) if cell]
-        filled = [cell for cell in cells if cell]
-        style = {"color": COLOURS[number], "hatch": HATCHES[number], "edgecolor": GROUND, "linewidth": 0}
-        bars = panel.bar(x, list(map(mean, filled)), width * 0.92, label=label, **style)
-        panel.bar_label(bars, [_number(mean(cell)) for cell in filled], padding=4, color=INK, fontsize=9)
-        for place, cell in zip(x, filled, strict=True):
-            _dots(panel, [place] * len(cell), cell, INK)
-    panel.set_xticks(range(len(names)), names)
-    panel.grid(visible=False, axis="x")
-    panel.margins(y=0.15)
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _point(panel: Any, group: Group, point: tuple[float, float], *, on_front: bool) -> None:
-    """The mean of a group with its intervals and seeds: filled if it is on the front, else hollow."""
-    style = _method_style(group.experiment.method)
-    _dots(panel, group.seconds(), group.values("scores.test.accuracy"), style["color"])
-    reach = {"yerr": _accuracy_reach(group, "test"), "xerr": _time_reach(group, point[0])}
-    hollow = {} if on_front else {"markerfacecolor": GROUND}
-    panel.errorbar(*point, **reach, linestyle="", elinewidth=1, capsize=2.5, **style, **hollow)
-
-
-def _method_style(method: str) -> dict[str, str]:
-    number = list(METHODS).index(method)
-    return {"color": COLOURS[number], "marker": MARKERS[number]}
-
-
-def _dots(panel: Any, x: Sequence[float], y: Sequence[float], colour: str) -> None:
-    """Seeds, where there are several."""
-    if len(y) > 1:
-        panel.plot(x, y, ".", color=colour, markersize=4, zorder=3)
-
-
-def _accuracy_reach(group: Group, split: str) -> Any:
-    """How far the interval of an accuracy reaches below and above, (2, 1); 0 for records without predictions."""
-    if not group.has_predictions(split):
-        return np.zeros((2, 1))
-    interval = accuracy_interval(group.correct(split))
-    return np.array([[interval.value - interval.low], [interval.high - interval.value]])
-
-
-def _time_reach(group: Group, seconds: float) -> Any:
-    """The same of training time; 0 with one seed."""
-    interval = mean_interval(group.seconds())
-    reach = interval.high - interval.value if isfinite(interval.high) else 0.0
-    return np.array([[min(reach, 0.9 * seconds)], [reach]])  # a logarithmic axis has no place for 0
-
-
-def _log_axis(panel: Any, values: Sequence[float] = ()) -> None:
-    """A logarithmic x axis with plain numbers: `values` themselves, or 1, 2 and 5 of every power of ten."""
-    panel.set_xscale("log")
-    if values:
-        panel.set_xticks(values, [f"{value:.0e}" for value in values])
-    else:
-        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panel.xaxis.set_major_formatter(ScalarFormatter())
-    panel.xaxis.set_minor_locator(NullLocator())
-    panel.xaxis.set_minor_formatter(NullFormatter())
+def _gain(fixed: Group, dynamic: Group) -> str:
+    """The speed-up with its quality; nothing where they were not timed on one testbed."""
+    ratio = time_ratio(fixed, dynamic)
+    return "" if ratio is None else f"dynamic: {ratio.value:.1f} ×,\naccuracy {quality(dynamic, fixed)}"

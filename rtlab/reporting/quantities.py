@@ -1,31 +1,40 @@
-"""What can be read off the records of one place, each with an interval: the quantities that claims speak of.
+"""What can be read off the records of one site, each with an interval: the quantities that claims speak of.
 
-A quantity names the experiments that it is about, so the same words find its records strictly (the lab's recipe, as a
-verdict needs) or, only to be shown beside a verdict, with fewer epochs or on other sentences.
+A site is a place, for figures that testbeds share, or a place and one machine, for times. A quantity names the
+experiments that it is about, so the same words find its records strictly (the lab's recipe, as a verdict needs) or,
+only to be shown beside a verdict, with fewer epochs or on other sentences.
 """
 
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev
-from typing import Any
+from statistics import mean
 
 import numpy as np
-from scipy.special import stdtrit
 
 from rtlab.experiment import Experiment
+from rtlab.methods import Adapter, Recipe
+from rtlab.records import RunRecord
+from rtlab.reporting.frame import Cell, method_name
 from rtlab.reporting.groups import Group, Place
-from rtlab.statistics import CONFIDENCE, Interval, paired_difference, ratio_of_times
+from rtlab.reporting.pairs import accuracy_difference, on_one_testbed, quality, time_ratio
+from rtlab.reporting.wording import plural
+from rtlab.statistics import Interval, mean_interval, ratio_of_times
+from rtlab.testbed import Testbed
 
 Measure = Callable[..., Interval | None]
 
-FEWEST_RUNS = 3  # a side: below it neither a t nor a bootstrap interval knows how much the seed matters
-LAB_EPOCHS = Experiment().epochs
-NOT_COMPARED = frozenset({"encoder", "dataset", "limit", "seed", "logging_steps"})  # the place decides, or nothing
-_MODULES = {  # the groups of target modules, spelt out by DistilBERT's names
-    frozenset({"q_lin", "k_lin", "v_lin", "out_lin"}): ["attention"],
-    frozenset({"q_lin", "k_lin", "v_lin", "out_lin", "lin1", "lin2"}): ["attention+mlp"],
-}
+FEWEST_RUNS = 3  # a side: below it no interval knows how much the seed matters
+LAB_EPOCHS = Recipe().epochs
+NOT_COMPARED = frozenset({"limit", "logging_steps"})  # the place decides, or nothing
+
+
+@dataclass(frozen=True, order=True)
+class Site:
+    """Where a quantity is read: a place, and for times one machine with its versions."""
+
+    place: Place
+    machine: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +50,7 @@ class Quantity:
         rivals: Experiments whose groups are handed to `measure` too, as far as there are any.
         runs: Runs of every experiment that a verdict needs.
         any_length: Whether runs that were cut short, or of other lengths, may be shown too (throughput).
+        timed: Whether it is a time, which belongs to one testbed.
     """
 
     what: str
@@ -50,23 +60,24 @@ class Quantity:
     rivals: tuple[Experiment, ...] = ()
     runs: int = FEWEST_RUNS
     any_length: bool = False
+    timed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """A quantity as one place's records have it.
+    """A quantity as one site's records have it.
 
     Attributes:
         quantity: What was read.
-        place: Where; `None` for a figure that the lab itself states.
+        site: Where; `None` for a figure that the lab itself states.
         interval: The figure and its 95 % interval, infinite where one run gives none.
         records: Ids of the records that it was read off.
         runs: Runs of the experiment that has the fewest.
-        note: How the runs differ from the lab's recipe; empty if they do not.
+        note: How the runs differ from the lab's recipe, and the quality beside a ratio of times.
     """
 
     quantity: Quantity
-    place: Place | None
+    site: Site | None
     interval: Interval
     records: tuple[str, ...] = ()
     runs: int = 0
@@ -80,16 +91,18 @@ class Reading:
         if interval.low < interval.high and math.isfinite(interval.high - interval.low):
             number = form.partition("}")[0] + "}"  # the unit once is enough
             text += f" [{number.format(interval.low)}, {number.format(interval.high)}]"
+            text += " over sentences alone" if interval.over == "sentences" else ""
         details = [f"n = {self.runs}"] * bool(self.records) + [self.note] * bool(self.note)
         return f"{text} ({', '.join(details)})" if details else text
 
 
-def read(quantity: Quantity, groups: Sequence[Group], *, strictly: bool) -> Reading | None:
-    """Read a quantity off the groups of one place.
+def read(quantity: Quantity, groups: Sequence[Group], site: Site | None, *, strictly: bool) -> Reading | None:
+    """Read a quantity off the groups of one site.
 
     Args:
         quantity: What to read.
-        groups: All of one place.
+        groups: All of one site.
+        site: The site.
         strictly: Whether only the lab's recipe will do. If not, the runs of most epochs are taken.
 
     Returns:
@@ -97,22 +110,25 @@ def read(quantity: Quantity, groups: Sequence[Group], *, strictly: bool) -> Read
     """
     for length in [LAB_EPOCHS] if strictly else _lengths(groups, quantity):
         ignored = NOT_COMPARED | (set() if strictly else {"epochs"} if length else {"epochs", "max_steps"})
-        of_length = [group for group in groups if length is None or group.experiment.epochs in (length, None)]
+        of_length = [group for group in groups if length is None or group.fields["epochs"] in (length, None)]
         chosen = [_find(experiment, of_length, ignored) for experiment in quantity.of]
         found = [group for group in chosen if group is not None]
         if len(found) < len(quantity.of):
             continue
         rivals = [_find(experiment, of_length, ignored) for experiment in quantity.rivals]
         used = found + [group for group in rivals if group is not None]
-        interval = quantity.measure(*used)
+        if quantity.timed and len(used) == 2:
+            used = list(on_one_testbed(*used) or ())
+        interval = quantity.measure(*used) if used or not quantity.of else None
         if interval is not None:
+            runs = [group.on_testbed if quantity.timed else group.scored for group in used]
             return Reading(
                 quantity=quantity,
-                place=used[0].place if used else None,
+                site=site if used else None,
                 interval=interval,
-                records=tuple(record.id for group in used for record in group.records),
-                runs=min((len(group.records) for group in used), default=0),
-                note=_note(used),
+                records=tuple(record.id for members in runs for record in members),
+                runs=min(map(len, runs), default=0),
+                note=_note(quantity, used),
             )
     return None
 
@@ -122,53 +138,33 @@ def stated(value: float) -> Measure:
     return lambda: Interval(value=value, low=value, high=value)
 
 
-def exact(field: str) -> Measure:
-    """A figure without chance in it; its interval is what the runs span."""
+def exact(column: str) -> Measure:
+    """A figure without chance in it, of the frame; its interval is what the runs span."""
 
     def measure(group: Group) -> Interval | None:
-        values = group.values(field)
-        return Interval(value=mean(values), low=min(values), high=max(values)) if values else None
+        return _spanned(group.values(column))
 
     return measure
 
 
-def over_seeds(field: str) -> Measure:
-    """Mean over seeds as `mean_interval`."""
+def over_seeds(column: str) -> Measure:
+    """Mean of a figure of the frame over seeds as `mean_interval`."""
 
     def measure(group: Group) -> Interval | None:
-        values = group.values(field)
+        values = group.values(column)
         return mean_interval(values) if values else None
 
     return measure
 
 
-def mean_interval(values: Sequence[float]) -> Interval:
-    """Mean of one value or more with its t interval (Student, 1908); infinite with one."""
-    value, n = mean(values), len(values)
-    reach = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * stdev(values) / math.sqrt(n) if n > 1 else math.inf
-    return Interval(value=value, low=value - reach, high=value + reach)
-
-
-def ratio(field: str) -> Measure:
+def ratio(column: str) -> Measure:
     """Ratio of the geometric means of a positive figure, a / b, with Welch's interval on the logarithms."""
 
     def measure(a: Group, b: Group) -> Interval | None:
-        over, under = a.values(field), b.values(field)
+        over, under = a.values(column), b.values(column)
         return ratio_of_times(over, under) if over and under and min(*over, *under) > 0 else None
 
     return measure
-
-
-def time_ratio(a: Group, b: Group) -> Interval:
-    """Ratio of the training times for one sentence, a / b, warm-up included, as `ratio`."""
-    return ratio_of_times(a.seconds_per_sentence(), b.seconds_per_sentence())
-
-
-def accuracy_difference(a: Group, b: Group) -> Interval | None:
-    """Difference of test accuracies, a - b, on the same sentences, with a bootstrap over sentences and seeds."""
-    if not (a.has_predictions("test") and b.has_predictions("test")):
-        return None
-    return paired_difference(a.correct("test"), b.correct("test"))
 
 
 def lead_over_the_best(chosen: Group, *others: Group) -> Interval | None:
@@ -176,57 +172,92 @@ def lead_over_the_best(chosen: Group, *others: Group) -> Interval | None:
 
     The other one is chosen on validation and compared on test, so the choice among several costs no correction.
     """
-    return accuracy_difference(chosen, max(others, key=lambda group: mean(group.values("scores.validation.accuracy"))))
+    return accuracy_difference(chosen, max(others, key=lambda group: group.mean("validation_accuracy")))
 
 
 def sentences(split: str) -> Measure:
     """Sentences of a split."""
 
     def measure(group: Group) -> Interval | None:
-        sizes = [_size(record, split) for record in group.records]
-        known = [size for size in sizes if size is not None]
-        return Interval(value=mean(known), low=min(known), high=max(known)) if known else None
+        return _spanned([size for record in group.scored if (size := _size(record, split)) is not None])
 
     return measure
 
 
 def positives(group: Group) -> Interval | None:
     """Share of class 1 in validation and test together."""
-    labels = [np.asarray(held_out.labels) for r in group.records for held_out in r.predictions.values()]
+    labels = [np.asarray(held_out.labels) for r in group.scored for held_out in r.predictions.values()]
     return stated(float(np.mean(np.concatenate(labels) == 1)))() if labels else None
 
 
-def _size(record: Any, split: str) -> float | None:
-    if split == "train":
-        whole = record.experiment.max_steps is None
-        return record.counts.samples / (record.experiment.epochs or 1) if whole else None
-    return len(record.predictions[split].labels) if split in record.predictions else None
+def sites(groups: Sequence[Group], *, timed: bool, device: str | None) -> dict[Site, list[Group]]:
+    """The groups of each site: with the times of one machine, or of the runs on a device alone."""
+    found: dict[Site, list[Group]] = {}
+    for group in groups:
+        machines = dict.fromkeys(_machine(record.testbed) for record in group.scored) | dict.fromkeys(
+            map(_machine, group.timed)
+        )
+        if device is not None:
+            machines = {machine: None for machine in machines if device in machine.device}
+        if not timed and device is None:
+            found.setdefault(Site(group.place), []).append(group)
+            continue
+        for machine in machines:
+            here = group.timed_on(machine) if timed else group.on(machine)
+            if here.timed if timed else here.scored:
+                name = f"{machine.name}; torch {machine.torch}, transformers {machine.transformers}"
+                found.setdefault(Site(group.place, name), []).append(here)
+    return found
+
+
+def _machine(testbed: Testbed) -> Testbed:
+    return Testbed(**{**vars(testbed), "code": ""})
+
+
+def _spanned(values: Sequence[float]) -> Interval | None:
+    return Interval(value=mean(values), low=min(values), high=max(values)) if values else None
+
+
+def _size(record: RunRecord, split: str) -> float | None:
+    if split != "train":
+        return len(record.predictions[split].labels) if split in record.predictions else None
+    recipe = getattr(record.experiment.method, "recipe", None)
+    if record.counts is None or (recipe is not None and recipe.max_steps is not None):
+        return None
+    return record.counts.samples / (1 if recipe is None else recipe.epochs)
 
 
 def _lengths(groups: Sequence[Group], quantity: Quantity) -> Sequence[int | None]:
     """Numbers of epochs to look among, the best first; `None` for runs of any length."""
     if quantity.any_length:
         return [None]
-    return sorted({group.experiment.epochs or 1 for group in groups}, reverse=True)
+    return sorted({int(group.fields["epochs"] or 1) for group in groups}, reverse=True)
 
 
 def _find(experiment: Experiment, groups: Sequence[Group], ignored: Collection[str]) -> Group | None:
-    """The group of an experiment but for `ignored` fields; of several, the one trained most, then of most runs."""
-    wanted = _fields(experiment, ignored)
-    found = [group for group in groups if _fields(group.experiment, ignored) == wanted]
-    return max(found, key=lambda group: (mean(group.values("counts.samples")), len(group.records)), default=None)
+    """The group of an experiment but for `ignored` columns; of several, the one trained most, then of most runs."""
+    wanted = {name: value for name, value in _fields(experiment).items() if name not in ignored}
+    found = [group for group in groups if all(group.fields[name] == value for name, value in wanted.items())]
+    return max(found, key=lambda g: (g.results, sum(g.values("samples")) / len(g.scored), len(g.scored)), default=None)
 
 
-def _fields(experiment: Experiment, ignored: Collection[str]) -> dict[str, Any]:
-    fields = {name: value for name, value in experiment.to_json().items() if name not in ignored}
-    if "lora" in fields:
-        modules = fields["lora"]["target_modules"]
-        fields["lora"]["target_modules"] = _MODULES.get(frozenset(modules), sorted(modules))
-    return fields
+def _fields(experiment: Experiment) -> dict[str, Cell]:
+    """The columns of the frame that say what an experiment is."""
+    method = experiment.method
+    recipe = getattr(method, "recipe", None)
+    fields: dict[str, Cell] = {"method": method_name(experiment), "pooling": getattr(method, "pooling", None)}
+    fields |= {name: getattr(recipe, name, None) for name in Recipe.__dataclass_fields__}
+    if isinstance(method, Adapter):
+        fields |= {"peft_type": method.peft_type, "target_modules": "+".join(method.target_modules)}
+        fields |= {name: value for name, value in method.settings.items() if isinstance(value, int | float | str)}
+    return fields | {name: getattr(experiment, name) for name in ("max_length", "precision")}
 
 
-def _note(groups: Sequence[Group]) -> str:
-    experiments = [group.experiment for group in groups if group.experiment.epochs]
-    lengths = {(e.epochs, e.max_steps) for e in experiments} - {(LAB_EPOCHS, None)}
-    words = [f"{epochs} epoch{'s' * (epochs != 1)}" if steps is None else f"{steps} steps" for epochs, steps in lengths]
-    return ", ".join(sorted(words))
+def _note(quantity: Quantity, groups: Sequence[Group]) -> str:
+    lengths = {(group.fields["epochs"], group.fields["max_steps"]) for group in groups if group.fields["epochs"]}
+    words = [
+        plural(int(epochs or 0), "epoch") if steps is None else plural(int(steps), "step")
+        for epochs, steps in lengths - {(LAB_EPOCHS, None)}
+    ]
+    beside = [f"accuracy {quality(*groups)}"] if quantity.measure is time_ratio else []
+    return ", ".join([*sorted(words), *beside])

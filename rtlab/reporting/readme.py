@@ -1,9 +1,15 @@
-"""The generated parts of a README: what stands between a pair of markers, and nothing else."""
+"""The generated parts of a markdown file: what stands between a pair of markers, and nothing else."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from rtlab.records import write_whole
+from rtlab.reporting.kinds import TABLES
+from rtlab.reporting.markup import Block, as_markdown, wrapped
+from rtlab.reporting.tables import LEGEND, README
+
+KNOWN = (*TABLES, "claims")
 
 
 def replace_block(text: str, name: str, block: str) -> str:
@@ -12,7 +18,7 @@ def replace_block(text: str, name: str, block: str) -> str:
     Raises:
         ValueError: If there is not exactly one such pair, in this order.
     """
-    begin, end = f"<!-- rtlab:{name} -->", f"<!-- /rtlab:{name} -->"
+    begin, end = _markers(name)
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise ValueError(
             f"the file must hold one {begin} and one {end} behind it; add the pair where the table belongs"
@@ -21,26 +27,52 @@ def replace_block(text: str, name: str, block: str) -> str:
     return f"{before}{begin}\n{block}\n{end}{rest.split(end)[1]}"
 
 
-def update_readme(path: Path, blocks: Mapping[str, str], *, check: bool) -> bool:
-    """Rebuild generated blocks of a README, all or none of them.
+def skeleton() -> str:
+    """What a results folder's README.md begins as: headings and markers, all else is generated."""
+    titles = {name: kind.title for name, kind in TABLES.items() if name not in README} | {"claims": "Claims"}
+    pairs = {name: "\n".join(_markers(name)) for name in titles}
+    parts = [f"## {title}\n\n{pairs[name]}" for name, title in titles.items()]
+    return "\n\n".join(["# Results", wrapped(LEGEND), *parts]) + "\n"
+
+
+def updated(path: Path, blocks: Iterable[Block]) -> tuple[str, str]:
+    """A file as it is, and with those blocks anew that it has a marker of.
+
+    Raises:
+        ValueError: If the file cannot be read, has no marker, one of nothing that is known, or half a pair.
+    """
+    by_name = {block.name: block for block in blocks}
+    try:
+        old = new = path.read_text(encoding="utf-8")
+        there = dict.fromkeys(re.findall(r"<!-- /?rtlab:([\w-]+) -->", old))
+        if not there:
+            raise ValueError(f"it has no marker; add pairs such as {' and '.join(_markers('comparison'))}")
+        for name in there:
+            if name in by_name:
+                new = replace_block(new, name, as_markdown(by_name[name]))
+            elif name not in KNOWN:
+                raise ValueError(f"it has a marker of {name}; there are {', '.join(KNOWN)}")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be updated: {error}") from error
+    return old, new
+
+
+def update(path: Path, blocks: Iterable[Block], *, check: bool) -> bool:
+    """Rebuild the generated blocks of a file, all or none of them; `updated` says what it may raise.
 
     Args:
         path: The file.
-        blocks: The name of each pair of markers, and what belongs between them.
+        blocks: What belongs between markers of their names.
         check: Whether to leave the file as it is.
 
     Returns:
         Whether the file was stale.
-
-    Raises:
-        ValueError: If the file is missing, or lacks a pair of markers; it is not changed.
     """
-    try:
-        old = new = path.read_text(encoding="utf-8")
-        for name, block in blocks.items():
-            new = replace_block(new, name, block)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be updated: {error}") from error
+    old, new = updated(path, blocks)
     if new != old and not check:
         write_whole(path, new)
     return new != old
+
+
+def _markers(name: str) -> tuple[str, str]:
+    return f"<!-- rtlab:{name} -->", f"<!-- /rtlab:{name} -->"

@@ -4,6 +4,7 @@
 // (`textContent`, `append` of a string), never parsed as HTML.
 
 const data = JSON.parse(document.getElementById("data").textContent);
+for (const run of data.runs) run.name = data.table[0].texts[run.run];
 const byId = (id) => document.getElementById(id);
 const range = (count) => [...Array(count).keys()];
 
@@ -26,59 +27,94 @@ function words(input) {
   return input.value.toLowerCase().split(/\s+/).filter(Boolean);
 }
 
-// Runs: a search field, a menu for each column that tells runs apart, and headers that sort. A run is a `tbody`, so
-// that its error stays below it.
+// Runs: a search field, a menu for each column that tells runs apart, and headers that sort. Of many runs the first ones
+// are drawn, and more when asked for. A run is a `tbody`, so that its error stays below it.
+const PAGE = 200;
+
+// A column comes as `texts`, as `values` (numbers), or as `codes`, indices into its `known` texts.
+function column({ title, texts, values, digits, codes, known, menu, number: numeric }) {
+  const text = texts ? (row) => texts[row]
+    : values ? (row) => (values[row] === null ? "" : values[row].toFixed(digits))
+    : (row) => known[codes[row]] ?? "";
+  const value = values ? (row) => values[row] : numeric ? (row) => (codes[row] < 0 ? null : Number(known[codes[row]])) : (row) => text(row) || null;
+  return { title, text, value, menu: menu && known.length > 1 ? known : null, number: Boolean(values || numeric) };
+}
+
 function runTable() {
-  const table = byId("runs").querySelector("table");
-  const heads = [...table.tHead.rows[0].cells];
-  const runs = [...table.tBodies].map((body) => ({
-    body,
-    text: body.textContent.toLowerCase(),
-    cells: [...body.rows[0].cells].map((cell) => cell.textContent),
-    values: [...body.rows[0].cells].map((cell) => (cell.dataset.value === undefined ? null : Number(cell.dataset.value))),
-  }));
+  const { errors } = data.table.at(-1);
+  const columns = data.table.slice(0, -1).map(column);
+  const count = data.table[0].texts.length;
+  const searched = range(count).map((row) => [...columns.map(({ text }) => text(row)), errors[row] ?? ""].join(" ").toLowerCase());
   const order = new Intl.Collator("en", { numeric: true }).compare;
   const find = byId("runs-find");
+  const more = byId("runs-more");
   const menus = [];
+  let rows = range(count);
+  let shown = PAGE;
+
+  const heads = columns.map(({ title, number }, at) => {
+    const button = html("button", { type: "button" }, title);
+    button.addEventListener("click", () => sort(at));
+    return html("th", number ? { scope: "col", class: "number" } : { scope: "col" }, button);
+  });
+  const table = html("table", {},
+    html("caption", {}, html("span", {}, "Accuracy and F1 are of the test split; the interval is Wilson's, 95 %, over its sentences alone.")),
+    html("thead", {}, html("tr", {}, ...heads)));
+  byId("runs-table").append(table);
+
+  function body(row) {
+    const cells = columns.map(({ title, text, number }, at) => {
+      if (at === 0) return html("th", { scope: "row" }, text(row));
+      const kind = number ? "number" : title === "status" && text(row) !== "ok" ? "bad" : "";
+      const link = title === "environment" && byId(`environment-${text(row)}`);
+      const content = link ? html("a", { href: `#environment-${text(row)}` }, text(row)) : text(row);
+      return html("td", kind ? { class: kind } : {}, content);
+    });
+    const error = errors[row] === undefined ? []
+      : [html("tr", { class: "error" }, html("td", { colspan: columns.length }, html("span", {}, errors[row])))];
+    return html("tbody", {}, html("tr", {}, ...cells), ...error);
+  }
 
   function show() {
     const wanted = words(find);
     const chosen = menus.filter(({ menu }) => menu.selectedIndex > 0);
-    let count = 0;
-    for (const { body, text, cells } of runs) {
-      body.hidden = !wanted.every((word) => text.includes(word)) || !chosen.every((m) => cells[m.column] === m.menu.value);
-      count += !body.hidden;
-    }
-    byId("runs-count").textContent = `${count} of ${runs.length} runs`;
+    const found = rows.filter((row) =>
+      wanted.every((word) => searched[row].includes(word)) && chosen.every(({ at, menu }) => columns[at].text(row) === menu.value));
+    table.replaceChildren(table.caption, table.tHead, ...found.slice(0, shown).map(body));
+    byId("runs-count").textContent = `${found.length} of ${count} runs`;
+    more.hidden = found.length <= shown;
+    more.textContent = `Show ${Math.min(PAGE, found.length - shown)} more`;
   }
 
-  function sort(column) {
-    const up = heads[column].getAttribute("aria-sort") !== "ascending";
+  function sort(at) {
+    const up = heads[at].getAttribute("aria-sort") !== "ascending";
     heads.forEach((head) => head.removeAttribute("aria-sort"));
-    heads[column].setAttribute("aria-sort", up ? "ascending" : "descending");
-    const numeric = heads[column].classList.contains("number");
-    const key = ({ cells, values }) => (numeric ? values[column] : cells[column] || null);
-    runs.sort((a, b) => {
-      const [left, right] = [key(a), key(b)];
+    heads[at].setAttribute("aria-sort", up ? "ascending" : "descending");
+    const { value, number } = columns[at];
+    rows.sort((a, b) => {
+      const [left, right] = [value(a), value(b)];
       if (left === null || right === null) return (left === null) - (right === null); // what is not there comes last
-      return (up ? 1 : -1) * (numeric ? left - right : order(left, right));
+      return (up ? 1 : -1) * (number ? left - right : order(left, right));
     });
-    table.append(...runs.map(({ body }) => body));
+    show();
   }
 
-  heads.forEach((head, column) => {
-    head.querySelector("button").addEventListener("click", () => sort(column));
-    const values = [...new Set(runs.map(({ cells }) => cells[column]))].filter(Boolean).sort(order);
-    if (head.dataset.filter === undefined || values.length < 2) return;
-    const menu = html("select", {}, new Option("all", ""), ...values.map((value) => new Option(value)));
+  columns.forEach(({ title, menu: known }, at) => {
+    if (!known) return;
+    const menu = html("select", {}, new Option("all", ""), ...[...known].sort(order).map((value) => new Option(value)));
     menu.addEventListener("change", show);
-    menus.push({ column, menu });
-    byId("runs-reset").before(html("label", {}, head.textContent, menu));
+    menus.push({ at, menu });
+    byId("runs-reset").before(html("label", {}, title, menu));
   });
   find.addEventListener("input", show);
+  more.addEventListener("click", () => {
+    shown += PAGE;
+    show();
+  });
   byId("runs-reset").addEventListener("click", () => {
     find.value = "";
     menus.forEach(({ menu }) => (menu.selectedIndex = 0));
+    shown = PAGE;
     show();
   });
   show();
@@ -163,14 +199,14 @@ function frame(picture, box, x, y, titleX, titleY) {
 }
 
 // Accuracy against time: method by colour and shape.
-const METHODS = ["svm", "full", "lora"];
+const METHODS = data.methods.map(([name]) => name);
 function mark(method, x, y, size = 6) {
   const paths = [
     `M${x - size} ${y - size}h${2 * size}v${2 * size}h${-2 * size}z`,
     `M${x - size} ${y}a${size} ${size} 0 1 0 ${2 * size} 0a${size} ${size} 0 1 0 ${-2 * size} 0z`,
     `M${x} ${y - 1.2 * size}l${1.2 * size} ${2.1 * size}h${-2.4 * size}z`,
   ];
-  return svg("path", { class: "dot", d: paths[METHODS.indexOf(method)] });
+  return svg("path", { class: "dot", d: paths[METHODS.indexOf(method) % paths.length] });
 }
 
 function pareto() {
@@ -198,8 +234,8 @@ function pareto() {
   byId("pareto-plot").append(tip);
   menu.addEventListener("change", redraw);
   byId("pareto-legend").append(
-    ...METHODS.map((method, i) =>
-      html("li", { class: `series-${i}` }, svg("svg", { width: 16, height: 16, "aria-hidden": "true" }, mark(method, 8, 8)), html("span", {}, data.methods[method]))),
+    ...METHODS.filter((method) => data.points.some((point) => point.method === method)).map((method) =>
+      html("li", { class: `series-${METHODS.indexOf(method) % COLOURS}` }, svg("svg", { width: 16, height: 16, "aria-hidden": "true" }, mark(method, 8, 8)), html("span", {}, data.methods[METHODS.indexOf(method)][1]))),
   );
 }
 
@@ -229,7 +265,7 @@ function drawPoint(point, x, y, box, tip) {
   const count = point.seeds.length;
   const figures = `${number(point.accuracy)} in ${number(point.seconds, 1)} s (${count} seed${count > 1 ? "s" : ""})`;
   const label = `${point.name}: ${figures}`;
-  const group = svg("g", { class: `point series-${METHODS.indexOf(point.method)}`, tabindex: 0, role: "img", "aria-label": label });
+  const group = svg("g", { class: `point series-${METHODS.indexOf(point.method) % COLOURS}`, tabindex: 0, role: "img", "aria-label": label });
   for (const [seconds, accuracy] of count > 1 ? point.seeds : []) {
     if (seconds > 0) group.append(svg("circle", { class: "seed", cx: x.place(seconds), cy: y.place(accuracy), r: 3 }));
   }
@@ -355,8 +391,9 @@ function lossCurves() {
     boxes.forEach(({ box }) => (box.checked = false));
     update();
   });
-  const groups = boxes.map(({ run }) => run.group);
-  boxes.filter(({ run }, i) => groups.indexOf(run.group) === i).slice(0, COLOURS).forEach(({ run, box }) => {
+  const setup = ({ run }) => run.name.replace(/, seed \d+/, "");
+  const setups = boxes.map(setup);
+  boxes.filter((box, i) => setups.indexOf(setup(box)) === i).slice(0, COLOURS).forEach(({ run, box }) => {
     box.checked = true;
     choose(run, true);
   });
@@ -367,6 +404,7 @@ function lossCurves() {
 const classAt = (text, row) => text.charCodeAt(row) - 48;
 
 function logitsAt(split, row) {
+  if (!split.logits) return "–";
   split.bytes ??= new DataView(Uint8Array.from(atob(split.logits), (c) => c.charCodeAt(0)).buffer);
   const count = split.bytes.byteLength / 2 / split.predicted.length;
   const values = range(count).map((i) => (split.bytes.getInt16(2 * (row * count + i), true) / 32767) * split.largest);

@@ -2,52 +2,57 @@
 
 Nothing is loaded when it is viewed: style, script and data stand in the file, and its Content-Security-Policy lets
 only that one script run, by its hash. Tables are plain HTML, made and escaped here, and need no script; `report.js`
-filters and sorts them and draws what moves. The same records give the same bytes: no build time is in it.
+draws the table of runs and what moves. The same records give the same bytes: no build time is in it.
 """
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from string import Template
-from typing import Any
 
-from rtlab.records import RunRecord, Source
-from rtlab.reporting.claims import claims_table, judge_all
-from rtlab.reporting.groups import latest
-from rtlab.reporting.markup import NONE, as_html, embedded_json, escape, pairs_table, scrolling
-from rtlab.reporting.report_data import Texts, page_data, run_names
-from rtlab.reporting.run_table import distinct_environments, run_table
+from rtlab.records import RunRecord
+from rtlab.reporting.claims import claims_block, judge_all
+from rtlab.reporting.frame import COLUMNS
+from rtlab.reporting.groups import lost_runs
+from rtlab.reporting.markup import as_html, clean, embedded_json, escape, pairs_table, scrolling
+from rtlab.reporting.report_data import Texts, environments, in_full, page_data
 from rtlab.reporting.tables import LEGEND, tables
+from rtlab.reporting.wording import plural
 from rtlab.reporting.write_up import CLAIMS
+
+MOST_ROWS = 300  # of a table; the run table below takes any number
+ENVIRONMENTS = 50
 
 
 def report(records: Iterable[RunRecord], *, texts: Texts | None = None) -> str:
     """The report as one HTML file.
 
     Args:
-        records: Records of any kind, in order of creation; of several of one run on one device the latest is shown.
+        records: Records of any kind.
         texts: Sentences to show beside disagreements. Without them the report holds none.
     """
-    given = tuple(records)
-    kept = latest(given)
-    names = run_names(kept)
-    shown = texts or {}
+    shown, sentences = tuple(sorted(records, key=_cut_short)), texts or {}
     script, style = _static("report.js"), _static("report.css")
     page = Template(_static("report.html")).substitute(
         script=script,
         script_hash=_hash(script),
         style=style,
         style_hash=_hash(style),
-        summary=_summary(kept, superseded=len(given) - len(kept)),
-        runs=run_table(kept, names),
-        sentences=escape(_about_sentences(kept, shown)),
-        tables=_tables(kept),
-        claims=as_html(claims_table(judge_all(CLAIMS, kept)), title="Claims"),
-        environments=_environments(kept, names),
-        data=embedded_json(page_data(kept, shown)),
+        summary=_summary(shown),
+        left_out=escape(_left_out(shown)),
+        sentences=escape(_about_sentences(shown, sentences)),
+        tables=_tables(shown),
+        claims=as_html(claims_block(judge_all(CLAIMS, shown)), most=MOST_ROWS),
+        environments=_environments(shown),
+        data=embedded_json(page_data(shown, sentences)),
     )
     return page.encode(errors="replace").decode()  # half a surrogate pair is JSON, but no UTF-8
+
+
+def _cut_short(record: RunRecord) -> bool:
+    """Whether a run was cut short for a bench: these stand at the end."""
+    return record.experiment.limit is not None or COLUMNS["max_steps"](record) is not None
 
 
 def _static(name: str) -> str:
@@ -59,29 +64,35 @@ def _hash(source: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}"
 
 
-def _summary(records: Sequence[RunRecord], *, superseded: int) -> str:
+def _summary(records: Sequence[RunRecord]) -> str:
     if not records:
         return "No records yet."
-    lost = sum(record.status != "ok" for record in records)
+    lost = len(lost_runs(records))
     parts = [
-        _plural(len(records), "run"),
-        f"{lost} without a result" if lost else "",
-        f"{_plural(superseded, 'older record')} of the same runs left out" if superseded else "",
+        plural(len(records), "record"),
+        f"{plural(lost, 'run')} without a result" if lost else "",
         "encoders " + _listed(record.encoder.name for record in records),
         "data sets " + _listed(record.dataset.name for record in records),
-        "devices " + _listed(record.environment["device"] for record in records),
+        "testbeds " + _listed(record.testbed.name for record in records),
         "made " + " to ".join(dict.fromkeys(pick(r.created_at[:10] for r in records) for pick in (min, max))),
     ]
     return escape("; ".join(part for part in parts if part) + ".")
 
 
-def _plural(count: int, noun: str) -> str:
-    """Such as `1 run`, `2 runs`."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+def _left_out(records: Sequence[RunRecord]) -> str:
+    """What of the losses and predictions is not in the page, and where all numbers are."""
+    known, shown = sum(bool(r.predictions or r.history) for r in records), len(in_full(records))
+    if known == shown:
+        return ""
+    return (
+        f"Losses and predictions of {shown:,} of {known:,} runs are in this page, one of each setup first, without "
+        "logits. All numbers: rtlab tables --csv FILE; a report of a folder with fewer records shows them all."
+    )
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(names))
+    known = list(dict.fromkeys(names))
+    return ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
 
 
 def _about_sentences(records: Sequence[RunRecord], texts: Texts) -> str:
@@ -91,40 +102,23 @@ def _about_sentences(records: Sequence[RunRecord], texts: Texts) -> str:
 
 
 def _tables(records: Sequence[RunRecord]) -> str:
-    parts = [f"<h3>{escape(t.title)}</h3>\n{as_html(t.text, title=t.title)}" for t in tables(records) if t.shows]
+    shown = [block for block in tables(records) if block.tables and block.name != "seeds"]  # seeds: the run table
+    parts = [f"<h3>{escape(block.title)}</h3>\n{as_html(block, most=MOST_ROWS)}" for block in shown]
     return "\n".join([*parts, f"<p>{escape(LEGEND)}</p>"]) if parts else "<p>No records yet.</p>"
 
 
-def _environments(records: Sequence[RunRecord], names: Sequence[str]) -> str:
-    """One expandable entry for each environment, with the runs that were made in it."""
+def _environments(records: Sequence[RunRecord]) -> str:
+    """One expandable entry for each environment."""
+    found = environments(records)
     parts = []
-    for number, environment in enumerate(distinct_environments(records), 1):
-        here = [(name, r) for name, r in zip(names, records, strict=True) if r.environment == environment]
-        versions = environment["versions"]
-        title = f"{number}: {environment['device']}, torch {versions['torch']}, transformers {versions['transformers']}"
-        runs = [
-            (name, f"run {r.id}, code {r.code}, data {_source(r.dataset)}, encoder {_source(r.encoder)}")
-            for name, r in here
-        ]
+    for number, (environment, runs) in enumerate(found[:ENVIRONMENTS], 1):
+        versions = environment.get("versions")
+        torch = clean(versions.get("torch")) if isinstance(versions, Mapping) else "unknown"
+        title = f"{number}: {environment['device']}, torch {torch} ({plural(runs, 'run')})"
         parts.append(
-            f'<details id="environment-{number}">\n'
-            f"<summary>{escape(title)} ({_plural(len(here), 'run')})</summary>\n"
-            + scrolling(pairs_table(_flat(environment), caption="Environment"), title=f"Environment {number}")
-            + scrolling(pairs_table(runs, caption="Runs"), title=f"Runs in environment {number}")
+            f'<details id="environment-{number}">\n<summary>{escape(title)}</summary>\n'
+            + scrolling(pairs_table(environment, caption="Environment"), title=f"Environment {number}")
             + "\n</details>"
         )
-    return "\n".join(parts)
-
-
-def _source(source: Source) -> str:
-    revision = "" if source.revision is None else f" at {source.revision}"
-    return f"{source.name}{revision} (SHA-256 {source.sha256[:16]}…)"
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Nested values as `name.name` and value."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", NONE if value is None else value
+    more = len(found) - ENVIRONMENTS
+    return "\n".join([*parts, *([f"<p>{plural(more, 'more environment')} not shown.</p>"] if more > 0 else [])])

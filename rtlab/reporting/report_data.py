@@ -1,34 +1,56 @@
-"""What the report's script draws from: names, loss curves, points of accuracy over time, and packed predictions.
+"""What the report's script draws from: the table of runs, loss curves, points of accuracy over time, predictions.
 
-A page with many records should stay small: losses are thinned to `CURVE_POINTS` a run, a predicted class takes one
-character, a logit 16 bits (steps of 1/32767 of the run's largest, 0.0003 where that is 10). True labels, which runs on
-one data set share, are kept once.
+A page of many records stays small. The table is columns of numbers and of indices into lists of texts. Loss curves and
+predictions of `IN_FULL` runs are in it, one of each setup first: losses thinned to `CURVE_POINTS`, a predicted class as
+one character, and logits, where they were read, as 16 bits (steps of 1/32767 of the run's largest). True labels, which
+runs on one data set share, are kept once.
 """
 
 import base64
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from statistics import mean
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
-from rtlab.records import LogEntry, Predictions, RunRecord
-from rtlab.reporting.groups import Group, Place, groups
-from rtlab.reporting.quantities import mean_interval
-from rtlab.reporting.tables import METHODS
-from rtlab.statistics import accuracy_interval
+from rtlab.records import Classes, LogEntry, Predictions, RunRecord
+from rtlab.reporting.frame import COLUMNS
+from rtlab.reporting.groups import Group, by_place, groups, machines, place_of
+from rtlab.reporting.markup import clean
+from rtlab.reporting.pairs import pareto_front
+from rtlab.reporting.wording import METHODS, method_title, setups
+from rtlab.statistics import CONFIDENCE, mean_interval
+from rtlab.values import Json
 
-CURVE_POINTS = 400
+IN_FULL = 300
+CURVE_POINTS = 200
 LOGIT_STEPS = 2**15 - 1
+GIB = 2**30
+MENUS = {  # column of the page -> column of the frame, whose values a menu offers
+    "method": "method",
+    "padding": "padding",
+    "learning rate": "learning_rate",
+    "target modules": "target_modules",
+    "engine": "engine",
+    "seed": "seed",
+    "encoder": "encoder",
+    "data set": "dataset",
+    "testbed": "testbed",
+}
+NUMBERS = {  # column of the page -> column of the frame, and digits behind the point
+    "test accuracy": ("test_accuracy", 4),
+    "test F1": ("test_f1", 4),
+    "training (s)": ("train_s", 1),
+    "samples/s": ("samples_per_s", 1),
+}
 
 Texts = Mapping[str, Mapping[str, Sequence[str]]]
 """SHA-256 of a data set -> split -> its sentences, in order."""
 
 
-def page_data(records: Sequence[RunRecord], texts: Texts) -> dict[str, Any]:
+def page_data(records: Sequence[RunRecord], texts: Texts) -> dict[str, Json]:
     """The report's data, as JSON types.
 
     Args:
@@ -37,132 +59,178 @@ def page_data(records: Sequence[RunRecord], texts: Texts) -> dict[str, Any]:
     """
     names = run_names(records)
     labels: dict[str, int] = {}
-    runs = [
-        {
-            "name": name,
-            "group": _but_seed(name, record),
-            "dataset": record.dataset.sha256,
-            "loss": _thinned(record.history),
-            "splits": {split: _packed(p, labels) for split, p in record.predictions.items() if len(p.labels)},
-        }
-        for record, name in zip(records, names, strict=True)
-    ]
     used = {record.dataset.sha256 for record in records}
     return {
-        "runs": runs,
+        "table": _run_table(records, names),
+        "runs": [_in_full(records[number], number, labels) for number in in_full(records)],
         "labels": list(labels),
-        "methods": METHODS,
+        "methods": [[name, method_title(name)] for name in dict.fromkeys([*METHODS, *_methods(records)])],
         "texts": {
             sha256: {split: list(sentences) for split, sentences in splits.items()}
             for sha256, splits in texts.items()
             if sha256 in used
         },
-        **_points(records, dict(zip(map(id, records), names, strict=True))),
+        **_points(records),
     }
 
 
 def run_names(records: Sequence[RunRecord]) -> list[str]:
-    """A name for each run: label, what else tells it from runs of the same label, seed; no two are the same."""
-    alike: defaultdict[str, list[dict[str, object]]] = defaultdict(list)
-    for record in records:
-        alike[record.experiment.label].append(_traits(record))
-    names = []
-    for record in records:
-        traits, others = _traits(record), alike[record.experiment.label]
-        telling = [name for name in traits if len({str(other[name]) for other in others}) > 1]
-        parts = [f"{name} {traits[name]}" for name in telling if traits[name] is not None]
-        names.append(", ".join([record.experiment.label, *parts, f"seed {record.experiment.seed}"]))
-    counts = Counter(names)
-    return [name if counts[name] == 1 else f"{name}, {r.id}" for r, name in zip(records, names, strict=True)]
+    """A name for each run: its setup, with its seed; no two are the same."""
+    alone, _ = setups([record.experiment for record in records])
+    names = [clean(f"{name}, seed {record.experiment.seed}") for name, record in zip(alone, records, strict=True)]
+    if len({(record.encoder.name, record.dataset.name) for record in records}) > 1:
+        names = [clean(f"{n}, {r.encoder.name} on {r.dataset.name}") for n, r in zip(names, records, strict=True)]
+    counts, seen = Counter(names), Counter[str]()
+    for number, name in enumerate(names):
+        if counts[name] > 1:
+            seen[name] += 1
+            names[number] = f"{name}, record {seen[name]} of {counts[name]}"
+    return names
 
 
-def on_front(points: Iterable[tuple[float, float]]) -> list[bool]:
-    """For each point (seconds, accuracy): whether no other is at least as fast and as accurate, and better in one."""
-    points = list(points)
-    return [
-        not any(other != (seconds, accuracy) and other[0] <= seconds and other[1] >= accuracy for other in points)
-        for seconds, accuracy in points
+def in_full(records: Sequence[RunRecord]) -> list[int]:
+    """Numbers of the runs whose losses and predictions are in the page: one of each setup first, in their order."""
+    rank: dict[tuple[object, ...], int] = {}
+    ranks = []
+    for record in records:
+        key = (place_of(record), record.experiment.method, record.experiment.max_length, record.experiment.precision)
+        rank[key] = rank.get(key, -1) + 1
+        ranks.append(rank[key])
+    known = [number for number, record in enumerate(records) if record.predictions or record.history]
+    return sorted(sorted(known, key=lambda number: (ranks[number], number))[:IN_FULL])
+
+
+def environments(records: Sequence[RunRecord]) -> list[tuple[Mapping[str, Json], int]]:
+    """The environments of the records, each once, with how many runs were made in it."""
+    found: dict[str, tuple[Mapping[str, Json], int]] = {}
+    for record in records:
+        key = repr(record.environment)
+        found[key] = (record.environment, found.get(key, (None, 0))[1] + 1)
+    return list(found.values())
+
+
+def _methods(records: Sequence[RunRecord]) -> list[str]:
+    return [str(COLUMNS["method"](record)) for record in records]
+
+
+def _run_table(records: Sequence[RunRecord], names: Sequence[str]) -> list[Json]:
+    """The columns of the run table: numbers with their digits, or texts as indices into a list of them."""
+    number_of = {repr(environment): number for number, (environment, _) in enumerate(environments(records), 1)}
+    columns: list[Json] = [
+        {"title": "run", "texts": list(names)},
+        _coded("status", [record.status for record in records], menu=True),
     ]
+    for title, (name, digits) in NUMBERS.items():
+        values = [COLUMNS[name](record) for record in records]
+        columns.append({"title": title, "digits": digits, "values": [_rounded(value) for value in values]})
+        if title == "test accuracy":
+            columns.append({"title": "95 %", "texts": [_wilson(record) for record in records]})
+    memory = [COLUMNS["peak_device"](r) or COLUMNS["peak_host"](r) for r in records]
+    gib = [None if value is None else _rounded(float(value) / GIB) for value in memory]
+    columns.append({"title": "peak memory (GiB)", "digits": 2, "values": gib})
+    columns += [_coded(t, [COLUMNS[name](r) for r in records], menu=True) for t, name in MENUS.items()]
+    columns.append(_coded("created (UTC)", [record.created_at[:19].replace("T", " ") for record in records]))
+    columns.append(_coded("environment", [number_of[repr(record.environment)] for record in records], menu=True))
+    columns.append(_coded("id", [record.id for record in records]))
+    errors: Json = {str(number): clean(record.error) for number, record in enumerate(records) if record.error}
+    return [*columns, {"title": "error", "errors": errors}]
 
 
-def _traits(record: RunRecord) -> dict[str, object]:
-    """What the label of an experiment leaves out."""
-    experiment, lora = record.experiment, record.experiment.lora
-    fields = ("engine", "epochs", "max_steps", "limit", "batch_size", "max_length", "precision", "logging_steps")
+def _coded(title: str, values: Sequence[object], *, menu: bool = False) -> dict[str, Json]:
+    """A column as indices into its distinct texts; -1 is empty."""
+    known: dict[str, int] = {}
+    codes = [
+        -1
+        if value is None
+        else known.setdefault(f"{value:g}" if isinstance(value, float) else clean(value), len(known))
+        for value in values
+    ]
+    numbers = all(isinstance(value, int | float) for value in values if value is not None)
+    return {"title": title, "codes": codes, "known": list(known), "menu": menu, "number": numbers}
+
+
+def _rounded(value: object) -> float | None:
+    return float(f"{value:.6g}") if isinstance(value, int | float) else None
+
+
+def _wilson(record: RunRecord) -> str:
+    """Wilson's 95 % interval of the test accuracy, over sentences alone: a single run knows nothing of other seeds."""
+    if "test" not in record.predictions or record.status != "ok":
+        return ""
+    n, share = len(record.predictions["test"].labels), record.scores["test"].accuracy
+    z = 1.959963984540054 if CONFIDENCE == 0.95 else float("nan")
+    middle, reach = share + z * z / (2 * n), z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return f"{(middle - reach) / (1 + z * z / n):.3f} – {(middle + reach) / (1 + z * z / n):.3f}"
+
+
+def _in_full(record: RunRecord, number: int, labels: dict[str, int]) -> dict[str, Json]:
     return {
-        "encoder": record.encoder.name,
-        "data set": record.dataset.name,
-        "device": record.environment["device"],
-        "learning rate": experiment.learning_rate,
-        "alpha": None if lora is None else lora.alpha,
-        "dropout": None if lora is None else lora.dropout,
-        **{name.replace("_", " "): getattr(experiment, name) for name in fields},
+        "run": number,
+        "dataset": record.dataset.sha256,
+        "loss": _thinned(record.history),
+        "splits": {split: _packed(found, labels) for split, found in record.predictions.items() if len(found.labels)},
     }
 
 
-def _points(records: Sequence[RunRecord], names: Mapping[int, str]) -> dict[str, Any]:
-    """Groups of runs as points of accuracy over time, and the places within which they may be compared.
+def _points(records: Sequence[RunRecord]) -> dict[str, Json]:
+    """Groups of runs as points of accuracy over time, and where: a place and a machine.
 
     A run that was cut short says nothing of the accuracy that its recipe reaches, and is left out.
     """
-    found = [group for group in groups(records) if group.experiment.max_steps is None]
-    places = list(dict.fromkeys(group.place for group in found))
-    points: list[dict[str, Any]] = []
-    for number, place in enumerate(places):
-        here = [_point(group, names[id(group.records[0])]) for group in found if group.place == place]
-        best = on_front((point["seconds"], point["accuracy"]) for point in here)
-        points += [point | {"place": number, "front": b} for point, b in zip(here, best, strict=True)]
-    return {"points": points, "places": _place_names(places)}
+    points: list[Json] = []
+    names: list[str] = []
+    for place, every in by_place(group for group in groups(records) if group.whole).items():
+        for machine in machines(every):
+            here = [timed for group in every if (timed := group.timed_on(machine)).timed]
+            front = pareto_front([(group.mean("seconds"), group.mean("test_accuracy")) for group in here])
+            of_each, _ = setups([group.experiment for group in here])
+            points += [
+                {**_point(group, name), "place": len(names), "front": number in front}
+                for number, (group, name) in enumerate(zip(here, of_each, strict=True))
+            ]
+            digest = f"data {place.dataset_sha256[:8]}, encoder {place.encoder_sha256[:8]}"
+            names.append(clean(f"{place.encoder}, {place.dataset} ({digest}), {machine.name}"))
+    counts = Counter(names)
+    return {"points": points, "places": [n if counts[n] == 1 else f"{n}, {i + 1}" for i, n in enumerate(names)]}
 
 
-def _point(group: Group, name: str) -> dict[str, Any]:
-    times, accuracies = group.seconds(), group.values("scores.test.accuracy")
-    time = mean_interval(times)
-    accuracy = accuracy_interval(group.correct("test")) if group.has_predictions("test") else None
+def _point(group: Group, name: str) -> dict[str, Json]:
+    scores = {record.id: record.scores["test"].accuracy for record in group.scored}
+    seconds = group.values("seconds")
+    time, accuracy = mean_interval(seconds), group.accuracies.get("test")
     return {
-        "name": _but_seed(name, group.records[0]),
-        "method": group.experiment.method,
-        "seeds": list(zip(times, accuracies, strict=True)),
-        "seconds": mean(times),
-        "accuracy": mean(accuracies),
+        "name": clean(name),
+        "method": str(group.fields["method"]),
+        "seeds": [[s, scores[record.id]] for s, record in zip(seconds, group.on_testbed, strict=True)],
+        "seconds": mean(seconds),
+        "accuracy": group.mean("test_accuracy"),
         # What there is no interval of, with one seed or without predictions, has no bar.
         "secondsSpan": [time.low, time.high] if isfinite(time.high) else None,
         "accuracySpan": None if accuracy is None else [accuracy.low, accuracy.high],
     }
 
 
-def _place_names(places: Sequence[Place]) -> list[str]:
-    """Places in words, with digests where names alone do not tell them apart (a data set cut to a limit)."""
-    names = [f"{place.encoder}, {place.dataset}, {place.device}" for place in places]
-    digests = [f"data {place.dataset_sha256[:8]}, encoder {place.encoder_sha256[:8]}" for place in places]
-    alone = Counter(names)
-    return [name if alone[name] == 1 else f"{name} ({d})" for name, d in zip(names, digests, strict=True)]
-
-
-def _but_seed(name: str, record: RunRecord) -> str:
-    return name.replace(f", seed {record.experiment.seed}", "")
-
-
-def _thinned(history: Sequence[LogEntry]) -> list[list[float]]:
+def _thinned(history: Sequence[LogEntry]) -> list[Json]:
     """(step, loss) per entry, or per few entries: their mean loss, at the last one's step."""
     few = -(-len(history) // CURVE_POINTS)
     parts = [history[start : start + few] for start in range(0, len(history), few or 1)]
     return [[part[-1].step, float(f"{mean(entry.loss for entry in part):.6g}")] for part in parts]
 
 
-def _packed(predictions: Predictions, labels: dict[str, int]) -> dict[str, Any]:
+def _packed(found: Predictions | Classes, labels: dict[str, int]) -> dict[str, Json]:
     """One split's predictions; the true labels go into `labels`, unless they are there."""
-    logits_NC = np.asarray(predictions.logits, dtype=np.float64)
-    largest = float(np.abs(logits_NC).max()) or 1.0
-    steps = np.rint(logits_NC / largest * LOGIT_STEPS).astype("<i2")
-    return {
-        "labels": labels.setdefault(_characters(predictions.labels), len(labels)),
-        "predicted": _characters(logits_NC.argmax(axis=1)),
-        "logits": base64.b64encode(steps.tobytes()).decode(),
-        "largest": float(f"{largest:.6g}"),
+    packed: dict[str, Json] = {
+        "labels": labels.setdefault(_characters(found.labels), len(labels)),
+        "predicted": _characters(found.classes),
     }
+    if isinstance(found, Predictions):
+        logits_NC = found.logits.astype(np.float64)
+        largest = float(np.abs(logits_NC).max()) or 1.0
+        steps = np.rint(logits_NC / largest * LOGIT_STEPS).astype("<i2")
+        packed |= {"logits": base64.b64encode(steps.tobytes()).decode(), "largest": float(f"{largest:.6g}")}
+    return packed
 
 
-def _characters(classes: ArrayLike) -> str:
+def _characters(classes: NDArray[np.integer]) -> str:
     """Classes as one character each, counted from "0"."""
-    return "".join(chr(ord("0") + int(number)) for number in np.asarray(classes))
+    return "".join(chr(ord("0") + number) for number in classes.tolist())

@@ -1,62 +1,36 @@
 """How tables put things: experiments in words, numbers with their spread, and where they come from."""
 
 import math
-import textwrap
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from statistics import mean, stdev
+import string
+from collections.abc import Iterable, Mapping, Sequence
 
-from rtlab.experiment import Experiment, LoraSettings
+import numpy as np
+
+from rtlab.experiment import Experiment
+from rtlab.methods import LORA, Adapter, Full, Recipe, Svm
 from rtlab.records import RunRecord
+from rtlab.reporting.frame import method_name
 from rtlab.reporting.groups import Group, Place
 from rtlab.statistics import Interval
+from rtlab.testbed import Testbed
 
 METHODS = {"svm": "linear SVM", "full": "full fine-tuning", "lora": "LoRA"}
-USUAL = {name: getattr(Experiment(), name) for name in ("batch_size", "max_length", "precision", "logging_steps")}
+PADDINGS = ("fixed", "dynamic", "bucketed", "packed")
 NONE = "–"
 ALPHA = "\N{GREEK SMALL LETTER ALPHA}"  # by its name: it looks like another letter
 
 _FEATURES = {"cls": "[CLS] features", "mean": "mean-pooled features"}
-_RECIPE = {  # fields beside those that a setup is known by, as words around their value
-    "engine": "engine {}",
-    "compile": "compiled",
-    "epochs": "{} epochs",
-    "max_steps": "cut at {} steps",
-    "batch_size": "batch size {}",
-    "max_length": "max length {}",
-    "precision": "{}",
-    "logging_steps": "logged every {} steps",
-    "limit": "{} sentences a split",
-    "lora.dropout": "LoRA dropout {}",
-}
-_GOES_WITHOUT_SAYING = {
-    "compile": False,
-    "logging_steps": USUAL["logging_steps"],
-    "precision": USUAL["precision"],
-    "lora.dropout": LoraSettings().dropout,
-}
 
 
-def settings(experiment: Experiment) -> str:
-    """What tells an experiment from others of its method, in words; `USUAL` values go without saying."""
-    if experiment.method == "svm":
-        parts = [_FEATURES[str(experiment.pooling)]]
-    else:
-        parts = [f"{experiment.padding} padding", f"lr {experiment.learning_rate:g}"]
-        epochs = f"{experiment.epochs} epoch{'s' if experiment.epochs != 1 else ''}"
-        parts.append(epochs if experiment.max_steps is None else f"at most {experiment.max_steps} steps")
-        if experiment.engine != Experiment().engine:
-            parts.append(f"engine {experiment.engine}{', compiled' if experiment.compile else ''}")
-    if experiment.lora is not None:
-        lora = experiment.lora
-        dropout = "" if lora.dropout == LoraSettings().dropout else f", dropout {lora.dropout:g}"
-        parts.insert(0, f"rank {lora.rank}, alpha {lora.alpha}{dropout} on {' '.join(lora.target_modules)}")
-    given = {name: getattr(experiment, name) for name in USUAL}
-    parts += [f"{n.replace('_', ' ')} {v}" for n, v in given.items() if v not in (None, USUAL[n])]
-    return ", ".join(parts)
+def method_title(name: str) -> str:
+    """A method's name in a sentence."""
+    return METHODS.get(name, name.upper())
 
 
 def setups(experiments: Sequence[Experiment]) -> tuple[list[str], str]:
     """Short names of experiments that stand together, and what all of them have in common.
+
+    This is the one way in which an experiment is named for people; what they type is its label.
 
     Returns:
         For each experiment such as `LoRA r8 … attention, dynamic, lr 1e-03`, with whatever else is not the same for
@@ -64,23 +38,101 @@ def setups(experiments: Sequence[Experiment]) -> tuple[list[str], str]:
     """
     recipes = [_recipe(experiment) for experiment in experiments]
     shared = {}
-    for name in _RECIPE:
+    for name in dict.fromkeys(name for recipe in recipes for name in recipe):
         values = {recipe[name] for recipe in recipes if name in recipe}
         if len(values) == 1:
             shared[name] = values.pop()
     names = [
-        ", ".join([_core(experiment), *filter(None, (recipe[name] for name in recipe if name not in shared))])
+        ", ".join([_core(experiment), *(text for name, text in recipe.items() if text and name not in shared)])
         for experiment, recipe in zip(experiments, recipes, strict=True)
     ]
     return names, ", ".join(filter(None, shared.values()))
+
+
+def setup(experiment: Experiment) -> str:
+    """One experiment in full."""
+    [name], common = setups([experiment])
+    return f"{name}, {common}"
+
+
+def _core(experiment: Experiment) -> str:
+    """What an experiment is known by."""
+    match experiment.method:
+        case Svm(pooling=pooling):
+            return f"SVM, {_FEATURES[pooling]}"
+        case Full(recipe=recipe):
+            return f"full, {recipe.padding}, lr {_rate(recipe.learning_rate)}"
+        case Adapter(recipe=recipe, settings=settings, target_modules=modules):
+            size = f" r{settings['r']}" if "r" in settings else ""
+            size += f" {ALPHA}{settings['lora_alpha']}" if "lora_alpha" in settings else ""
+            kind = {"lora": "LoRA"}.get(method_name(experiment), method_title(method_name(experiment)))
+            return f"{kind}{size} {' '.join(modules)}, {recipe.padding}, lr {_rate(recipe.learning_rate)}"
+
+
+def _rate(rate: float) -> str:
+    text = f"{rate:.0e}"
+    return text if float(text) == rate else f"{rate:g}"
+
+
+def _recipe(experiment: Experiment) -> dict[str, str]:
+    """Words for what is left, by field; empty for what is usual, or not limited."""
+    method = experiment.method
+    words = {} if isinstance(method, Svm) else _of_recipe(method.recipe)
+    words["max_length"] = f"max length {experiment.max_length}"
+    words["precision"] = "" if experiment.precision == "fp32" else experiment.precision
+    words["limit"] = "" if experiment.limit is None else f"{plural(experiment.limit, 'sentence')} a split"
+    if isinstance(method, Adapter):
+        words["settings"] = _other_settings(method)
+    return words
+
+
+def _of_recipe(recipe: Recipe) -> dict[str, str]:
+    every = recipe.logging_steps
+    return {
+        "engine": f"engine {recipe.engine}",
+        "compile": "compiled" if recipe.compile else "",
+        "epochs": plural(recipe.epochs, "epoch"),
+        "max_steps": "" if recipe.max_steps is None else f"cut at {plural(recipe.max_steps, 'step')}",
+        "batch_size": f"batch size {recipe.batch_size}",
+        "logging_steps": "" if every == Recipe().logging_steps else f"logged every {plural(every, 'step')}",
+    }
+
+
+def _other_settings(method: Adapter) -> str:
+    """Settings that its short name leaves out, where they are not LoRA's usual ones."""
+    named = ("r", "lora_alpha")
+    rest = {k: v for k, v in method.settings.items() if k not in named and (k not in LORA or v != LORA[k])}
+    return ", ".join(f"{name.replace('_', ' ').replace('lora', 'LoRA')} {value}" for name, value in rest.items())
+
+
+def plural(number: int, noun: str) -> str:
+    """Such as `1 run`, `2 runs`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def order(group: Group) -> tuple[object, ...]:
+    """Key that sorts groups of one place: runs cut short last, then by method, adapter, learning rate, padding."""
+    fields, methods = group.fields, list(METHODS)
+    method, padding = str(fields["method"]), fields["padding"]
+    return (
+        not group.whole,
+        (methods.index(method), "") if method in methods else (len(methods), method),
+        *(str(fields["target_modules"] or "").count("+"), str(fields["target_modules"] or "")),
+        *(float(fields["r"] or 0), float(fields["lora_alpha"] or 0), float(fields["learning_rate"] or 0)),
+        fields["engine"] != Recipe().engine,
+        PADDINGS.index(str(padding)) if padding else -1,
+        sorted(_recipe(group.experiment).items()),
+        group.results,
+    )
 
 
 def spread(values: Sequence[float], digits: int) -> str:
     """Mean, with the standard deviation where there are two or more."""
     if not values:
         return NONE
-    text = f"{mean(values):,.{digits}f}"
-    return text if len(values) == 1 else f"{text} ± {stdev(values):,.{digits}f}"
+    with np.errstate(over="ignore", invalid="ignore"):
+        text = f"{np.mean(values):,.{digits}f}"
+        return text if len(values) == 1 else f"{text} ± {np.std(values, ddof=1):,.{digits}f}"
 
 
 def score(values: Sequence[float], interval: Interval | None = None) -> str:
@@ -96,93 +148,41 @@ def times(ratio: Interval) -> str:
     )
 
 
-def origin(place: Place, records: Iterable[RunRecord]) -> str:
-    """Where numbers come from: contents, device, versions, dates."""
-    versions, dates = set(), set()
-    for record in records:
-        of = record.environment["versions"]
-        versions.add(f"torch {of['torch']}, transformers {of['transformers']}")
-        dates.add(record.created_at[:10])
-    span = min(dates) if len(dates) == 1 else f"{min(dates)} to {max(dates)}"
-    return plain(
-        f"Encoder `{place.encoder.replace('`', '')}` ({place.encoder_sha256[:8]}), "
-        f"data set `{place.dataset.replace('`', '')}` ({place.dataset_sha256[:8]}), "
-        f"on {place.device}; {'; '.join(sorted(versions))}; {span}."
-    )
-
-
-def pipes(rows: Sequence[Mapping[str, str]], *, left: Collection[str] = ()) -> str:
-    """Rows, one or more, as a markdown table that reads as well in a terminal.
-
-    Args:
-        rows: Cells by column; all rows have the first one's columns.
-        left: Columns that are aligned to the left, as text is; the others are numbers.
-    """
-    widths = {name: max(3, len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
-    rules = {name: f":{'-' * (width - 1)}"[:: 1 if name in left else -1] for name, width in widths.items()}
-    sides = {name: "<" if name in left else ">" for name in widths}
-    return "\n".join(
-        f"| {' | '.join(f'{line[name]:{sides[name]}{width}}' for name, width in widths.items())} |"
-        for line in ({name: name for name in widths}, rules, *rows)
-    )
-
-
-def wrapped(text: str) -> str:
-    """A paragraph in lines that fit a terminal; to markdown it is the same paragraph."""
-    return textwrap.fill(text, width=120, break_long_words=False, break_on_hyphens=False)
-
-
-def plain(text: str) -> str:
-    """Text without what markdown, or the README's markers, would take for more than text."""
-    return " ".join(text.replace("<", "").replace("|", "/").split())
-
-
-def order(group: Group) -> tuple[object, ...]:
-    """Key that sorts groups of one place: by method, adapter, modules, learning rate, padding, then the rest."""
-    e = group.experiment
-    lora = (e.lora.rank, e.lora.alpha, len(e.lora.target_modules), e.lora.target_modules) if e.lora else ()
-    paddings = {"fixed": 0, "dynamic": 1, "bucketed": 2, "packed": 3}
-    return (
-        list(METHODS).index(e.method),
-        lora,
-        e.learning_rate or 0,
-        paddings.get(str(e.padding), 4),
-        e.engine != Experiment().engine,
-        [text for _, text in sorted(_recipe(e).items())],
-    )
-
-
-def _core(experiment: Experiment) -> str:
-    if experiment.method == "svm":
-        return f"SVM, {_FEATURES[str(experiment.pooling)]}"
-    rate = f"{experiment.learning_rate:.0e}"
-    rate = rate if float(rate) == experiment.learning_rate else f"{experiment.learning_rate:g}"
-    method = "full"
-    if experiment.lora is not None:
-        lora = experiment.lora
-        method = f"LoRA r{lora.rank} {ALPHA}{lora.alpha} {plain(' '.join(lora.target_modules))}"
-    return f"{method}, {experiment.padding}, lr {rate}"
-
-
-def _recipe(experiment: Experiment) -> dict[str, str]:
-    """Words for every field of `_RECIPE` that the method uses; none for what is usual, or not limited."""
-    given = {name: getattr(experiment, name) for name in _RECIPE if "." not in name}
-    given["compile"] = bool(experiment.compile)
-    given["lora.dropout"] = None if experiment.lora is None else experiment.lora.dropout
-    unlimited = ("limit",) if experiment.method == "svm" else ("limit", "max_steps")
-    return {
-        name: "" if value in (None, _GOES_WITHOUT_SAYING.get(name)) else _words(name, value)
-        for name, value in given.items()
-        if value is not None or name in unlimited
-    }
-
-
-def _words(name: str, value: object) -> str:
-    text = _RECIPE[name].format(f"{value:,}" if isinstance(value, int) else value)
-    return text if value != 1 else text.removesuffix("s")
-
-
 def _significant(value: float) -> str:
     """Three significant digits, without an exponent."""
-    digits = 2 if value <= 0 else max(0, 2 - math.floor(math.log10(value)))
+    digits = 2 if value <= 0 or math.isinf(value) else max(0, 2 - math.floor(math.log10(value)))
     return f"{value:,.{min(digits, 4)}f}"
+
+
+def contents(place: Place) -> str:
+    """Encoder and data set of a place, by name and contents."""
+    return (
+        f"Encoder {place.encoder} ({place.encoder_sha256[:8]}), data set {place.dataset} ({place.dataset_sha256[:8]})"
+    )
+
+
+def dates(records: Iterable[RunRecord]) -> str:
+    """The day, or the first and the last one, that records were made on."""
+    days = sorted({record.created_at[:10] for record in records})
+    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+
+
+def versions(testbed: Testbed) -> str:
+    """A testbed's name with the versions that decide most of its times."""
+    return f"{testbed.name}; torch {testbed.torch}, transformers {testbed.transformers}"
+
+
+def letters(testbeds: Iterable[tuple[str, Testbed]]) -> Mapping[tuple[str, Testbed], str]:
+    """Letters that tell apart the testbeds of some rows, given by engine and testbed; none where there is but one.
+
+    Two engines differ in their code on one and the same testbed, so only two states of one engine's code are two.
+    """
+    states: dict[tuple[str, Testbed], dict[str, int]] = {}
+    keys: dict[tuple[str, Testbed], tuple[Testbed, int]] = {}
+    for engine, testbed in testbeds:
+        machine = Testbed(**{**vars(testbed), "code": ""})
+        codes = states.setdefault((engine, machine), {})
+        keys[engine, testbed] = (machine, codes.setdefault(testbed.code, len(codes)))
+    alphabet = [*string.ascii_uppercase, *(f"T{number}" for number in range(len(keys)))]
+    known = dict(zip(dict.fromkeys(keys.values()), alphabet, strict=False))
+    return {} if len(known) < 2 else {given: known[key] for given, key in keys.items()}

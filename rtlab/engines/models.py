@@ -1,0 +1,110 @@
+"""The model that is trained, whoever trains it: Hugging Face's classifier, with PEFT's adapter where asked for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rtlab.built_in import quiet
+from rtlab.encoders import Encoder
+from rtlab.engines.engine import Task
+from rtlab.methods import Adapter
+from rtlab.values import to_json
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+    from transformers import PreTrainedModel
+
+
+def classifier(task: Task) -> "PreTrainedModel":
+    """The encoder under a fresh head, for an adapter frozen under a fresh one; torch's generator decides both.
+
+    Args:
+        task: Of method `Full` or `Adapter`.
+    """
+    model = task.encoder.classifier(task.splits.label_names)
+    # As `Trainer` leaves them, and so saves them, whoever trains.
+    model.config.problem_type, model.config.use_cache = "single_label_classification", False
+    method = task.experiment.method
+    return with_adapter(model, task.encoder, method, task.target_modules) if isinstance(method, Adapter) else model
+
+
+def with_adapter(
+    model: "PreTrainedModel", encoder: Encoder, adapter: Adapter, target_modules: tuple[str, ...]
+) -> "PreTrainedModel":
+    """The model frozen under PEFT's adapter, its classification head trained along.
+
+    Args:
+        model: Hugging Face's classifier.
+        encoder: What it came from.
+        adapter: Its kind and settings.
+        target_modules: Names of the modules that are adapted.
+    """
+    import peft
+
+    config = adapter_config(adapter, target_modules)
+    with quiet():
+        adapted = peft.get_peft_model(model, config)
+    if encoder.revision is not None:  # a saved adapter then names the hub's encoder, not this machine's copy of it
+        config.base_model_name_or_path, config.revision = encoder.name, encoder.revision
+    return adapted
+
+
+def adapter_config(adapter: Adapter, target_modules: tuple[str, ...]) -> "PeftConfig":
+    """PEFT's own configuration of an adapter.
+
+    Raises:
+        ValueError: If PEFT has no such kind of adapter, or refuses a setting.
+    """
+    import peft
+
+    if adapter.peft_type not in peft.PEFT_TYPE_TO_CONFIG_MAPPING:
+        known = ", ".join(sorted(str(kind.value) for kind in peft.PEFT_TYPE_TO_CONFIG_MAPPING))
+        raise ValueError(f"peft_type must be one of PEFT's adapters, {known}; got {adapter.peft_type!r}")
+    settings = {name: to_json(setting) for name, setting in adapter.settings.items()}
+    of = peft.PEFT_TYPE_TO_CONFIG_MAPPING[adapter.peft_type]
+    try:
+        return of(task_type=peft.TaskType.SEQ_CLS, target_modules=list(target_modules), **settings)
+    except TypeError as error:
+        raise ValueError(f"settings of a {adapter.peft_type} adapter are refused by PEFT: {error}") from error
+
+
+def save(model: "PreTrainedModel", encoder: Encoder, folder: Path) -> None:
+    """Write a plain Hugging Face checkpoint, or PEFT's for an adapter, and the tokenizer beside it."""
+    adapter = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
+    with quiet():
+        model.save_pretrained(folder, **adapter)
+        encoder.tokenizer.save_pretrained(folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """Parameters of a model: all, and of encoder, adapter and head those that are trained."""
+
+    parameters_total: int
+    parameters_encoder: int
+    parameters_adapter: int
+    parameters_head: int
+
+
+def parameters(model: "PreTrainedModel") -> Parameters:
+    """Count a model's parameters."""
+    total = encoder = adapter = head = 0
+    base = f"{model.base_model_prefix}." if not hasattr(model, "peft_config") else None
+    for name, parameter in model.named_parameters():
+        if ".original_module." in name:  # PEFT's untrained twin of the head
+            continue
+        size = parameter.numel()
+        total += size
+        if not parameter.requires_grad:
+            continue
+        if ".modules_to_save." in name:
+            head += size
+        elif base is None:
+            adapter += size
+        elif name.startswith(base):
+            encoder += size
+        else:
+            head += size
+    return Parameters(
+        parameters_total=total, parameters_encoder=encoder, parameters_adapter=adapter, parameters_head=head
+    )

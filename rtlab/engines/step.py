@@ -1,0 +1,131 @@
+"""One optimizer step of the native engine, all of it on the device, done eagerly or captured (`rtlab.engines.capture`).
+
+It is the reference's: the mean loss over the batch, gradients clipped together, AdamW without decay, a learning rate
+that falls linearly to 0.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rtlab.batches import Shape
+from rtlab.engines.dropout import Masks
+from rtlab.engines.engine import NonFiniteLossError
+from rtlab.engines.layouts import Layout, Packer
+from rtlab.engines.packing import forward
+from rtlab.experiment import Precision
+from rtlab.methods import Recipe
+from rtlab.records import LogEntry
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+CLIP = 1.0  # largest norm of all gradients together
+
+
+class Step:
+    """One optimizer step, all of it on the device: layout, forward, backward, clipping, AdamW, schedule, history.
+
+    Args:
+        recipe: How to train.
+        precision: `bf16` runs under autocast.
+        model: The packed model on its device.
+        packer: The training split.
+        labels_N: Its classes.
+        masks: Where attention takes dropout's factors from, on a CPU.
+        steps: Steps of the run: where the learning rate reaches 0.
+        device: torch device.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        precision: Precision,
+        model: "PreTrainedModel",
+        packer: Packer,
+        labels_N: NDArray[np.int64],
+        masks: Masks,
+        *,
+        steps: int,
+        device: torch.device,
+    ) -> None:
+        self.model = model
+        self.device = device
+        self.packer = packer
+        self.masks = masks
+        self.rate = recipe.learning_rate
+        self.steps = steps
+        self.labels_N = torch.from_numpy(labels_N).to(device)
+        self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.learning_rate = torch.zeros((), device=device)
+        self.optimizer = torch.optim.AdamW(
+            self.trained,
+            lr=self.learning_rate,
+            betas=(0.9, 0.999),
+            eps=1e-8,
+            weight_decay=0.0,
+            fused=True,
+            capturable=device.type == "cuda",
+        )
+        self.done = torch.zeros(1, dtype=torch.int64, device=device)
+        self.losses_N, self.norms_N = (torch.zeros(steps, device=device) for _ in range(2))
+        self._autocast = precision == "bf16"
+
+    def eager(self, rows_S: NDArray[np.int64], shape: Shape) -> None:
+        """Do a step."""
+        layout = self.packer.layout(rows_S, slot=shape.slot, total=shape.total)
+        self(layout, torch.from_numpy(rows_S).to(self.device))
+
+    def __call__(self, layout: Layout, rows_S: torch.Tensor) -> None:
+        """Do a step on a batch that is laid out, of the sentences `rows_S`, without waiting for the device."""
+        loss = self._loss(layout, rows_S)
+        loss.backward()
+        gradients = [parameter.grad for parameter in self.trained if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        self.learning_rate.copy_((self.rate * (self.steps - self.done.double()) / self.steps)[0])
+        # As `clip_grad_norm_`, but AdamW divides on its way: one pass over the gradients less.
+        self.optimizer.grad_scale = ((norm + 1e-6) / CLIP).clamp(min=1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.losses_N.index_copy_(0, self.done, loss.detach()[None])
+        self.norms_N.index_copy_(0, self.done, norm[None])
+        self.done += 1
+
+    def _loss(self, layout: Layout, rows_S: torch.Tensor) -> torch.Tensor:
+        # A captured step may keep no casts of weights from one step to the next.
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast, cache_enabled=False):
+            scores_SC = forward(self.model, layout, self.masks).logits
+        return torch.nn.functional.cross_entropy(scores_SC.float(), self.labels_N.index_select(0, rows_S))
+
+    def rehearse(self, batches: Sequence[tuple[NDArray[np.int64], Shape]]) -> None:
+        """Go forward and backward, so that what is compiled is compiled, and leave no trace."""
+        self.model.train()
+        for rows_S, shape in batches:
+            layout = self.packer.layout(rows_S, slot=shape.slot, total=shape.total)
+            self._loss(layout, torch.from_numpy(rows_S).to(self.device)).backward()
+            self.optimizer.zero_grad(set_to_none=True)
+
+    def losses(self) -> list[float]:
+        """Loss of every step done; waits for the device."""
+        losses: list[float] = self.losses_N[: int(self.done)].tolist()
+        return losses
+
+    def check(self, begin: int, end: int) -> None:
+        """Raise if a loss or a gradient's norm of these steps, counted from 0, is not finite; waits for the device."""
+        for what, values_N in (("loss", self.losses_N), ("gradient norm", self.norms_N)):
+            for step, value in enumerate(values_N[begin:end].tolist(), start=begin + 1):
+                if not np.isfinite(value):
+                    raise NonFiniteLossError(step, f"the {what} of step {step} is {value}")
+
+    def entry(self, begin: int, end: int, *, per_epoch: int) -> LogEntry:
+        """The logging interval of these steps, counted from 0."""
+        return LogEntry(
+            step=end,
+            epoch=end / per_epoch,
+            loss=float(self.losses_N[begin:end].mean()),
+            learning_rate=self.rate * (self.steps - end + 1) / self.steps,
+            gradient_norm=float(self.norms_N[end - 1]),
+        )

@@ -1,0 +1,135 @@
+"""What a run needs, loaded and checked before anything is computed or written."""
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rtlab import environment
+from rtlab.architectures import PACKED
+from rtlab.data import Splits, load_splits
+from rtlab.encoders import Encoder, load_encoder, packs, target_modules
+from rtlab.experiment import Experiment, identity
+from rtlab.methods import Adapter, Engine
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """An experiment whose parts are all there and fit together.
+
+    Attributes:
+        experiment: What to do.
+        splits: Sentences and labels.
+        encoder: What is adapted.
+        target_modules: What an adapter's target modules resolve to; empty for other methods.
+        id: Identity of the run.
+        device: Where to compute.
+        load_s: Seconds that loading took.
+    """
+
+    experiment: Experiment
+    splits: Splits
+    encoder: Encoder
+    target_modules: tuple[str, ...]
+    id: str
+    device: "torch.device"
+    load_s: float
+
+
+def prepare(
+    experiment: Experiment,
+    *,
+    device: str | None = None,
+    load_splits: Callable[..., Splits] = load_splits,
+    load_encoder: Callable[[str], Encoder] = load_encoder,
+) -> Prepared:
+    """Load everything that an experiment names, and check that it fits together; nothing is written.
+
+    A precision that is slow on the device gives a `UserWarning`.
+
+    Args:
+        experiment: What to do.
+        device: `cpu` or `cuda`; CUDA where there is one by default.
+        load_splits: In place of `rtlab.data.load_splits`, for callers who prepare many experiments on few data sets.
+        load_encoder: In place of `rtlab.encoders.load_encoder`, likewise.
+
+    Raises:
+        ValueError: If something is not there or does not fit; the message names it and what would do.
+    """
+    start = time.perf_counter()
+    where = environment.find_device(device)
+    environment.set_precision(experiment.precision, where)
+    if (slow := environment.slow_precision(experiment.precision, where)) is not None:
+        warnings.warn(slow, stacklevel=2)
+    splits = load_splits(experiment.dataset, limit=experiment.limit)
+    encoder = load_encoder(experiment.encoder)
+    modules = _check(experiment, encoder)
+    return Prepared(
+        experiment=experiment,
+        splits=splits,
+        encoder=encoder,
+        target_modules=modules,
+        id=identity(experiment, dataset_sha256=splits.sha256, encoder_sha256=encoder.sha256, target_modules=modules),
+        device=where,
+        load_s=time.perf_counter() - start,
+    )
+
+
+def _check(experiment: Experiment, encoder: Encoder) -> tuple[str, ...]:
+    """Refuse what the encoder cannot do, and give the modules that an adapter adapts."""
+    encoder.check_length(experiment.max_length)
+    if experiment.engine == "native" and not encoder.packs:
+        raise ValueError(
+            f"engine 'native' takes encoders of type {', '.join(PACKED)}; got {encoder.name}, which is of type "
+            f"{encoder.config.model_type}; engine trainer would do"
+        )
+    method = experiment.method
+    if not isinstance(method, Adapter):
+        return ()
+    if experiment.engine == "native" and method.peft_type != "LORA":
+        raise ValueError(
+            f"engine 'native' takes adapters of peft_type LORA; got {method.peft_type}; engine trainer would do"
+        )
+    from rtlab.engines.models import adapter_config
+
+    modules = target_modules(encoder, method.target_modules)
+    adapter_config(method, modules)
+    return modules
+
+
+def usual_engine(encoder: str, device: str | None = None) -> Engine:
+    """The engine for who does not name one: `native` on the device where it is proven, if it takes the encoder.
+
+    Args:
+        encoder: What is to be adapted.
+        device: `cpu` or `cuda`; CUDA where there is one by default.
+
+    Raises:
+        ValueError: If the device or the encoder is not there.
+    """
+    return "native" if environment.find_device(device).type == "cpu" and packs(encoder) else "trainer"
+
+
+def check_writable(folder: Path, *, option: str = "output_dir", within: Sequence[str] = ("records", "models")) -> None:
+    """Check that a folder, and those within it, can be made or written, without leaving anything behind.
+
+    Args:
+        folder: The folder.
+        option: What gave it, for messages.
+        within: Names of folders in it.
+
+    Raises:
+        ValueError: If one is a file, or cannot be written.
+    """
+    for part in (folder, *(folder / name for name in within)):
+        there = next(path for path in (part.absolute(), *part.absolute().parents) if path.exists())
+        if not there.is_dir():
+            raise ValueError(f"{option} must be a directory; got {folder}, where {there.name} is a file")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise ValueError(f"{option} must be writable; got {folder}: no permission to write in {there}")

@@ -1,0 +1,76 @@
+"""Two groups beside each other: how much faster, how much better, and whether as good; and the Pareto front."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from rtlab.reporting.groups import Group, same_labels, without_code
+from rtlab.statistics import Interval, Verdict, equal, paired_difference, ratio_of_times
+
+SEEDS_FOR_EQUALITY = 5
+
+
+def on_one_testbed(a: Group, b: Group) -> tuple[Group, Group] | None:
+    """Both with the times of one testbed alone, that of most runs; None where they have none in common.
+
+    The code of two engines differs, so there it is the rest of the testbed that must be the same.
+    """
+    alike = a.experiment.engine == b.experiment.engine
+    pairs = [
+        (mine, theirs)
+        for mine in a.timed
+        for theirs in b.timed
+        if (mine == theirs if alike else without_code(mine) == without_code(theirs))
+    ]
+    if not pairs:
+        return None
+    worth = {
+        (mine, theirs): min(a.worth(mine), b.worth(theirs)) + max(a.worth(mine), b.worth(theirs))
+        for mine, theirs in pairs
+    }
+    mine, theirs = max(pairs, key=worth.__getitem__)
+    return (
+        dataclasses.replace(a, timed={mine: a.timed[mine]}),
+        dataclasses.replace(b, timed={theirs: b.timed[theirs]}),
+    )
+
+
+def time_ratio(a: Group, b: Group) -> Interval | None:
+    """Ratio of the training times for one sentence, a / b, warm-up included; None without a testbed in common."""
+    pair = on_one_testbed(a, b)
+    return None if pair is None else ratio_of_times(*map(_seconds_per_sentence, pair))
+
+
+def _seconds_per_sentence(group: Group) -> list[float]:
+    runs = group.on_testbed
+    return [(r.timing.warmup_s + r.timing.train_s) / r.counts.samples for r in runs if r.timing and r.counts]
+
+
+def accuracy_difference(a: Group, b: Group) -> Interval | None:
+    """Difference of test accuracies, a - b, on the same sentences; None where one of them holds no predictions."""
+    if not (a.has_predictions("test") and b.has_predictions("test")):
+        return None
+    if not same_labels(a.labels("test"), b.labels("test")):
+        return None
+    return paired_difference(a.correct("test"), b.correct("test"), a_chance=a.chance, b_chance=b.chance)
+
+
+def quality(a: Group, b: Group) -> Verdict:
+    """Whether two reach the same test accuracy: it takes whole epochs and five seeds of either to show."""
+    enough = all(g.whole and (not g.chance or len(g.scored) >= SEEDS_FOR_EQUALITY) for g in (a, b))
+    difference = accuracy_difference(a, b) if enough else None
+    return "not shown" if difference is None else equal(difference)
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the points (time, accuracy) to which no other is both as fast and as accurate, and better in one.
+
+    From the fastest to the slowest.
+    """
+    front: list[int] = []
+    for index in sorted(range(len(points)), key=lambda index: (points[index][0], -points[index][1])):
+        last = points[front[-1]] if front else (0.0, -np.inf)
+        if points[index][1] > last[1] or points[index] == last:
+            front.append(index)
+    return front

@@ -1,0 +1,1 @@
+"""Many runs: which are still to do, and doing them."""

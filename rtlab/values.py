@@ -1,0 +1,167 @@
+"""What values are made of: JSON's types, dataclasses out of JSON and back, and the checks that fields share.
+
+Reading is strict: a field that is missing without a default, unknown, or of another type is refused. A message names
+the field, what was given and what would do.
+"""
+
+import dataclasses
+import sys
+import types
+from collections.abc import Mapping, Sequence
+from functools import cache
+from math import inf
+from typing import Literal, TypeAlias, TypeGuard, TypeVar, Union, get_args, get_origin
+
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+T = TypeVar("T")
+
+LARGEST_WHOLE = 2**63 - 1  # beyond it, readers of JSON make another number of it
+DEEPEST = 20  # lists and objects within each other, where a field is any JSON
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a finite number, and no bool."""
+    # An integer may be finite and yet beyond all floats.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def check_whole(name: str, value: object, *, at_least: int = 1) -> None:
+    """Refuse (`ValueError`) what is no whole number of at least `at_least`, or is beyond 64 bits."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+        raise ValueError(f"{name} must be a whole number of at least {at_least}; got {shown(value)}")
+    if value > LARGEST_WHOLE:
+        raise ValueError(f"{name} must be a whole number of at most {LARGEST_WHOLE}; got {shown(value)}")
+
+
+def check_one_of(name: str, value: object, known: Sequence[object]) -> None:
+    """Refuse (`ValueError`) what is none of the known values."""
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, known))}; got {shown(value)}")
+
+
+def shown(value: object) -> str:
+    """A value as an error shows it: its beginning."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def one_line(text: str) -> str:
+    """A text as one line that a terminal only shows: no breaks, no control characters, and no more than 500 signs."""
+    signs = "".join(sign if sign.isprintable() else "?" for sign in " ".join(text[:10_000].split()))
+    return signs if len(signs) <= 500 else f"{signs[:497]}..."
+
+
+def to_json(value: object) -> Json:
+    """A dataclass, or what its fields hold, as JSON types; tuples become lists."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): to_json(part) for name, part in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_json(part) for part in value]
+    assert value is None or isinstance(value, bool | int | float | str), f"{type(value).__name__} is not JSON"
+    return value
+
+
+def from_json(of: type[T], value: Json, name: str) -> T:
+    """The dataclass that `to_json` wrote; a field that is not there has its default.
+
+    A union of dataclasses is told apart by a field `kind`, the class's name in lower case.
+
+    Args:
+        of: The dataclass.
+        value: What was read.
+        name: What the value is called in messages.
+
+    Raises:
+        ValueError: If the value does not fit the class's annotations, or the class refuses it.
+    """
+    found: T = _dataclass(of, value, name)
+    return found
+
+
+def _dataclass(of: type[T], value: Json, name: str) -> T:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} must be an object with fields; got {shown(value)}")
+    fields, needed = _fields(of)  # type: ignore[arg-type]  # a class can be hashed
+    if unknown := value.keys() - fields.keys():
+        named = ", ".join(field[:40] for field in sorted(unknown)[:5])
+        raise ValueError(f"{name} has no field {named}; its fields are {', '.join(sorted(fields))}")
+    if missing := needed - value.keys():
+        raise ValueError(f"{name} lacks the field {', '.join(sorted(missing))}")
+    read = {
+        # Most values are finite floats, in the hundreds of entries of a loss history.
+        field: part
+        if type(part) is float is fields[field] and abs(part) < inf
+        else _value(fields[field], part, name, field)
+        for field, part in value.items()
+    }
+    return of(**read)
+
+
+@cache
+def _fields(of: type) -> tuple[Mapping[str, object], frozenset[str]]:
+    """Each field's type, and the fields without a default."""
+    fields = dataclasses.fields(of)
+    unset = dataclasses.MISSING
+    needed = frozenset(field.name for field in fields if field.default is unset and field.default_factory is unset)
+    return {field.name: field.type for field in fields}, needed
+
+
+def _value(of: object, value: Json, holder: str, field: str) -> object:
+    """One value of a field; its name is put together only where it is needed, since a record has hundreds."""
+    if of is float and is_number(value):
+        return value
+    if isinstance(of, str):  # a type that is named by a text is any JSON
+        _check_depth(value, f"{holder}.{field}", DEEPEST)
+        return value
+    name = f"{holder}.{field}"
+    if of in (str, bool, int) and type(value) is of:
+        return value
+    if isinstance(of, type) and dataclasses.is_dataclass(of):
+        return _dataclass(of, value, name)
+    origin, parts = get_origin(of), get_args(of)
+    if origin is Literal:
+        check_one_of(name, value, parts)
+        return value
+    if origin in (Union, types.UnionType):
+        return _one_of_several(parts, value, holder, field)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_value(parts[0], part, holder, field) for part in value)
+    if isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(value, Mapping):
+        return {key: _value(parts[1], part, name, key) for key, part in value.items()}
+    raise ValueError(f"{name} must be {_called(of)}; got {shown(value)}")
+
+
+def _one_of_several(kinds: Sequence[object], value: Json, holder: str, field: str) -> object:
+    if value is None and type(None) in kinds:
+        return None
+    others = [kind for kind in kinds if kind is not type(None)]
+    if len(others) == 1:
+        return _value(others[0], value, holder, field)
+    name = f"{holder}.{field}"
+    classes = {
+        kind.__name__.lower(): kind for kind in others if dataclasses.is_dataclass(kind) and isinstance(kind, type)
+    }
+    if not classes:
+        return value  # JSON of several types, which the class that holds it checks
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} must be an object with fields; got {shown(value)}")
+    kind = value.get("kind")
+    check_one_of(f"{name}.kind", kind, tuple(classes))
+    return _dataclass(classes[str(kind)], {key: part for key, part in value.items() if key != "kind"}, name)
+
+
+def _check_depth(value: Json, name: str, deepest: int) -> None:
+    if deepest < 0:
+        raise ValueError(f"{name} must have at most {DEEPEST} lists and objects within each other")
+    if isinstance(value, Mapping | list):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            _check_depth(part, name, deepest - 1)
+
+
+def _called(of: object) -> str:
+    names = {float: "a finite number", int: "a whole number", str: "a text", bool: "true or false"}
+    if of in names:
+        return names[of]
+    return "a list" if get_origin(of) is tuple else "an object"
