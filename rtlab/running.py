@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import json
 import re
+import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ from rtlab.experiment import RESULTS, Experiment
 from rtlab.metrics import scores
 from rtlab.preparing import check_writable, prepare
 from rtlab.records import HeldOut, Memory, Predictions, RunRecord, Source, Status, Timing
-from rtlab.testbed import fingerprint, testbed
+from rtlab.testbed import code_digest, fingerprint, testbed
 from rtlab.values import Json
 
 OUTPUT = Path("results")
@@ -72,13 +73,15 @@ class Run:
         progress: Progress | None = None,
         on_log: OnLog | None = None,
     ) -> None:
+        code_digest(experiment.engine)  # taken before anything else, and once a process
         check_writable(Path(output_dir))
         self.prepared = prepare(experiment, device=device)
         self.path: Path | None = None
         self._output_dir = Path(output_dir)
         self._save_model = save_model
         self._progress, self._on_log = progress or _ignore, on_log or _ignore
-        self._testbed = testbed(self.prepared.device, experiment.engine)  # of the sources as the run finds them
+        self._testbed = testbed(self.prepared.device, experiment.engine)
+        self._environment = fingerprint(self.prepared.device)  # with the commit that runs, whatever comes after it
         self._watch = environment.Stopwatch(self.prepared.device)
 
     def execute(self) -> RunRecord:
@@ -134,8 +137,18 @@ class Run:
             if not isinstance(error, Exception):
                 raise
         finally:
-            self.path = records.save(record, self._output_dir / "records")
+            self._keep(record)
         return record
+
+    def _keep(self, record: RunRecord) -> Path:
+        """Add the record; an interrupt waits for it."""
+        held = {signal.SIGINT, signal.SIGTERM}
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+        try:
+            self.path = records.save(record, self._output_dir / "records")
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return self.path
 
     @contextlib.contextmanager
     def _recording(self) -> Iterator[None]:
@@ -144,10 +157,10 @@ class Run:
             yield
         except BaseException as error:
             record = self._record(status=_status(error), error=_one_line(error))
-            self.path = records.save(record, self._output_dir / "records")
+            path = self._keep(record)
             if not isinstance(error, Exception):
                 raise
-            raise RunFailedError(record, self.path) from error
+            raise RunFailedError(record, path) from error
 
     def _evaluated(self) -> RunRecord:
         """The record of a run with a result."""
@@ -201,7 +214,7 @@ class Run:
             dataset=Source(name=splits.name, revision=splits.revision, sha256=splits.sha256),
             encoder=Source(name=encoder.name, revision=encoder.revision, sha256=encoder.sha256),
             testbed=self._testbed,
-            environment=fingerprint(self.prepared.device),
+            environment=self._environment,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
@@ -282,7 +295,8 @@ def _status(error: BaseException) -> Status:
 
 def _one_line(error: BaseException) -> str:
     """An exception in one line, without the folders of any absolute path in it: a record names no machine."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
+    text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    text = re.sub(r"(['\"])/[^'\"]*/([^'\"]*)\1", r"\1\2\1", text)
     return re.sub(r"(?<![\w.])/(?:[^\s/'\":]+/)+", "", text)
 
 

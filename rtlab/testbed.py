@@ -125,7 +125,7 @@ def code_digest(engine: str) -> str:
     digest = hashlib.sha256()
     for source in modules_of(engine):
         tree = ast.parse(source.read_bytes())
-        digest.update(f"{source.relative_to(_PACKAGE).as_posix()}\0{ast.unparse(_bare(tree))}\0".encode())
+        digest.update(f"{source.relative_to(_PACKAGE).as_posix()}\0{_written(_bare(tree))}\0".encode())
     return digest.hexdigest()[:16]
 
 
@@ -159,6 +159,16 @@ def _bare(tree: ast.Module) -> ast.Module:
         if ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return tree
+
+
+def _written(node: object) -> str:
+    """A tree as text that is the same under every version of Python: what is empty, and where it stands, left out."""
+    if isinstance(node, list):
+        return f"[{','.join(map(_written, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []) and name != "kind")
+    return f"{type(node).__name__}({','.join(f'{name}={_written(value)}' for name, value in fields)})"
 
 
 @cache

@@ -6,12 +6,14 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import small
+import strategies
 import torch
 
 from rtlab import cli, running
@@ -21,7 +23,7 @@ from rtlab.engines.svm import SvmEngine
 from rtlab.engines.trainer import TrainerEngine
 from rtlab.experiment import Experiment
 from rtlab.methods import Adapter, Full, Recipe, Svm
-from rtlab.records import load, load_records
+from rtlab.records import load, load_records, save
 
 VERBS = [verb.__name__.lower() for verb in cli.Verb.__args__]
 TRAINS = {"finetune": "full", "lora": "lora", "svm": "svm"}  # each with what its models are called
@@ -394,7 +396,7 @@ def test_a_broken_record_is_named_and_the_others_count(rtlab, tiny, tmp_path):
     assert "Encoder tiny-distilbert" in done.out
     [line] = done.err.splitlines()
     assert line.startswith("rtlab: left out: results/records/broken.json is no readable record (")
-    assert line.endswith("; move it away or run its experiment again")
+    assert line.endswith("; move it away")
 
 
 # The lab's own command lines
@@ -558,6 +560,67 @@ def test_start_up_is_light(run_python, code):
     loaded, modules = heavy_modules(run_python, code)
     assert loaded == []
     assert modules < 400  # 300 for help, which takes a quarter of a second; torch alone has more than a thousand
+
+
+# Where results go
+
+
+@pytest.fixture
+def records_folder(tmp_path):
+    """A folder of results with one record."""
+    save(strategies.example_record(), tmp_path / "results" / "records")
+    return tmp_path / "results"
+
+
+@pytest.mark.parametrize("words", [("tables", "--csv", "pipe"), ("claims", "--json", "pipe")], ids=" ".join)
+def test_a_pipe_is_written_to_and_stays_one(rtlab_process, records_folder, tmp_path, words):
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE, text=True) as reader:
+        done = rtlab_process(*words, "--results", records_folder)
+        out, _ = reader.communicate(timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(out) > 10
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_link_is_followed_and_stays_one(rtlab, records_folder, tmp_path):
+    (tmp_path / "there.csv").write_text("old")
+    (tmp_path / "link.csv").symlink_to("there.csv")
+    assert rtlab("tables", "--csv", "link.csv", "--results", records_folder).status == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "there.csv").read_text().startswith("id,")
+
+
+@pytest.mark.parametrize("file", [".", "nowhere/runs.csv"])
+def test_a_csv_file_that_cannot_be_written_is_refused(rtlab, records_folder, file):
+    done = rtlab("tables", "--csv", file, "--results", records_folder)
+    assert (done.status, done.err) == (2, f"rtlab: --csv must be a file in a writable directory; got {file!r}\n")
+
+
+def test_a_reader_that_has_read_enough_is_no_error(records_folder, tmp_path):
+    command = f"{sys.executable} -m rtlab tables --results {records_folder} | head -1"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("## ")
+
+
+def test_a_file_in_place_of_a_folder_of_figures_is_said_in_a_line(rtlab, records_folder):
+    (records_folder / "figures").write_text("")
+    done = rtlab("figures", "--results", records_folder)
+    assert done.status == 1
+    assert done.err.startswith("rtlab: [Errno 17]")
+    assert done.err.count("\n") == 1
+
+
+def test_folders_within_folders_without_end_are_walked(rtlab, records_folder):
+    here = os.open(records_folder / "records", os.O_RDONLY)
+    for _ in range(1200):  # more than calls that Python nests
+        os.mkdir("d", dir_fd=here)
+        within = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = within
+    os.close(here)
+    assert rtlab("report", "--results", records_folder).status == 0
 
 
 # Wrong requests: status 2, one line that says what, given, and what would do; nothing written

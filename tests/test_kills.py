@@ -204,7 +204,10 @@ def test_a_killed_sweep_goes_on_where_it_was(start_process, tmp_path, part):
     assert final.process.wait() == 0
     kept.check()
     assert len(kept.seen) == 9
-    assert len(list(kept.folder.glob("*.json"))) == 9
+    every, broken = rtlab.load_records(kept.folder)
+    assert not broken
+    assert sum(record.status == "ok" for record in every) == 9
+    assert {record.status for record in every} <= {"ok", "cancelled"}  # those that were told to end say so
 
 
 @pytest.mark.parametrize("part", range(PARTS))

@@ -69,7 +69,7 @@ def read(place, content):
         return loaded.records[0]
     message = loaded.broken[place]
     assert message.startswith(f"{place} is no readable record (")
-    assert message.endswith("); move it away or run its experiment again")
+    assert message.endswith("); move it away")
     assert message.isprintable()
     assert len(message) < 1000
     return message

@@ -218,6 +218,27 @@ def test_a_failures_record_holds_none_either(directories, tmp_path, monkeypatch)
     assert failed.value.record.error == "OSError: [Errno 28] No space left on device: 'model.safetensors'"
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("[Errno 17] File exists: '/home/Jane Doe/results/models/full-1'", "[Errno 17] File exists: 'full-1'"),
+        ("cannot read /srv/data/reviews/train.csv", "cannot read train.csv"),
+    ],
+)
+def test_an_error_names_files_without_their_folders(text, shown, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainerEngine, "train", raising(RuntimeError(text)))
+    with pytest.raises(rtlab.RunFailedError) as failed:
+        run(data, tmp_path)
+    assert failed.value.record.error == f"RuntimeError: {shown}"
+
+
+def test_a_record_names_the_checkout_as_the_run_found_it(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("rtlab.running.fingerprint", lambda _: {"device": "then"})
+    one = rtlab.Run(small.experiment(data, max_steps=1), output_dir=tmp_path, device="cpu")
+    monkeypatch.setattr("rtlab.running.fingerprint", lambda _: {"device": "now"})
+    assert one.execute().environment == {"device": "then"}
+
+
 def test_copied_directories_are_the_same_run(data, directories):
     named = prepare(small.experiment(data), device="cpu")
     copied = prepare(small.experiment(**directories), device="cpu")
@@ -377,7 +398,7 @@ def allocate_far_too_much(*_, **__):
 FAILURES = {
     "failed": (raising(RuntimeError("the engine\nbroke")), "failed", "RuntimeError: the engine broke"),
     "wrong value": (raising(ValueError("not that")), "failed", "ValueError: not that"),
-    "no memory": (raising(MemoryError()), "oom", "MemoryError:"),
+    "no memory": (raising(MemoryError()), "oom", "MemoryError"),
     "no device memory": (raising(torch.OutOfMemoryError("CUDA out of memory.")), "oom", "OutOfMemoryError: CUDA out"),
     "no host memory": (allocate_far_too_much, "oom", "RuntimeError: [enforce fail at alloc_cpu"),
 }
@@ -425,7 +446,7 @@ def test_an_interrupt_while_the_model_is_saved_loses_no_scores(data, tmp_path, m
     with pytest.raises(KeyboardInterrupt):
         run(data, tmp_path, max_steps=1, save_model=True)
     [path] = files(tmp_path)
-    assert (load(path).status, load(path).error) == ("ok", "the model was not saved: KeyboardInterrupt:")
+    assert (load(path).status, load(path).error) == ("ok", "the model was not saved: KeyboardInterrupt")
 
 
 def test_logits_that_are_not_finite_are_no_result(data, tmp_path, monkeypatch):
@@ -457,11 +478,14 @@ def test_an_interrupt_leaves_a_record_and_goes_on(data, tmp_path, method):
         run(data, tmp_path, method=method, progress=interrupt, save_model=True)
     (path,) = tmp_path.rglob("*.json")
     assert load(path).status == "cancelled"
-    assert load(path).error == "KeyboardInterrupt:"
+    assert load(path).error == "KeyboardInterrupt"
     check_unfinished(tmp_path, load(path))
 
 
-def test_ctrl_c_leaves_a_record_and_exits_with_130(start_process, data, tmp_path):
+@pytest.mark.parametrize(
+    ("sent", "status", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_leaves_a_record_and_its_exit_status(sent, status, said, start_process, data, tmp_path):
     options = {"encoder": "tiny-distilbert", "dataset": data, "device": "cpu", "batch-size": 2, "epochs": 100}
     given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     command = [sys.executable, "-m", "rtlab", "finetune", *given, "--output-dir", str(tmp_path / "out"), "--json", "-"]
@@ -471,13 +495,13 @@ def test_ctrl_c_leaves_a_record_and_exits_with_130(start_process, data, tmp_path
             lines = [process.stderr.readline()]
             while lines[-1] and not lines[-1].startswith("training "):  # the first quarter of 2,100 steps is done
                 lines.append(process.stderr.readline())
-            process.send_signal(signal.SIGINT)
+            process.send_signal(sent)
             out, err = process.communicate()
         finally:
             process.kill()
     assert lines[-1].startswith("training 525/2100"), lines
-    assert (process.returncode, out) == (130, "")
-    assert err.splitlines()[-1] == "rtlab: interrupted"
+    assert (process.returncode, out) == (status, "")
+    assert err.splitlines()[-1] == f"rtlab: {said}"
     assert "Traceback" not in err
     (path,) = (tmp_path / "out").rglob("*.json")
     assert load(path).status == "cancelled"
@@ -494,6 +518,14 @@ REFUSED = {
         "tiny-distilbert; got query, c_attn",
     ),
     "peft_type": ({"method": "lora", "peft_type": "LORAX"}, "peft_type must be one of PEFT's adapters, ADALORA, "),
+    "an adapter that adds tokens": (
+        {"method": "lora", "peft_type": "PROMPT_TUNING"},
+        "peft_type must be one of PEFT's adapters, ADALORA, ",
+    ),
+    "an adapter that is not to be trained": (
+        {"method": "lora", "settings": {"inference_mode": True}},
+        "settings must not hold inference_mode: an adapter is trained here",
+    ),
     "settings": (
         {"method": "lora", "settings": {"rank": 3}},
         "settings of a LORA adapter are refused by PEFT: LoraConfig.__init__() got an unexpected keyword argument "

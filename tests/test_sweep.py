@@ -33,6 +33,14 @@ if __name__ == "__main__":
     sys.exit(main(["sweep", "smoke", *sys.argv[2:]]))
 """
 
+# The same with one run that does not end by itself, and says when it trains.
+LONG = SWEEP.replace('method="svm", seed=seed) for seed in range(3)', "epochs=10**6) for _ in range(1)").replace(
+    "def three",
+    "from rtlab import running\nplain = running.Run.train\n"
+    "def train(self):\n    print('training', file=sys.stderr, flush=True)\n    plain(self)\n"
+    "running.Run.train = train\ndef three",
+)
+
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
@@ -263,10 +271,10 @@ def test_a_finished_record_stays_when_its_run_is_repeated_and_ends_early(svm, tm
     assert (planned.to_do, planned.recorded, planned.id) == (False, "ok", first.id)
 
 
-def start(data, *words):
+def start(data, *words, code=SWEEP):
     variables = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-c", SWEEP, str(data), *map(str, words)],
+        [sys.executable, "-c", code, str(data), *map(str, words)],
         env=variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -313,6 +321,20 @@ def all_of_three(folder, data):
     assert not found.broken
     assert sorted(record.id for record in found.records) == sorted(one.id for one in sweep.plan(experiments))
     return {record.status for record in found.records} == {"ok"}
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_the_sweep_alone_reaches_the_run(sent, status, data, tmp_path):
+    """As `kill` or an editor sends it: no terminal tells the run."""
+    process = start(data, "--output-dir", tmp_path, code=LONG)
+    while "training" not in (line := process.stderr.readline()):
+        assert line, process.stdout.read()
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == status
+    assert "Traceback" not in err
+    [record] = library.load_records(tmp_path / "records").records
+    assert record.status == "cancelled"
 
 
 def test_killed_it_ends_with_the_same_records(data, tmp_path):

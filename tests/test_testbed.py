@@ -298,6 +298,17 @@ def test_engines_have_digests_of_their_own():
     assert len({digest(engine) for engine in RESULTS}) == len(RESULTS)
 
 
+def test_the_digest_is_of_no_version_of_python():
+    """What later versions add to a tree, and what is empty, is not in the text that the digest is taken of."""
+    tree = ast.parse("def f(a, *, b=0):\n    return f'{a:>3}' if b else None\nclass C:\n    x: int = 1\n")
+    before = testbed._written(tree)
+    for node in ast.walk(tree):
+        node.type_params = []  # as of Python 3.12
+        node._fields = (*node._fields, "type_params")
+    assert testbed._written(tree) == before
+    assert testbed._written(ast.parse("x = 0")) != testbed._written(ast.parse("x = 1"))
+
+
 @pytest.mark.parametrize("name", ["engines/native.py", "engines/attention.py", "batches.py", "environment.py"])
 def test_the_digest_changes_with_the_code_that_trains(copied, name):
     before = digest()

@@ -1,18 +1,22 @@
 """The command line: one verb for each thing the lab does. The only place that prints.
 
 Results go to standard output, progress and errors to standard error. Exit status: 0 done, 1 the run failed (its
-record is written), 2 the request was wrong (nothing was run), 130 interrupted.
+record is written), 2 the request was wrong (nothing was run), 130 interrupted, 143 terminated.
 """
 
+import contextlib
+import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import tyro
 
 from rtlab.cli.lab_steps import translate
-from rtlab.cli.options import DONE, FAILED, INTERRUPTED, WRONG
+from rtlab.cli.options import DONE, FAILED, INTERRUPTED, TERMINATED, WRONG
 from rtlab.cli.reading import Claims, Compare, Figures, Report, Tables
 from rtlab.cli.working import Explore, Finetune, Lora, Predict, Probe, Svm, Sweep, Tokenize
 
@@ -62,12 +66,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _guarded(verb: Verb, given: Sequence[str]) -> int:
     try:
         verb.output.check()
-        with warnings.catch_warnings():
+        with _terminable(), warnings.catch_warnings():
             warnings.showwarning = _warn  # type: ignore[assignment]  # it takes what Python hands over
-            return verb() or DONE
+            status = verb() or DONE
+            sys.stdout.flush()  # here, where an end of the pipe is no traceback
+            return status
     except KeyboardInterrupt:
         print("rtlab: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except SystemExit as stop:
+        print("rtlab: terminated", file=sys.stderr)
+        return int(stop.code or 0)
+    except BrokenPipeError:  # whoever read has read enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes nowhere, and quietly
+        return DONE
     except Exception as error:
         if verb.output.debug:
             traceback.print_exc()
@@ -76,10 +88,26 @@ def _guarded(verb: Verb, given: Sequence[str]) -> int:
             return WRONG
         from rtlab.running import RunFailedError  # here, not above: start-up stays light
 
-        if not isinstance(error, RunFailedError):
+        if isinstance(error, RunFailedError):
+            print(f"rtlab: {error}; record {error.path}", file=sys.stderr)
+        elif isinstance(error, OSError):  # a full disk, a folder in a file's place
+            print(f"rtlab: {' '.join(str(error).split())}", file=sys.stderr)
+        else:
             raise
-        print(f"rtlab: {error}; record {error.path}", file=sys.stderr)
         return FAILED
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Meanwhile SIGTERM ends this process as Ctrl-C does, by an exception: a run then leaves its record."""
+    if threading.current_thread() is not threading.main_thread():  # only that one may
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _as_typed(message: str, given: Sequence[str]) -> str:

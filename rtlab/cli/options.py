@@ -16,7 +16,7 @@ from rtlab.values import Json
 if TYPE_CHECKING:
     from rtlab.records import RunRecord
 
-DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, WRONG, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 
 def alias(*names: str) -> object:
@@ -32,6 +32,13 @@ def optional(value: str, without: str) -> object:
 Device = Annotated[Literal["cpu", "cuda"] | None, optional("{cpu,cuda}", "cuda where there is one, else cpu")]
 
 
+def check_file(option: str, file: Path | str, *, or_else: str = "") -> None:
+    """Refuse (`ValueError`) a file that cannot be written, before anything is computed for it."""
+    path = Path(file).absolute()
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ValueError(f"{option} must be a file in a writable directory{or_else}; got {str(file)!r}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Output:
     """How the result is given."""
@@ -43,11 +50,8 @@ class Output:
 
     def check(self) -> None:
         """Refuse a file that cannot be written before anything is computed for it."""
-        if self.json is None or self.json == "-":
-            return
-        path = Path(self.json).absolute()
-        if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-            raise ValueError(f"json must be a file in a writable directory, or -; got {self.json!r}")
+        if self.json is not None and self.json != "-":
+            check_file("json", self.json, or_else=", or -")
 
     def emit(self, result: Json, text: str) -> None:
         """Print a result as text, or as JSON where that was asked for."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from rtlab.cli.options import DONE, FAILED, TEXT, Output, optional
+from rtlab.cli.options import DONE, FAILED, TEXT, Output, check_file, optional
 
 if TYPE_CHECKING:
     from rtlab.records import RunRecord
@@ -36,6 +36,8 @@ class Tables:
         from rtlab.reporting.markup import as_text
         from rtlab.reporting.tables import LEGEND, tables
 
+        if self.csv is not None:
+            check_file("csv", self.csv)
         records, broken = _records(self.results)
         if self.csv is not None:
             from rtlab.records import write_whole
@@ -171,9 +173,9 @@ def _records(results: Path, *, logits: int = 0, history: bool = False) -> "tuple
 
     if not results.is_dir():  # a slip of the pen must not empty the README's tables
         raise ValueError(f"results must be a folder of results; got {results}, which is no directory")
-    folder = results / "records"
-    few = logits > 0 and sum(1 for _ in zip(range(logits + 1), folder.rglob("*.json"), strict=False)) <= logits
-    records, broken = load_records(folder, logits=few, history=history, processes=os.cpu_count() or 1)
+    records, broken = load_records(
+        results / "records", logits=logits > 0, up_to=logits, history=history, processes=os.cpu_count() or 1
+    )
     for reason in broken.values():
         print(f"rtlab: left out: {clean(reason)}", file=sys.stderr)
     return records, bool(broken)
@@ -184,7 +186,8 @@ def _files(readme: str | None, results: Path, *, write: bool, check: bool) -> li
     if readme == "-":
         return []
     if readme is None:
-        return [Path("README.md"), results / "README.md"] if write or check else []
+        here = Path("README.md")  # of a checkout
+        return [*([here] if here.is_file() else []), results / "README.md"] if write or check else []
     if not Path(readme).is_file():
         raise ValueError(f"readme must be a file to rebuild, or - to print; got {readme}, no file")
     return [Path(readme)]

@@ -57,11 +57,19 @@ def adapter_config(adapter: Adapter, target_modules: tuple[str, ...]) -> "PeftCo
     """
     import peft
 
-    if adapter.peft_type not in peft.PEFT_TYPE_TO_CONFIG_MAPPING:
-        known = ", ".join(sorted(str(kind.value) for kind in peft.PEFT_TYPE_TO_CONFIG_MAPPING))
-        raise ValueError(f"peft_type must be one of PEFT's adapters, {known}; got {adapter.peft_type!r}")
+    known = {
+        str(kind.value): of
+        for kind, of in peft.PEFT_TYPE_TO_CONFIG_MAPPING.items()
+        if "target_modules" in of.__dataclass_fields__  # the others add tokens
+    }
+    if adapter.peft_type not in known:
+        raise ValueError(
+            f"peft_type must be one of PEFT's adapters, {', '.join(sorted(known))}; got {adapter.peft_type!r}"
+        )
+    if adapter.settings.get("inference_mode"):
+        raise ValueError("settings must not hold inference_mode: an adapter is trained here")
     settings = {name: to_json(setting) for name, setting in adapter.settings.items()}
-    of = peft.PEFT_TYPE_TO_CONFIG_MAPPING[adapter.peft_type]
+    of = known[adapter.peft_type]
     try:
         return of(task_type=peft.TaskType.SEQ_CLS, target_modules=list(target_modules), **settings)
     except TypeError as error:

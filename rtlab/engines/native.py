@@ -11,7 +11,6 @@ only without dropout. `tests/test_native.py` shows the latter.
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -32,9 +31,6 @@ from rtlab.environment import keep_freed_memory, seed_everything
 from rtlab.methods import Adapter, Full, Recipe
 from rtlab.records import Counts, HeldOut, LogEntry
 from rtlab.tokens import Tokens, tokenize
-
-if TYPE_CHECKING:
-    pass
 
 REHEARSALS = 2  # batches of two sizes: after the second, torch.compile takes sizes as variable
 # See `rtlab.batches.shape_of`. For each number of tokens CUDA captures a step, and oneDNN on a CPU makes code for each

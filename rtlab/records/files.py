@@ -56,8 +56,15 @@ def save(record: RunRecord, folder: Path) -> Path:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that a reader, or a crash at any moment, sees the old file or the new one, never a part."""
+    """Write a text file so that a reader, or a crash at any moment, sees the old file or the new one, never a part.
+
+    A link is followed, and a device or a pipe written to; they stay what they are.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    path = path.resolve()
+    if path.exists() and not path.is_file() and not path.is_dir():
+        path.write_text(text, encoding="utf-8")
+        return
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with temporary.open("x", encoding="utf-8") as file:
@@ -87,15 +94,18 @@ def load(path: Path, *, logits: bool = True, within: Path | None = None) -> RunR
     except (ValueError, TypeError, OverflowError, RuntimeError) as error:  # RuntimeError: nested or linked without end
         name = str(path) if str(path).isprintable() else repr(str(path))
         what = one_line(str(error))
-        raise ValueError(f"{name} is no readable record ({what}); move it away or run its experiment again") from error
+        raise ValueError(f"{name} is no readable record ({what}); move it away") from error
 
 
-def load_records(folder: Path | str, *, logits: bool = True, history: bool = True, processes: int = 1) -> Loaded:
+def load_records(
+    folder: Path | str, *, logits: bool = True, up_to: int | None = None, history: bool = True, processes: int = 1
+) -> Loaded:
     """Read every record below a folder, as `load` does; a bad file is named and stops none of the others.
 
     Args:
         folder: The folder.
         logits: Whether to keep logits.
+        up_to: The largest number of files whose logits are kept; any number by default.
         history: Whether to keep the loss history; without either, a record is a few kilobytes.
         processes: How many processes read `MANY` files or more. With two, the program's own first lines must stand
             under `if __name__ == "__main__"`, since each of them runs them too.
@@ -104,7 +114,8 @@ def load_records(folder: Path | str, *, logits: bool = True, history: bool = Tru
     labels: dict[bytes, NDArray[np.int32]] = {}
     environments: dict[str, Mapping[str, Json]] = {}
     files, broken = _files(folder)
-    read = partial(_load_or_say, logits=logits, history=history, within=folder)
+    few = up_to is None or len(files) <= up_to
+    read = partial(_load_or_say, logits=logits and few, history=history, within=folder)
     with _no_garbage_collection(), ExitStack() as stack:
         found: Iterable[RunRecord | str] = map(read, files)
         if processes > 1 and len(files) >= MANY:

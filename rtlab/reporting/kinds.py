@@ -18,7 +18,6 @@ Row = dict[str, Text]
 Family = Sequence[Group]
 
 TEXTS = ("setup", "split", "testbed")
-_TRAINED = ("full", "adapter")
 _REFERENCE = {"engine": "trainer", "padding": "dynamic"}
 _FIXED = {"engine": "trainer", "padding": "fixed"}
 

@@ -7,7 +7,6 @@ warm-up, throughputs do not. A speed-up has its quality beside it.
 
 from collections.abc import Iterable, Sequence
 from statistics import mean
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,12 +15,9 @@ from rtlab.experiment import Experiment
 from rtlab.methods import Adapter
 from rtlab.reporting.drawing import COLOURS, INK, canvas
 from rtlab.reporting.groups import Group, families
+from rtlab.reporting.marks import accuracy_reach, bars, curve, dots, log_axis, marks, method_style, point
 from rtlab.reporting.pairs import pareto_front, quality, time_ratio
 from rtlab.reporting.wording import METHODS, PADDINGS, method_title, setups
-
-if TYPE_CHECKING:
-    pass
-from rtlab.reporting.marks import accuracy_reach, bars, curve, dots, log_axis, marks, method_style, point
 
 TRAINED = ("full", "lora")
 REFERENCE = "trainer"

@@ -4,9 +4,11 @@ A process of its own for each run means that neither an out-of-memory error nor 
 one. Interrupted at any moment and started again, a sweep ends with the same set of finished runs.
 """
 
+import contextlib
 import dataclasses
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -91,7 +93,8 @@ def sweep(
     Raises:
         ValueError: If `output_dir` cannot be written, or rtlab's own sources were changed meanwhile: the records would
             not be of one state of the code.
-        KeyboardInterrupt: If it was interrupted; the run in flight has recorded itself as cancelled.
+        KeyboardInterrupt, SystemExit: If it was interrupted; the run in flight has recorded itself as cancelled, if it
+            had begun.
     """
     check_writable(Path(output_dir))
     for one in planned:
@@ -115,12 +118,14 @@ def _in_a_process(experiment: Experiment, output_dir: str, device: str | None) -
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_run_one, args=(experiment, output_dir, device, theirs))
-    process.start()
+    with _deaf():  # until it can record an interrupt
+        process.start()
     theirs.close()
     try:
         process.join()
     finally:
-        if process.is_alive():  # interrupted: the terminal's Ctrl-C reached the run as well, and it records that
+        if process.is_alive():  # interrupted; the terminal's Ctrl-C may have reached the run as well
+            process.terminate()
             process.join(timeout=30)
             process.kill()
     try:
@@ -130,15 +135,35 @@ def _in_a_process(experiment: Experiment, output_dir: str, device: str | None) -
     return ended
 
 
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes that are started meanwhile ignore Ctrl-C, as long as they say nothing else."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end_once(number: int, _: object) -> None:
+    """End this process by an exception at the first signal, and let it write its record whatever comes after."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
 def _run_one(experiment: Experiment, output_dir: str, device: str | None, to_sweep: "Connection[Ended, None]") -> None:
     threading.Thread(target=_end_with_the_sweep, daemon=True).start()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, _end_once)
     try:
         one = Run(experiment, output_dir=output_dir, device=device)
         to_sweep.send((one.execute().status, one.path))
     except RunFailedError as error:
         to_sweep.send((error.record.status, error.path))
-    except KeyboardInterrupt:
-        raise SystemExit(1) from None  # it is recorded
 
 
 def _end_with_the_sweep() -> None:
