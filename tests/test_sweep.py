@@ -33,8 +33,11 @@ if __name__ == "__main__":
     sys.exit(main(["sweep", "smoke", *sys.argv[2:]]))
 """
 
-# The same with one run that does not end by itself, and says when it trains.
-LONG = SWEEP.replace('method="svm", seed=seed) for seed in range(3)', "epochs=10**6) for _ in range(1)").replace(
+# A sweep of one run that takes very long and says when it trains; in a file, as the run's process reads it too.
+LONG = SWEEP.replace(
+    'method="svm", seed=seed) for seed in range(3)', "max_steps=10**6, epochs=10**6) for _ in range(1)"
+)
+LONG = LONG.replace(
     "def three",
     "from rtlab import running\nplain = running.Run.train\n"
     "def train(self):\n    print('training', file=sys.stderr, flush=True)\n    plain(self)\n"
@@ -271,10 +274,10 @@ def test_a_finished_record_stays_when_its_run_is_repeated_and_ends_early(svm, tm
     assert (planned.to_do, planned.recorded, planned.id) == (False, "ok", first.id)
 
 
-def start(data, *words, code=SWEEP):
+def start(data, *words, program=("-c", SWEEP)):
     variables = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-c", code, str(data), *map(str, words)],
+        [sys.executable, *program, str(data), *map(str, words)],
         env=variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -326,7 +329,8 @@ def all_of_three(folder, data):
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_to_the_sweep_alone_reaches_the_run(sent, status, data, tmp_path):
     """As `kill` or an editor sends it: no terminal tells the run."""
-    process = start(data, "--output-dir", tmp_path, code=LONG)
+    (tmp_path / "long.py").write_text(LONG)
+    process = start(data, "--output-dir", tmp_path, program=[str(tmp_path / "long.py")])
     while "training" not in (line := process.stderr.readline()):
         assert line, process.stdout.read()
     process.send_signal(sent)
