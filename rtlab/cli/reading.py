@@ -186,8 +186,7 @@ def _files(readme: str | None, results: Path, *, write: bool, check: bool) -> li
     if readme == "-":
         return []
     if readme is None:
-        here = Path("README.md")  # of a checkout
-        return [*([here] if here.is_file() else []), results / "README.md"] if write or check else []
+        return [Path("README.md"), results / "README.md"] if write or check else []
     if not Path(readme).is_file():
         raise ValueError(f"readme must be a file to rebuild, or - to print; got {readme}, no file")
     return [Path(readme)]
