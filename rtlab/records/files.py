@@ -82,7 +82,7 @@ def load(path: Path, *, logits: bool = True, within: Path | None = None) -> RunR
 
     Args:
         path: Its file.
-        logits: Whether to keep logits; without them a record takes a tenth of the memory, and cannot be written.
+        logits: Whether to keep logits; without them a record takes less memory, and cannot be written.
         within: Folder that a link may not lead out of; its own by default.
 
     Raises:
