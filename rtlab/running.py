@@ -86,9 +86,10 @@ class Run:
 
     def execute(self) -> RunRecord:
         """Do all of it; returns and errors as `finish`."""
-        self.build()
-        self.train()
-        return self.finish()
+        with self._recording():  # what interrupts between two phases is recorded as well
+            self.build()
+            self.train()
+            return self.finish()
 
     def build(self) -> None:
         """Tokenize, and build the model: all that comes before training.
@@ -152,10 +153,12 @@ class Run:
 
     @contextlib.contextmanager
     def _recording(self) -> Iterator[None]:
-        """Leave a record of whatever ends the block early."""
+        """Leave a record of whatever ends the block early, unless there is one already."""
         try:
             yield
         except BaseException as error:
+            if self.path is not None:
+                raise
             record = self._record(status=_status(error), error=_one_line(error))
             path = self._keep(record)
             if not isinstance(error, Exception):

@@ -482,6 +482,18 @@ def test_an_interrupt_leaves_a_record_and_goes_on(data, tmp_path, method):
     check_unfinished(tmp_path, load(path))
 
 
+@pytest.mark.parametrize("between", ["build", "train", "finish"])
+def test_an_interrupt_between_two_phases_leaves_a_record(monkeypatch, between, data, tmp_path):
+    def interrupt(self):
+        raise SystemExit(143)
+
+    monkeypatch.setattr(rtlab.Run, between, interrupt)
+    with pytest.raises(SystemExit):
+        run(data, tmp_path)
+    (path,) = tmp_path.rglob("*.json")
+    assert load(path).status == "cancelled"
+
+
 @pytest.mark.parametrize(
     ("sent", "status", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
