@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Adapter": "methods",
     "Encoder": "encoders",
+    "DatasetOptions": "experiment",
     "Experiment": "experiment",
     "Full": "methods",
     "Recipe": "methods",
@@ -50,6 +51,7 @@ _HOMES = {
 
 __all__ = [
     "Adapter",
+    "DatasetOptions",
     "Encoder",
     "Experiment",
     "Full",

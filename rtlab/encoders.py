@@ -50,6 +50,7 @@ class Encoder:
         sha256: Digest of weights, configuration and tokenizer.
         config: transformers' configuration.
         tokenizer: transformers' fast tokenizer.
+        notes: What was assumed when it was read, a sentence each.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Encoder:
     sha256: str
     config: "PreTrainedConfig"
     tokenizer: "PreTrainedTokenizerFast"
+    notes: tuple[str, ...] = ()
 
     @property
     def architecture(self) -> Architecture | None:

@@ -29,12 +29,32 @@ RESULTS: Mapping[str, int] = {"svm": 1, "trainer": 1, "native": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
+class DatasetOptions:
+    """How a data set is read where its files leave that open. What is read counts for a run's identity, not these.
+
+    Attributes:
+        config: Configuration of a hub data set that has several.
+        text_column: Column of the sentences.
+        label_column: Column of the labels.
+        split_column: Column that says which split a row belongs to.
+        skip_bad_rows: Whether rows that cannot be used are left out, and counted, instead of refused.
+    """
+
+    config: str | None = None
+    text_column: str | None = None
+    label_column: str | None = None
+    split_column: str | None = None
+    skip_bad_rows: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One point of a lab's matrix.
 
     Attributes:
         encoder: Hub id, local directory, or built-in name (`rtlab.encoders`).
         dataset: Hub id, local directory, or `corpus` (`rtlab.data`).
+        dataset_options: How it is read.
         method: What is trained, and how: `Svm`, `Full` or `Adapter`.
         max_length: Word pieces kept of a sentence, special tokens included.
         precision: Arithmetic of the encoder: `fp32`, `tf32` (CUDA) or `bf16` (autocast, fp32 master weights).
@@ -47,6 +67,7 @@ class Experiment:
 
     encoder: str = DEFAULT_ENCODER
     dataset: str = DEFAULT_DATASET
+    dataset_options: DatasetOptions = DatasetOptions()
     method: Method = Full()  # noqa: RUF009  # it cannot be changed, so all may share it
     max_length: int = 512
     precision: Precision = "fp32"
@@ -130,7 +151,7 @@ def identity(
     if isinstance(method, Adapter):
         of_method |= {"settings": to_json(method.settings), "target_modules": sorted(target_modules)}
     hashed = {
-        **_changed(experiment),
+        **_changed(dataclasses.replace(experiment, dataset_options=DatasetOptions())),
         "method": of_method,
         "dataset": dataset_sha256,
         "encoder": encoder_sha256,

@@ -67,7 +67,7 @@ def prepare(
     environment.set_precision(experiment.precision, where)
     if (slow := environment.slow_precision(experiment.precision, where)) is not None:
         warnings.warn(slow, stacklevel=2)
-    splits = load_splits(experiment.dataset, limit=experiment.limit)
+    splits = load_splits(experiment.dataset, limit=experiment.limit, options=experiment.dataset_options)
     encoder = load_encoder(experiment.encoder)
     modules = _check(experiment, encoder)
     return Prepared(

@@ -17,6 +17,8 @@ from typing import get_args
 import numpy as np
 
 from rtlab import environment, records
+from rtlab.data import Splits
+from rtlab.encoders import Encoder
 from rtlab.engines.engine import Engine, NonFiniteLossError, OnLog, Progress, Task, Training, out_of_memory
 from rtlab.experiment import RESULTS, Experiment
 from rtlab.metrics import scores
@@ -214,8 +216,8 @@ class Run:
             results=RESULTS[experiment.engine],
             status=status,
             error=error,
-            dataset=Source(name=splits.name, revision=splits.revision, sha256=splits.sha256),
-            encoder=Source(name=encoder.name, revision=encoder.revision, sha256=encoder.sha256),
+            dataset=_source(splits),
+            encoder=_source(encoder),
             testbed=self._testbed,
             environment=self._environment,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -286,6 +288,10 @@ def _engine(task: Task) -> Engine:
             from rtlab.engines.trainer import TrainerEngine
 
             return TrainerEngine(task)
+
+
+def _source(of: Splits | Encoder) -> Source:
+    return Source(name=of.name, revision=of.revision, sha256=of.sha256, notes=of.notes)
 
 
 def _status(error: BaseException) -> Status:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import rtlab
 from rtlab import experiment as experiments
-from rtlab.experiment import RESULTS, Experiment, identity
+from rtlab.experiment import RESULTS, DatasetOptions, Experiment, identity
 from rtlab.methods import Adapter, Full, Recipe, Svm
 
 DATASET, ENCODER = "d" * 64, "e" * 64
@@ -56,6 +56,7 @@ def test_the_defaults_are_the_designs():
     assert vars(Experiment()) == {
         "encoder": "distilbert/distilbert-base-uncased",
         "dataset": "cornell-movie-review-data/rotten_tomatoes",
+        "dataset_options": DatasetOptions(),
         "method": Full(),
         "max_length": 512,
         "precision": "fp32",
@@ -106,6 +107,13 @@ def test_json_holds_all_fields_that_the_method_has_and_no_others():
     assert Experiment(method=Svm(), encoder="minilm", dataset="corpus").to_json() == {
         "encoder": "minilm",
         "dataset": "corpus",
+        "dataset_options": {
+            "config": None,
+            "text_column": None,
+            "label_column": None,
+            "split_column": None,
+            "skip_bad_rows": False,
+        },
         "method": {"kind": "svm", "pooling": "cls"},
         "max_length": 512,
         "precision": "fp32",
@@ -139,7 +147,7 @@ def test_absent_means_default():
         (
             {"lr": 1, "epoch": 1, "seed": 1},
             "experiment has no field epoch, lr; "
-            "its fields are dataset, encoder, limit, max_length, method, precision, seed",
+            "its fields are dataset, dataset_options, encoder, limit, max_length, method, precision, seed",
         ),
         (
             {"method": {"kind": "svm", "recipe": {}}},
@@ -310,10 +318,14 @@ def test_every_field_is_in_the_tests_above():
     def names(of):
         return {field.name for field in dataclasses.fields(of)}
 
-    assert names(Experiment) == {*OTHER, "encoder", "dataset"}
+    assert names(Experiment) == {*OTHER, "encoder", "dataset", "dataset_options"}
     assert names(Recipe) == {*OTHER_RECIPE, "compile"}
     assert names(Adapter) == {*OTHER_ADAPTER}
     assert digest(SVM) != digest(Experiment(method=Svm(pooling="mean")))
+
+
+def test_how_a_data_set_is_read_moves_no_id():
+    assert digest(SVM) == digest(dataclasses.replace(SVM, dataset_options=DatasetOptions(text_column="review")))
 
 
 def test_engines_have_ids_of_their_own_and_compiling_too():

@@ -15,7 +15,7 @@ from rtlab import hub
 from rtlab.data import corpus
 from rtlab.data.splits import SPLIT_NAMES, Splits
 from rtlab.data.tables import FORMATS, Table, encode, read_file, read_snapshot
-from rtlab.experiment import DEFAULT_DATASET
+from rtlab.experiment import DEFAULT_DATASET, DatasetOptions
 
 HUB_REVISION = "aa13bc287fa6fcab6daf52f0dfb9994269ffea28"
 # What is taken from the hub: tables, and the card that says how to read them. No scripts, no pickles.
@@ -24,6 +24,7 @@ HUB_FILES = ("*.parquet", "*.csv", "*.tsv", "*.json", "*.jsonl", "README.md")
 # The sizes of the default's splits; the built-in corpus has the same.
 SIZES = (8530, 1066, 1066)
 
+AS_IT_IS = DatasetOptions()
 _ALTERNATIVES = (
     "'corpus' (built in), a directory with rt-polarity.pos and rt-polarity.neg, "
     "or one with train, validation and test as .parquet, .csv or .jsonl would do"
@@ -32,7 +33,9 @@ _POLARITY = {"rt-polarity.pos": 1, "rt-polarity.neg": 0}  # in this order, for t
 _POLARITY_NAMES = ("neg", "pos")  # the hub's names, so that both sources have one digest
 
 
-def load_splits(dataset: str = DEFAULT_DATASET, *, limit: int | None = None) -> Splits:
+def load_splits(
+    dataset: str = DEFAULT_DATASET, *, limit: int | None = None, options: DatasetOptions = AS_IT_IS
+) -> Splits:
     """Load a data set in its three splits, checked.
 
     An existing directory goes before a hub id of the same name, `corpus` before both.
@@ -46,6 +49,7 @@ def load_splits(dataset: str = DEFAULT_DATASET, *, limit: int | None = None) -> 
             - A directory with `train`, `validation` and `test` as `.parquet`, `.csv` or `.jsonl` (UTF-8), each with the
               columns `text` and `label`; labels are 0..k-1 or strings, of any number of classes.
             - `owner/name`: a data set on the hub with those splits and columns; the default is pinned (`HUB_REVISION`).
+        options: How it is read where its files leave that open.
         limit: At most so many sentences per split, see `Splits.limited`; None for all.
 
     Returns:
@@ -54,6 +58,8 @@ def load_splits(dataset: str = DEFAULT_DATASET, *, limit: int | None = None) -> 
     Raises:
         ValueError: One line with what was given, what was found (file and row where there is one) and what would do.
     """
+    if options != AS_IT_IS:
+        raise ValueError(f"dataset {dataset!r}: {options} was asked for, which is not read yet")
     splits = _load(dataset)
     return splits if limit is None else splits.limited(limit)
 

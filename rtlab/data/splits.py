@@ -51,6 +51,7 @@ class Splits:
         train: what methods learn from.
         validation: what choices are made on.
         test: what results are reported on.
+        notes: what was assumed when it was read, a sentence each; no part of the digest.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Splits:
     train: Split
     validation: Split
     test: Split
+    notes: tuple[str, ...] = ()
 
     @property
     def num_labels(self) -> int:

@@ -21,11 +21,19 @@ UNDISTURBED = 0.05  # share of processor time that others may take, for a time t
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A data set or an encoder: its name (never a path), its hub revision, and the SHA-256 of its contents."""
+    """A data set or an encoder.
+
+    Attributes:
+        name: Hub id, built-in name, or the last part of a path.
+        revision: Commit on the hub, if it came from there.
+        sha256: Digest of its contents.
+        notes: What was assumed when it was read, a sentence each.
+    """
 
     name: str
     revision: str | None
     sha256: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
