@@ -6,7 +6,8 @@ session that is killed loses the run in flight and nothing else.
 
 import os
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,7 +19,7 @@ from rtlab.methods import Adapter, Full, Svm
 from rtlab.records import RunRecord
 from rtlab.reporting.markup import as_text
 from rtlab.reporting.tables import LEGEND, tables
-from rtlab.studies import Study, study
+from rtlab.studies import FIRST_SEED, Study, study
 from rtlab.testbed import code_digest, fingerprint, testbed
 
 ROOT = Path(__file__).parent.parent
@@ -45,7 +46,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.addoption("--encoder", help="in place of the study's encoder")
     options.addoption("--dataset", help="in place of the study's data set; RTLAB_DATASET but for smoke")
     options.addoption("--engine", help="only the cases of this engine")
-    options.addoption("--seeds", type=int, default=1, help="seeds per case, each a round (1)")
+    options.addoption("--part", type=int, help="only one part of the study evidence, 1 to 4")
+    options.addoption("--seeds", type=int, help="seeds per case, each a round (the study's: 1, up to 5 in evidence)")
     options.addoption("--device", choices=("cpu", "cuda"), help="where to compute (cuda where there is one)")
     options.addoption("--epochs", type=int, help="in place of the study's epochs")
     options.addoption("--limit", type=int, help="sentences kept per split")
@@ -184,21 +186,31 @@ def _cases(config: pytest.Config) -> list[Case]:
             encoder=given.encoder,
             dataset=dataset,
             engine=given.engine,
+            part=given.part,
             seeds=given.seeds,
             epochs=given.epochs,
             limit=given.limit,
         )
     except ValueError as error:
         raise pytest.UsageError(str(error)) from error
-    cases: dict[str, list[Experiment]] = {}
+    cases: dict[Experiment, list[Experiment]] = {}
     for experiment in experiments:
-        cases.setdefault(_case_id(experiment), []).append(experiment)
-    return [Case(name, tuple(members)) for name, members in cases.items()]
+        cases.setdefault(replace(experiment, seed=FIRST_SEED), []).append(experiment)
+    named = Counter(map(_case_id, cases))
+    return [
+        Case(_case_id(first) if named[_case_id(first)] == 1 else _long_id(first), tuple(members))
+        for first, members in cases.items()
+    ]
 
 
 def _case_id(experiment: Experiment) -> str:
     limit = "" if experiment.limit is None else f"-of{experiment.limit}"
     return f"{experiment.label}{limit}"
+
+
+def _long_id(experiment: Experiment) -> str:
+    """With epochs and lengths, where a study has cases that differ in them alone."""
+    return "-".join(experiment.title.replace(" sentences a split", "").replace(" ", "").split(",")[:-1])
 
 
 def _parameters(experiment: Experiment) -> tuple[object, ...]:

@@ -112,9 +112,15 @@ class Experiment:
 
     @property
     def title(self) -> str:
-        """The label with what tells runs of one label apart: sentences per split where limited, and the seed."""
-        limit = "" if self.limit is None else f", {self.limit} sentences a split"
-        return f"{self.label}{limit}, seed {self.seed}"
+        """The label with what tells runs of one label apart: sentences, epochs and lengths unless usual; the seed."""
+        parts = [self.label]
+        if self.limit is not None:
+            parts.append(f"{self.limit} sentences a split")
+        if not isinstance(self.method, Svm) and self.method.recipe.epochs != Recipe().epochs:
+            parts.append(f"{self.method.recipe.epochs} epoch{'s' if self.method.recipe.epochs > 1 else ''}")
+        if self.max_length != Experiment.max_length:
+            parts.append(f"max length {self.max_length}")
+        return ", ".join([*parts, f"seed {self.seed}"])
 
     def to_json(self) -> dict[str, Json]:
         """All fields as JSON types."""

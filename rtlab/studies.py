@@ -5,14 +5,19 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 from rtlab.experiment import Experiment
-from rtlab.methods import Adapter, Engine, Full, Method, Padding, Recipe, Svm
+from rtlab.methods import USUAL_PADDING, Adapter, Engine, Full, Method, Padding, Recipe, Svm
 
-Study = Literal["smoke", "embedded", "lab"]
+Study = Literal["smoke", "embedded", "lab", "evidence"]
 
 FIRST_SEED = 42
 TIMED = 160  # sentences a split; ten steps at the lab's batch size, enough to time fixed padding by
 
+EVIDENCE = ("headline", "learning rates", "capacity", "padding and time")  # its parts, from 1
+
 _LAB_RATES = (2e-5, 2e-4)
+_LONGEST = 96  # no sentence of rotten_tomatoes has more word pieces
+
+Case = tuple[Experiment, int]  # with the number of its seeds, where that is not given
 
 
 def study(
@@ -21,39 +26,51 @@ def study(
     encoder: str | None = None,
     dataset: str | None = None,
     engine: Engine | None = None,
-    seeds: int = 1,
+    part: int | None = None,
+    seeds: int | None = None,
     epochs: int | None = None,
     limit: int | None = None,
 ) -> tuple[Experiment, ...]:
-    """The experiments of a study, case by case, the seeds of a case together.
+    """The experiments of a study: all cases with the first seed, then with the next, so that cases alternate.
 
     Args:
         name: `smoke` (the lab's whole matrix on a tiny encoder and a few built-in sentences), `embedded` (the packaged
-            encoder, one epoch, and fixed against dynamic padding timed on few sentences), or `lab` (the original
-            experiment and what goes beyond it).
+            encoder, one epoch, and fixed against dynamic padding timed on few sentences), `lab` (the original
+            experiment and what goes beyond it), or `evidence` (the packaged encoder over five seeds and the lab's five
+            epochs: hours, in parts).
         encoder: Replaces the study's encoder.
         dataset: Replaces the study's data set.
         engine: Keeps the cases of this engine, and the SVM's, which has none.
-        seeds: Seeds per case, counted from 42.
+        part: Keeps one part of `evidence`, counted from 1: see `EVIDENCE`.
+        seeds: Seeds per case, counted from 42; by default one, and up to five in `evidence`. A method without chance
+            has one there.
         epochs: Replaces the study's number of epochs.
         limit: Sentences kept per split, at most what the study keeps itself.
 
     Raises:
         ValueError: If there is no such study, or a value is out of range.
     """
-    if seeds < 1:
+    if seeds is not None and seeds < 1:
         raise ValueError(f"seeds must be at least 1; got {seeds}")
+    if part is not None and (name != "evidence" or not 1 <= part <= len(EVIDENCE)):
+        raise ValueError(f"part must be 1 to {len(EVIDENCE)}, of the study evidence; got {part} of {name}")
+    cases: list[Case]
     match name:
         case "smoke":
             base = Experiment(encoder="tiny-distilbert", dataset="corpus", limit=48, max_length=96)
-            cases = _of_methods(base, _lab_matrix(Recipe(epochs=1)))
+            cases = _once(base, _lab_matrix(Recipe(epochs=1)))
         case "embedded":
             base = Experiment(encoder="minilm", dataset="corpus")
-            cases = [*_of_methods(base, _embedded()), *_of_methods(replace(base, limit=TIMED), _timed_paddings())]
+            cases = [*_once(base, _embedded()), *_once(replace(base, limit=TIMED), _timed_paddings())]
         case "lab":
-            cases = _of_methods(Experiment(), _lab_matrix(Recipe()))
+            cases = _once(Experiment(), _lab_matrix(Recipe()))
+        case "evidence":
+            parts = (_headline, _learning_rates, _capacity, _padding_and_time)
+            base = Experiment(encoder="minilm", dataset="corpus")
+            cases = [case for make in (parts if part is None else parts[part - 1 : part]) for case in make(base)]
         case _:
             raise ValueError(f"study must be one of {', '.join(get_args(Study))}; got {name!r}")
+    kept = [(case, seeds or own) for case, own in cases if engine is None or case.engine in (engine, "svm")]
     return tuple(
         replace(
             case,
@@ -63,14 +80,74 @@ def study(
             seed=FIRST_SEED + seed,
             limit=min((one for one in (case.limit, limit) if one is not None), default=None),
         )
-        for case in cases
-        if engine is None or case.engine in (engine, "svm")
-        for seed in range(seeds)
+        for seed in range(max((number for _, number in kept), default=0))
+        for case, number in kept
+        if seed < number
     )
 
 
-def _of_methods(base: Experiment, methods: Sequence[Method]) -> list[Experiment]:
-    return [replace(base, method=method) for method in methods]
+def _once(base: Experiment, methods: Sequence[Method]) -> list[Case]:
+    return [(replace(base, method=method), 1) for method in methods]
+
+
+def _repeated(base: Experiment, methods: Sequence[Method], seeds: int = 5) -> list[Case]:
+    return [(replace(base, method=method), seeds) for method in methods]
+
+
+def _headline(base: Experiment) -> list[Case]:
+    """The SVM, and both other methods at their best known rate, on either engine."""
+    return [*_once(base, _svms()), *_repeated(base, _both_engines(Recipe()))]
+
+
+def _learning_rates(base: Experiment) -> list[Case]:
+    recipe = Recipe(engine="native")
+    between: list[Method] = [_full(recipe, 5e-5), _lora(recipe, 5e-4)]
+    others: list[Method] = [_full(recipe, 2e-4), _lora(recipe, 2e-5), _lora(recipe, 2e-4)]
+    return [*_repeated(base, others), *_repeated(base, between, seeds=3)]
+
+
+def _capacity(base: Experiment) -> list[Case]:
+    """More rank, and more target modules, at LoRA's best and at the lab's rate."""
+    recipe = Recipe(engine="native")
+    rank: list[Method] = [_lora(recipe, rate, r=16) for rate in (1e-3, 2e-5)]
+    return _repeated(base, [*rank, *(_lora(recipe, rate, modules="attention+mlp") for rate in (1e-3, 2e-5))])
+
+
+def _padding_and_time(base: Experiment) -> list[Case]:
+    """A whole epoch of the headline's setups, timed; what padding costs in time; and in accuracy, if anything."""
+    once = Recipe(epochs=1)
+    paddings: tuple[Padding, ...] = ("fixed", "dynamic", "bucketed", "packed")
+    timed: list[Method] = [
+        of(replace(once, engine=engine, padding=padding))
+        for of in (_usual_full, _usual_lora)
+        for engine in get_args(Engine)
+        for padding in paddings
+        if (engine, padding) != ("trainer", "packed")
+    ]
+    compared: list[Method] = [
+        of(Recipe(engine="native", padding=padding, epochs=2))
+        for of in (_usual_full, _usual_lora)
+        for padding in ("fixed", "dynamic")
+    ]
+    return [
+        *_repeated(base, _both_engines(once)),
+        *_repeated(replace(base, limit=TIMED), timed),
+        *_repeated(replace(base, max_length=_LONGEST), compared),
+    ]
+
+
+def _both_engines(recipe: Recipe) -> list[Method]:
+    """Full fine-tuning and LoRA on the reference with dynamic padding, and on the native engine packed."""
+    recipes = [replace(recipe, engine=engine, padding=USUAL_PADDING[engine]) for engine in get_args(Engine)]
+    return [of(recipe) for of in (_usual_full, _usual_lora) for recipe in recipes]
+
+
+def _usual_full(recipe: Recipe) -> Method:
+    return _full(recipe, 2e-5)
+
+
+def _usual_lora(recipe: Recipe) -> Method:
+    return _lora(recipe, 1e-3)
 
 
 def _lab_matrix(recipe: Recipe) -> list[Method]:

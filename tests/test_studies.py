@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -57,11 +58,72 @@ def test_embedded_times_fixed_padding_against_dynamic_on_few_sentences():
 
 
 @pytest.mark.parametrize("name", ["smoke", "embedded", "lab"])
-def test_no_experiment_occurs_twice_and_seeds_stand_together(name):
+def test_no_experiment_occurs_twice_and_cases_alternate(name):
     found = study(name, seeds=3)
     assert max(Counter(found).values()) == 1
-    assert [e.seed for e in found] == [42, 43, 44] * (len(found) // 3)
-    assert [e.title for e in found[::3]] == [e.title for e in study(name)]
+    cases = len(found) // 3
+    assert [e.seed for e in found] == [42] * cases + [43] * cases + [44] * cases
+    assert found[:cases] == study(name)
+    assert {e.title for e in found} == {replace(e, seed=42 + seed).title for e in study(name) for seed in range(3)}
+
+
+def seeds_of(experiments):
+    """Each case of the first seed, and how many seeds it has."""
+    return Counter(replace(e, seed=42) for e in experiments)
+
+
+def rates(experiments):
+    """Of each kind of method the learning rates, and the seeds of each."""
+    return {
+        (type(e.method), e.method.recipe.learning_rate): seeds
+        for e, seeds in seeds_of(experiments).items()
+        if isinstance(e.method, Full | Adapter)
+    }
+
+
+def test_the_headline_is_five_seeds_of_both_methods_on_both_engines_and_one_of_what_has_no_chance():
+    headline = seeds_of(study("evidence", part=1))
+    trained = {e.method: seeds for e, seeds in headline.items() if not isinstance(e.method, Svm)}
+    assert set(trained.values()) == {5}
+    assert {(type(m), m.recipe.engine, m.recipe.padding, m.recipe.learning_rate) for m in trained} == {
+        (kind, engine, padding, rate)
+        for kind, rate in ((Full, 2e-5), (Adapter, 1e-3))
+        for engine, padding in (("trainer", "dynamic"), ("native", "packed"))
+    }
+    assert {(m.recipe.epochs, m.recipe.batch_size) for m in trained} == {(5, 16)}
+    assert {e.method.pooling: seeds for e, seeds in headline.items() if isinstance(e.method, Svm)} == {
+        "cls": 1,
+        "mean": 1,
+    }
+
+
+def test_the_other_parts_of_the_evidence():
+    assert rates(study("evidence", part=2)) == {
+        (Full, 2e-4): 5,
+        (Full, 5e-5): 3,
+        (Adapter, 2e-5): 5,
+        (Adapter, 2e-4): 5,
+        (Adapter, 5e-4): 3,
+    }
+    capacity = seeds_of(study("evidence", part=3))
+    assert {(e.method.settings["r"], e.method.settings["lora_alpha"], *e.method.target_modules) for e in capacity} == {
+        (16, 64, "attention"),
+        (8, 32, "attention+mlp"),
+    }
+    assert {e.method.recipe.learning_rate for e in capacity} == {1e-3, 2e-5}
+    assert set(capacity.values()) == {5}
+    last = study("evidence", part=4)
+    assert set(seeds_of(last).values()) == {5}
+    fixed = {(e.limit, e.max_length, e.engine) for e in last if e.method.recipe.padding == "fixed"}
+    assert fixed == {(TIMED, 512, "trainer"), (TIMED, 512, "native"), (None, 96, "native")}
+
+
+def test_its_parts_are_the_evidence_and_every_case_has_a_title_of_its_own():
+    parts = [e for part in (1, 2, 3, 4) for e in study("evidence", part=part)]
+    assert Counter(parts) == Counter(study("evidence"))
+    assert len({e.title for e in parts}) == len(parts)
+    assert {e.encoder for e in parts} == {"minilm"}
+    assert len(study("evidence", part=1, seeds=10)) == 10 * len(seeds_of(study("evidence", part=1)))
 
 
 def test_what_is_given_replaces_what_the_study_has():
@@ -96,8 +158,10 @@ def test_the_native_engine_runs_what_the_reference_runs(name):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "labs"}, "study must be one of smoke, embedded, lab; got 'labs'"),
+        ({"name": "labs"}, "study must be one of smoke, embedded, lab, evidence; got 'labs'"),
         ({"name": "smoke", "seeds": 0}, "seeds must be at least 1; got 0"),
+        ({"name": "lab", "part": 1}, "part must be 1 to 4, of the study evidence; got 1 of lab"),
+        ({"name": "evidence", "part": 5}, "part must be 1 to 4, of the study evidence; got 5 of evidence"),
         ({"name": "smoke", "epochs": 0}, "epochs must be a whole number of at least 1; got 0"),
     ],
 )

@@ -116,8 +116,20 @@ def test_a_record_counts_at_any_depth_and_under_any_name(svm, done, rtlab, tmp_p
     assert first == f"ok         {done.id}  svm-cls, seed 42"
     assert second.startswith("to do      ")
     assert second.endswith("  svm-cls, seed 7")
-    assert last == "1 recorded already, 1 to do"
+    assert last == "1 recorded already, 1 to do: about 1 min"
     assert (said.status, said.err) == (0, "")
+
+
+def test_it_says_about_how_long_what_is_to_do_will_take(svm, done, rtlab, tmp_path, monkeypatch):
+    others = [dataclasses.replace(svm, seed=seed) for seed in range(5)]
+    unlike = dataclasses.replace(svm, encoder="tiny-bert")
+    monkeypatch.setattr("rtlab.studies.study", lambda *_, **__: (*others, unlike))
+    nothing = dict.fromkeys(("load_s", "prepare_s", "warmup_s", "evaluate_s"), 0.0)
+    slow = dataclasses.replace(done, timing=dataclasses.replace(done.timing, train_s=3600.0, **nothing))
+    records.save(slow, tmp_path / "results" / "records")
+    assert rtlab("sweep", "smoke", "--dry-run").out.splitlines()[-1] == (
+        "0 recorded already, 6 to do: about 5.0 hours for 5 of them; nothing like the others is recorded"
+    )
 
 
 @pytest.mark.parametrize("status", ["failed", "oom", "cancelled"])
@@ -178,7 +190,7 @@ def test_a_study_loads_its_data_and_digests_its_encoder_once(monkeypatch):
         whole = getattr(owner, name)
 
         def counted(*arguments, whole=whole, name=name, **options):
-            calls.append((name, *options.values()))
+            calls.append((name, *([options["limit"]] if "limit" in options else [])))
             return whole(*arguments, **options)
 
         monkeypatch.setattr(owner, name, counted)
@@ -350,7 +362,7 @@ def test_killed_it_ends_with_the_same_records(data, tmp_path):
     process = start(data, "--output-dir", tmp_path)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    assert f"{len(before)} recorded already, {3 - len(before)} to do\n" in out
+    assert f"{len(before)} recorded already, {3 - len(before)} to do" in out
     after = everything(tmp_path)
     assert {path: after[path] for path in before} == before
     assert all_of_three(tmp_path, data)

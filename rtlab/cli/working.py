@@ -5,7 +5,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -28,6 +28,11 @@ from rtlab.methods import Svm as SvmMethod
 from rtlab.progress import Bars
 from rtlab.studies import Study
 from rtlab.values import to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rtlab.scheduling.sweep import Planned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,14 +172,16 @@ class Sweep:
     """Run a study, each run in a fresh process, leaving out what is recorded already (the lab's run_experiments.sh)."""
 
     study: tyro.conf.Positional[Study]
-    """The matrix: smoke, embedded or lab."""
+    """The matrix: smoke, embedded, lab or evidence."""
     encoder: Annotated[str | None, optional("STR", "the study's")] = None
     """In place of the study's encoder."""
     dataset: Annotated[str | None, optional("STR", "RTLAB_DATASET, or the study's")] = None
     """In place of the study's data set."""
     engine: Annotated[Engine | None, optional("{trainer,native}", "all")] = None
     """Only the experiments of this engine."""
-    seeds: int = 1
+    part: Annotated[int | None, optional("{1,2,3,4}", "all")] = None
+    """Only one part of evidence: headline, learning rates, capacity, padding and time."""
+    seeds: Annotated[int | None, optional("INT", "the study's")] = None
     """Seeds per case, counted from 42."""
     epochs: Annotated[int | None, optional("INT", "the study's")] = None
     """In place of the study's epochs."""
@@ -200,6 +207,7 @@ class Sweep:
             encoder=self.encoder,
             dataset=self.dataset or (os.environ.get("RTLAB_DATASET") if self.study != "smoke" else None),
             engine=self.engine,
+            part=self.part,
             seeds=self.seeds,
             epochs=self.epochs,
             limit=self.limit,
@@ -210,7 +218,7 @@ class Sweep:
         for one in planned:
             before = f" ({one.recorded} before)" if one.to_do and one.recorded else ""
             print(f"{'to do' if one.to_do else one.recorded:9}  {one.id}  {one.experiment.title}{before}")
-        print(f"{len(planned) - len(to_do)} recorded already, {len(to_do)} to do")
+        print(f"{len(planned) - len(to_do)} recorded already, {len(to_do)} to do{_hours(to_do)}")
         if self.dry_run:
             return DONE
         failed = 0
@@ -221,6 +229,17 @@ class Sweep:
                 bars.update("runs", number, len(to_do))
         print(f"{len(to_do) - failed} done, {failed} failed; records in {self.output_dir / 'records'}")
         return FAILED if failed else DONE
+
+
+def _hours(to_do: "Sequence[Planned]") -> str:
+    """How long that takes, in words."""
+    known = [one.seconds for one in to_do if one.seconds is not None]
+    if not known:
+        return ""
+    seconds = sum(known)
+    time = f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{max(1, round(seconds / 60))} min"
+    others = "" if len(known) == len(to_do) else f" for {len(known)} of them; nothing like the others is recorded"
+    return f": about {time}{others}"
 
 
 def _run(method: Method, data: Data, running: Running, output: Output) -> int:

@@ -23,6 +23,7 @@ from rtlab.experiment import Experiment
 from rtlab.preparing import Prepared, check_writable, prepare
 from rtlab.records import RunRecord, Status
 from rtlab.running import OUTPUT, Run, RunFailedError
+from rtlab.scheduling import estimating
 from rtlab.testbed import code_digest, testbed
 
 FINISHED = ("ok", "nan")  # a run that diverged diverges again; other failures are tried again
@@ -38,6 +39,7 @@ class Planned:
         to_do: Whether it is still to be done.
         recorded: How it ended: `ok` or `nan` if it ever did, else how it ended last, `None` if it was never recorded;
             of a run that was just done, `died` if its process did not say.
+        seconds: About how long it takes, by records of runs like it; `None` if there are none.
         path: The record of a run that was just done.
     """
 
@@ -45,6 +47,7 @@ class Planned:
     id: str
     to_do: bool
     recorded: Status | Literal["died"] | None
+    seconds: float | None = None
     path: Path | None = None
 
 
@@ -67,6 +70,7 @@ def plan(
         ValueError: If an experiment cannot work (as `rtlab.preparing.prepare`).
     """
     of_id: dict[str, list[RunRecord]] = {}
+    recorded = tuple(recorded)
     for record in recorded:
         of_id.setdefault(record.id, []).append(record)
     splits, encoders = cache(load_splits), cache(load_encoder)
@@ -78,7 +82,15 @@ def plan(
         enough = [record for record in finished if _is_timed(record, prepared)] if retime else finished
         statuses = [record.status for record in there]
         known = next((status for status in FINISHED if status in statuses), statuses[-1] if statuses else None)
-        planned.append(Planned(experiment=experiment, id=prepared.id, to_do=not enough, recorded=known))
+        planned.append(
+            Planned(
+                experiment=experiment,
+                id=prepared.id,
+                to_do=not enough,
+                recorded=known,
+                seconds=estimating.seconds(prepared, recorded),
+            )
+        )
     return planned
 
 

@@ -1,0 +1,79 @@
+"""About how long a run will take, by records of runs like it: good for planning hours, and for nothing else."""
+
+from collections.abc import Iterable
+from statistics import median
+
+from rtlab.experiment import Experiment
+from rtlab.methods import Adapter, Recipe, Svm
+from rtlab.preparing import Prepared
+from rtlab.records import RunRecord
+from rtlab.testbed import testbed
+
+
+def seconds(prepared: Prepared, records: Iterable[RunRecord]) -> float | None:
+    """Seconds from the start of a run to its record.
+
+    Runs of the same encoder, method and engine are looked at, and of them those that are most alike: on this testbed's
+    device, padded alike, on as many sentences, with the same target modules and settings.
+
+    Args:
+        prepared: The run.
+        records: What there is, disturbed or not.
+
+    Returns:
+        The median over those runs, for so many sentences; `None` if there are none.
+    """
+    here = testbed(prepared.device, prepared.experiment.engine).name
+    rated = [
+        (_likeness(record, prepared.experiment, here), record)
+        for record in records
+        if record.timing is not None
+        and record.counts is not None
+        and record.encoder.sha256 == prepared.encoder.sha256
+        and _kind(record.experiment) == _kind(prepared.experiment)
+    ]
+    best = max((likeness for likeness, _ in rated), default=None)
+    return median(_scaled(record, prepared) for likeness, record in rated if likeness == best) if rated else None
+
+
+def _kind(experiment: Experiment) -> tuple[str, ...]:
+    method = experiment.method
+    return (type(method).__name__, experiment.engine, method.peft_type if isinstance(method, Adapter) else "")
+
+
+def _likeness(record: RunRecord, wanted: Experiment, testbed_name: str) -> tuple[bool, ...]:
+    """What is alike, the weightiest first."""
+    method, other = wanted.method, record.experiment.method
+    return (
+        record.testbed.name == testbed_name,
+        isinstance(method, Svm) or isinstance(other, Svm) or method.recipe.padding == other.recipe.padding,
+        record.experiment.limit == wanted.limit,
+        not (isinstance(method, Adapter) and isinstance(other, Adapter))
+        or (method.target_modules, method.settings) == (other.target_modules, other.settings),
+    )
+
+
+def _scaled(record: RunRecord, prepared: Prepared) -> float:
+    """The seconds of a recorded run for the sentences of another."""
+    timing, counts = record.timing, record.counts
+    assert timing is not None, "runs without a time are left out"
+    assert counts is not None, "a run with a time has counted"
+    splits, experiment = prepared.splits, prepared.experiment
+    samples = _samples(experiment, len(splits.train))
+    recipe = None if isinstance(experiment.method, Svm) else experiment.method.recipe
+    if recipe is not None and recipe.padding == "fixed":  # its tokens are known before anything is tokenized
+        training = samples * experiment.max_length / timing.padded_tokens_per_s
+    else:
+        training = samples * timing.train_s / counts.samples
+    held_out = sum(len(found.labels) for found in record.predictions.values())
+    reading = (timing.prepare_s + timing.evaluate_s) / held_out * (len(splits.validation) + len(splits.test))
+    return timing.load_s + timing.warmup_s + training + reading
+
+
+def _samples(experiment: Experiment, train: int) -> int:
+    """Sentences that go through training."""
+    if isinstance(experiment.method, Svm):
+        return train
+    recipe: Recipe = experiment.method.recipe
+    samples = train * recipe.epochs
+    return samples if recipe.max_steps is None else min(samples, recipe.max_steps * recipe.batch_size)

@@ -1,0 +1,92 @@
+"""About how long a run will take: by what was recorded of runs like it."""
+
+import dataclasses
+
+import pytest
+import small
+
+from rtlab.preparing import prepare
+from rtlab.running import run
+from rtlab.scheduling.estimating import seconds
+
+TRAIN_S = 100.0  # what the recorded run is made to have taken
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    with small.one_thread():
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return small.data_folder(tmp_path_factory.mktemp("estimating") / "reviews")
+
+
+@pytest.fixture(scope="module")
+def recorded(data, tmp_path_factory, one_thread):
+    """Makes the record of a run whose only seconds are those of training."""
+
+    def make(experiment, train_s=TRAIN_S, **changes):
+        record = run(experiment, output_dir=tmp_path_factory.mktemp("recorded"), device="cpu")
+        tokens = record.counts.real_tokens + record.counts.padding_tokens
+        timing = dataclasses.replace(
+            record.timing,
+            **dict.fromkeys(("load_s", "prepare_s", "warmup_s", "evaluate_s"), 0.0),
+            train_s=train_s,
+            padded_tokens_per_s=tokens / train_s,
+        )
+        return dataclasses.replace(record, timing=timing, **changes)
+
+    return make
+
+
+def about(experiment, records):
+    return seconds(prepare(experiment, device="cpu"), records)
+
+
+def test_sentences_that_go_through_training_decide(data, recorded):
+    one = small.experiment(data)
+    record = recorded(one)
+    per_sentence = TRAIN_S / record.counts.samples
+    assert about(one, [record]) == pytest.approx(TRAIN_S)
+    assert about(small.experiment(data, epochs=3), [record]) == pytest.approx(3 * TRAIN_S)
+    assert about(small.experiment(data, max_steps=2), [record]) == pytest.approx(2 * 8 * per_sentence)
+    assert about(small.experiment(data, method="svm"), [recorded(small.experiment(data, method="svm"))]) == (
+        pytest.approx(TRAIN_S)
+    )
+
+
+def test_reading_what_is_held_out_counts_for_its_sentences(data, recorded):
+    one = small.experiment(data, max_steps=1)
+    record = recorded(one)
+    slow = dataclasses.replace(record, timing=dataclasses.replace(record.timing, load_s=5.0, evaluate_s=40.0))
+    assert about(one, [slow]) - about(one, [record]) == pytest.approx(45.0)
+
+
+def test_fixed_padding_is_told_by_its_tokens(data, recorded):
+    record = recorded(small.experiment(data, max_length=64))
+    fixed = small.experiment(data, max_length=64, padding="fixed")
+    tokens = record.counts.samples * 64
+    assert about(fixed, [record]) == pytest.approx(tokens / record.timing.padded_tokens_per_s)
+
+
+def test_runs_that_are_more_alike_go_first(data, recorded):
+    one = small.experiment(data, "lora")
+    alike = [recorded(one, train_s) for train_s in (10.0, 20.0, 90.0)]
+    other_modules = recorded(small.experiment(data, "lora", target_modules=("q_lin",)), 500.0)
+    other_padding = recorded(small.experiment(data, "lora", padding="bucketed"), 600.0)
+    assert about(one, [*alike, other_modules, other_padding]) == pytest.approx(20.0)
+    assert about(one, [other_modules, other_padding]) == pytest.approx(500.0)
+    assert about(one, [other_padding]) == pytest.approx(600.0)
+    elsewhere = dataclasses.replace(alike[0], testbed=dataclasses.replace(alike[0].testbed, device="another"))
+    assert about(one, [elsewhere, other_padding]) == pytest.approx(600.0)
+    assert about(one, [elsewhere]) == pytest.approx(10.0)
+
+
+def test_nothing_alike_says_nothing(data, recorded):
+    one = small.experiment(data)
+    assert about(one, []) is None
+    assert about(one, [recorded(small.experiment(data, "lora"))]) is None
+    assert about(one, [dataclasses.replace(recorded(one), status="failed", timing=None)]) is None
+    assert about(small.experiment(data, encoder="tiny-bert"), [recorded(one)]) is None
