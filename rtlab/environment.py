@@ -146,6 +146,16 @@ def peak_memory(device: "torch.device") -> tuple[int | None, int]:
     return on_device, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def peak_reserved_memory(device: "torch.device") -> int | None:
+    """Peak bytes that torch has reserved on the device since the last reset; `None` on the CPU.
+
+    A captured step's replay uses memory that was allocated at its capture, and that the allocator then only reserves.
+    """
+    import torch
+
+    return int(torch.cuda.max_memory_reserved(device)) if device.type == "cuda" else None
+
+
 class OtherProcesses:
     """Measures how busy the machine is with anything but this process, from its construction on."""
 

@@ -185,7 +185,11 @@ class Run:
             predictions=predictions,
             timing=self._timing(training),
             counts=training.counts,
-            memory=Memory(peak_device=on_device, peak_host=on_host),
+            memory=Memory(
+                peak_device=on_device,
+                peak_host=on_host,
+                peak_reserved=environment.peak_reserved_memory(self.prepared.device),
+            ),
             history=training.history,
             train_loss=training.train_loss,
             final_loss=training.final_loss,

@@ -171,7 +171,9 @@ def run_records(draw, statuses=("ok", "failed", "oom", "nan", "cancelled")):
         predictions=said,
         timing=draw(st.builds(Timing, **amounts)),
         counts=draw(st.builds(Counts, **counts)),
-        memory=draw(st.builds(Memory, peak_device=st.none() | COUNTS, peak_host=COUNTS)),
+        memory=draw(
+            st.builds(Memory, peak_device=st.none() | COUNTS, peak_host=COUNTS, peak_reserved=st.none() | COUNTS)
+        ),
         history=tuple(draw(st.lists(st.builds(LogEntry, **entry), max_size=3))),
         train_loss=draw(st.none() | AMOUNTS),
         final_loss=draw(st.none() | AMOUNTS),

@@ -1,6 +1,7 @@
 """Captured steps on CUDA: replayed, they are the eager ones; on a CPU, what they refuse."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,6 +21,12 @@ from rtlab.tokens import token_arrays
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 SHAPE = Shape(sentences=4, slot=None, total=64)
+FEW = Shape(sentences=2, slot=None, total=64)
+
+
+class Callable(SimpleNamespace):
+    def __call__(self, *_):
+        """A step that does nothing."""
 
 
 class NoStep:
@@ -31,7 +38,7 @@ class NoStep:
 
 def captured(graphs):
     steps = object.__new__(CapturedSteps)
-    steps._step, steps._graphs = NoStep, graphs
+    steps._step, steps._graphs, steps._longest = NoStep, graphs, dict.fromkeys(graphs, 18)
     return steps
 
 
@@ -41,11 +48,12 @@ def captured(graphs):
         (4, Shape(sentences=4, slot=None, total=128)),  # not captured
         (3, SHAPE),  # fewer sentences than captured
         (4, SHAPE),  # 80 tokens, and the shape holds 64
+        (2, FEW),  # 20 tokens in the longest, and attention was captured for 18
     ],
 )
 def test_a_batch_of_another_shape_is_refused(rows, shape):
     with pytest.raises(ValueError, match=r"a captured step takes batches of one of the shapes .*total=64.*; got"):
-        captured({SHAPE: None})(np.arange(rows), shape)
+        captured({SHAPE: None, FEW: None})(np.arange(rows), shape)
 
 
 def capturing(monkeypatch, capture):
@@ -55,6 +63,24 @@ def capturing(monkeypatch, capture):
         monkeypatch.setattr(torch.cuda, name, lambda: None)
     step = SimpleNamespace(packer=NoStep.packer, trained=[], model=torch.nn.Identity(), device=torch.device("cuda"))
     CapturedSteps(step, [(np.arange(4), SHAPE)])
+
+
+def test_attention_is_padded_to_each_shapes_own_longest_sentence(monkeypatch):
+    lengths = np.array([3, 7, 20, 5])
+    plan = [(np.array([0, 1]), FEW), (np.array([1, 3]), FEW), (np.array([2, 3]), replace(FEW, total=128))]
+    laid_out = []
+    packer = SimpleNamespace(lengths=lengths, layout_on_device=lambda *_, **named: laid_out.append(named))
+
+    def capture(self, shape, example_S):
+        self._once(torch.from_numpy(example_S), shape)
+
+    monkeypatch.setattr(CapturedSteps, "_capture", capture)
+    monkeypatch.setattr(CapturedSteps, "_restore", lambda *_: None)
+    for name in ("graph_pool_handle", "Stream"):
+        monkeypatch.setattr(torch.cuda, name, lambda: None)
+    step = Callable(packer=packer, trained=[], model=torch.nn.Identity(), device=torch.device("cuda"))
+    CapturedSteps(step, plan)
+    assert {named["total"]: named["longest"] for named in laid_out} == {64: 8, 128: 24}
 
 
 def test_a_step_that_does_not_fit_while_it_is_captured_says_what_was_tried(monkeypatch):
@@ -78,7 +104,7 @@ def test_another_error_of_a_capture_stays_what_it_is(monkeypatch):
         capturing(monkeypatch, broken)
 
 
-def step_on_cuda(name, folder, *, method="full", steps=1000, without_dropout=True, padding="packed"):
+def step_on_cuda(name, folder, *, method="full", steps=1000, without_dropout=True, padding="packed", precision="fp32"):
     device = torch.device("cuda")
     encoder = load_encoder(name)
     texts, labels = small.read(folder, "train")
@@ -98,7 +124,7 @@ def step_on_cuda(name, folder, *, method="full", steps=1000, without_dropout=Tru
                 module.p = 0.0
     model = pack(model.to(device)).train()
     packer = Packer(tokens, encoder, device=device)
-    step = Step(recipe, "fp32", model, packer, tokens.labels, Masks(), steps=steps, device=device)
+    step = Step(recipe, precision, model, packer, tokens.labels, Masks(), steps=steps, device=device)
     plan = native.plan_run(recipe, tokens.lengths, max_length=40, seed=asked.seed, shape_step=native.SHAPE_STEP["cuda"])
     return step, list(plan)
 
@@ -132,6 +158,44 @@ def test_a_thousand_replays_over_changing_shapes(tmp_path):
     assert len(losses) == 1000
     assert all(map(math.isfinite, losses))
     assert np.mean(losses[-100:]) < np.mean(losses[:100])
+
+
+@needs_cuda
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_no_step_waits_for_the_device(precision, tmp_path):
+    """Neither an eager one nor a replay: torch refuses to wait meanwhile."""
+    folder = small.data_folder(tmp_path / "data")
+    step, plan = step_on_cuda("tiny-bert", folder, without_dropout=False, precision=precision)
+    graphs = CapturedSteps(step, plan)
+    rows, shape = plan[0]
+    on_device = torch.from_numpy(rows).cuda()
+    longest = int(step.packer.lengths[rows].max())
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        layout = step.packer.layout_on_device(on_device, slot=shape.slot, total=shape.total, longest=longest)
+        step(layout, on_device)
+        graphs(rows, shape)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@needs_cuda
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_captured_steps_gradients_are_clipped_by_its_own_norm(precision, tmp_path):
+    """AdamW divides by `grad_scale`, which a replay has to compute anew: with a norm far above 1 it shows."""
+    folder = small.data_folder(tmp_path / "data", train=202)
+    eager, plan = step_on_cuda("tiny-bert", folder, precision=precision)
+    replayed, _ = step_on_cuda("tiny-bert", folder, precision=precision)
+    graphs = CapturedSteps(replayed, plan)
+    for rows, shape in plan[:4]:
+        eager.eager(rows, shape)
+        graphs(rows, shape)
+    assert (eager.norms_N[:4] != eager.norms_N[0]).any()
+    assert torch.equal(eager.norms_N, replayed.norms_N)
+    assert torch.equal(eager.learning_rate, replayed.learning_rate)
+    for one, other in zip(eager.trained, replayed.trained, strict=True):
+        assert torch.equal(one, other)
 
 
 @needs_cuda

@@ -20,6 +20,7 @@ from rtlab.environment import (
     Stopwatch,
     find_device,
     peak_memory,
+    peak_reserved_memory,
     reset_peak_memory,
     seed_everything,
     set_precision,
@@ -50,6 +51,7 @@ def pretended_gpu(monkeypatch):
         "get_device_name": "NVIDIA H200",
         "get_device_capability": (9, 0),
         "max_memory_allocated": 12345,
+        "max_memory_reserved": 23456,
         "synchronize": None,
         "reset_peak_memory_stats": None,
     }
@@ -249,6 +251,8 @@ def test_a_gpus_peak_is_its_allocators(pretended_gpu):
     assert pretended_gpu == ["reset_peak_memory_stats"]
     on_device, on_host = peak_memory(CUDA)
     assert on_device == 12345
+    assert peak_reserved_memory(CUDA) == 23456
+    assert peak_reserved_memory(CPU) is None
     assert on_host > 10 * MEGABYTE
 
 

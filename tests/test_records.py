@@ -93,7 +93,7 @@ def test_json_holds_every_field_of_the_design_the_schema_first(record):
     assert set(fields) == {"schema", *(field.name for field in dataclasses.fields(RunRecord))}
     assert fields["experiment"] == record.experiment.to_json()
     assert fields["scores"]["test"] == vars(record.scores["test"])
-    assert fields["memory"] == {"peak_device": None, "peak_host": 2**30}
+    assert fields["memory"] == {"peak_device": None, "peak_host": 2**30, "peak_reserved": None}
     assert fields["predictions"]["test"]["labels"] == [0, 1, 1, 0]
 
 

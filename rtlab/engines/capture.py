@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rtlab.batches import Shape
+from rtlab.batches import Shape, round_up
 from rtlab.engines.engine import does_not_fit, out_of_memory
 from rtlab.engines.step import Step
 
 WARM_UP = 3  # steps before a capture: torch's manual asks for a few, so that libraries have allocated what they keep
+MASK_STEP = 8  # CUDA's kernels of attention read masks in parts of so many keys
 
 
 class CapturedSteps:
@@ -33,9 +34,11 @@ class CapturedSteps:
     def __init__(self, step: Step, plan: Iterable[tuple[NDArray[np.int64], Shape]]) -> None:
         self._step = step
         examples: dict[Shape, NDArray[np.int64]] = {}
+        self._longest: dict[Shape, int] = {}  # tokens of the longest sentence of each shape: attention is padded to it
         for rows_S, shape in plan:
             examples.setdefault(shape, rows_S)
-        self._longest = int(step.packer.lengths.max())
+            longest = round_up(int(step.packer.lengths[rows_S].max()), MASK_STEP)
+            self._longest[shape] = max(self._longest.get(shape, 0), longest)
         self._rows: dict[int, torch.Tensor] = {}
         self._graphs: dict[Shape, torch.cuda.CUDAGraph] = {}
         self._pool = torch.cuda.graph_pool_handle()
@@ -59,12 +62,17 @@ class CapturedSteps:
         Raises:
             ValueError: If the shape was not captured, or the sentences do not have it.
         """
-        needed = int(self._step.packer.lengths[rows_S].sum())
-        if shape not in self._graphs or len(rows_S) != shape.sentences or needed > shape.total:
-            captured = "; ".join(str(there) for there in sorted(self._graphs, key=lambda there: there.total))
+        lengths_S = self._step.packer.lengths[rows_S]
+        needed, longest = int(lengths_S.sum()), int(lengths_S.max())
+        fits = shape in self._graphs and len(rows_S) == shape.sentences and needed <= shape.total
+        if not fits or longest > self._longest[shape]:
+            captured = "; ".join(
+                f"{there} with sentences of up to {self._longest[there]} tokens"
+                for there in sorted(self._graphs, key=lambda there: there.total)
+            )
             raise ValueError(
                 f"a captured step takes batches of one of the shapes {captured}; "
-                f"got {len(rows_S)} sentences of {needed} tokens as {shape}"
+                f"got {len(rows_S)} sentences of {needed} tokens, {longest} in the longest, as {shape}"
             )
         self._rows[shape.sentences].copy_(torch.from_numpy(rows_S).pin_memory(), non_blocking=True)
         self._graphs[shape].replay()
@@ -84,7 +92,9 @@ class CapturedSteps:
         return graph
 
     def _once(self, rows_S: torch.Tensor, shape: Shape) -> None:
-        layout = self._step.packer.layout_on_device(rows_S, slot=shape.slot, total=shape.total, longest=self._longest)
+        layout = self._step.packer.layout_on_device(
+            rows_S, slot=shape.slot, total=shape.total, longest=self._longest[shape]
+        )
         self._step(layout, rows_S)
 
     def _restore(self, before: list[torch.Tensor]) -> None:

@@ -142,10 +142,18 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Peak bytes over the run: allocated on the device (`None` on the CPU) and resident on the host."""
+    """Peak bytes over the run.
+
+    Attributes:
+        peak_device: Allocated on the device; `None` on the CPU.
+        peak_host: Resident on the host.
+        peak_reserved: Reserved on the device: what is allocated, what captured steps keep for their replays, and what
+            the allocator holds ready; `None` on the CPU, or if it was not measured.
+    """
 
     peak_device: int | None
     peak_host: int
+    peak_reserved: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)  # there are hundreds in a record

@@ -92,6 +92,7 @@ TIMES: Mapping[str, Column] = {
     **{f"{name}_s": _of("timing", f"{name}_s") for name in ("load", "prepare", "warmup", "train", "evaluate")},
     **{name: _of("timing", name) for name in ("samples_per_s", "steps_per_s", "tokens_per_s", "padded_tokens_per_s")},
     "peak_device": _of("memory", "peak_device"),
+    "peak_reserved": _of("memory", "peak_reserved"),
     "peak_host": _of("memory", "peak_host"),
 }
 COLUMNS: Mapping[str, Column] = {
@@ -128,7 +129,7 @@ COLUMNS: Mapping[str, Column] = {
 }
 _WHOLE = (
     *("epochs", "batch_size", "max_steps", "logging_steps", "max_length", "limit", "seed", "threads", "ranks"),
-    *("steps", "samples", "real_tokens", "padding_tokens", "peak_device", "peak_host", "results"),
+    *("steps", "samples", "real_tokens", "padding_tokens", "peak_device", "peak_reserved", "peak_host", "results"),
     *(name for name in COLUMNS if name.startswith("parameters_")),
 )
 
