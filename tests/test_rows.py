@@ -28,7 +28,9 @@ ROWS = [
 
 def csv_bytes(rows, delimiter=",", encoding="utf-8", line_end="\n"):
     file = io.StringIO(newline="")
-    writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter, lineterminator=line_end)
+    # Older writers leave a carriage return without quotes, where it cannot be told from a line's end.
+    quoting = csv.QUOTE_ALL if any("\r" in value for row in rows for value in row.values()) else csv.QUOTE_MINIMAL
+    writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter, lineterminator=line_end, quoting=quoting)
     writer.writeheader()
     writer.writerows(rows)
     return file.getvalue().encode(encoding, "surrogatepass")

@@ -89,7 +89,7 @@ def choose_columns(rows: Rows, options: DatasetOptions, *, labelled: bool = True
     _check_header(rows, options, sample)
     split = options.split_column
     free = [name for name in rows.columns if name not in (split, options.text_column, options.label_column)]
-    held = {name: _held(sample, name) for name in free}
+    held = {name: values for name in free if len(values := _held(sample, name)) * 2 >= len(sample)}
     label = options.label_column or _by_name(rows, free, LABELS, "label")
     text = options.text_column or _text(rows, free, held, label, labelled)
     if label is None and labelled:
@@ -147,7 +147,7 @@ def _text(rows: Rows, free: Sequence[str], held: Mapping[str, list[object]], lab
         return usual
     if not labelled and len(others) == 1:
         return others[0]
-    alike = [name for name in others if _is_text_like(held[name])]
+    alike = [name for name in others if _is_text_like(held.get(name, ()))]
     if len(alike) > 1:
         raise ValueError(_two(rows, alike, "text"))
     if not alike:
@@ -157,7 +157,7 @@ def _text(rows: Rows, free: Sequence[str], held: Mapping[str, list[object]], lab
 
 def _label(rows: Rows, free: Sequence[str], held: Mapping[str, list[object]]) -> str:
     """The column of the labels, which was not asked for and has no usual name."""
-    alike = [name for name in free if _is_label_like(held[name])]
+    alike = [name for name in free if _is_label_like(held.get(name, ()))]
     flags = [name for name in alike if {str(value).strip() for value in held[name]} <= {"0", "1", "True", "False"}]
     if len(flags) > 1:
         raise ValueError(

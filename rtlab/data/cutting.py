@@ -96,8 +96,9 @@ def _shares(counts: Mapping[int, int], size: int, parts: int) -> dict[int, int]:
 
 
 def _commonest(split: Split, rows: Sequence[int]) -> int:
-    """The label that most rows have; of equally many the first."""
-    return Counter(split.labels[row] for row in rows).most_common(1)[0][0]
+    """The label that most rows have; of equally many the lowest."""
+    counts = Counter(split.labels[row] for row in rows)
+    return max(counts, key=lambda label: (counts[label], -label))
 
 
 def _digest(text: str) -> bytes:

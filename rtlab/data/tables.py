@@ -22,7 +22,7 @@ from rtlab.experiment import DatasetOptions
 # Of a file that is beyond what is read, a limit takes its sentences from so many first rows.
 ROWS_FOR_A_LIMIT = 100_000
 
-NO_TEXT, NO_LABEL = Fault("without a text"), Fault("without a label")
+NO_TEXT, NO_LABEL, NO_SPLIT = Fault("without a text"), Fault("without a label"), Fault("without a split")
 _SURROGATE, _ESCAPED = re.compile("[\ud800-\udfff]"), re.compile("[\udc80-\udcff]")
 
 Faults = dict[str, tuple[int, tuple[str, ...]]]  # kind to how many, and the first two
@@ -128,6 +128,8 @@ def _checked_text(row: Row, columns: Columns) -> tuple[str, Fault | None]:
         return "", Fault("with a text that is no string", f"{text!r:.60} is of type {type(text).__name__}")
     if not text or text.isspace():
         return "", NO_TEXT
+    if columns.split and not str(row.values.get(columns.split) or "").strip():
+        return "", NO_SPLIT
     label = row.values.get(columns.label) if columns.label else None
     return text, _unreadable(text) or (_unreadable(label) if isinstance(label, str) else None)
 
