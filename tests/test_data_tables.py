@@ -114,7 +114,7 @@ def test_a_file_beyond_the_bound_is_refused_or_read_up_to_the_limit(tmp_path, mo
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress(("text,label\n" + "\n".join(lines)).encode()))
     with pytest.raises(
-        ValueError, match=r"a\.csv\.gz: more than the 500 rows that are read; --limit N, which .* would do"
+        ValueError, match=r"a\.csv\.gz: more than the 500 rows that are read; a smaller file, or --limit N, .* would do"
     ):
         load_splits(str(path))
     splits = load_splits(str(path), limit=20)
@@ -126,7 +126,7 @@ def test_shards_that_are_too_many_together_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("rtlab.data.tables.MOST_ROWS", 100)
     for number in range(2):
         write(tmp_path, [f"{number} {line}" for line in GOOD], f"train-{number:05}-of-00002.csv")
-    with pytest.raises(ValueError, match="more than the 100 rows that are read"):
+    with pytest.raises(ValueError, match="more than the 100 rows, or the 2 GiB, that are read"):
         load_splits(str(tmp_path))
 
 

@@ -260,7 +260,7 @@ LAYOUTS = {
     "small polarity": (dict.fromkeys(POLARITY, b"a\nb\nc\nd\n"), ", test: no sentences; some of each class"),
     "too few to cut": (
         {**GOOD, "test.csv": None},
-        "4 sentences, of the rarest class 2, are too few to cut test from; more",
+        "4 sentences (4 different, of the rarest class 2) are too few to cut test",
     ),
 }
 FAULTS = {

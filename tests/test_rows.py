@@ -403,6 +403,13 @@ def test_a_file_of_too_many_bytes_is_read_no_further(tmp_path, monkeypatch):
     assert len(asked) <= 8
 
 
+def test_what_unfolds_to_a_hundred_times_its_size_is_read_no_further(tmp_path, monkeypatch):
+    monkeypatch.setattr(opening, "FREELY_UNFOLDED", 2**16)
+    monkeypatch.setattr(opening, "CHUNK", 2**16)
+    path = save(tmp_path, "a.csv.gz", gzip.compress(b"text,label\n" + b"good,1\n" * 100_000))
+    assert open_rows(path).beyond == "unfolds to more than 100 times its size"
+
+
 def test_a_line_without_end_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(opening, "LONGEST_LINE", 100)
     path = save(tmp_path, "a.csv", b"text,label\n" + b"a" * 200 + b",1\n")

@@ -13,6 +13,7 @@ from rtlab.data.row import Row, Rows
 from rtlab.experiment import DatasetOptions
 
 SAMPLE = 1000  # rows by which columns are judged
+LONGEST_LOOKED_AT = 1000  # characters of each
 
 TEXTS = frozenset(
     (
@@ -209,6 +210,7 @@ def _is_text_like(values: Sequence[object]) -> bool:
     texts = [value for value in values if isinstance(value, str)]
     if not texts or len(texts) < len(values):
         return False
+    texts = [text[:LONGEST_LOOKED_AT] for text in texts]
     words = sorted(len(text.split()) for text in texts)
     letters = sum(sign.isalpha() for text in texts for sign in text)
     signs = sum(not sign.isspace() for text in texts for sign in text)

@@ -46,7 +46,9 @@ def cut(where: str, split: Split, parts: Sequence[str]) -> dict[str, Split]:
     found = {name: _rows(split, [row for row, its in enumerate(part_of) if its == name]) for name in ("train", *parts)}
     for name in parts:
         if len({*found[name].labels}) < 2:
-            few = f"{len(split)} sentences, of the rarest class {min(counts.values())}, are too few to cut {name} from"
+            different = len({*split.texts})
+            few = f"{len(split)} sentences ({different} different, of the rarest class {min(counts.values())})"
+            few += f" are too few to cut {name} from"
             raise ValueError(f"{where}: {few}; more of each class, or a file for {name}, would do")
     return found
 
