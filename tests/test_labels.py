@@ -122,10 +122,12 @@ def test_a_test_whose_labels_are_hidden_is_replaced_by_validation(tmp_path):
 
 
 def test_a_test_without_a_column_of_labels_has_hidden_ones(tmp_path):
-    (tmp_path / "test.csv").write_text("text\na good film\n")
-    for name in ("train", "dev"):
-        (tmp_path / f"{name}.csv").write_text("text,label\n" + "".join(f"{t},{n % 2}\n" for n, t in enumerate(TEXTS)))
-    assert load_splits(str(tmp_path)).notes[0] == "The labels of test are hidden: validation serves as test."
+    for header, row in (("text", "a good film"), ("index\ttext", "0\ta good film")):
+        (tmp_path / "test.tsv").write_text(f"{header}\n{row}\n")
+        for name in ("train", "dev"):
+            rows = "".join(f"{text}\t{row % 2}\n" for row, text in enumerate(TEXTS))
+            (tmp_path / f"{name}.tsv").write_text(f"text\tlabel\n{rows}")
+        assert load_splits(str(tmp_path)).notes[0] == "The labels of test are hidden: validation serves as test."
 
 
 def test_minus_one_is_a_class_where_train_has_it(tmp_path):

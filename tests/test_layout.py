@@ -92,7 +92,10 @@ def test_what_is_above_the_directory_has_no_say(tmp_path):
             ["a-train-00000-of-00001.csv", "b-train-00000-of-00001.csv"],
             "ambiguous, there are shards of a-train-00000-of-00001.csv and",
         ),
-        (["readme.csv"], "no file that can be read (there are readme.csv)"),
+        (["a/notes.txt", "b.pkl"], "no file that can be read (there are a/notes.txt, b.pkl)"),
+        (["train.csv", "test.xlsx"], "test.xlsx: a spreadsheet; its sheet saved as CSV"),
+        (["notes.ods"], "notes.ods: a spreadsheet; its sheet saved as CSV"),
+        (["a/train-00000-of-00001.csv", "b/train-00000-of-00001.csv"], "of a/train-00000-of-00001.csv and of b/train"),
     ],
 )
 def test_layouts_that_will_not_do(tmp_path, files, expected):
@@ -109,8 +112,9 @@ def test_shards_are_read_in_their_order(tmp_path):
 
 
 def test_a_file_that_names_no_split_beside_others_is_said_to_be_left_out(tmp_path):
-    splits = load_splits(str(write(tmp_path, "train.csv", "dev.csv", "test.csv", "extra.csv")))
-    assert splits.notes == ("Not read, since its name is no split's: extra.csv.",)
+    (tmp_path / "train.txt").write_text("a good film")
+    splits = load_splits(str(write(tmp_path, "train.csv", "dev.csv", "test.csv", "extra.csv", "notes.txt")))
+    assert splits.notes == ("Not read: extra.csv, train.txt.",)
 
 
 def test_a_folder_of_several_files_is_said(tmp_path):

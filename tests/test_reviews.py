@@ -256,7 +256,7 @@ LAYOUTS = {
         {**GOOD, **POLARITY},
         "ambiguous, there are rt-polarity.pos, rt-polarity.neg, test.csv, train.csv, ",
     ),
-    "empty polarity": ({**POLARITY, "rt-polarity.pos": b""}, ", validation: the only label is 'neg'"),
+    "empty polarity": ({**POLARITY, "rt-polarity.pos": b""}, ", train: the only label is 'neg'"),
     "small polarity": (dict.fromkeys(POLARITY, b"a\nb\nc\nd\n"), ", test: no sentences; some of each class"),
     "too few to cut": (
         {**GOOD, "test.csv": None},

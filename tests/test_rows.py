@@ -6,7 +6,6 @@ import io
 import json
 import zipfile
 from itertools import islice
-from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
@@ -304,6 +303,13 @@ def test_column_names_are_stripped_and_those_without_one_have_a_number(tmp_path)
     assert rows.columns == ("v1", '"v2"', "column 3", "column 4")
 
 
+def test_a_space_behind_each_delimiter_is_no_part_of_the_fields(tmp_path):
+    path = save(tmp_path, "a.csv", b'id, "text", label\n1, "a, b", x\n2, c d, y\n')
+    assert read(path) == [{"id": "1", "text": "a, b", "label": "x"}, {"id": "2", "text": "c d", "label": "y"}]
+    path = save(tmp_path, "a.csv", b"text\n  c d\n")
+    assert read(path) == [{"text": "  c d"}]
+
+
 # Bad rows
 
 
@@ -389,7 +395,7 @@ def test_a_file_that_unfolds_beyond_the_bound_is_seen_before_it_is_kept(tmp_path
 
 
 def test_a_file_of_too_many_bytes_is_read_no_further(tmp_path, monkeypatch):
-    asked = []
+    path, asked = save(tmp_path, "a.csv", b""), []
 
     class Endless(io.RawIOBase):
         def read(self, size=-1):
@@ -398,7 +404,7 @@ def test_a_file_of_too_many_bytes_is_read_no_further(tmp_path, monkeypatch):
 
     monkeypatch.setattr(opening, "MOST_BYTES", 5 * 2**20)
     monkeypatch.setattr(opening, "unfolded", lambda _: Endless())
-    found = opening.survey(Path("a.csv"))
+    found = opening.survey(path)
     assert "GiB that are read" in found.beyond
     assert len(asked) <= 8
 

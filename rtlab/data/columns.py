@@ -4,7 +4,7 @@ Nothing is guessed where two would do: both are named, with the options that dec
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -90,8 +90,8 @@ def choose_columns(rows: Rows, options: DatasetOptions, *, labelled: bool = True
     _check_header(rows, options, sample)
     split = options.split_column
     free = [name for name in rows.columns if name not in (split, options.text_column, options.label_column)]
-    held = {name: values for name in free if len(values := _held(sample, name)) * 2 >= len(sample)}
-    label = options.label_column or _by_name(rows, free, LABELS, "label")
+    held = {name: _held(sample, name) for name in free}
+    label = options.label_column or (_by_name(rows, free, LABELS, "label") if labelled else None)
     text = options.text_column or _text(rows, free, held, label, labelled)
     if label is None and labelled:
         label = _label(rows, [name for name in free if name != text], held)
@@ -148,7 +148,7 @@ def _text(rows: Rows, free: Sequence[str], held: Mapping[str, list[object]], lab
         return usual
     if not labelled and len(others) == 1:
         return others[0]
-    alike = [name for name in others if _is_text_like(held.get(name, ()))]
+    alike = [name for name in others if _is_text_like(held[name])]
     if len(alike) > 1:
         raise ValueError(_two(rows, alike, "text"))
     if not alike:
@@ -158,7 +158,7 @@ def _text(rows: Rows, free: Sequence[str], held: Mapping[str, list[object]], lab
 
 def _label(rows: Rows, free: Sequence[str], held: Mapping[str, list[object]]) -> str:
     """The column of the labels, which was not asked for and has no usual name."""
-    alike = [name for name in free if _is_label_like(held.get(name, ()))]
+    alike = [name for name in free if _is_label_like(held[name])]
     flags = [name for name in alike if {str(value).strip() for value in held[name]} <= {"0", "1", "True", "False"}]
     if len(flags) > 1:
         raise ValueError(
@@ -199,10 +199,11 @@ def _notes(rows: Rows, text: str, label: str | None, options: DatasetOptions, sa
     return tuple(notes)
 
 
-def _held(sample: Iterable[Row], name: str) -> list[object]:
-    """What stands in a column of the sample, without what is missing."""
+def _held(sample: Sequence[Row], name: str) -> list[object]:
+    """What stands in a column of the sample, without what is missing; nothing where more than half is."""
     values = (row.values.get(name) for row in sample)
-    return [value for value in values if not is_nothing(value) and value != "" and not str(value).isspace()]
+    held = [value for value in values if not is_nothing(value) and value != "" and not str(value).isspace()]
+    return held if len(held) * 2 >= len(sample) else []
 
 
 def _is_text_like(values: Sequence[object]) -> bool:
@@ -225,6 +226,11 @@ def _is_label_like(values: Sequence[object]) -> bool:
     if any(_is_number(kind) and not is_whole(kind) for kind in kinds):
         return False
     return 2 <= len(kinds) <= len(values) / 2
+
+
+def is_usual_label(name: str) -> bool:
+    """Whether a column's name is one of those that labels usually have."""
+    return _plain(name) in LABELS
 
 
 def _is_number(text: str) -> bool:
