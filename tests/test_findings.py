@@ -60,8 +60,8 @@ def test_a_clean_data_set_has_no_warnings():
             [
                 "10 sentences of train have more than 8 word pieces (100.0%); 20 word pieces are cut (20.0% of all), "
                 "such as the end of 'train sentence 0'.",
-                "4 sentences of validation have more than 8 word pieces (100.0%); 8 word pieces are cut (20.0% of all), such "
-                "as the end of 'validation sentence 0'.",
+                "4 sentences of validation have more than 8 word pieces (100.0%); 8 word pieces are cut (20.0% of "
+                "all), such as the end of 'validation sentence 0'.",
                 "1 sentence of test has more than 8 word pieces (100.0%); 2 word pieces are cut (20.0% of all), such "
                 "as the end of 'a very long test sentence that goes on and on and on and …'.",
             ],

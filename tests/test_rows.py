@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import zipfile
 from itertools import islice
 
@@ -147,6 +148,19 @@ def test_no_line_of_a_broken_csv_file_is_lost(tmp_path_factory, lines):
         assert all(number in covered for number, line in enumerate(physical, 2) if line.strip(" \r"))
 
 
+@pytest.mark.parametrize("name", ["a.json", "indented.json", "array.jsonl"])
+def test_an_array_is_read_piece_by_piece(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("rtlab.data.json_rows.CHUNK", 7)
+    assert read(save(tmp_path, name, WRITERS[name](ROWS))) == ROWS
+    assert read(save(tmp_path, "a.json", b" [ ] ")) == []
+
+
+def test_a_pipe_is_refused_before_it_is_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(ValueError, match=r"a\.csv: no regular file; a file on disk would do"):
+        open_rows(tmp_path / "a.csv")
+
+
 def test_gzip_of_several_members_is_read_whole(tmp_path):
     data = csv_bytes(ROWS)
     assert read(save(tmp_path, "a.csv.gz", gzip.compress(data[:20]) + gzip.compress(data[20:]))) == ROWS
@@ -183,6 +197,12 @@ def encrypted():
     return bytes(data)
 
 
+def two_columns_of_one_name():
+    sink = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table([["a"], ["b"]], names=["text", "text"]), sink)
+    return sink.getvalue()
+
+
 def zip_of_two():
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -209,6 +229,7 @@ def zip_of_two():
         ),
         ("a.csv", b"text,label,text\na,1,b\n", "two columns are called 'text'; a name for each would do"),
         ("a.csv", b'"text,label\na,1\n', "line 1: a quote that is never closed; a line of column names would do"),
+        ("a.parquet", two_columns_of_one_name(), "two columns are called 'text'; a name for each would do"),
         ("a.json", b'[{"text": "a"}, {"text"', "row 2: malformed JSON ("),
         ("a.json", b'[{"text": "a"} {"text": "b"}]', "row 2: malformed JSON ("),
         ("a.json", b'{"text": ["a"],\n "label": [1]}', "no row that can be read (line 1: "),
