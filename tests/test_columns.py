@@ -49,6 +49,11 @@ PAIR = ["T 1", "T 0", "T 1", "T 0"]
             ("what", "label"),
         ),
         ("what,kind,score2", ["T x 0.5", "T y 0.25", "T x 0.5", "T y 0.25"], ("what", "kind")),  # real numbers are none
+        (
+            "coarse,fine",
+            ["wonderful x", "dreadful y", "unforgettable x", "nice y"],
+            ("coarse", "fine"),
+        ),  # of one word each
         ("text,label,title", ["T 1 T", "T 0 T", "T 1 T", "T 0 T"], ("text", "label")),
     ],
 )

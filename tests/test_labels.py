@@ -80,6 +80,7 @@ def test_labels_become_classes(tmp_path, labels, form, names):
         (["not ok", "ok", "notok"], "csv", "labels 'not ok', 'notok' differ in case or spaces alone"),
         (["straße", "weg", "STRASSE"], "csv", "labels 'STRASSE', 'straße' differ in case or spaces alone"),
         (["e\u0301t", "\u00e9t", "x"], "csv", "differ in case or spaces alone"),
+        (["pos", "neg", "pos\u200b"], "csv", "differ in case or spaces alone"),
         (["0", "1", "nan"], "csv", "20 rows without a label (line 4; line 7; …)"),
         (["0", "1", "?"], "csv", "20 rows without a label (line 4; line 7; …)"),
         (["a", "b", ""], "csv", "20 rows without a label (line 4; line 7; …)"),

@@ -67,6 +67,11 @@ def test_names_of_splits(name, split):
             {"train": ["my-train.csv"], "test": ["my-test.json"]},
         ),
         (["reviews.csv"], {"": ["reviews.csv"]}),
+        (["train-00000-of-00001-b42a775f407cee45.csv"], {"train": ["train-00000-of-00001-b42a775f407cee45.csv"]}),
+        (
+            ["default/train/0000.csv", "default/train/0001.csv"],
+            {"train": ["default/train/0000.csv", "default/train/0001.csv"]},
+        ),
         (["train.csv", "sample_submission.csv"], {"train": ["train.csv"]}),
     ],
 )

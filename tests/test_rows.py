@@ -203,6 +203,14 @@ def two_columns_of_one_name():
     return sink.getvalue()
 
 
+def sheet():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("[Content_Types].xml", b"<xml/>")
+        archive.writestr("xl/workbook.xml", b"<xml/>")
+    return file.getvalue()
+
+
 def zip_of_two():
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -230,6 +238,10 @@ def zip_of_two():
         ("a.csv", b"text,label,text\na,1,b\n", "two columns are called 'text'; a name for each would do"),
         ("a.csv", b'"text,label\na,1\n', "line 1: a quote that is never closed; a line of column names would do"),
         ("a.parquet", two_columns_of_one_name(), "two columns are called 'text'; a name for each would do"),
+        ("a.json", b'[{"text": "a"}]\n[{"text": "b"}]', '\'[{"text": "b"}]\' behind the array\'s end'),
+        ("a.csv", sheet(), "a spreadsheet; its sheet saved as CSV"),
+        ("a.csv", b"\xd0\xcf\x11\xe0\xa1\xb1", "a spreadsheet; its sheet saved as CSV"),
+        ("a.csv", "日本,語\n".encode("shift-jis") + "çàéùè,1\n".encode() * 9, "undecodable bytes in the column names"),
         ("a.json", b'[{"text": "a"}, {"text"', "row 2: malformed JSON ("),
         ("a.json", b'[{"text": "a"} {"text": "b"}]', "row 2: malformed JSON ("),
         ("a.json", b'{"text": ["a"],\n "label": [1]}', "no row that can be read (line 1: "),
@@ -334,6 +346,13 @@ def test_a_space_behind_each_delimiter_is_no_part_of_the_fields(tmp_path):
 # Bad rows
 
 
+def test_column_names_once_more_are_no_row(tmp_path):
+    """As in files that were joined."""
+    data = csv_bytes(ROWS[:2], encoding="utf-8-sig")
+    assert bad(save(tmp_path, "a.csv", data + data)) == [(4, "with the column names once more", "")]
+    assert read(save(tmp_path, "a.csv", b"\xef\xbb\xbf" + data)) == ROWS[:2]
+
+
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
@@ -408,7 +427,7 @@ def test_lines_within_a_quote_that_read_as_rows(tmp_path, header, lines, within)
 def test_a_file_that_unfolds_beyond_the_bound_is_seen_before_it_is_kept(tmp_path, monkeypatch, name):
     monkeypatch.setattr(opening, "MOST_ROWS", 1000)
     inner, suffix = name.rsplit(".", 1)
-    rows = [{"text": "good", "label": "1"}] * 1200
+    rows = [{"text": "good", "label": "1"}] * 4800
     data = WRITERS["a.json" if "json" in name and "jsonl" not in name else f"a.{inner.split('.')[1]}"](rows)
     path = save(tmp_path, name, COMPRESSIONS[f".{suffix}"](inner, data))
     assert open_rows(path).beyond == "more than the 1,000 rows that are read"

@@ -29,7 +29,18 @@ LABELS = frozenset(
         *("label", "labels", "class", "classes", "class_label", "class_index", "category", "categories"),
         *("sentiment", "sentiments", "sentiment_label", "airline_sentiment", "stars", "star", "star_rating"),
         *("rating", "ratings", "target", "targets", "polarity", "score", "topic", "topics", "intent", "intents"),
-        *("emotion", "emotions", "label_name", "gold", "gold_label", "coarse_label", "tag", "is_spam", "y"),
+        *(
+            "emotion",
+            "emotions",
+            "label_name",
+            "gold",
+            "gold_label",
+            "coarse_label",
+            "fine_label",
+            "tag",
+            "is_spam",
+            "y",
+        ),
     )
 )
 SPLITS = frozenset(("split", "splits", "set", "subset", "partition", "fold", "data_split"))
@@ -149,6 +160,7 @@ def _text(rows: Rows, free: Sequence[str], held: Mapping[str, list[object]], lab
     if not labelled and len(others) == 1:
         return others[0]
     alike = [name for name in others if _is_text_like(held[name])]
+    alike = alike or [name for name in others if _is_varied(held[name])]
     if len(alike) > 1:
         raise ValueError(_two(rows, alike, "text"))
     if not alike:
@@ -216,6 +228,13 @@ def _is_text_like(values: Sequence[object]) -> bool:
     letters = sum(sign.isalpha() for text in texts for sign in text)
     signs = sum(not sign.isspace() for text in texts for sign in text)
     return words[len(words) // 2] >= 2 and letters > signs / 2 and len({*texts}) > len(texts) / 4
+
+
+def _is_varied(values: Sequence[object]) -> bool:
+    """Whether a column holds texts without spaces, as some languages write them: with letters, and mostly different."""
+    texts = [value for value in values if isinstance(value, str) and not _is_number(value)]
+    letters = sum(any(map(str.isalpha, text[:LONGEST_LOOKED_AT])) for text in texts)
+    return 0 < len(values) == letters and len({*texts}) > len(texts) * 3 / 4
 
 
 def _is_label_like(values: Sequence[object]) -> bool:

@@ -22,6 +22,7 @@ LONGEST_FIELD = 2**24
 
 OUT_OF_PLACE = "with a quote out of place"
 OF_ANOTHER_WIDTH = "of another width"
+REPEATED = "with the column names once more"
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ def _row(record: _Record, columns: tuple[str, ...], delimiter: str) -> Row:
         fields = "field" if len(record.fields) == 1 else "fields"
         detail = f"{len(record.fields)} {fields} for {len(columns)} columns"
         return Row(record.line, {}, Fault(OF_ANOTHER_WIDTH, detail))
+    if [*map(_bare, record.fields)] == [_bare(name) for name in columns]:  # as where files were joined
+        return Row(record.line, {}, Fault(REPEATED))
     within = tuple(
         (record.line + offset, dict(zip(columns, fields, strict=True)))
         for offset, fields in _rows_within(record.fields, delimiter)
@@ -172,9 +175,16 @@ def _delimiter(start: Sequence[str], preferred: str) -> str:
     return best
 
 
+def _bare(name: str) -> str:
+    """A column's name without spaces around it, and without a byte order mark that another was put before."""
+    return name.strip().lstrip("\ufeff").strip()
+
+
 def _column_names(path: Path, fields: Sequence[str]) -> tuple[str, ...]:
     """The names of the columns; those without one are named by their place."""
-    names = tuple(field.strip() or f"column {number}" for number, field in enumerate(fields, 1))
+    if any("\udc80" <= sign <= "\udcff" for field in fields for sign in field):
+        raise ValueError(f"{path}: undecodable bytes in the column names; the same file saved as UTF-8 would do")
+    names = tuple(_bare(field) or f"column {number}" for number, field in enumerate(fields, 1))
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise ValueError(f"{path}: two columns are called {twice[0]!r}; a name for each would do")
     return names

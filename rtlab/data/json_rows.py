@@ -86,10 +86,16 @@ def _of_array(path: Path, found: Survey) -> Iterator[Row]:
                 buffer, at = buffer[at:] + more, 0
                 continue
             if element is None:
+                _check_end(path, buffer[at:] + text.read(CHUNK))
                 return
             value, at = element
             number += 1
             yield _of_value(number, value)
+
+
+def _check_end(path: Path, rest: str) -> None:
+    if behind := rest.lstrip().removeprefix("[").lstrip().removeprefix("]").strip():
+        raise ValueError(f"{path}: {behind[:20]!r} behind the array's end; one array of objects would do")
 
 
 def _element(buffer: str, at: int, before: str) -> tuple[object, int] | None:

@@ -240,10 +240,11 @@ def _ordered(names: Iterable[str], kind: Kind) -> list[str]:
 
 
 def _check_alike(table: Table, names: Sequence[str]) -> None:
-    """Refuse names of which one was meant: of a same name, or that differ in case or spaces alone."""
+    """Refuse names of which one was meant: of a same name, or that differ in case or spaces (of any width) alone."""
     alike: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        alike["".join(unicodedata.normalize("NFC", name).casefold().split())].append(name)
+        signs = unicodedata.normalize("NFC", name).casefold()
+        alike["".join(sign for sign in signs if not sign.isspace() and unicodedata.category(sign) != "Cf")].append(name)
     for found in alike.values():
         if len({*found}) > 1:
             both = f"labels {_some(found)} differ in case or spaces alone"

@@ -18,7 +18,7 @@ SYNONYMS: Mapping[str, str] = {
     ),
     **dict.fromkeys(("test", "testing", "tst", "testset"), "test"),
 }
-_SHARD = re.compile(r"(?P<name>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<rest>\..*)?")
+_SHARD = re.compile(r"(?P<name>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?:-[0-9a-f]{8,})?(?P<rest>\..*)?")
 # What lies beside data and is none.
 _BESIDE = re.compile(
     r"(readme|license|licence|dataset_infos?|state|metadata|.*config.*|package|\..*)\b.*", re.IGNORECASE

@@ -23,10 +23,13 @@ MOST_ROWS = 5_000_000
 LONGEST_LINE = 2**24  # characters
 MOST_UNFOLDED = 100  # times the compressed size, beyond `FREELY_UNFOLDED`: texts unfold to 3 to 20 times theirs
 FREELY_UNFOLDED = 2**28
+OBJECTS_A_ROW = 4  # of JSON, at most, where a file's rows are estimated: a row may hold other objects
 CHUNK = 2**20
 
+SHEET = "a spreadsheet; its sheet saved as CSV (in Excel: File, Save As, CSV UTF-8) would do"
 COMPRESSED = (".gz", ".zst", ".zstd", ".zip")
 _GZIP, _ZSTD, _ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
+_OLE = b"\xd0\xcf\x11\xe0"  # what Excel wrote before .xlsx
 _READ_ERRORS = (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError)
 _UNDECODED = re.compile("[\udc80-\udcff]")
 _BEYOND_ASCII = re.compile("[^\x00-\x7f\udc80-\udcff]")
@@ -90,6 +93,8 @@ def unfolded(path: Path) -> Iterator[IO[bytes]]:
 
                 with pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd") as stream:
                     yield stream
+            case start if start == _OLE:
+                raise ValueError(f"{path}: {SHEET}")
             case start if start == _ZIP:
                 with zipfile.ZipFile(path) as archive, archive.open(_member(archive, path)) as stream:
                     yield stream
@@ -117,7 +122,7 @@ def survey(path: Path, *, objects: bool = False) -> Survey:
         while chunk:
             size, zeros = size + len(chunk), zeros + chunk.count(0)
             lines, objects_begun = lines + chunk.count(b"\n"), objects_begun + (chunk.count(b"{") if objects else 0)
-            if beyond := _beyond(size, max(lines, objects_begun), path.stat().st_size):
+            if beyond := _beyond(size, max(lines, objects_begun // OBJECTS_A_ROW), path.stat().st_size):
                 break
             text = decoder.decode(chunk)
             if not text.isascii():
@@ -177,6 +182,8 @@ def _member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
         for one in archive.infolist()
         if not one.is_dir() and not PurePosixPath(one.filename).name.startswith(".") and "__MACOSX" not in one.filename
     ]
+    if any(one.filename == "[Content_Types].xml" for one in members):
+        raise ValueError(f"{path}: {SHEET}")
     if len(members) != 1:
         raise ValueError(f"{path}: a zip of {len(members)} files; a zip of one, or the unpacked directory would do")
     if members[0].flag_bits & 1:

@@ -6,7 +6,7 @@ from pathlib import Path
 from rtlab.data.arrow_rows import open_arrow, open_parquet
 from rtlab.data.delimited import open_delimited
 from rtlab.data.json_rows import open_json
-from rtlab.data.opening import data_name
+from rtlab.data.opening import SHEET, data_name
 from rtlab.data.row import Row, Rows
 
 DELIMITED, JSON, COLUMNS = (".csv", ".tsv", ".tab"), (".json", ".jsonl", ".ndjson"), (".parquet", ".arrow")
@@ -24,8 +24,7 @@ def format_of(path: Path) -> str:
     name = data_name(path)
     suffix = Path(name).suffix.lower()
     if suffix in SHEETS:
-        export = "its sheet saved as CSV (in Excel: File, Save As, CSV UTF-8) would do"
-        raise ValueError(f"{path}: a spreadsheet; {export}")
+        raise ValueError(f"{path}: {SHEET}")
     if suffix not in FORMATS or (suffix in COLUMNS and name != path.name):
         kind = f"of format {suffix}" if suffix else "without a suffix that tells its format"
         raise ValueError(f"{path}: a file {kind}; {TAKEN} would do")
