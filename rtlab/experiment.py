@@ -56,7 +56,7 @@ class Experiment:
 
     Attributes:
         encoder: Hub id, local directory, or built-in name (`rtlab.encoders`).
-        dataset: Hub id, local directory, or `corpus` (`rtlab.data`).
+        dataset: Hub id, file, local directory, or `corpus` (`rtlab.data`).
         dataset_options: How it is read.
         method: What is trained, and how: `Svm`, `Full` or `Adapter`.
         max_length: Word pieces kept of a sentence, special tokens included.

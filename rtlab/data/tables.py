@@ -33,7 +33,7 @@ class Read:
     """What files of rows hold.
 
     Attributes:
-        tables: by the split that their split column says; one table under "" where none is read.
+        tables: by the split that their split column says, in lower case; one table under "" where none is read.
         notes: what was assumed, a sentence each.
     """
 
@@ -90,7 +90,7 @@ def read_tables(opened: Sequence[Rows], columns: Columns, options: DatasetOption
             suspects += [(len(found.texts), line, label) for line, label in _labels_within(row, columns)]
             found.texts.append(text)
             found.labels.append(_interned(row.values.get(columns.label) if columns.label else None))
-            found.splits.append(str(_interned(row.values.get(columns.split) or "")) if columns.split else "")
+            found.splits.append(intern(str(row.values[columns.split]).strip().lower()) if columns.split else "")
             found.file_of.append(index)
             found.numbers.append(row.number)
             size += len(text)
