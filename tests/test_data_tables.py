@@ -167,6 +167,15 @@ def test_runs_take_the_options_and_record_what_was_assumed(rtlab, reviews):
     assert done.err.count(SAID) == 1
 
 
+def test_a_report_reads_the_sentences_as_the_runs_did(rtlab, reviews):
+    assert rtlab("svm", *TINY, "--dataset", reviews, *OPTIONS).status == 0
+    done = rtlab("report", "--dataset", reviews)
+    assert done.status == 0, done.err
+    done = rtlab("report", "--dataset", reviews.parent / "nowhere.csv")
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert "no such file or directory" in done.err
+
+
 def test_tokenize_and_sweep_take_the_options(rtlab, reviews):
     done = rtlab("tokenize", *TINY, "--dataset", reviews, *OPTIONS)
     assert (done.status, done.err) == (0, f"rtlab: {SAID}\n")
