@@ -47,13 +47,16 @@ class DatasetOptions:
     skip_bad_rows: bool = False
 
 
+AS_IT_IS = DatasetOptions()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One point of a lab's matrix.
 
     Attributes:
         encoder: Hub id, local directory, or built-in name (`rtlab.encoders`).
-        dataset: Hub id, local directory, or `corpus` (`rtlab.data`).
+        dataset: Hub id, file, local directory, or `corpus` (`rtlab.data`).
         dataset_options: How it is read.
         method: What is trained, and how: `Svm`, `Full` or `Adapter`.
         max_length: Word pieces kept of a sentence, special tokens included.

@@ -1,5 +1,6 @@
 """The verbs that read records: tables, comparisons, claims, figures, the report. None of them imports torch."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -220,9 +221,15 @@ def _sentences(dataset: str, records: "Sequence[RunRecord]") -> dict[str, dict[s
     """Held-out texts of a data set by digest and split: whole, and cut to each limit that records were made with."""
     from rtlab.data import load_splits
 
-    splits = load_splits(dataset)
     limits = {record.experiment.limit for record in records}
-    cuts = [splits, *(splits.limited(limit) for limit in limits if limit is not None and limit >= splits.num_labels)]
+    cuts = []
+    for options in dict.fromkeys(record.experiment.dataset_options for record in records):
+        # A record of another data set may have been read in a way that this one cannot be.
+        with contextlib.suppress(ValueError):
+            splits = load_splits(dataset, options=options)
+            cuts += [splits, *(splits.limited(limit) for limit in limits if limit and limit >= splits.num_labels)]
+    if not cuts:
+        load_splits(dataset)  # whose error says what is wrong with it
     used = {record.dataset.sha256 for record in records}
     held_out = ({"validation": cut.validation.texts, "test": cut.test.texts} for cut in cuts)
     texts = {cut.sha256: part for cut, part in zip(cuts, held_out, strict=True) if cut.sha256 in used}

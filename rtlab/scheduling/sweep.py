@@ -41,6 +41,7 @@ class Planned:
             of a run that was just done, `died` if its process did not say.
         seconds: About how long it takes, by records of runs like it; `None` if there are none.
         path: The record of a run that was just done.
+        notes: What was assumed when its data set was read, a sentence each.
     """
 
     experiment: Experiment
@@ -49,6 +50,7 @@ class Planned:
     recorded: Status | Literal["died"] | None
     seconds: float | None = None
     path: Path | None = None
+    notes: tuple[str, ...] = ()
 
 
 def plan(
@@ -89,6 +91,7 @@ def plan(
                 to_do=not enough,
                 recorded=known,
                 seconds=estimating.seconds(prepared, recorded),
+                notes=prepared.splits.notes,
             )
         )
     return planned
