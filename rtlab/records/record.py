@@ -109,6 +109,11 @@ class Timing:
     padded_tokens_per_s: float
     others: float | None = None
 
+    @property
+    def seconds(self) -> float:
+        """Training with its warm-up: what speed-ups are quoted from."""
+        return self.warmup_s + self.train_s
+
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:

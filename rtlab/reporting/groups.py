@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtlab.experiment import Experiment
+from rtlab.methods import Svm
 from rtlab.records import RunRecord
-from rtlab.reporting.frame import COLUMNS, PLACE, SETUP, TIMES, Cell, frame, is_chance_free
+from rtlab.reporting.frame import COLUMNS, PLACE, SETUP, TIMES, Cell, frame, setup_fields
 from rtlab.statistics import Interval, accuracy_interval
 from rtlab.testbed import Testbed
 
@@ -52,12 +53,12 @@ class Group:
     fields: Mapping[str, Cell]
     scored: tuple[RunRecord, ...]
     timed: Mapping[Testbed, tuple[RunRecord, ...]]
-    disturbed: int
+    disturbed: int = 0
 
     @property
     def chance(self) -> bool:
         """Whether other seeds could give other scores."""
-        return not is_chance_free(self.experiment)
+        return not isinstance(self.experiment.method, Svm)
 
     @property
     def results(self) -> int:
@@ -120,11 +121,8 @@ class Group:
     @cached_property
     def accuracies(self) -> Mapping[str, Interval]:
         """The accuracy of each split that it has predictions of, with its interval."""
-        return {
-            split: accuracy_interval(self.correct(split), chance=self.chance)
-            for split in SPLITS
-            if self.has_predictions(split)
-        }
+        there = filter(self.has_predictions, SPLITS)
+        return {split: accuracy_interval(self.correct(split), chance=self.chance) for split in there}
 
     def worth(self, testbed: Testbed) -> tuple[int, str]:
         """How good a source of times a testbed is: its runs, and the newest of them."""
@@ -169,31 +167,31 @@ def groups(records: Iterable[RunRecord]) -> tuple[Group, ...]:
 
 
 def _group(runs: Sequence[RunRecord], oldest: Sequence[RunRecord]) -> Group:
-    scored = tuple(sorted(oldest, key=lambda record: record.experiment.seed))
     newest: dict[Testbed, dict[str, RunRecord]] = {}
     for record in runs:
         if record.undisturbed and _was_timed(record):
             newest.setdefault(record.testbed, {})[record.id] = record
-    with_time = {id_ for of_testbed in newest.values() for id_ in of_testbed}
+    scored = _by_seed(oldest)
     return Group(
         place=place_of(scored[0]),
         experiment=scored[0].experiment,
-        fields={name: column(scored[0]) for name, column in SETUP.items()},
+        fields=setup_fields(scored[0].experiment),
         scored=scored,
-        timed={
-            testbed: tuple(sorted(of_testbed.values(), key=lambda record: record.experiment.seed))
-            for testbed, of_testbed in newest.items()
-        },
-        disturbed=len(scored) - len(with_time),
+        timed={testbed: _by_seed(there.values()) for testbed, there in newest.items()},
+        disturbed=len(scored) - len({id_ for there in newest.values() for id_ in there}),
     )
+
+
+def _by_seed(records: Iterable[RunRecord]) -> tuple[RunRecord, ...]:
+    return tuple(sorted(records, key=lambda record: record.experiment.seed))
 
 
 def _was_timed(record: RunRecord) -> bool:
     """Whether it took any time for any sentence: a ratio needs both."""
     timing, counts = record.timing, record.counts
-    if timing is None or counts is None or not isfinite(timing.warmup_s + timing.train_s):
+    if timing is None or counts is None or not isfinite(timing.seconds):
         return False
-    return timing.warmup_s + timing.train_s > 0 and timing.samples_per_s > 0 and counts.samples > 0
+    return min(timing.seconds, timing.samples_per_s, counts.samples) > 0
 
 
 def lost_runs(records: Iterable[RunRecord]) -> tuple[RunRecord, ...]:
@@ -208,15 +206,9 @@ def by_place(found: Iterable[Group]) -> dict[Place, list[Group]]:
     places: dict[Place, list[Group]] = {}
     for group in found:
         places.setdefault(group.place, []).append(group)
-    return dict(sorted(places.items(), key=lambda item: (_is_limited(item[1]), -_runs(item[1]), item[0])))
-
-
-def _is_limited(here: Sequence[Group]) -> bool:
-    return all(group.experiment.limit is not None for group in here)
-
-
-def _runs(here: Sequence[Group]) -> int:
-    return sum(len(group.scored) for group in here)
+    limited = {place: all(group.experiment.limit is not None for group in here) for place, here in places.items()}
+    runs = {place: sum(len(group.scored) for group in here) for place, here in places.items()}
+    return {place: places[place] for place in sorted(places, key=lambda at: (limited[at], -runs[at], at))}
 
 
 def families(found: Iterable[Group], field: str, *with_it: str) -> tuple[tuple[Group, ...], ...]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from tabulate import tabulate
 
 from rtlab.records import RunRecord
-from rtlab.reporting.frame import SETUP, method_name
+from rtlab.reporting.frame import method_name, setup_fields
 from rtlab.reporting.groups import Group, Place, by_place, groups, lost_runs, place_of
 from rtlab.reporting.kinds import TABLES, TEXTS, Family, Kind, Row
 from rtlab.reporting.markup import Block, Column, Table
@@ -76,8 +76,7 @@ def _block(name: str, kind: Kind, places: Mapping[Place, Sequence[Group]], lost:
 
 def _stand_in(record: RunRecord) -> Group:
     """A run without a result as the group that it would have been."""
-    fields = {name: column(record) for name, column in SETUP.items()}
-    return Group(place_of(record), record.experiment, fields, (record,), {}, 0)
+    return Group(place_of(record), record.experiment, setup_fields(record.experiment), (record,), {})
 
 
 def _table(place: Place, kind: Kind, found: Sequence[Family], lost: Sequence[RunRecord]) -> Table:
