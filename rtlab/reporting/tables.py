@@ -6,6 +6,7 @@ interval. The tables that compare hold only rows with something to compare them 
 but the thing compared. A speed-up never stands without its quality.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from tabulate import tabulate
@@ -58,8 +59,8 @@ def tables(records: Iterable[RunRecord]) -> tuple[Block, ...]:
 def _block(name: str, kind: Kind, places: Mapping[Place, Sequence[Group]], lost: Sequence[RunRecord]) -> Block:
     without = [record for record in lost if kind.of(_stand_in(record))]
     nowhere = sorted({place_of(record) for record in without} - places.keys()) if kind.everywhere else []
-    made = []
     some_whole = any(group.experiment.limit is None for here in places.values() for group in here)
+    made = []
     for place in (*places, *nowhere):
         here = [
             group
@@ -69,9 +70,8 @@ def _block(name: str, kind: Kind, places: Mapping[Place, Sequence[Group]], lost:
         failed = [record for record in without if place_of(record) == place]
         if (chosen := kind.chosen(here)) or (failed and kind.everywhere):
             made.append(_table(place, kind, chosen, failed))
-    return Block(
-        name=name, title=kind.title, tables=tuple(made), nothing=f"Nothing to show yet: it takes {kind.needs}."
-    )
+    nothing = f"Nothing to show yet: it takes {kind.needs}."
+    return Block(name=name, title=kind.title, tables=tuple(made), nothing=nothing)
 
 
 def _stand_in(record: RunRecord) -> Group:
@@ -81,30 +81,22 @@ def _stand_in(record: RunRecord) -> Group:
 
 def _table(place: Place, kind: Kind, found: Sequence[Family], lost: Sequence[RunRecord]) -> Table:
     """The table of a place, with its caption above and its failures below."""
-    rows = [(group, family) for family in found for group in family]
-    chosen = [group for group, _ in rows]
+    families = [(group, family) for family in found for group in family]
+    chosen = [group for group, _ in families]
     names, common = setups([group.experiment for group in chosen])
-    known = letters((g.experiment.engine, g.testbed) for g in chosen if g.testbed) if kind.timed else {}
-    results: dict[str, set[int]] = {}
-    for group in chosen:
-        results.setdefault(group.experiment.engine, set()).add(group.results)
+    known = letters((g.experiment.engine, g.testbed) for g in chosen if g.testbed and kind.timed)
+    several = Counter(engine for engine, _ in {(group.experiment.engine, group.results) for group in chosen})
     cells: list[Row] = []
-    for name, (group, family) in zip(names, rows, strict=True):
-        letter: Row = {"testbed": _letter(group, known)} if known else {}
-        old = len(results[group.experiment.engine]) > 1
-        version: Row = {"setup": f"{name}, results version {group.results}" if old else name}
-        seeds: Row = {"n": str(len(group.scored))}
-        cells += [
-            {**version, **letter, **more, **({} if "seed" in more else seeds)} for more in kind.rows(group, family)
-        ]
-    titles = [
-        title
-        for title in dict.fromkeys(t for row in cells for t in row)
-        if any(title in r and r[title] != NONE for r in cells)
-    ]
-    left_out = sum(group.disturbed for group in chosen) if kind.timed else 0
+    for name, (group, family) in zip(names, families, strict=True):
+        version = f", results version {group.results}" if several[group.experiment.engine] > 1 else ""
+        first: Row = {"setup": name + version, **({"testbed": _letter(group, known) or NONE} if known else {})}
+        last: Row = {"n": str(len(group.scored))}
+        cells += [first | row | ({} if "seed" in row else last) for row in kind.rows(group, family)]
+    every = dict.fromkeys(title for row in cells for title in row)
+    titles = [title for title in every if any(row.get(title, NONE) != NONE for row in cells)]
+    disturbed = sum(group.disturbed for group in chosen) if kind.timed else 0
     notes = [
-        f"{plural(left_out, 'run')} left out of times, since other processes disturbed them." if left_out else "",
+        f"{plural(disturbed, 'run')} left out of times, since other processes disturbed them." if disturbed else "",
         f"{plural(len(lost), 'run')} without a result left out." if lost else "",
     ]
     return Table(
@@ -116,12 +108,12 @@ def _table(place: Place, kind: Kind, found: Sequence[Family], lost: Sequence[Run
 
 
 def _letter(group: Group, known: Mapping[tuple[str, Testbed], str]) -> str:
-    return NONE if group.testbed is None else known[group.experiment.engine, group.testbed]
+    return known.get((group.experiment.engine, group.testbed), "") if group.testbed else ""
 
 
 def _caption(
     place: Place,
-    found: Sequence[Group],
+    chosen: Sequence[Group],
     lost: Sequence[RunRecord],
     known: Mapping[tuple[str, Testbed], str],
     common: str,
@@ -129,32 +121,28 @@ def _caption(
     timed: bool,
 ) -> str:
     """Where numbers come from: contents, testbeds, dates; and what all rows have in common."""
-    named: dict[str, None] = {}
-    for group in found:
-        if group.testbed is not None and timed:
-            letter = f"{known[group.experiment.engine, group.testbed]}: " if known else ""
-            named.setdefault(f"{letter}{versions(group.testbed)}")
+    named = {
+        f"{letter}: {versions(group.testbed)}" if (letter := _letter(group, known)) else versions(group.testbed)
+        for group in chosen
+        if group.testbed is not None and timed
+    }
     where = f", on {'; '.join(sorted(named))}" if named else ""
-    records = [record for group in found for record in group.scored] or lost
+    records = [record for group in chosen for record in group.scored] or lost
     return f"{contents(place)}{where}; {dates(records)}." + (f" Common recipe: {common}." if common else "")
 
 
 def summary(record: RunRecord) -> str:
     """What one finished run came to, for a terminal."""
     timing, counts, memory = record.timing, record.counts, record.memory
-    assert timing, "a run with a result has all three"
-    assert counts, "a run with a result has all three"
-    assert memory, "a run with a result has all three"
+    assert timing and counts and memory, "a run with a result has all three"  # noqa: PT018  # as mypy needs it
     rows = [
         [split, *(f"{value:.4f}" for value in (s.accuracy, s.precision, s.recall, s.f1))]
         for split, s in record.scores.items()
     ]
-    table = tabulate(
-        rows, headers=["split", "accuracy", "precision", "recall", "F1"], tablefmt="simple", disable_numparse=True
-    )
-    losses = (
-        "" if record.train_loss is None else f", mean loss {record.train_loss:.4f}, last epoch {record.final_loss:.4f}"
-    )
+    headers = ["split", "accuracy", "precision", "recall", "F1"]
+    table = tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True)
+    lossy = record.train_loss is not None
+    losses = f", mean loss {record.train_loss:.4f}, last epoch {record.final_loss:.4f}" if lossy else ""
     return (
         f"{method_title(method_name(record.experiment))} of {record.encoder.name} on {record.dataset.name} "
         f"({setup(record.experiment)}, seed {record.experiment.seed})\n\n{table}\n\n"
