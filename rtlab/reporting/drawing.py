@@ -66,14 +66,18 @@ def styled() -> AbstractContextManager[None]:
     return style
 
 
-def canvas(heading: str, where: str, *, panels: int = 1, height: float = 4.4) -> tuple[Figure, list["Axes"]]:
-    """A figure with a heading, the place below it, and panels side by side."""
+def canvas(
+    heading: str, where: str, *, panels: int = 1, height: float = 4.4, columns: int = 2
+) -> tuple[Figure, list["Axes"]]:
+    """A figure with a heading, the place below it, and panels, `columns` of them side by side."""
+    columns = min(panels, columns)
+    rows = -(-panels // columns)
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.09, wspace=0.05)
-    figure = Figure(figsize=(9, height), layout=layout)
+    figure = Figure(figsize=(9, height * rows), layout=layout)
     # The layout makes room for this title alone; its first, empty line is where the heading goes.
     figure.suptitle("\n".join(("", *textwrap.wrap(clean(where), 112))), fontsize=9, x=0.013, ha="left", linespacing=1.5)
-    figure.text(0.013, 1 - 0.08 / height, heading, fontsize=11.5, weight="bold", va="top")
-    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
+    figure.text(0.013, 1 - 0.08 / (height * rows), heading, fontsize=11.5, weight="bold", va="top")
+    return figure, [figure.add_subplot(rows, columns, number) for number in range(1, panels + 1)]
 
 
 def svg(figure: Figure, *, title: str) -> str:

@@ -1,6 +1,6 @@
 """How groups are drawn: seeds as dots, means as markers or bars, 95 % intervals as bars on them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from statistics import mean
 from typing import TYPE_CHECKING
@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, ScalarFormatter
 from numpy.typing import NDArray
 
+from rtlab.experiment import rate_text
 from rtlab.reporting.drawing import COLOURS, GROUND, HATCHES, INK, LINES, MARKERS
 from rtlab.reporting.groups import Group
 from rtlab.reporting.wording import METHODS
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
 def curve(panel: "Axes", group: Group, number: int) -> None:
     """The mean loss of the seeds over steps, and each seed's own as a thin line."""
     curves = [{entry.step: entry.loss for entry in record.history} for record in group.scored]
-    if len(curves) > 1:
-        for curve in curves:
-            panel.plot(list(curve), list(curve.values()), color=COLOURS[number], linewidth=0.7, alpha=0.5)
+    for curve in curves if len(curves) > 1 else ():
+        panel.plot(list(curve), list(curve.values()), color=COLOURS[number], linewidth=0.7, alpha=0.5)
     steps = sorted(set.intersection(*map(set, curves)))
     every = max(1, len(steps) // 8)
     panel.plot(
@@ -33,7 +33,7 @@ def curve(panel: "Axes", group: Group, number: int) -> None:
         linestyle=LINES[number],
         marker=MARKERS[number],
         markevery=(number * every // len(COLOURS), every),
-        label=f"{group.fields['learning_rate']:.0e} (n = {len(curves)})",
+        label=f"{rate_text(float(group.fields['learning_rate'] or 0))} (n = {len(curves)})",
     )
 
 
@@ -41,33 +41,28 @@ def bars(panel: "Axes", names: Sequence[str], rows: Mapping[str, Sequence[Sequen
     """Bars of means with seeds as dots on them, a row of bars for each key; an empty cell has no bar."""
     width = 0.8 / len(rows)
     for number, (label, cells) in enumerate(rows.items()):
-        x = [i - 0.4 + width * (number + 0.5) for i, cell in enumerate(cells) if cell]
-        filled = [cell for cell in cells if cell]
-        heights = [mean(cell) for cell in filled]
-        colour, hatch = COLOURS[number], HATCHES[number]
-        bars = panel.bar(
-            x, heights, width * 0.92, label=label, color=colour, hatch=hatch, edgecolor=GROUND, linewidth=0
+        filled = {i - 0.4 + width * (number + 0.5): cell for i, cell in enumerate(cells) if cell}
+        heights = [mean(cell) for cell in filled.values()]
+        colour, hatch = COLOURS[number % len(COLOURS)], HATCHES[number % len(HATCHES)]
+        drawn = panel.bar(
+            list(filled), heights, width * 0.92, label=label, color=colour, hatch=hatch, edgecolor=GROUND, linewidth=0
         )
-        panel.bar_label(bars, [_number(mean(cell)) for cell in filled], padding=4, color=INK, fontsize=9)
-        for place, cell in zip(x, filled, strict=True):
+        numbers = [f"{height:,.0f}" if height >= 100 else f"{height:.3g}" for height in heights]
+        panel.bar_label(drawn, numbers, padding=4, color=INK, fontsize=9)
+        for place, cell in filled.items():
             dots(panel, [place] * len(cell), cell, INK)
     panel.set_xticks(range(len(names)), names)
     panel.grid(visible=False, axis="x")
     panel.margins(y=0.15)
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def point(panel: "Axes", group: Group, at: tuple[float, float], *, on_front: bool) -> None:
+def point(panel: "Axes", group: Group, at: tuple[float, float], style: tuple[str, str], *, on_front: bool) -> None:
     """The mean of a group with its intervals and seeds: filled if it is on the front, else hollow."""
-    colour, marker = method_style(str(group.fields["method"]))
     scores = {record.id: record.scores["test"].accuracy for record in group.scored}
+    colour, marker = style
     dots(panel, group.values("seconds"), [scores[record.id] for record in group.on_testbed], colour)
     panel.errorbar(
-        [at[0]],
-        [at[1]],
+        *([at[0]], [at[1]]),
         yerr=accuracy_reach(group, "test"),
         xerr=_time_reach(group, at[0]),
         linestyle="",
@@ -79,27 +74,23 @@ def point(panel: "Axes", group: Group, at: tuple[float, float], *, on_front: boo
     )
 
 
-def marks(
+def marked(
     panel: "Axes", x: Sequence[float], y: Sequence[float], number: int, *, label: str, yerr: NDArray[np.float64]
 ) -> None:
     """A line of markers with bars, in the style of its number."""
+    colour, marker, line = COLOURS[number], MARKERS[number], LINES[number]
     panel.errorbar(
-        x,
-        y,
-        yerr=yerr,
-        capsize=2.5,
-        elinewidth=1.1,
-        label=label,
-        color=COLOURS[number],
-        marker=MARKERS[number],
-        linestyle=LINES[number],
+        x, y, yerr=yerr, capsize=2.5, elinewidth=1.1, label=label, color=colour, marker=marker, linestyle=line
     )
 
 
-def method_style(method: str) -> tuple[str, str]:
-    """Colour and marker."""
-    number = (list(METHODS).index(method) if method in METHODS else len(METHODS)) % len(COLOURS)
-    return COLOURS[number], MARKERS[number]
+def method_styles(methods: Iterable[str]) -> Mapping[str, tuple[str, str]]:
+    """Colour and marker of each method: the usual methods' own, then those of others; no two alike of sixteen."""
+    every, kinds = [*METHODS, *sorted(set(methods) - set(METHODS))], len(COLOURS)
+    return {
+        name: (COLOURS[number % kinds], MARKERS[(number + number // kinds) % kinds])
+        for number, name in enumerate(every)
+    }
 
 
 def dots(panel: "Axes", x: Sequence[float], y: Sequence[float], colour: str) -> None:
@@ -128,7 +119,7 @@ def log_axis(panel: "Axes", values: Sequence[float] = ()) -> None:
     """A logarithmic x axis with plain numbers: `values` themselves, or 1, 2 and 5 of every power of ten."""
     panel.set_xscale("log")
     if values:
-        panel.set_xticks(values, [f"{value:.0e}" for value in values])
+        panel.set_xticks(values, [rate_text(value) for value in values])
     else:
         panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panel.xaxis.set_major_formatter(ScalarFormatter())

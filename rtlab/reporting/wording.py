@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from rtlab.experiment import Experiment
+from rtlab.experiment import Experiment, rate_text
 from rtlab.methods import LORA, Adapter, Full, Recipe, Svm
 from rtlab.records import RunRecord
 from rtlab.reporting.frame import method_name
-from rtlab.reporting.groups import Group, Place
+from rtlab.reporting.groups import Group, Place, without_code
 from rtlab.statistics import Interval
 from rtlab.testbed import Testbed
 
@@ -25,6 +25,12 @@ _FEATURES = {"cls": "[CLS] features", "mean": "mean-pooled features"}
 def method_title(name: str) -> str:
     """A method's name in a sentence."""
     return METHODS.get(name, name.upper())
+
+
+def method_order(name: str) -> tuple[int, str]:
+    """Key that sorts names of methods: the usual ones first."""
+    methods = list(METHODS)
+    return (methods.index(name), "") if name in METHODS else (len(methods), name)
 
 
 def setups(experiments: Sequence[Experiment]) -> tuple[list[str], str]:
@@ -61,17 +67,12 @@ def _core(experiment: Experiment) -> str:
         case Svm(pooling=pooling):
             return f"SVM, {_FEATURES[pooling]}"
         case Full(recipe=recipe):
-            return f"full, {recipe.padding}, lr {_rate(recipe.learning_rate)}"
+            return f"full, {recipe.padding}, lr {rate_text(recipe.learning_rate)}"
         case Adapter(recipe=recipe, settings=settings, target_modules=modules):
             size = f" r{settings['r']}" if "r" in settings else ""
             size += f" {ALPHA}{settings['lora_alpha']}" if "lora_alpha" in settings else ""
             kind = {"lora": "LoRA"}.get(method_name(experiment), method_title(method_name(experiment)))
-            return f"{kind}{size} {' '.join(modules)}, {recipe.padding}, lr {_rate(recipe.learning_rate)}"
-
-
-def _rate(rate: float) -> str:
-    text = f"{rate:.0e}"
-    return text if float(text) == rate else f"{rate:g}"
+            return f"{kind}{size} {' '.join(modules)}, {recipe.padding}, lr {rate_text(recipe.learning_rate)}"
 
 
 def _recipe(experiment: Experiment) -> dict[str, str]:
@@ -112,12 +113,12 @@ def plural(number: int, noun: str) -> str:
 
 def order(group: Group) -> tuple[object, ...]:
     """Key that sorts groups of one place: runs cut short last, then by method, adapter, learning rate, padding."""
-    fields, methods = group.fields, list(METHODS)
-    method, padding = str(fields["method"]), fields["padding"]
+    fields = group.fields
+    padding, modules = fields["padding"], str(fields["target_modules"] or "")
     return (
         not group.whole,
-        (methods.index(method), "") if method in methods else (len(methods), method),
-        *(str(fields["target_modules"] or "").count("+"), str(fields["target_modules"] or "")),
+        method_order(str(fields["method"])),
+        *(modules.count("+"), modules),
         *(float(fields["r"] or 0), float(fields["lora_alpha"] or 0), float(fields["learning_rate"] or 0)),
         fields["engine"] != Recipe().engine,
         PADDINGS.index(str(padding)) if padding else -1,
@@ -180,7 +181,7 @@ def letters(testbeds: Iterable[tuple[str, Testbed]]) -> Mapping[tuple[str, Testb
     states: dict[tuple[str, Testbed], dict[str, int]] = {}
     keys: dict[tuple[str, Testbed], tuple[Testbed, int]] = {}
     for engine, testbed in testbeds:
-        machine = Testbed(**{**vars(testbed), "code": ""})
+        machine = without_code(testbed)
         codes = states.setdefault((engine, machine), {})
         keys[engine, testbed] = (machine, codes.setdefault(testbed.code, len(codes)))
     alphabet = [*string.ascii_uppercase, *(f"T{number}" for number in range(len(keys)))]
