@@ -395,12 +395,12 @@ def test_any_records_make_tables(records):
 
 
 def test_a_table_is_written_three_ways():
-    rich = ("a|b", (Span("yes", "strong"), ": <c>", Span("", "line"), Span("d", "code")), "3")
+    rich = ("a|b", (Span("yes", "strong"), ": <c>", Span("", "line"), Span("d", "em")), "3")
     table = Table(caption="A caption", columns=(Column("x", False), Column("y", False), Column("n")), rows=(rich,))
     made_ = Block(name="t", title="T", tables=(dataclasses.replace(table, notes=("A note",)),))
     assert as_markdown(made_).startswith("A caption\n\n| x ")
     assert "| a\\|b |" in as_markdown(made_)
-    assert "**yes**: &lt;c><br>`d`" in as_markdown(made_)
+    assert "**yes**: &lt;c><br>*d*" in as_markdown(made_)
     assert "## T" in as_text([made_])
     assert "yes: <c>; d" in as_text([made_])
     assert as_html(made_, most=9).splitlines() == [
@@ -411,7 +411,7 @@ def test_a_table_is_written_three_ways():
         '<tr><th scope="col">x</th><th scope="col">y</th><th scope="col" class="number">n</th></tr>',
         "</thead>",
         "<tbody>",
-        '<tr><td>a|b</td><td><strong>yes</strong>: &lt;c&gt;<br><code>d</code></td><td class="number">3</td></tr>',
+        '<tr><td>a|b</td><td><strong>yes</strong>: &lt;c&gt;<br><em>d</em></td><td class="number">3</td></tr>',
         "</tbody>",
         "</table>",
         "</div>",

@@ -1,6 +1,5 @@
 """The verbs that read records: tables, comparisons, claims, figures, the report. None of them imports torch."""
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from rtlab.cli.options import DONE, FAILED, TEXT, Output, check_file, optional
+from rtlab.cli.options import DONE, FAILED, TEXT, Output, check_file, optional, recorded
 
 if TYPE_CHECKING:
     from rtlab.records import RunRecord
@@ -161,24 +160,10 @@ class Figures:
 
 
 def _records(results: Path, *, logits: int = 0, history: bool = False) -> "tuple[tuple[RunRecord, ...], bool]":
-    """The records of a results folder, and whether some cannot be read; these are named on standard error.
-
-    Args:
-        results: The folder.
-        logits: The largest number of files whose logits are kept too.
-        history: Whether loss histories are kept.
-    """
-    from rtlab.records import load_records
-    from rtlab.reporting.markup import clean
-
-    if not results.is_dir():  # a slip of the pen must not empty the README's tables
+    """As `recorded`, of a folder that is there: a slip of the pen must not empty the README's tables."""
+    if not results.is_dir():
         raise ValueError(f"results must be a folder of results; got {results}, which is no directory")
-    records, broken = load_records(
-        results / "records", logits=logits > 0, up_to=logits, history=history, processes=os.cpu_count() or 1
-    )
-    for reason in broken.values():
-        print(f"rtlab: left out: {clean(reason)}", file=sys.stderr)
-    return records, bool(broken)
+    return recorded(results, logits=logits, history=history)
 
 
 def _files(readme: str | None, results: Path, *, write: bool, check: bool) -> list[Path]:

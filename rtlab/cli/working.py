@@ -205,7 +205,7 @@ class Sweep:
             limit=self.limit,
         )
         check_writable(self.output_dir)
-        planned = plan(experiments, recorded(self.output_dir), device=self.device, retime=self.retime)
+        planned = plan(experiments, recorded(self.output_dir)[0], device=self.device, retime=self.retime)
         to_do = [one for one in planned if one.to_do]
         for one in planned:
             before = f" ({one.recorded} before)" if one.to_do and one.recorded else ""

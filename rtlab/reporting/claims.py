@@ -8,7 +8,6 @@ device is judged there only; what others show stands beside it. Scores may come 
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from math import isfinite
 
 from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER
 from rtlab.records import RunRecord
@@ -194,14 +193,13 @@ def _by_site(texts: Iterable[tuple[Site | None, str]]) -> dict[Site | None, str]
 
 
 def _to_json(reading: Reading) -> dict[str, Json]:
-    interval, site = reading.interval, reading.site
-    place: Json = None
+    site, place = reading.site, None
     if site is not None:
         place = {"encoder": site.place.encoder, "dataset": site.place.dataset, "testbed": site.machine or None}
     return {
         "what": reading.quantity.what.rstrip(":"),
         "place": place,
-        **{name: v if isfinite(v) else None for name in ("value", "low", "high") for v in [getattr(interval, name)]},
+        **reading.interval.to_json(),
         "runs": reading.runs,
         "note": reading.note or None,
         "records": list(reading.records),

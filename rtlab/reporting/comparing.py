@@ -20,6 +20,11 @@ from rtlab.statistics import Interval, Verdict, holm, mcnemar, paired_difference
 from rtlab.values import Json
 
 SPLITS = ("test", "validation")
+NOTE = "In brackets: 95 % intervals over sentences and seeds. p-values are over sentences: they speak of these runs."
+ONE_RUN = (
+    "Where a method with chance was run once, intervals are over sentences alone: other seeds may give other scores, "
+    "so no difference is shown to hold across seeds."
+)
 _LISTED = 12  # names in an error's one line
 
 
@@ -65,14 +70,14 @@ class Comparison:
             "b": _named(self.b),
             "differences": {
                 split: {
-                    "accuracy": _limits(found.accuracy),
-                    "f1": _limits(found.f1),
+                    "accuracy": found.accuracy.to_json(),
+                    "f1": found.f1.to_json(),
                     "p": found.p,
                     "p_holm": found.p_holm,
                 }
                 for split, found in self.differences.items()
             },
-            "speed": None if self.speed is None else _limits(self.speed),
+            "speed": None if self.speed is None else self.speed.to_json(),
             "quality": self.quality,
         }
 
@@ -93,14 +98,9 @@ def find(name: str, records: Iterable[RunRecord]) -> Group:
     every = tuple(records)
     word, _, part = name.partition("@")
     there = groups(every)
-    runs = [
-        one
-        for group in there
-        for id_ in dict.fromkeys(record.id for record in group.scored)
-        if word and id_.startswith(word)
-        for one in groups(record for record in every if record.id == id_)
-    ]
-    meant = [group for group in there if group.experiment.label == word] or runs
+    ids = [record.id for group in there for record in group.scored if word and record.id.startswith(word)]
+    meant = [group for group in there if group.experiment.label == word]
+    meant = meant or [one for id_ in ids for one in groups(record for record in every if record.id == id_)]
     chosen = [group for group in meant if part.lower() in _described(group).lower()]
     if len(chosen) == 1:
         return chosen[0]
@@ -122,23 +122,23 @@ def compare(a: Group, others: Sequence[Group]) -> tuple[Comparison, ...]:
         ValueError: If one of them was measured on other sentences than `a`, or its records hold no predictions.
     """
     for group in (a, *others):
-        if not all(group.has_predictions(split) for split in SPLITS):
+        if not all(map(group.has_predictions, SPLITS)):
             raise ValueError(f"the records of {_described(group)} hold no predictions to compare")
         if group.place.dataset_sha256 != a.place.dataset_sha256:
             raise ValueError(
                 "only runs on the same sentences can be compared; got "
                 f"{_dataset(a)} for {a.experiment.label} and {_dataset(group)} for {group.experiment.label}"
             )
-    found = {split: _differences(a, others, split) for split in SPLITS}
+    found = zip(*(_differences(a, others, split) for split in SPLITS), strict=True)
     return tuple(
         Comparison(
             a=a,
             b=b,
-            differences={split: found[split][number] for split in SPLITS},
+            differences=dict(zip(SPLITS, of_splits, strict=True)),
             speed=time_ratio(a, b),
             quality=quality(b, a),
         )
-        for number, b in enumerate(others)
+        for b, of_splits in zip(others, found, strict=True)
     )
 
 
@@ -151,20 +151,11 @@ def as_text(comparisons: Sequence[Comparison]) -> str:
     found = dict(zip(names, comparisons, strict=True))
     rows = [_cells(split, name, group, found.get(name)) for split in SPLITS for name, group in sides.items()]
     if not several:
-        for row in rows:
-            del row["Holm p"]
+        rows = [{title: cell for title, cell in row.items() if title != "Holm p"} for row in rows]
     table = tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
     speeds = [_speed(name, comparison) for name, comparison in found.items()]
     single = any(group.chance and len(group.scored) < 2 for group in sides.values())
-    note = (
-        "In brackets: 95 % intervals over sentences and seeds. p-values are over sentences: they speak of these runs."
-    )
-    if single:
-        note += (
-            "\nWhere a method with chance was run once, intervals are over sentences alone: other seeds may give other "
-            "scores, so no difference is shown to hold across seeds."
-        )
-    return "\n".join([*who, "", table, "", *speeds, note])
+    return "\n".join([*who, "", table, "", *speeds, NOTE, *([ONE_RUN] if single else [])])
 
 
 def _differences(a: Group, others: Sequence[Group], split: str) -> list[Difference]:
@@ -186,11 +177,10 @@ def _differences(a: Group, others: Sequence[Group], split: str) -> list[Differen
 
 def _num_labels(group: Group, split: str) -> int:
     found = group.scored[0].predictions[split]
-    return (
-        found.logits.shape[1]
-        if isinstance(found, Predictions)
-        else int(max(found.labels.max(), found.classes.max(), 1)) + 1
+    largest = (
+        found.logits.shape[1] - 1 if isinstance(found, Predictions) else max(found.labels.max(), found.classes.max())
     )
+    return max(1, int(largest)) + 1
 
 
 def _cells(split: str, name: str, group: Group, comparison: Comparison | None) -> dict[str, str]:
@@ -250,9 +240,3 @@ def _named(group: Group) -> dict[str, Json]:
         "ids": [record.id for record in group.scored],
         "seeds": [record.experiment.seed for record in group.scored],
     }
-
-
-def _limits(interval: Interval) -> dict[str, Json]:
-    known = math.isfinite(interval.high)
-    ends = {"low": interval.low if known else None, "high": interval.high if known else None}
-    return {"value": interval.value, **ends, "over": interval.over}

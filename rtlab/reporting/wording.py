@@ -71,32 +71,29 @@ def _core(experiment: Experiment) -> str:
         case Adapter(recipe=recipe, settings=settings, target_modules=modules):
             size = f" r{settings['r']}" if "r" in settings else ""
             size += f" {ALPHA}{settings['lora_alpha']}" if "lora_alpha" in settings else ""
-            kind = {"lora": "LoRA"}.get(method_name(experiment), method_title(method_name(experiment)))
-            return f"{kind}{size} {' '.join(modules)}, {recipe.padding}, lr {rate_text(recipe.learning_rate)}"
+            rate = rate_text(recipe.learning_rate)
+            return f"{method_title(method_name(experiment))}{size} {' '.join(modules)}, {recipe.padding}, lr {rate}"
 
 
 def _recipe(experiment: Experiment) -> dict[str, str]:
     """Words for what is left, by field; empty for what is usual, or not limited."""
-    method = experiment.method
-    words = {} if isinstance(method, Svm) else _of_recipe(method.recipe)
+    method, words = experiment.method, {}
+    if not isinstance(method, Svm):
+        recipe, every = method.recipe, method.recipe.logging_steps
+        words = {
+            "engine": f"engine {recipe.engine}",
+            "compile": "compiled" if recipe.compile else "",
+            "epochs": plural(recipe.epochs, "epoch"),
+            "max_steps": "" if recipe.max_steps is None else f"cut at {plural(recipe.max_steps, 'step')}",
+            "batch_size": f"batch size {recipe.batch_size}",
+            "logging_steps": "" if every == Recipe().logging_steps else f"logged every {plural(every, 'step')}",
+        }
     words["max_length"] = f"max length {experiment.max_length}"
     words["precision"] = "" if experiment.precision == "fp32" else experiment.precision
     words["limit"] = "" if experiment.limit is None else f"{plural(experiment.limit, 'sentence')} a split"
     if isinstance(method, Adapter):
         words["settings"] = _other_settings(method)
     return words
-
-
-def _of_recipe(recipe: Recipe) -> dict[str, str]:
-    every = recipe.logging_steps
-    return {
-        "engine": f"engine {recipe.engine}",
-        "compile": "compiled" if recipe.compile else "",
-        "epochs": plural(recipe.epochs, "epoch"),
-        "max_steps": "" if recipe.max_steps is None else f"cut at {plural(recipe.max_steps, 'step')}",
-        "batch_size": f"batch size {recipe.batch_size}",
-        "logging_steps": "" if every == Recipe().logging_steps else f"logged every {plural(every, 'step')}",
-    }
 
 
 def _other_settings(method: Adapter) -> str:
@@ -143,10 +140,9 @@ def score(values: Sequence[float], interval: Interval | None = None) -> str:
 
 def times(ratio: Interval) -> str:
     """A ratio, with its 95 % interval where there is one."""
+    low, high = _significant(ratio.low), _significant(ratio.high)
     known = 0 < ratio.low < ratio.high < math.inf
-    return f"{_significant(ratio.value)} ×" + (
-        f" [{_significant(ratio.low)}, {_significant(ratio.high)}]" if known else ""
-    )
+    return f"{_significant(ratio.value)} ×" + (f" [{low}, {high}]" if known else "")
 
 
 def _significant(value: float) -> str:
@@ -157,9 +153,8 @@ def _significant(value: float) -> str:
 
 def contents(place: Place) -> str:
     """Encoder and data set of a place, by name and contents."""
-    return (
-        f"Encoder {place.encoder} ({place.encoder_sha256[:8]}), data set {place.dataset} ({place.dataset_sha256[:8]})"
-    )
+    encoder, dataset = place.encoder_sha256[:8], place.dataset_sha256[:8]
+    return f"Encoder {place.encoder} ({encoder}), data set {place.dataset} ({dataset})"
 
 
 def dates(records: Iterable[RunRecord]) -> str:
@@ -178,12 +173,13 @@ def letters(testbeds: Iterable[tuple[str, Testbed]]) -> Mapping[tuple[str, Testb
 
     Two engines differ in their code on one and the same testbed, so only two states of one engine's code are two.
     """
-    states: dict[tuple[str, Testbed], dict[str, int]] = {}
+    states: dict[tuple[str, Testbed], list[str]] = {}
     keys: dict[tuple[str, Testbed], tuple[Testbed, int]] = {}
     for engine, testbed in testbeds:
         machine = without_code(testbed)
-        codes = states.setdefault((engine, machine), {})
-        keys[engine, testbed] = (machine, codes.setdefault(testbed.code, len(codes)))
+        codes = states.setdefault((engine, machine), [])
+        codes += [testbed.code] if testbed.code not in codes else []
+        keys[engine, testbed] = (machine, codes.index(testbed.code))
     alphabet = [*string.ascii_uppercase, *(f"T{number}" for number in range(len(keys)))]
     known = dict(zip(dict.fromkeys(keys.values()), alphabet, strict=False))
     return {} if len(known) < 2 else {given: known[key] for given, key in keys.items()}
