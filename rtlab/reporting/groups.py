@@ -100,6 +100,13 @@ class Group:
         values = self.values(name)
         return sum(values) / len(values)
 
+    @property
+    def points(self) -> list[tuple[float, float]]:
+        """Seconds of training and test accuracy of each run on its testbed."""
+        accuracies = {record.id: record.scores["test"].accuracy for record in self.scored}
+        ids = [record.id for record in self.on_testbed]
+        return [(s, accuracies[id_]) for s, id_ in zip(self.values("seconds"), ids, strict=True)]
+
     def predicted(self, split: str) -> NDArray[np.integer]:
         """The class that each sentence of a split was given, under each seed: (S, N)."""
         return np.stack([record.predictions[split].classes for record in self.scored])

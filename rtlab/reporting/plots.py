@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 
 from rtlab.experiment import Experiment
 from rtlab.methods import Adapter
+from rtlab.reporting import drawing
 from rtlab.reporting.drawing import COLOURS, INK, canvas
 from rtlab.reporting.frame import method_name
 from rtlab.reporting.groups import SPLITS, Group, families
-from rtlab.reporting.marks import accuracy_reach, bars, curve, dots, log_axis, marked, method_styles, point
 from rtlab.reporting.pairs import pareto_front, quality, time_ratio
 from rtlab.reporting.wording import PADDINGS, method_order, method_title, setups
 
@@ -36,7 +36,7 @@ def loss(here: Sequence[Group], where: str) -> Figure | None:
     figure, axes = canvas("Training loss by learning rate", where, panels=len(shown))
     for panel, family in zip(axes, shown, strict=True):
         for number, group in enumerate(family):
-            curve(panel, group, number)
+            drawing.curve(panel, group, number)
         panel.set(xlabel="optimizer step", ylabel="training loss (cross-entropy, nats)", title=_settings(family[0]))
         panel.set_ylim(bottom=0)
         panel.legend(title="learning rate", title_fontsize=9, loc="lower left")  # losses begin high
@@ -56,8 +56,8 @@ def padding(here: Sequence[Group], where: str) -> Figure | None:
     speeds = {label: [group.values("samples_per_s") for group in cells] for label, cells in kinds.items()}
     seconds = {label: [[1000 / speed for speed in cell] for cell in cells] for label, cells in speeds.items()}
     names = ["\n".join(_adapted(fixed.experiment)) for fixed, _ in pairs]
-    bars(axes[0], names, seconds)
-    bars(axes[1], [f"{name}\n{_gain(*pair)}" for name, pair in zip(names, pairs, strict=True)], speeds)
+    drawing.bars(axes[0], names, seconds)
+    drawing.bars(axes[1], [f"{name}\n{_gain(*pair)}" for name, pair in zip(names, pairs, strict=True)], speeds)
     axes[0].set(ylabel="training time for 1,000 sentences (s)")
     axes[1].set(ylabel="training throughput (samples/s)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -74,19 +74,19 @@ def pareto(here: Sequence[Group], where: str) -> Figure | None:
     front = pareto_front(points)
     names, _ = setups([group.experiment for group in shown])
     methods = [str(group.fields["method"]) for group in shown]
-    styles = method_styles(methods)
+    styles = drawing.method_styles(methods)
     for method in dict.fromkeys(methods):
         colour, marker = styles[method]
         panel.plot([], [], linestyle="", color=colour, marker=marker, label=method_title(method))
     for index, (group, at) in enumerate(zip(shown, points, strict=True)):
-        point(panel, group, at, styles[methods[index]], on_front=index in front)
+        drawing.point(panel, group, at, styles[methods[index]], on_front=index in front)
     steps = zip(*(points[index] for index in front), strict=True)
     panel.step(*steps, where="post", color=INK, linestyle=":", linewidth=1.3, zorder=1, label="Pareto front (filled):")
     for number, index in enumerate(front[:MOST_LABELS], start=1):  # above and to the left of the front is no point
         at = points[index]
         panel.annotate(str(number), at, (-5, 5), textcoords="offset points", ha="right", weight="bold", color=INK)
         panel.plot([], [], " ", label=f"{number}  {names[index]}")
-    log_axis(panel)
+    drawing.log_axis(panel)
     panel.margins(x=0.08, y=0.08)
     panel.set(xlabel="training time (s, logarithmic)", ylabel="test accuracy")
     panel.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
@@ -107,7 +107,7 @@ def throughput(here: Sequence[Group], where: str) -> Figure | None:
             f"engine {engine}": [group.values("samples_per_s") if group else [] for group in cells]
             for engine, cells in found.items()
         }
-        bars(panel, kinds, speeds)
+        drawing.bars(panel, kinds, speeds)
         first = next(group for row in rows.values() for group in row.values())
         title = ", ".join(_adapted(first.experiment))
         panel.set(xlabel="padding", ylabel="training throughput (samples/s)", title=title)
@@ -137,11 +137,11 @@ def rates(here: Sequence[Group], where: str) -> Figure | None:
             x = [shift * _number(group, "learning_rate") for group in family]
             seeds = [group.values(f"{split}_accuracy") for group in family]
             for rate, values in zip(x, seeds, strict=True):
-                dots(panel, [rate] * len(values), values, COLOURS[number])
-            reach = np.hstack([accuracy_reach(group, split) for group in family])
+                drawing.dots(panel, [rate] * len(values), values, COLOURS[number])
+            reach = np.hstack([drawing.accuracy_reach(group, split) for group in family])
             label = _settings(family[0]).replace("\n", ", ")
-            marked(panel, x, [mean(values) for values in seeds], number, label=label, yerr=reach)
-        log_axis(panel, sorted({_number(group, "learning_rate") for family in shown for group in family}))
+            drawing.marked(panel, x, [mean(values) for values in seeds], number, label=label, yerr=reach)
+        drawing.log_axis(panel, sorted({_number(group, "learning_rate") for family in shown for group in family}))
         panel.set(xlabel="learning rate (logarithmic)", ylabel=f"{split} accuracy")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center")
     return figure

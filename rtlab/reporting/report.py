@@ -114,11 +114,9 @@ def _environments(records: Sequence[RunRecord]) -> str:
     for number, (environment, runs) in enumerate(found[:ENVIRONMENTS], 1):
         versions = environment.get("versions")
         torch = clean(versions.get("torch")) if isinstance(versions, Mapping) else "unknown"
-        title = f"{number}: {environment['device']}, torch {torch} ({plural(runs, 'run')})"
-        parts.append(
-            f'<details id="environment-{number}">\n<summary>{escape(title)}</summary>\n'
-            + scrolling(pairs_table(environment, caption="Environment"), title=f"Environment {number}")
-            + "\n</details>"
-        )
+        title = escape(f"{number}: {environment['device']}, torch {torch} ({plural(runs, 'run')})")
+        table = scrolling(pairs_table(environment, caption="Environment"), title=f"Environment {number}")
+        parts.append(f'<details id="environment-{number}">\n<summary>{title}</summary>\n{table}\n</details>')
     more = len(found) - ENVIRONMENTS
-    return "\n".join([*parts, *([f"<p>{plural(more, 'more environment')} not shown.</p>"] if more > 0 else [])])
+    parts += [f"<p>{plural(more, 'more environment')} not shown.</p>"] if more > 0 else []
+    return "\n".join(parts)

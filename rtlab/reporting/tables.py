@@ -12,23 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from tabulate import tabulate
 
 from rtlab.records import RunRecord
+from rtlab.reporting import wording
 from rtlab.reporting.frame import method_name, setup_fields
 from rtlab.reporting.groups import Group, Place, by_place, groups, lost_runs, place_of
 from rtlab.reporting.kinds import TABLES, TEXTS, Family, Kind, Row
 from rtlab.reporting.markup import Block, Column, Table
 from rtlab.reporting.pairs import SEEDS_FOR_EQUALITY
-from rtlab.reporting.wording import (
-    NONE,
-    contents,
-    dates,
-    letters,
-    method_title,
-    order,
-    plural,
-    setup,
-    setups,
-    versions,
-)
+from rtlab.reporting.wording import NONE, plural
 from rtlab.statistics import MARGIN
 from rtlab.testbed import Testbed
 
@@ -51,7 +41,7 @@ def tables(records: Iterable[RunRecord]) -> tuple[Block, ...]:
         records: Records of any kind.
     """
     every = tuple(records)
-    places = {place: sorted(here, key=order) for place, here in by_place(groups(every)).items()}
+    places = {place: sorted(here, key=wording.order) for place, here in by_place(groups(every)).items()}
     lost = lost_runs(every)
     return tuple(_block(name, kind, places, lost) for name, kind in TABLES.items())
 
@@ -83,8 +73,8 @@ def _table(place: Place, kind: Kind, found: Sequence[Family], lost: Sequence[Run
     """The table of a place, with its caption above and its failures below."""
     families = [(group, family) for family in found for group in family]
     chosen = [group for group, _ in families]
-    names, common = setups([group.experiment for group in chosen])
-    known = letters((g.experiment.engine, g.testbed) for g in chosen if g.testbed and kind.timed)
+    names, common = wording.setups([group.experiment for group in chosen])
+    known = wording.letters((g.experiment.engine, g.testbed) for g in chosen if g.testbed and kind.timed)
     several = Counter(engine for engine, _ in {(group.experiment.engine, group.results) for group in chosen})
     cells: list[Row] = []
     for name, (group, family) in zip(names, families, strict=True):
@@ -122,13 +112,17 @@ def _caption(
 ) -> str:
     """Where numbers come from: contents, testbeds, dates; and what all rows have in common."""
     named = {
-        f"{letter}: {versions(group.testbed)}" if (letter := _letter(group, known)) else versions(group.testbed)
+        f"{letter}: {wording.versions(group.testbed)}"
+        if (letter := _letter(group, known))
+        else wording.versions(group.testbed)
         for group in chosen
         if group.testbed is not None and timed
     }
     where = f", on {'; '.join(sorted(named))}" if named else ""
     records = [record for group in chosen for record in group.scored] or lost
-    return f"{contents(place)}{where}; {dates(records)}." + (f" Common recipe: {common}." if common else "")
+    return f"{wording.contents(place)}{where}; {wording.dates(records)}." + (
+        f" Common recipe: {common}." if common else ""
+    )
 
 
 def summary(record: RunRecord) -> str:
@@ -144,8 +138,8 @@ def summary(record: RunRecord) -> str:
     lossy = record.train_loss is not None
     losses = f", mean loss {record.train_loss:.4f}, last epoch {record.final_loss:.4f}" if lossy else ""
     return (
-        f"{method_title(method_name(record.experiment))} of {record.encoder.name} on {record.dataset.name} "
-        f"({setup(record.experiment)}, seed {record.experiment.seed})\n\n{table}\n\n"
+        f"{wording.method_title(method_name(record.experiment))} of {record.encoder.name} on {record.dataset.name} "
+        f"({wording.setup(record.experiment)}, seed {record.experiment.seed})\n\n{table}\n\n"
         f"trained {counts.parameters_trained:,} of {counts.parameters_total:,} parameters "
         f"in {timing.train_s:.1f} s ({timing.samples_per_s:.1f} samples/s){losses}\n"
         f"loading {timing.load_s:.1f} s, tokenizing {timing.prepare_s:.1f} s, evaluating {timing.evaluate_s:.1f} s, "

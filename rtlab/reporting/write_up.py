@@ -28,6 +28,7 @@ from rtlab.reporting.quantities import (
 
 LAB_DEVICE = "RTX 4060 Ti"
 POINT = 0.01
+SECONDS, THROUGHPUT = "{:.1f} s", "{:.1f} samples/s"
 
 # Rules: how a range and an interval are come by, and where that is from.
 EXACT = "No chance in it: the figures of all runs lie in the range."
@@ -79,15 +80,10 @@ def _minutes(low: float, high: float, *, dynamic_s: float, fixed_s: float) -> tu
     )
 
 
-def _seconds(dynamic: Experiment, fixed: Experiment) -> tuple[Quantity, ...]:
-    rows = {"dynamic": dynamic, "fixed": fixed}
-    return tuple(Quantity(what, (of,), over_seeds("train_s"), form="{:.1f} s", timed=True) for what, of in rows.items())
-
-
-def _throughputs(dynamic: Experiment, fixed: Experiment) -> tuple[Quantity, ...]:
-    rows, form = {"dynamic": dynamic, "fixed": fixed}, "{:.1f} samples/s"
+def _by_padding(column: str, form: str, dynamic: Experiment, fixed: Experiment) -> tuple[Quantity, ...]:
+    rows, any_length = {"dynamic": dynamic, "fixed": fixed}, column == "samples_per_s"
     return tuple(
-        Quantity(what, (of,), over_seeds("samples_per_s"), form=form, any_length=True, timed=True)
+        Quantity(what, (of,), over_seeds(column), form=form, any_length=any_length, timed=True)
         for what, of in rows.items()
     )
 
@@ -121,12 +117,8 @@ def _loss_ratio(what: str, field: str) -> Quantity:
     return quantity.within(0, 1, "below 1")
 
 
-_BEST_OTHER = Quantity(
-    "2e-05 − the best other rate",
-    (LORA, LORA_FAST),
-    lead_over_the_best,
-    rivals=tuple(LORA_FASTER),
-    form="{:+.4f}",
+_LEAD = Quantity(
+    "2e-05 − the best other rate", (LORA, LORA_FAST), lead_over_the_best, rivals=(*LORA_FASTER,), form="{:+.4f}"
 )
 
 CLAIMS: tuple[Claim, ...] = (
@@ -181,14 +173,14 @@ CLAIMS: tuple[Claim, ...] = (
         "Full fine-tuning takes 15–30 minutes.",
         OWN,
         _minutes(15, 30, dynamic_s=103.6, fixed_s=781.5),
-        beside=_seconds(FULL, FULL_FIXED),
+        beside=_by_padding("train_s", SECONDS, FULL, FULL_FIXED),
     ),
     Claim(
         "lora-minutes",
         "LoRA takes 5–10 minutes.",
         OWN,
         _minutes(5, 10, dynamic_s=58.8, fixed_s=709.2),
-        beside=_seconds(LORA, LORA_FIXED),
+        beside=_by_padding("train_s", SECONDS, LORA, LORA_FIXED),
     ),
     Claim(
         "full-padding-speed",
@@ -196,7 +188,7 @@ CLAIMS: tuple[Claim, ...] = (
         "(103.6 s against 781.5 s, 412 against 54.6 samples/s).",
         RATIO,
         (_speed_up(FULL_FIXED, FULL, 7.5),),
-        beside=_throughputs(FULL, FULL_FIXED),
+        beside=_by_padding("samples_per_s", THROUGHPUT, FULL, FULL_FIXED),
         device=LAB_DEVICE,
     ),
     Claim(
@@ -204,7 +196,7 @@ CLAIMS: tuple[Claim, ...] = (
         "Dynamic padding makes LoRA 12 × faster than fixed padding (58.8 s against 709.2 s, 726 against 60 samples/s).",
         RATIO,
         (_speed_up(LORA_FIXED, LORA, 12),),
-        beside=_throughputs(LORA, LORA_FIXED),
+        beside=_by_padding("samples_per_s", THROUGHPUT, LORA, LORA_FIXED),
         device=LAB_DEVICE,
     ),
     Claim(
@@ -232,7 +224,7 @@ CLAIMS: tuple[Claim, ...] = (
         "lora-learning-rate",
         "LoRA too is best with learning rate 2e-5.",
         BETTER,
-        (_BEST_OTHER.within(0, math.inf, "above 0"),),
+        (_LEAD.within(0, math.inf, "above 0"),),
     ),
     Claim(
         "target-modules",
