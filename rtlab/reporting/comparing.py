@@ -147,7 +147,7 @@ def as_text(comparisons: Sequence[Comparison]) -> str:
     a, several = comparisons[0].a, len(comparisons) > 1
     names = [f"B{number}" if several else "B" for number in range(1, len(comparisons) + 1)]
     sides = dict(zip(["A", *names], [a, *(comparison.b for comparison in comparisons)], strict=True))
-    who = [f"{name:3} {_described(group)}; {_runs(group)}" for name, group in sides.items()]
+    who = [f"{name:3} {_described(group)}; {_seeds(group)}" for name, group in sides.items()]
     found = dict(zip(names, comparisons, strict=True))
     rows = [_cells(split, name, group, found.get(name)) for split in SPLITS for name, group in sides.items()]
     if not several:
@@ -221,9 +221,9 @@ def _dataset(group: Group) -> str:
     return clean(f"{group.place.dataset} ({group.place.dataset_sha256[:8]})")
 
 
-def _runs(group: Group) -> str:
-    seeds = ", ".join(str(record.experiment.seed) for record in group.scored)
-    return f"seed{'s' if len(group.scored) != 1 else ''} {seeds}"
+def _seeds(group: Group) -> str:
+    seeds = [str(record.experiment.seed) for record in group.scored]
+    return f"seed{'s' * (len(seeds) != 1)} {', '.join(seeds)}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -173,16 +173,19 @@ def groups(records: Iterable[RunRecord]) -> tuple[Group, ...]:
     return tuple(sorted(found, key=lambda group: (group.place, str(group.fields), group.results)))
 
 
+def would_be(record: RunRecord) -> Group:
+    """The group of one run alone, without its times; for one without a result, the group that it would have been of."""
+    return Group(place_of(record), record.experiment, setup_fields(record.experiment), (record,), {})
+
+
 def _group(runs: Sequence[RunRecord], oldest: Sequence[RunRecord]) -> Group:
     newest: dict[Testbed, dict[str, RunRecord]] = {}
     for record in runs:
         if record.undisturbed and _was_timed(record):
             newest.setdefault(record.testbed, {})[record.id] = record
     scored = _by_seed(oldest)
-    return Group(
-        place=place_of(scored[0]),
-        experiment=scored[0].experiment,
-        fields=setup_fields(scored[0].experiment),
+    return dataclasses.replace(
+        would_be(scored[0]),
         scored=scored,
         timed={testbed: _by_seed(there.values()) for testbed, there in newest.items()},
         disturbed=len(scored) - len({id_ for there in newest.values() for id_ in there}),

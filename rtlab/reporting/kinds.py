@@ -63,18 +63,18 @@ def _compared(here: Sequence[Group]) -> Sequence[Family]:
 
     Of several recipes that of most seeds, of these that on most engines, of these the best on validation.
     """
+
+    def worth(recipe: Family) -> tuple[float, ...]:
+        accuracy = max(group.mean("validation_accuracy") for group in recipe)
+        return max(len(group.scored) for group in recipe), len(recipe), accuracy
+
     recipes: dict[tuple[object, ...], dict[str, list[Group]]] = {}
     for group in _whole(here):
         rest = tuple(value for name, value in group.fields.items() if name not in ("engine", "padding", "compile"))
         recipes.setdefault(rest, {}).setdefault(group.experiment.engine, []).append(group)
     found = [[max(of_engine, key=_usual) for of_engine in recipe.values()] for recipe in recipes.values()]
-    best = _best(found, _compared_worth)
+    best = _best(found, worth)
     return best if len(best) > 1 else []
-
-
-def _compared_worth(recipe: Family) -> tuple[float, ...]:
-    accuracy = max(group.mean("validation_accuracy") for group in recipe)
-    return max(len(group.scored) for group in recipe), len(recipe), accuracy
 
 
 def _usual(group: Group) -> tuple[object, ...]:
@@ -177,10 +177,6 @@ def _faster(**base: str) -> Columns:
     return columns
 
 
-def _whole_accuracy(group: Group, family: Family) -> Row:
-    return _accuracy("test")(group, family) if group.whole else {}
-
-
 def _svm_rows(group: Group, family: Family) -> Iterator[Row]:
     for split in SPLITS:
         accuracy = _accuracy(split)(group, family)[f"{split} accuracy"]
@@ -272,7 +268,8 @@ TABLES: Mapping[str, Kind] = {
     "engines": Kind(
         title="Engines",
         rows=_row(
-            *(_mean("warm-up (s)", "warmup_s", 1), *_SPEED, _whole_accuracy),
+            *(_mean("warm-up (s)", "warmup_s", 1), *_SPEED),
+            lambda group, family: _accuracy("test")(group, family) if group.whole else {},
             _faster(engine="trainer", padding="dynamic"),
         ),
         of=_is_trained,

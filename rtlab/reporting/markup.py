@@ -104,12 +104,9 @@ def _as(text: str, form: Form) -> str:
     kept = f"{' ' * text.startswith(' ')}{clean(text)}{' ' * (text.endswith(' ') and bool(text.strip()))}"
     if form == "html":
         return html.escape(kept)
-    return _no_markup(kept) if form == "markdown" else kept
-
-
-def _no_markup(text: str) -> str:
-    """Text that markdown leaves alone: no cell ends in it, no element, link or emphasis begins."""
-    return re.sub(r"([|*`\\~]|\](?=[(\[:]))", r"\\\1", text).replace("<", "&lt;")
+    if form == "markdown":  # no cell ends in it, no element, link or emphasis begins
+        return re.sub(r"([|*`\\~]|\](?=[(\[:]))", r"\\\1", kept).replace("<", "&lt;")
+    return kept
 
 
 def wrapped(text: str) -> str:

@@ -34,12 +34,9 @@ def on_one_testbed(a: Group, b: Group) -> tuple[Group, Group] | None:
 
 def time_ratio(a: Group, b: Group) -> Interval | None:
     """Ratio of the training times for one sentence, a / b, warm-up included; None without a testbed in common."""
-    pair = on_one_testbed(a, b)
-    return None if pair is None else ratio_of_times(*map(_seconds_per_sentence, pair))
-
-
-def _seconds_per_sentence(group: Group) -> list[float]:
-    return [r.timing.seconds / r.counts.samples for r in group.on_testbed if r.timing and r.counts]
+    pair = on_one_testbed(a, b) or ()
+    each = [[r.timing.seconds / r.counts.samples for r in g.on_testbed if r.timing and r.counts] for g in pair]
+    return ratio_of_times(*each) if each else None
 
 
 def accuracy_difference(a: Group, b: Group) -> Interval | None:

@@ -32,7 +32,9 @@ def report(records: Iterable[RunRecord], *, texts: Texts | None = None) -> str:
         records: Records of any kind.
         texts: Sentences to show beside disagreements. Without them the report holds none.
     """
-    shown, sentences = tuple(sorted(records, key=_cut_short)), texts or {}
+    # Runs that were cut short for a bench stand at the end.
+    shown = tuple(sorted(records, key=lambda r: r.experiment.limit is not None or COLUMNS["max_steps"](r) is not None))
+    sentences = texts or {}
     script, style = _static("report.js"), _static("report.css")
     page = Template(_static("report.html")).substitute(
         script=script,
@@ -48,11 +50,6 @@ def report(records: Iterable[RunRecord], *, texts: Texts | None = None) -> str:
         data=embedded_json(page_data(shown, sentences)),
     )
     return page.encode(errors="replace").decode()  # half a surrogate pair is JSON, but no UTF-8
-
-
-def _cut_short(record: RunRecord) -> bool:
-    """Whether a run was cut short for a bench: these stand at the end."""
-    return record.experiment.limit is not None or COLUMNS["max_steps"](record) is not None
 
 
 def _static(name: str) -> str:

@@ -13,8 +13,8 @@ from tabulate import tabulate
 
 from rtlab.records import RunRecord
 from rtlab.reporting import wording
-from rtlab.reporting.frame import method_name, setup_fields
-from rtlab.reporting.groups import Group, Place, by_place, groups, lost_runs, place_of
+from rtlab.reporting.frame import method_name
+from rtlab.reporting.groups import Group, Place, by_place, groups, lost_runs, place_of, would_be
 from rtlab.reporting.kinds import TABLES, TEXTS, Family, Kind, Row
 from rtlab.reporting.markup import Block, Column, Table
 from rtlab.reporting.pairs import SEEDS_FOR_EQUALITY
@@ -47,7 +47,7 @@ def tables(records: Iterable[RunRecord]) -> tuple[Block, ...]:
 
 
 def _block(name: str, kind: Kind, places: Mapping[Place, Sequence[Group]], lost: Sequence[RunRecord]) -> Block:
-    without = [record for record in lost if kind.of(_stand_in(record))]
+    without = [record for record in lost if kind.of(would_be(record))]
     nowhere = sorted({place_of(record) for record in without} - places.keys()) if kind.everywhere else []
     some_whole = any(group.experiment.limit is None for here in places.values() for group in here)
     made = []
@@ -62,11 +62,6 @@ def _block(name: str, kind: Kind, places: Mapping[Place, Sequence[Group]], lost:
             made.append(_table(place, kind, chosen, failed))
     nothing = f"Nothing to show yet: it takes {kind.needs}."
     return Block(name=name, title=kind.title, tables=tuple(made), nothing=nothing)
-
-
-def _stand_in(record: RunRecord) -> Group:
-    """A run without a result as the group that it would have been."""
-    return Group(place_of(record), record.experiment, setup_fields(record.experiment), (record,), {})
 
 
 def _table(place: Place, kind: Kind, found: Sequence[Family], lost: Sequence[RunRecord]) -> Table:
