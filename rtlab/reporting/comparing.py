@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from tabulate import tabulate
 
-from rtlab.records import Predictions, RunRecord
+from rtlab.records import RunRecord
+from rtlab.reporting.classes import by_class, side_by_side
 from rtlab.reporting.groups import Group, groups, lost_runs
 from rtlab.reporting.markup import clean
 from rtlab.reporting.pairs import quality, time_ratio
@@ -79,6 +80,10 @@ class Comparison:
             },
             "speed": None if self.speed is None else self.speed.to_json(),
             "quality": self.quality,
+            "classes": {
+                split: {name: by_class(group, split).to_json() for name, group in (("a", self.a), ("b", self.b))}
+                for split in self.differences
+            },
         }
 
 
@@ -129,6 +134,9 @@ def compare(a: Group, others: Sequence[Group]) -> tuple[Comparison, ...]:
                 "only runs on the same sentences can be compared; got "
                 f"{_dataset(a)} for {a.experiment.label} and {_dataset(group)} for {group.experiment.label}"
             )
+        if group.num_labels("test") != a.num_labels("test"):
+            both = f"{a.num_labels('test')} and {group.num_labels('test')}"
+            raise ValueError(f"only runs on the same classes can be compared; got {both} of them")
     found = zip(*(_differences(a, others, split) for split in SPLITS), strict=True)
     return tuple(
         Comparison(
@@ -155,32 +163,29 @@ def as_text(comparisons: Sequence[Comparison]) -> str:
     table = tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
     speeds = [_speed(name, comparison) for name, comparison in found.items()]
     single = any(group.chance and len(group.scored) < 2 for group in sides.values())
-    return "\n".join([*who, "", table, "", *speeds, NOTE, *([ONE_RUN] if single else [])])
+    classes = side_by_side({name: by_class(group, SPLITS[0]) for name, group in sides.items()}, SPLITS[0])
+    return "\n".join([*who, "", table, "", *speeds, NOTE, *([ONE_RUN] if single else []), "", classes])
 
 
 def _differences(a: Group, others: Sequence[Group], split: str) -> list[Difference]:
     right, labels, classes = a.correct(split), a.labels(split), a.predicted(split)
-    num_labels = max(_num_labels(group, split) for group in (a, *others))
     p_values = [mcnemar(b.correct(split), right) for b in others]
     return [
         Difference(
             accuracy=paired_difference(b.correct(split), right, a_chance=b.chance, b_chance=a.chance),
             f1=paired_f1_difference(
-                labels, b.predicted(split), classes, num_labels=num_labels, a_chance=b.chance, b_chance=a.chance
+                labels,
+                b.predicted(split),
+                classes,
+                num_labels=a.num_labels(split),
+                a_chance=b.chance,
+                b_chance=a.chance,
             ),
             p=p,
             p_holm=p_holm,
         )
         for b, p, p_holm in zip(others, p_values, holm(p_values), strict=True)
     ]
-
-
-def _num_labels(group: Group, split: str) -> int:
-    found = group.scored[0].predictions[split]
-    largest = (
-        found.logits.shape[1] - 1 if isinstance(found, Predictions) else max(found.labels.max(), found.classes.max())
-    )
-    return max(1, int(largest)) + 1
 
 
 def _cells(split: str, name: str, group: Group, comparison: Comparison | None) -> dict[str, str]:

@@ -83,7 +83,7 @@ COLUMNS: Mapping[str, Callable[[RunRecord], Cell]] = {
     **{
         f"{split}_{name}": _at(f"scores.{split}.{name}")
         for split in ("validation", "test")
-        for name in ("accuracy", "precision", "recall", "f1")
+        for name in ("accuracy", "precision", "recall", "f1", "macro_f1")
     },
     **{name: _at(name) for name in ("train_loss", "final_loss")},
     **TIMES,

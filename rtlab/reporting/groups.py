@@ -115,6 +115,10 @@ class Group:
         """True class of each sentence of a split, (N,); the runs share it, as their place's data set is one."""
         return self.scored[0].predictions[split].labels
 
+    def num_labels(self, split: str) -> int:
+        """Number of classes, C."""
+        return self.scored[0].predictions[split].num_labels
+
     def correct(self, split: str) -> NDArray[np.bool_]:
         """Whether each sentence of a split was labelled rightly, under each seed: (S, N)."""
         return np.asarray(self.predicted(split) == self.labels(split))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from rtlab.records import Classes, LogEntry, Predictions, RunRecord
+from rtlab.reporting.classes import class_names
 from rtlab.reporting.frame import COLUMNS, Cell
 from rtlab.reporting.groups import Group, by_place, groups, machines, place_of
 from rtlab.reporting.markup import clean
@@ -60,11 +61,13 @@ def page_data(records: Sequence[RunRecord], texts: Texts) -> dict[str, Json]:
     """
     names = run_names(records)
     labels: dict[str, int] = {}
+    classes: dict[tuple[str, ...], int] = {}
     used = {record.dataset.sha256 for record in records}
     return {
         "table": _run_table(records, names),
-        "runs": [_in_full(records[number], number, labels) for number in in_full(records)],
+        "runs": [_in_full(records[number], number, labels, classes) for number in in_full(records)],
         "labels": list(labels),
+        "classes": [list(names) for names in classes],
         "methods": [
             [name, method_title(name)] for name in dict.fromkeys([*METHODS, *map(str, _column(records, "method"))])
         ],
@@ -165,10 +168,16 @@ def _wilson(record: RunRecord) -> str:
     return f"{(middle - reach) / (1 + z * z / n):.3f} – {(middle + reach) / (1 + z * z / n):.3f}"
 
 
-def _in_full(record: RunRecord, number: int, labels: dict[str, int]) -> dict[str, Json]:
+def _in_full(
+    record: RunRecord, number: int, labels: dict[str, int], classes: dict[tuple[str, ...], int]
+) -> dict[str, Json]:
+    """A run's losses and predictions; labels and names of classes, which runs share, go into the lists of them."""
+    count = max((found.num_labels for found in record.predictions.values()), default=0)
+    names = class_names(record.dataset.classes, count)
     return {
         "run": number,
         "dataset": record.dataset.sha256,
+        "classes": classes.setdefault(names, len(classes)),
         "loss": _thinned(record.history),
         "splits": {split: _packed(found, labels) for split, found in record.predictions.items() if len(found.labels)},
     }

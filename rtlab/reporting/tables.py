@@ -13,7 +13,8 @@ from tabulate import tabulate
 
 from rtlab.records import RunRecord
 from rtlab.reporting import wording
-from rtlab.reporting.frame import method_name
+from rtlab.reporting.classes import ByClass, by_class, of_one
+from rtlab.reporting.frame import COLUMNS, method_name
 from rtlab.reporting.groups import Group, Place, by_place, groups, lost_runs, place_of, would_be
 from rtlab.reporting.kinds import TABLES, TEXTS, Family, Kind, Row
 from rtlab.reporting.markup import Block, Column, Table
@@ -124,19 +125,34 @@ def summary(record: RunRecord) -> str:
     """What one finished run came to, for a terminal."""
     timing, counts, memory = record.timing, record.counts, record.memory
     assert timing and counts and memory, "a run with a result has all three"  # noqa: PT018  # as mypy needs it
-    rows = [
-        [split, *(f"{value:.4f}" for value in (s.accuracy, s.precision, s.recall, s.f1))]
-        for split, s in record.scores.items()
-    ]
-    headers = ["split", "accuracy", "precision", "recall", "F1"]
-    table = tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True)
+    rows = [_scores(split, record) for split in record.scores]
+    found = by_class(would_be(record), "test") if "test" in record.predictions else None
+    classes = _classes(found, record.scores["test"].accuracy) if found is not None and found.needed else ""
+    if not classes:
+        rows = [{title: cell for title, cell in row.items() if title != "macro-F1"} for row in rows]
+    table = tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
     lossy = record.train_loss is not None
     losses = f", mean loss {record.train_loss:.4f}, last epoch {record.final_loss:.4f}" if lossy else ""
     return (
         f"{wording.method_title(method_name(record.experiment))} of {record.encoder.name} on {record.dataset.name} "
-        f"({wording.setup(record.experiment)}, seed {record.experiment.seed})\n\n{table}\n\n"
+        f"({wording.setup(record.experiment)}, seed {record.experiment.seed})\n\n{table}\n\n{classes}"
         f"trained {counts.parameters_trained:,} of {counts.parameters_total:,} parameters "
         f"in {timing.train_s:.1f} s ({timing.samples_per_s:.1f} samples/s){losses}\n"
         f"loading {timing.load_s:.1f} s, tokenizing {timing.prepare_s:.1f} s, evaluating {timing.evaluate_s:.1f} s, "
         f"peak host memory {memory.peak_host / 2**30:.2f} GiB"
     )
+
+
+def _scores(split: str, record: RunRecord) -> dict[str, str]:
+    titles = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1", "macro_f1": "macro-F1"}
+    cells = {title: COLUMNS[f"{split}_{name}"](record) for name, title in titles.items()}
+    return {"split": split, **{title: NONE if cell is None else f"{cell:.4f}" for title, cell in cells.items()}}
+
+
+def _classes(found: ByClass, accuracy: float) -> str:
+    """The classes of the test split, and a warning where saying the largest one every time would do as well."""
+    largest = found.names[int(found.support_C.argmax())]
+    warning = (
+        f"warning: accuracy on test, {accuracy:.4f}, does not beat always saying {largest}: {found.largest:.4f}\n\n"
+    )
+    return f"By class, test:\n{of_one(found)}\n\n" + (warning if accuracy <= found.largest else "")
