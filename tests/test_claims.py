@@ -24,6 +24,7 @@ from lab_records import (
 )
 
 from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER
+from rtlab.methods import Adapter
 from rtlab.records import save
 from rtlab.reporting.claims import LEGEND, claims_block, judge_all
 from rtlab.reporting.groups import groups
@@ -206,6 +207,13 @@ def test_the_write_ups_claims_are_of_the_reference_engine():
     found = judged(other_recipe(engine="native"))
     assert {found[claim].verdict for claim in ON_RECORDS} == {"undecided"}
     assert not any(found[claim].observed for claim in ON_RECORDS)
+
+
+@pytest.mark.parametrize("names", [("v_lin", "q_lin", "k_lin", "out_lin"), ("q_lin", "k_lin")], ids=len)
+def test_target_modules_that_are_spelt_out_are_the_group_that_they_make_up(names):
+    spelt = dataclasses.replace(LORA, method=Adapter(target_modules=names))
+    found = judged(study({spelt: BORNE_OUT[LORA]}))["lora-accuracy"]
+    assert found.verdict == ("confirmed" if len(names) == 4 else "undecided")
 
 
 def test_fewer_epochs_are_said_beside_the_figure():

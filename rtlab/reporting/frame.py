@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import pandas as pd
 
+from rtlab.architectures import ARCHITECTURES
 from rtlab.experiment import Experiment
 from rtlab.methods import LORA, Adapter, Recipe
 from rtlab.records import RunRecord
@@ -13,6 +14,7 @@ from rtlab.values import to_json
 
 Cell: TypeAlias = str | int | float | bool | None
 
+_GROUPS = {frozenset(names): group for row in ARCHITECTURES.values() for group, names in row.groups.items()}
 PLACE = ("encoder", "dataset", "encoder_sha256", "dataset_sha256")
 
 
@@ -40,8 +42,11 @@ def _each(part: str, *names: str) -> dict[str, Callable[[object], Cell]]:
 
 
 def _modules(experiment: Experiment) -> Cell:
+    """Target modules joined by `+`; those of a group by its name, also where they were spelt out."""
     method = experiment.method
-    return "+".join(method.target_modules) if isinstance(method, Adapter) else None
+    if not isinstance(method, Adapter):
+        return None
+    return _GROUPS.get(frozenset(method.target_modules), "+".join(method.target_modules))
 
 
 def _other_settings(experiment: Experiment) -> Cell:
