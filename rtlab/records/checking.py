@@ -89,14 +89,14 @@ def _record(value: Json, *, logits: bool) -> RunRecord:
         raise ValueError(f"predictions must be an object; got {shown(said)}")
     history = _history(value.get("history", []))
     rest = {k: v for k, v in value.items() if k not in ("schema", "predictions", "history")}
-    record = dataclasses.replace(from_json(RunRecord, rest, "record"), history=history)
+    record = from_json(RunRecord, rest, "record")
     predictions = {split: _predictions(found, f"predictions.{split}") for split, found in said.items()}
     _check(record)
-    scores = _checked_scores(record, predictions)
-    if logits:
-        return dataclasses.replace(record, scores=scores, predictions=predictions)
-    scores = {split: dataclasses.replace(found, by_class=(), confusion=()) for split, found in scores.items()}
-    return dataclasses.replace(record, scores=scores, predictions={s: _small(p) for s, p in predictions.items()})
+    kept: dict[str, Predictions | Classes] = dict(predictions)
+    if not logits:
+        kept = {split: _small(found) for split, found in predictions.items()}
+    scores = _checked_scores(record, predictions, logits=logits)
+    return dataclasses.replace(record, history=history, scores=scores, predictions=kept)
 
 
 def _small(said: Predictions) -> Classes:
@@ -189,7 +189,7 @@ def _check_numbers(part: str, values: Mapping[str, object]) -> None:
             raise ValueError(f"{part}.{name} must not be negative; got {value!r}")
 
 
-def _checked_scores(record: RunRecord, predictions: Mapping[str, Predictions]) -> dict[str, Scores]:
+def _checked_scores(record: RunRecord, predictions: Mapping[str, Predictions], *, logits: bool) -> dict[str, Scores]:
     """The scores, with what older records lack. Such as do not follow from the logits, or miss a split, are refused."""
     splits = set(SPLITS) if record.status == "ok" else set(predictions)
     if set(record.scores) != splits or set(predictions) != splits or not splits <= set(SPLITS):
@@ -205,10 +205,10 @@ def _checked_scores(record: RunRecord, predictions: Mapping[str, Predictions]) -
         follows = vars(scores(said.labels, said.classes, num_labels=said.num_labels))
         stated = {name: value for name, value in vars(record.scores[split]).items() if value not in (None, ())}
         for name, value in stated.items():
-            if not _is_close(value, follows[name]):
+            if value != follows[name] and not _is_close(value, follows[name]):
                 gives = f"{shown(value)}, and the logits give {shown(follows[name])}"
                 raise ValueError(f"scores.{split}.{name} is {gives}")
-        found[split] = Scores(**follows | stated)
+        found[split] = Scores(**follows | stated | ({} if logits else {"by_class": (), "confusion": ()}))
     return found
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from rtlab.architectures import ARCHITECTURES
 from rtlab.experiment import Experiment
-from rtlab.methods import LORA, Adapter, Recipe
+from rtlab.methods import LORA, Adapter, Recipe, Settings
 from rtlab.records import RunRecord
 from rtlab.values import to_json
 
@@ -30,8 +30,13 @@ def _at(path: str) -> Callable[[object], Cell]:
 
     def column(found: object) -> Cell:
         for name in names:
-            found = found.get(name) if isinstance(found, Mapping) else getattr(found, name, None)
-        return found if found is None or isinstance(found, str | int | float) else json.dumps(to_json(found))
+            part = getattr(found, name, None)
+            if part is None and isinstance(found, dict | Settings):
+                part = found.get(name)
+            if part is None:
+                return None
+            found = part
+        return found if isinstance(found, str | int | float) else json.dumps(to_json(found))
 
     return column
 
@@ -57,15 +62,18 @@ def _other_settings(experiment: Experiment) -> Cell:
 
 
 # What an experiment is but for its encoder, data set and seed. A field that is added to a method belongs here too.
-SETUP: Mapping[str, Callable[[Experiment], Cell]] = {
+_SETUP: Mapping[str, str | Callable[[Experiment], Cell]] = {
     "method": method_name,
-    "pooling": _at("method.pooling"),
-    **_each("method.recipe", *Recipe.__dataclass_fields__),
-    "peft_type": _at("method.peft_type"),
+    "pooling": "method.pooling",
+    **{name: f"method.recipe.{name}" for name in Recipe.__dataclass_fields__},
+    "peft_type": "method.peft_type",
     "target_modules": _modules,
-    **_each("method.settings", *LORA),
+    **{name: f"method.settings.{name}" for name in LORA},
     "settings": _other_settings,
-    **{name: _at(name) for name in ("max_length", "precision", "limit")},
+    **{name: name for name in ("max_length", "precision", "limit")},
+}
+SETUP: Mapping[str, Callable[[Experiment], Cell]] = {
+    name: _at(of) if isinstance(of, str) else of for name, of in _SETUP.items()
 }
 # What depends on the testbed.
 TIMES: Mapping[str, Callable[[RunRecord], Cell]] = {
@@ -75,15 +83,15 @@ TIMES: Mapping[str, Callable[[RunRecord], Cell]] = {
 }
 
 
-def _of_setup(name: str) -> Callable[[RunRecord], Cell]:
-    return lambda record: SETUP[name](record.experiment)
+def _of_setup(of: str | Callable[[Experiment], Cell]) -> Callable[[RunRecord], Cell]:
+    return _at(f"experiment.{of}") if isinstance(of, str) else lambda record: of(record.experiment)
 
 
 COLUMNS: Mapping[str, Callable[[RunRecord], Cell]] = {
     **{name: _at(name) for name in ("id", "status")},
     "encoder": _at("encoder.name"),
     "dataset": _at("dataset.name"),
-    **{name: _of_setup(name) for name in SETUP},
+    **{name: _of_setup(of) for name, of in _SETUP.items()},
     "seed": _at("experiment.seed"),
     **{
         f"{split}_{name}": _at(f"scores.{split}.{name}")
