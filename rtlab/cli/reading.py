@@ -41,9 +41,10 @@ class Tables:
         if self.csv is not None:
             from rtlab.records import write_whole
             from rtlab.reporting.frame import frame
+            from rtlab.reporting.wording import plural
 
             write_whole(self.csv, frame(records).to_csv(index=False))
-            print(f"{self.csv} written, {_plural(len(records), 'row')}")
+            print(f"{self.csv} written, {plural(len(records), 'row')}")
             if not (self.readme or self.write or self.check):
                 return DONE
         made = tables(records)
@@ -101,12 +102,13 @@ class Report:
         from rtlab.records import write_whole
         from rtlab.reporting.report import report
         from rtlab.reporting.report_data import IN_FULL
+        from rtlab.reporting.wording import plural
 
         records, _ = _records(self.results, logits=IN_FULL, history=True)
         texts = {} if self.dataset is None else _sentences(self.dataset, records)
         path = self.results / "report.html"
         write_whole(path, report(records, texts=texts))
-        print(f"{path} written, {_plural(len(records), 'record')}")
+        print(f"{path} written, {plural(len(records), 'record')}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,13 +152,14 @@ class Figures:
 
     def __call__(self) -> None:
         from rtlab.reporting.figures import write_figures
+        from rtlab.reporting.wording import plural
 
         written, removed = write_figures(_records(self.results, history=True)[0], self.results / "figures")
         for path in written:
             print(path)
         for path in removed:
             print(f"{path} removed")
-        print(f"{_plural(len(written), 'figure')} in {self.results / 'figures'}")
+        print(f"{plural(len(written), 'figure')} in {self.results / 'figures'}")
 
 
 def _records(results: Path, *, logits: int = 0, history: bool = False) -> "tuple[tuple[RunRecord, ...], bool]":
@@ -195,10 +198,6 @@ def _rebuild(
             status = FAILED
         said.append(f"{path} {'is stale' if stale and check else 'rebuilt' if stale else 'is up to date'}")
     return status, "\n".join(said)
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _sentences(dataset: str, records: "Sequence[RunRecord]") -> dict[str, dict[str, tuple[str, ...]]]:

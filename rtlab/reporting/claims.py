@@ -62,8 +62,6 @@ class Judgement:
     """What records say of a claim.
 
     Attributes:
-        claim: The claim.
-        verdict: The word.
         needs: What an undecided claim waits for; empty if it is decided.
         findings: What the verdict rests on.
         observed: What is shown beside it: quantities that are not judged, and the claim's own where records are about

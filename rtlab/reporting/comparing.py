@@ -16,7 +16,7 @@ from rtlab.reporting.classes import by_class, side_by_side
 from rtlab.reporting.groups import Group, groups, lost_runs
 from rtlab.reporting.markup import clean
 from rtlab.reporting.pairs import quality, time_ratio
-from rtlab.reporting.wording import score, setup, spread, times
+from rtlab.reporting.wording import listed, score, setup, spread, times
 from rtlab.statistics import Interval, Verdict, holm, mcnemar, paired_difference, paired_f1_difference
 from rtlab.values import Json
 
@@ -26,18 +26,13 @@ ONE_RUN = (
     "Where a method with chance was run once, intervals are over sentences alone: other seeds may give other scores, "
     "so no difference is shown to hold across seeds."
 )
-_LISTED = 12  # names in an error's one line
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """What B has more than A on one split.
+    """What B has more than A on one split, as `rtlab.statistics` has it, and the p-value of McNemar's exact test.
 
-    Attributes:
-        accuracy: Difference of accuracies, as `rtlab.statistics.paired_difference`.
-        f1: Difference of F1, as `rtlab.statistics.paired_f1_difference`.
-        p: Of McNemar's exact test, as `rtlab.statistics.mcnemar`.
-        p_holm: The same, adjusted for the number of runs or groups that are compared to A on this split.
+    `p_holm` is adjusted for the number of runs or groups that are compared to A on this split.
     """
 
     accuracy: Interval
@@ -48,12 +43,9 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One run or group, B, beside another, A.
+    """One run or group, B, beside another, A: differences by split, and speed.
 
     Attributes:
-        a: What is compared to.
-        b: What is compared.
-        differences: By split.
         speed: Training sentences per second of B over those of A, warm-up included; `None` without a common testbed.
         quality: Whether B reaches the test accuracy of A.
     """
@@ -110,13 +102,13 @@ def find(name: str, records: Iterable[RunRecord]) -> Group:
     if len(chosen) == 1:
         return chosen[0]
     if meant:
-        several = _listed([f"{group.scored[0].id} ({_described(group)})" for group in chosen or meant])
+        several = listed([f"{group.scored[0].id} ({_described(group)})" for group in chosen or meant])
         raise ValueError(f"{name!r} means {len(chosen)} of these; tell them apart by id or @PART: {several}")
     lost = [record for record in lost_runs(every) if word and record.id.startswith(word)]
     if lost:
         ended = clean(f"{lost[0].status}: {lost[0].error}")
         raise ValueError(f"run {lost[0].id} has no result to compare; it ended {ended}")
-    labels = _listed(sorted({clean(group.experiment.label) for group in there})) or "no runs with a result"
+    labels = listed(sorted({clean(group.experiment.label) for group in there})) or "no runs with a result"
     raise ValueError(f"{name!r} is no label or record id; there are: {labels}")
 
 
@@ -229,11 +221,6 @@ def _dataset(group: Group) -> str:
 def _seeds(group: Group) -> str:
     seeds = [str(record.experiment.seed) for record in group.scored]
     return f"seed{'s' * (len(seeds) != 1)} {', '.join(seeds)}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
 
 
 def _named(group: Group) -> dict[str, Json]:

@@ -98,16 +98,12 @@ def svg(figure: Figure, *, title: str) -> str:
         FigureCanvasSVG(figure).print_svg(file, metadata={"Creator": MARK, "Date": None, "Title": clean(title)})
     text = file.getvalue().decode()
     text = re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)  # matplotlib leaves blanks that editors and git complain of
-    return text.replace("</style>", _dark_theme() + "</style>", 1)
-
-
-def _dark_theme() -> str:
     rules = "\n".join(
         f'  [style*="{role}: {light}"] {{ {role}: {dark} !important }}'
         for light, dark in DARK.items()
         for role in ("fill", "stroke")
     )
-    return f"\n@media (prefers-color-scheme: dark) {{\n{rules}\n}}\n"
+    return text.replace("</style>", f"\n@media (prefers-color-scheme: dark) {{\n{rules}\n}}\n</style>", 1)
 
 
 def curve(panel: "Axes", group: Group, number: int) -> None:

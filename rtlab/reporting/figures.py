@@ -34,12 +34,7 @@ class Written(NamedTuple):
 
 
 def write_figures(records: Iterable[RunRecord], folder: Path) -> Written:
-    """Draw all figures of records of any kind into a folder.
-
-    Args:
-        records: What to draw.
-        folder: Where to write; made if it is not there.
-    """
+    """Draw all figures of records of any kind into a folder, which is made if it is not there."""
     texts: dict[Path, str] = {}
     for place, here in by_place(groups(records)).items():
         for name, draw in SCORES.items():

@@ -126,16 +126,9 @@ class Reading:
 
 
 def read(quantity: Quantity, groups: Sequence[Group], site: Site | None, *, strictly: bool) -> Reading | None:
-    """Read a quantity off the groups of one site.
+    """Read a quantity off all groups of one site; `None` if the records do not hold it.
 
-    Args:
-        quantity: What to read.
-        groups: All of one site.
-        site: The site.
-        strictly: Whether only the lab's recipe will do. If not, the runs of most epochs are taken.
-
-    Returns:
-        The reading; `None` if the records do not hold it.
+    Strictly, only the lab's recipe will do; else the runs of most epochs are taken.
     """
     for length in [LAB_EPOCHS] if strictly else _lengths(groups, quantity):
         ignored = NOT_COMPARED | (set() if strictly else {"epochs"} if length else {"epochs", "max_steps"})

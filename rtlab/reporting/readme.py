@@ -35,15 +35,9 @@ def skeleton() -> str:
 
 
 def update(path: Path, blocks: Iterable[Block], *, check: bool) -> bool:
-    """Rebuild the generated blocks of a file, all or none of them.
+    """Rebuild what stands between the markers of blocks in a file, all or none, and tell whether it was stale.
 
-    Args:
-        path: The file.
-        blocks: What belongs between markers of their names.
-        check: Whether to leave the file as it is.
-
-    Returns:
-        Whether the file was stale.
+    With `check` the file is left as it is.
 
     Raises:
         ValueError: If the file cannot be read, has no marker, one of nothing that is known, or half a pair.

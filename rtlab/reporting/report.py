@@ -18,7 +18,7 @@ from rtlab.reporting.groups import lost_runs
 from rtlab.reporting.markup import as_html, clean, embedded_json, escape, pairs_table, scrolling
 from rtlab.reporting.report_data import Texts, environments, in_full, page_data
 from rtlab.reporting.tables import LEGEND, tables
-from rtlab.reporting.wording import plural
+from rtlab.reporting.wording import dates, listed, plural
 from rtlab.reporting.write_up import CLAIMS
 
 MOST_ROWS = 300  # of a table; the run table below takes any number
@@ -68,10 +68,10 @@ def _summary(records: Sequence[RunRecord]) -> str:
     parts = [
         plural(len(records), "record"),
         f"{plural(lost, 'run')} without a result" if lost else "",
-        "encoders " + _listed(record.encoder.name for record in records),
-        "data sets " + _listed(record.dataset.name for record in records),
-        "testbeds " + _listed(record.testbed.name for record in records),
-        "made " + " to ".join(dict.fromkeys(pick(r.created_at[:10] for r in records) for pick in (min, max))),
+        "encoders " + listed(record.encoder.name for record in records),
+        "data sets " + listed(record.dataset.name for record in records),
+        "testbeds " + listed(record.testbed.name for record in records),
+        f"made {dates(records)}",
     ]
     return escape("; ".join(part for part in parts if part) + ".")
 
@@ -87,15 +87,10 @@ def _left_out(records: Sequence[RunRecord]) -> str:
     )
 
 
-def _listed(names: Iterable[str]) -> str:
-    known = list(dict.fromkeys(names))
-    return ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
-
-
 def _about_sentences(records: Sequence[RunRecord], texts: Texts) -> str:
     if not texts:
         return "Their texts are not in this file; rtlab report --dataset puts them in."
-    return f"Texts are shown for {_listed(r.dataset.name for r in records if r.dataset.sha256 in texts)}."
+    return f"Texts are shown for {listed(r.dataset.name for r in records if r.dataset.sha256 in texts)}."
 
 
 def _tables(records: Sequence[RunRecord]) -> str:

@@ -17,6 +17,7 @@ from rtlab.testbed import Testbed
 METHODS = {"svm": "linear SVM", "full": "full fine-tuning", "lora": "LoRA"}
 PADDINGS = ("fixed", "dynamic", "bucketed", "packed")
 NONE = "–"
+MOST_NAMES = 12  # in a line
 ALPHA = "\N{GREEK SMALL LETTER ALPHA}"  # by its name: it looks like another letter
 
 _FEATURES = {"cls": "[CLS] features", "mean": "mean-pooled features"}
@@ -106,6 +107,12 @@ def _other_settings(method: Adapter) -> str:
 def plural(number: int, noun: str) -> str:
     """Such as `1 run`, `2 runs`."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Different names in their order, and how many more than a line has room for."""
+    known = list(dict.fromkeys(names))
+    return ", ".join(known[:MOST_NAMES]) + (f", and {len(known) - MOST_NAMES} more" if len(known) > MOST_NAMES else "")
 
 
 def order(group: Group) -> tuple[object, ...]:
