@@ -139,7 +139,7 @@ def _taken_for(found: ByClass, number: int) -> str:
     """The classes that a class was most often taken for, itself left out."""
     wrong_C = np.where(np.arange(len(found.names)) == number, 0, found.counts_CC[number])
     worst = [other for other in np.argsort(-wrong_C, kind="stable")[:3].tolist() if wrong_C[other] > 0]
-    return ", ".join(f"{found.names[other]} {_count(wrong_C[other])}" for other in worst) or NONE
+    return ", ".join(f"{found.names[other]} ({_count(wrong_C[other])})" for other in worst) or NONE
 
 
 def _matrix(found: ByClass) -> str:
