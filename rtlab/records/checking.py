@@ -219,6 +219,4 @@ def _is_close(stated: object, follows: object) -> bool:
             return len(stated) == len(follows) and all(map(_is_close, stated, follows))
         case ClassScores(), ClassScores():
             return _is_close(tuple(vars(stated).values()), tuple(vars(follows).values()))
-        case int() | float(), int() | float():
-            return abs(stated - follows) <= 1e-9
-    return False
+    return isinstance(stated, int | float) and isinstance(follows, int | float) and abs(stated - follows) <= 1e-9

@@ -13,6 +13,7 @@ from math import isfinite
 from statistics import mean
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
@@ -145,17 +146,12 @@ def _numbers(title: str, digits: int, values: Sequence[Cell]) -> dict[str, Json]
     return {"title": title, "digits": digits, "values": rounded}
 
 
-def _coded(title: str, values: Sequence[object], *, menu: bool = False) -> dict[str, Json]:
+def _coded(title: str, values: Sequence[Cell], *, menu: bool = False) -> dict[str, Json]:
     """A column as indices into its distinct texts; -1 is empty."""
-    known: dict[str, int] = {}
-    codes = [
-        -1
-        if value is None
-        else known.setdefault(f"{value:g}" if isinstance(value, float) else clean(value), len(known))
-        for value in values
-    ]
+    texts = [value if value is None else f"{value:g}" if isinstance(value, float) else clean(value) for value in values]
+    codes, known = pd.factorize(np.array(texts, dtype=object))
     numbers = all(isinstance(value, int | float) for value in values if value is not None)
-    return {"title": title, "codes": codes, "known": list(known), "menu": menu, "number": numbers}
+    return {"title": title, "codes": codes.tolist(), "known": list(known), "menu": menu, "number": numbers}
 
 
 def _wilson(record: RunRecord) -> str:
