@@ -174,12 +174,14 @@ def _kind(method: Method) -> str:
     return type(method).__name__.lower()
 
 
+def rate_text(rate: float) -> str:
+    """A learning rate with as many digits as it has, such as `2e-05`."""
+    return next(text for digits in range(17) if float(text := f"{rate:.{digits}e}") == rate)
+
+
 def _recipe_label(recipe: Recipe) -> str:
-    rate = next(
-        text for digits in range(17) if float(text := f"{recipe.learning_rate:.{digits}e}") == recipe.learning_rate
-    )
     engine = "" if recipe.engine == "trainer" else f"{recipe.engine}-"
-    return f"{engine}{recipe.padding}{'-compiled' if recipe.compile else ''}-lr{rate}"
+    return f"{engine}{recipe.padding}{'-compiled' if recipe.compile else ''}-lr{rate_text(recipe.learning_rate)}"
 
 
 def _fields(value: Experiment | Method) -> dict[str, Json]:

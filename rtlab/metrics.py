@@ -1,35 +1,55 @@
-"""Accuracy, precision, recall and F1: pure functions of labels and predictions.
+"""Accuracy, precision, recall, F1 and what they come from: pure functions of labels and predictions.
 
 Written in numpy rather than taken from scikit-learn, so that tables can be rebuilt from records without it; the
 tests hold them equal to scikit-learn's.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScores:
+    """Scores of one class against all others, each in [0, 1], and its support: the sentences that are of it."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """Scores of one split, each in [0, 1]."""
+    """Scores of one split, each in [0, 1].
+
+    Attributes:
+        accuracy: Share of the sentences that were labelled rightly.
+        precision: Of class 1 with two classes, the unweighted mean over classes with more (macro average).
+        recall: Likewise.
+        f1: Likewise.
+        macro_f1: Mean of the classes' F1, with two classes too: where one of them is rare, it says more than accuracy.
+        by_class: Scores of each class; empty where a record was read without its logits.
+        confusion: How many sentences of each class (a row) were taken for each class, C × C; empty likewise.
+    """
 
     accuracy: float
     precision: float
     recall: float
     f1: float
+    macro_f1: float | None = None
+    by_class: tuple[ClassScores, ...] = field(default=(), compare=False)  # they follow from the predictions
+    confusion: tuple[tuple[int, ...], ...] = field(default=(), compare=False)
 
 
-def scores(labels: ArrayLike, predictions: ArrayLike, *, num_labels: int) -> Scores:
-    """Scores of predicted classes against the true ones.
-
-    With two classes, precision, recall and F1 are those of class 1; with more, the unweighted mean over classes
-    (macro average). A score whose denominator is 0 is 0, as in scikit-learn with `zero_division=0`.
+def confusion(labels: ArrayLike, predictions: ArrayLike, *, num_labels: int) -> NDArray[np.int64]:
+    """How many sentences of each class (a row) were taken for each class (a column), (C, C).
 
     Args:
         labels: True classes, (N,), each in 0 … num_labels - 1.
         predictions: Predicted classes, (N,), likewise.
-        num_labels: Number of classes, at least 2.
+        num_labels: Number of classes, C, at least 2.
 
     Raises:
         ValueError: If the two differ in length, are empty, or hold a class that is not there.
@@ -43,21 +63,37 @@ def scores(labels: ArrayLike, predictions: ArrayLike, *, num_labels: int) -> Sco
         )
     if num_labels < 2 or min(true_N.min(), predicted_N.min()) < 0 or max(true_N.max(), predicted_N.max()) >= num_labels:
         raise ValueError(f"classes must lie in 0 … num_labels - 1 with num_labels at least 2; got {num_labels=}")
-    hits_CC = np.bincount(true_N * num_labels + predicted_N, minlength=num_labels**2).reshape(num_labels, num_labels)
-    right_C = hits_CC.diagonal()
-    precision_C = _ratio(right_C, hits_CC.sum(axis=0))
-    recall_C = _ratio(right_C, hits_CC.sum(axis=1))
-    f1_C = _ratio(2 * right_C, hits_CC.sum(axis=0) + hits_CC.sum(axis=1))
+    return np.bincount(true_N * num_labels + predicted_N, minlength=num_labels**2).reshape(num_labels, num_labels)
+
+
+def scores(labels: ArrayLike, predictions: ArrayLike, *, num_labels: int) -> Scores:
+    """Scores of predicted classes against the true ones.
+
+    A score whose denominator is 0 is 0, as in scikit-learn with `zero_division=0`. For the arguments and for what is
+    raised see `confusion`.
+    """
+    hits_CC = confusion(labels, predictions, num_labels=num_labels)
+    precision_C, recall_C, f1_C = class_scores(hits_CC)
     classes = slice(1, 2) if num_labels == 2 else slice(None)
+    by_class = zip(precision_C.tolist(), recall_C.tolist(), f1_C.tolist(), hits_CC.sum(axis=1).tolist(), strict=True)
     return Scores(
-        accuracy=float(right_C.sum() / true_N.size),
+        accuracy=float(hits_CC.trace() / hits_CC.sum()),
         precision=float(precision_C[classes].mean()),
         recall=float(recall_C[classes].mean()),
         f1=float(f1_C[classes].mean()),
+        macro_f1=float(f1_C.mean()),
+        by_class=tuple(ClassScores(precision=p, recall=r, f1=f, support=n) for p, r, f, n in by_class),
+        confusion=tuple(map(tuple, hits_CC.tolist())),
     )
 
 
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    ratio = np.zeros(len(numerator))
-    np.divide(numerator, denominator, out=ratio, where=denominator > 0)
-    return ratio
+def class_scores(hits_CC: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Precision, recall and F1 of each class, (C,) each, out of a confusion matrix; 0 where a denominator is 0."""
+    right_C, true_C, said_C = hits_CC.diagonal(), hits_CC.sum(axis=1), hits_CC.sum(axis=0)
+    return _ratio(right_C, said_C), _ratio(right_C, true_C), _ratio(2 * right_C, said_C + true_C)
+
+
+def _ratio(numerator_C: NDArray[np.int64], denominator_C: NDArray[np.int64]) -> NDArray[np.float64]:
+    ratio_C = np.zeros(len(numerator_C))
+    np.divide(numerator_C, denominator_C, out=ratio_C, where=denominator_C > 0)
+    return ratio_C

@@ -220,7 +220,7 @@ class Run:
             results=RESULTS[experiment.engine],
             status=status,
             error=error,
-            dataset=_source(splits),
+            dataset=dataclasses.replace(_source(splits), classes=splits.label_names),
             encoder=_source(encoder),
             testbed=self._testbed,
             environment=self._environment,

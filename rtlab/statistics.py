@@ -24,6 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, stdtrit  # not scipy.stats, whose import takes as long as building the tables
 
+from rtlab.values import Json
+
 CONFIDENCE = 0.95
 MARGIN = 0.02  # of accuracy: differences within it, either way, are called equal
 
@@ -50,9 +52,11 @@ class Interval:
     high: float
     over: Over = "nothing"
 
-    def excludes(self, value: float) -> bool:
-        """Whether the truth can be said to differ from `value`: never if seeds matter and are not covered."""
-        return self.over != "sentences" and not self.low <= value <= self.high
+    def to_json(self) -> dict[str, Json]:
+        """The interval as JSON types; limits that are not known, as those of one run, are null."""
+        known = math.isfinite(self.high)
+        ends = {"low": self.low if known else None, "high": self.high if known else None}
+        return {"value": self.value, **ends, "over": self.over}
 
 
 def equal(difference: Interval, margin: float = MARGIN) -> Verdict:
@@ -89,9 +93,7 @@ def accuracy_interval(correct_SN: NDArray[np.bool_], *, chance: bool = True) -> 
     return _interval(correct_SN.mean(axis=0), (1, 1, 0, 0), [correct_SN] if chance else [], lowest=0)
 
 
-def paired_difference(
-    a_SN: NDArray[np.bool_], b_SN: NDArray[np.bool_], *, a_chance: bool = True, b_chance: bool = True
-) -> Interval:
+def paired_difference(a_SN: _Scores, b_SN: _Scores, *, a_chance: bool = True, b_chance: bool = True) -> Interval:
     """Difference of mean accuracies, a - b, on the same sentences, with an interval over these and over seeds.
 
     Sentences are paired. Seeds are not: under equal seeds two methods, or two engines, draw different numbers.
@@ -109,7 +111,10 @@ def paired_difference(
         Satterthwaite, 1946; Agresti and Min, "Simple improved confidence intervals for comparing matched proportions",
         2005, who add half a sentence to each of the four outcomes, so two that agree everywhere may still differ.
     """
-    return _difference(a_SN, b_SN, a_chance, b_chance)
+    _same_sentences(a_SN, b_SN)
+    gains_N = a_SN.mean(axis=0) - b_SN.mean(axis=0)
+    with_chance = [a_SN] * a_chance + [b_SN] * b_chance
+    return _interval(gains_N, (math.sqrt(0.5), -math.sqrt(0.5)), with_chance, lowest=-1)  # half a gain, half a loss
 
 
 def paired_f1_difference(
@@ -131,11 +136,8 @@ def paired_f1_difference(
         a_SN: Classes that `a` predicts under each of its seeds, (S_a, N).
         b_SN: The same of `b`, (S_b, N).
         num_labels: Number of classes, at least 2.
-        a_chance: As of `paired_difference`.
+        a_chance: As of `paired_difference`, which also says what is raised.
         b_chance: The same.
-
-    Raises:
-        ValueError: If they are not of the same number of sentences.
 
     Source:
         Hampel, "The influence curve and its role in robust estimation", 1974; the rest as of `paired_difference`.
@@ -143,7 +145,7 @@ def paired_f1_difference(
     for predicted_SN in (a_SN, b_SN):
         _same_sentences(labels_N[None], predicted_SN)
     a_scores_SN, b_scores_SN = (_f1_by_sentence(labels_N, predicted_SN, num_labels) for predicted_SN in (a_SN, b_SN))
-    return _difference(a_scores_SN, b_scores_SN, a_chance, b_chance)
+    return paired_difference(a_scores_SN, b_scores_SN, a_chance=a_chance, b_chance=b_chance)
 
 
 def mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
@@ -152,16 +154,12 @@ def mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     With one seed each, McNemar's test in its exact, binomial form. With several, its generalisation by randomisation:
     were `a` and `b` exchangeable, each sentence's difference in the share of seeds that label it rightly would be as
     likely with the opposite sign, and p is the share of all 2^N choices of signs whose sum lies as far from 0 as the
-    one seen, counted exactly. A majority vote over seeds would test another thing, the ensemble, and would need a rule
-    for ties. The test is over sentences alone: it speaks of these runs, not of what other seeds would give, and neither
-    does an adjustment by `holm`. What holds across seeds is for `paired_difference` to say.
+    one seen, counted exactly. (A majority vote over seeds would test another thing, the ensemble.) The test is over
+    sentences alone: it speaks of these runs. What holds across seeds is for `paired_difference` to say.
 
     Args:
         a: Whether each sentence was labelled rightly by `a`, (N,) or, with seeds, (S_a, N).
-        b: The same by `b`, (N,) or (S_b, N).
-
-    Raises:
-        ValueError: If the two were not measured on the same number of sentences.
+        b: The same by `b`, (N,) or (S_b, N), on the same number of sentences (else `ValueError`).
 
     Source:
         McNemar, "Note on the sampling error of the difference between correlated proportions", 1947; Fisher, "The
@@ -189,11 +187,8 @@ def ratio_of_times(a_s: Sequence[float], b_s: Sequence[float]) -> Interval:
     (0, inf).
 
     Args:
-        a_s: Times of independent runs, each above 0.
+        a_s: Times of independent runs, one at least and each above 0 (else `ValueError`).
         b_s: The same.
-
-    Raises:
-        ValueError: If there is no time on a side, or one that is not above 0.
 
     Source:
         Welch, "The generalization of 'Student's' problem when several different population variances are involved",
@@ -214,11 +209,7 @@ def ratio_of_times(a_s: Sequence[float], b_s: Sequence[float]) -> Interval:
 
 
 def mean_interval(values: Sequence[float]) -> Interval:
-    """Mean of one value or more, each of one seed, with its t interval; infinite with one.
-
-    Source:
-        Student, "The probable error of a mean", 1908.
-    """
+    """Mean of one value or more, each of one seed, with its t interval (Student, 1908); infinite with one."""
     value, n = mean(values), len(values)
     if n < 2:
         return Interval(value=value, low=-math.inf, high=math.inf)
@@ -234,17 +225,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p)
-    adjusted = np.maximum.accumulate(np.minimum(1.0, p[order] * (len(p) - np.arange(len(p)))))
-    result = np.empty(len(p))
-    result[order] = adjusted
-    return [float(value) for value in result]
-
-
-def _difference(a_SN: _Scores, b_SN: _Scores, a_chance: bool, b_chance: bool) -> Interval:
-    _same_sentences(a_SN, b_SN)
-    gains_N = a_SN.mean(axis=0) - b_SN.mean(axis=0)
-    with_chance = [scores_SN for scores_SN, chance in ((a_SN, a_chance), (b_SN, b_chance)) if chance]
-    return _interval(gains_N, (math.sqrt(0.5), -math.sqrt(0.5)), with_chance, lowest=-1)  # half a gain, half a loss
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.maximum.accumulate(np.minimum(1.0, p[order] * (len(p) - np.arange(len(p)))))
+    return adjusted.tolist()
 
 
 def _interval(scores_N: _Scores, added: Sequence[float], with_chance: Sequence[_Scores], *, lowest: int) -> Interval:
@@ -252,13 +235,8 @@ def _interval(scores_N: _Scores, added: Sequence[float], with_chance: Sequence[_
 
     The mean square of sentences holds the whole remainder, and that of seeds holds it once more: there it is taken
     out, and a part below 0 counts as 0. Degrees of freedom are those of the mean squares as they are, lest a part that
-    is 0 by luck count as known, and no fewer than the fewest of one of them.
-
-    Args:
-        scores_N: Mean over seeds of each sentence's score, or the difference of two such means.
-        added: Scores of sentences that are added, to centre and width alike.
-        with_chance: Scores of the methods with chance, each (S, N).
-        lowest: Least possible value.
+    is 0 by luck count as known, and no fewer than the fewest of one of them. `added` are scores of sentences that are
+    added, to centre and width alike; `with_chance` the scores of the methods with chance, each (S, N).
     """
     padded_N = np.append(scores_N, added)
     variance = float(padded_N.var(ddof=1)) / len(padded_N)

@@ -31,7 +31,7 @@ class Tracker:
         """Send what a run came to: scores, timing, counts, memory, losses."""
         summary: dict[str, Json] = {"status": record.status, "record": record.id}
         for split, scores in record.scores.items():
-            summary |= {f"{split}/{name}": value for name, value in dataclasses.asdict(scores).items()}
+            summary |= {f"{split}/{name}": v for name, v in vars(scores).items() if isinstance(v, float)}
         for part in ("timing", "counts", "memory"):
             values = getattr(record, part)
             if values is not None:

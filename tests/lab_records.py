@@ -192,3 +192,19 @@ def study(found=BORNE_OUT, *, seeds=(1, 2, 3), jitter: float = 0.002, **place) -
         for experiment, (validation, test, seconds, mean_loss, last_loss) in found.items()
         for number, seed in enumerate(seeds)
     ]
+
+
+def of_classes(record: RunRecord, names: tuple[str, ...], *, shares=None, accuracy: float = 0.8, size: int = 300):
+    """A record of a data set of other classes: how common each is by `shares`, and this share of them told rightly."""
+    count = len(names)
+    labels = np.random.default_rng(0).choice(count, size, p=shares).astype(np.int32)
+    random = np.random.default_rng(record.experiment.seed)
+    said = np.where(random.random(size) < accuracy, labels, random.integers(0, count, size))
+    found = Predictions(labels=labels, logits=np.eye(count, dtype=np.float32)[said])
+    split = scores(labels, said, num_labels=count)
+    return dataclasses.replace(
+        record,
+        dataset=dataclasses.replace(record.dataset, classes=names, sha256=sha(f"{names}{shares}{size}")),
+        scores={"validation": split, "test": split},
+        predictions={"validation": found, "test": found},
+    )

@@ -160,6 +160,8 @@ def run_records(draw, statuses=("ok", "failed", "oom", "nan", "cancelled")):
     if fields["status"] != "ok":
         return RunRecord(**fields)
     classes = draw(st.integers(2, 4))
+    names = draw(st.just([]) | st.lists(st.text(), min_size=classes, max_size=classes, unique=True))
+    fields["dataset"] = dataclasses.replace(fields["dataset"], classes=tuple(names))
     said = {split: draw(predictions(classes)) for split in ("validation", "test")}
     amounts = {field.name: AMOUNTS for field in dataclasses.fields(Timing)}
     amounts |= {"steps_per_s": st.none() | AMOUNTS, "others": st.none() | st.floats(0, 1)}

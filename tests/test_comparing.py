@@ -1,15 +1,19 @@
 """Two runs or groups side by side: who is meant, what differs, and how surely."""
 
 import dataclasses
+import itertools
 import json
+import re
 
 import numpy as np
 import pytest
 import scipy.stats
-from lab_records import FULL, FULL_FIXED, LORA, LORA_FIXED, SVM, lost, made, predictions, with_recipe
+from lab_records import FULL, FULL_FIXED, LORA, LORA_FIXED, SVM, lost, made, of_classes, predictions, with_recipe
 
-from rtlab.records import save
+from rtlab.metrics import scores
+from rtlab.records import Predictions, load_records, save
 from rtlab.reporting.comparing import as_text, compare, find
+from rtlab.reporting.groups import groups
 from rtlab.statistics import holm, mcnemar, paired_difference, paired_f1_difference, ratio_of_times
 
 FIXED = FULL_FIXED
@@ -248,7 +252,6 @@ def test_of_single_runs_nothing_is_shown_across_seeds():
     [found] = compare(find("00", STUDY), [find("06", STUDY)])
     assert found.differences["test"].accuracy.high < 0
     assert found.differences["test"].accuracy.over == "sentences"
-    assert not found.differences["test"].accuracy.excludes(0)
     assert "no difference is shown to hold across seeds" in as_text([found])
     assert found.to_json()["differences"]["test"]["accuracy"]["over"] == "sentences"
     several = compare(find("full-dynamic-lr2e-05", STUDY), [find("full-fixed-lr2e-05", STUDY)])
@@ -263,6 +266,105 @@ def test_a_speed_has_its_quality_beside_it():
     [found] = compare(a, [b])
     assert found.quality == "equal"
     assert "B trains at 10.0 × the speed of A, accuracy equal." in as_text([found])
+
+
+# Classes
+
+SIX = ("sadness", "joy", "love", "anger", "fear", "surprise")
+MANY = tuple(f"intent {number}" for number in range(150))
+
+
+def both(names, shares=None, **options):
+    """A compared to B on a data set of these classes: two seeds of A, one of B."""
+    a = [of_classes(run(FULL, seed=seed), names, shares=shares, **options) for seed in (1, 2)]
+    b = [of_classes(run(SVM, seed=3), names, shares=shares, accuracy=0.6, **options)]
+    [group_a], [group_b] = groups(a), groups(b)
+    return compare(group_a, [group_b])
+
+
+def test_of_two_classes_f1_and_counts_stand_in_one_small_table():
+    text = as_text(both(("ham", "spam"), shares=(0.9, 0.1)))
+    lines = text[text.index("By class, test") :].splitlines()
+    assert lines[0] == "By class, test; counts are means over seeds:"
+    assert re.split(r"  +", lines[1]) == ["class", "sentences", "F1 of A", "A: ham / spam", "F1 of B", "B: ham / spam"]
+    assert len(lines) == 5
+    [found] = both(("ham", "spam"), shares=(0.9, 0.1))
+    a = [record.scores["test"] for record in found.a.scored]
+    cells = re.split(r"  +", lines[4])
+    assert cells[:3] == ["spam", str(a[0].by_class[1].support), f"{np.mean([s.by_class[1].f1 for s in a]):.4f}"]
+    counts = [float(count) for count in cells[3].split(" / ")]
+    assert counts == pytest.approx(np.mean([s.confusion[1] for s in a], axis=0).tolist(), abs=0.05)
+
+
+def test_of_a_few_classes_each_side_has_its_confusion_matrix():
+    text = as_text(both(SIX))
+    for name in ("A", "B"):
+        matrix = text[text.index(f"\n{name} took a class (row) for a class (column):") :].splitlines()[2:10]
+        assert matrix[0].split() == list(SIX)
+        assert [line.split()[0] for line in matrix[2:]] == list(SIX)
+    assert max(map(len, text.splitlines()[4:])) <= 160
+
+
+def test_of_many_classes_the_worst_are_shown_and_the_rest_is_counted():
+    lines = as_text(both(MANY, size=600)).splitlines()
+    at = lines.index("By class, test; counts are means over seeds:")
+    assert lines[-1] == "and 138 more classes, which are better or have no sentences"
+    assert len(lines) - at == 1 + 2 + 12 + 1
+    lowest = [min(map(float, re.findall(r"\b[01]\.\d{4}\b", line))) for line in lines[at + 3 : -1]]
+    assert lowest == sorted(lowest)
+    assert max(map(len, lines[4:])) <= 160
+
+
+@pytest.mark.parametrize("names", [("no", "yes"), SIX, MANY], ids=len)
+def test_json_holds_the_scores_by_class_and_both_confusion_matrices(names):
+    [found] = both(names, size=600)
+    told = found.to_json()["classes"]
+    for split, (side, group) in itertools.product(("test", "validation"), (("a", found.a), ("b", found.b))):
+        every = [record.scores[split] for record in group.scored]
+        part = told[split][side]
+        assert [row["class"] for row in part["by_class"]] == list(names)
+        assert [row["support"] for row in part["by_class"]] == [row.support for row in every[0].by_class]
+        for score in ("precision", "recall", "f1"):
+            means = np.mean([[getattr(row, score) for row in scores.by_class] for scores in every], axis=0)
+            assert [row[score] for row in part["by_class"]] == pytest.approx(means.tolist())
+        assert np.array(part["confusion"]) == pytest.approx(np.mean([scores.confusion for scores in every], axis=0))
+    json.dumps(told, allow_nan=False)
+
+
+def test_f1_is_of_all_classes_also_where_logits_were_not_read_and_one_class_is_never_met(tmp_path):
+    """The number of classes is that of the logits, not the largest label that occurs plus 1."""
+    records = [of_classes(run(FULL, seed=seed), ("a", "b", "c"), shares=(0.5, 0.5, 0)) for seed in (1, 2)]
+    records = [with_logits(record) for record in records]
+    for record in records:
+        save(record, tmp_path)
+    loaded = load_records(tmp_path, logits=False).records
+    [a], [b] = (groups([record]) for record in loaded)
+    [found] = compare(a, [b])
+    means = [group.values("test_f1")[0] for group in (b, a)]
+    assert found.differences["test"].f1.value == pytest.approx(means[0] - means[1])
+
+
+def with_logits(record):
+    """The same, in which nothing was taken for the last class."""
+    said = {split: Predictions(labels=p.labels, logits=p.logits * [1, 1, 0]) for split, p in record.predictions.items()}
+    said = {split: Predictions(labels=p.labels, logits=p.logits.astype(np.float32)) for split, p in said.items()}
+    found = {split: scores(p.labels, p.classes, num_labels=3) for split, p in said.items()}
+    return dataclasses.replace(record, predictions=said, scores=found)
+
+
+def test_runs_of_other_classes_cannot_be_compared():
+    a, b = (of_classes(run(seed=seed), names) for seed, names in ((1, ("a", "b")), (2, SIX)))
+    b = dataclasses.replace(b, dataset=a.dataset)
+    [group_a], [group_b] = groups([a]), groups([b])
+    with pytest.raises(ValueError, match="same classes can be compared; got 2 and 6"):
+        compare(group_a, [group_b])
+
+
+def test_names_of_classes_reach_a_terminal_clean():
+    text = as_text(both(("a\x1b[31m\nb", "\u202e" + "c" * 500)))
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\u202e]", text)
+    assert "a\ufffd[31m b" in text
+    assert max(map(len, text.splitlines()[4:])) <= 200
 
 
 # The command

@@ -6,16 +6,31 @@ import shutil
 from xml.etree import ElementTree
 
 import pytest
-from lab_records import BORNE_OUT, FULL, FULL_FIXED, LORA, LORA_FASTEST, SVM, made, study, with_recipe
+from lab_records import (
+    BORNE_OUT,
+    FULL,
+    FULL_FIXED,
+    LORA,
+    LORA_FASTEST,
+    LORA_FIXED,
+    SVM,
+    made,
+    study,
+    with_recipe,
+)
 
+from rtlab.experiment import Experiment
+from rtlab.methods import Adapter
 from rtlab.records import save
 from rtlab.reporting.drawing import COLOURS, DARK, GRID, GROUND, HATCHES, INK, LINES, MARKERS
-from rtlab.reporting.figures import FIGURES, HEADLINE, SCORES, write_figures
+from rtlab.reporting.figures import HEADLINE, SCORES, TIMES, write_figures
 
 CONTENTS = "distilbert-base-uncased-rotten-tomatoes"
 PLACE = f"{CONTENTS}-nvidia-geforce-rtx-4060-ti"
 CPU = {"device": "a cpu", "encoder": "minilm", "dataset": "rt-polaritydata"}
 LORA_FAST = LORA_FASTEST
+OF_SCORES = (*SCORES, "lora-learning-rate")
+FIGURES = (*OF_SCORES, *TIMES)
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -26,12 +41,13 @@ def drawn(folder, records):
 
 
 def name_of(path):
-    names = sorted(FIGURES, key=len, reverse=True)
-    return next((name for name in names if path.name.startswith(f"{name}-")), "headline")
+    if "-learning-rate-" in path.name:
+        return path.name.partition("-learning-rate-")[0] + "-learning-rate"
+    return next((name for name in FIGURES if path.name.startswith(f"{name}-")), "headline")
 
 
 def file_of(name):
-    return f"{name}-{CONTENTS if name in SCORES else PLACE}.svg"
+    return f"{name}-{CONTENTS if name in OF_SCORES else PLACE}.svg"
 
 
 def texts(path):
@@ -91,7 +107,7 @@ def test_a_figure_of_times_is_of_one_machine(tmp_path):
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_names_encoder_data_set_and_device(shown, name):
     where = "distilbert/distilbert-base-uncased · cornell-movie-review-data/rotten_tomatoes"
-    assert (where if name in SCORES else f"{where} · NVIDIA GeForce RTX 4060 Ti") in shown[name]
+    assert (where if name in OF_SCORES else f"{where} · NVIDIA GeForce RTX 4060 Ti") in shown[name]
 
 
 @pytest.mark.parametrize(
@@ -144,6 +160,24 @@ def test_rates_tell_ranks_and_modules_apart(tmp_path):
     labels = drawn(tmp_path, only(LORA, LORA_FAST, *more))["lora-learning-rate"]
     assert "LoRA, dynamic padding, engine trainer, rank 8, alpha 32, attention" in labels
     assert "LoRA, dynamic padding, engine trainer, rank 16, alpha 64, attention+mlp" in labels
+
+
+def test_every_kind_of_adapter_is_drawn(tmp_path):
+    """Not LoRA alone: each kind has its panel of losses and of throughput, its bars, and its figure of rates."""
+    kinds = [Experiment(method=Adapter(peft_type=kind, settings={})) for kind in ("IA3", "X-Y/Z")]
+    found = {LORA: BORNE_OUT[LORA], LORA_FIXED: BORNE_OUT[LORA_FIXED]}
+    for kind in kinds:
+        others = with_recipe(kind, padding="fixed"), with_recipe(kind, learning_rate=2.5e-5)
+        found |= {kind: BORNE_OUT[LORA], others[0]: BORNE_OUT[LORA_FIXED], others[1]: BORNE_OUT[LORA]}
+    shown = drawn(tmp_path, study(found, seeds=(1,)))
+    for kind in ("IA3", "X-Y/Z"):
+        assert f"{kind}, dynamic padding, engine trainer" in shown["loss"]
+        assert f"{kind}, attention" in shown["throughput"]
+        assert kind in shown["padding"]
+    assert {"2e-05 (n = 1)", "2.5e-05 (n = 1)"} <= set(shown["loss"])
+    assert "Accuracy of IA3 by learning rate" in shown["ia3-learning-rate"]
+    assert "2.5e-05" in shown["x-y-z-learning-rate"]
+    assert "lora-learning-rate" not in shown
 
 
 def test_paddings_stand_in_the_order_of_their_cost(tmp_path):
@@ -227,7 +261,7 @@ def test_figures_do_not_differ_from_one_time_to_the_next(figures, tmp_path):
 
 def test_every_place_has_a_set_of_its_own(tmp_path):
     written = write_figures([*study(seeds=(1,)), *study(seeds=(1,), **CPU)], tmp_path).written
-    there = {f"{name}-minilm-rt-polaritydata{'' if name in SCORES else '-a-cpu-2-threads'}.svg" for name in FIGURES}
+    there = {f"{name}-minilm-rt-polaritydata{'' if name in OF_SCORES else '-a-cpu-2-threads'}.svg" for name in FIGURES}
     assert {path.name for path in written} == {HEADLINE, *there, *map(file_of, FIGURES)}
 
 

@@ -36,6 +36,7 @@ def test_a_row_says_what_a_run_was_and_came_to():
         "seed": 7,
         "test_accuracy": record.scores["test"].accuracy,
         "validation_f1": record.scores["validation"].f1,
+        "test_macro_f1": record.scores["test"].macro_f1,
         "train_loss": 0.3,
         "seconds": 62.0,
         "train_s": 60.0,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, precision_recall_fscore_support
+from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
-from rtlab.metrics import Scores, scores
+from rtlab.metrics import ClassScores, Scores, scores
 
 
 @st.composite
@@ -25,7 +25,7 @@ def reference(num_labels, labels, predictions):
     precision, recall, f1, _ = precision_recall_fscore_support(
         labels, predictions, average="macro", zero_division=0, **kind
     )
-    return Scores(accuracy=accuracy_score(labels, predictions), precision=precision, recall=recall, f1=f1)
+    return {"accuracy": accuracy_score(labels, predictions), "precision": precision, "recall": recall, "f1": f1}
 
 
 @given(labelled())
@@ -38,7 +38,21 @@ def test_scores_are_scikit_learns(drawn):
     num_labels, labels, predictions = drawn
     ours = scores(labels, predictions, num_labels=num_labels)
     theirs = reference(num_labels, labels, predictions)
-    assert dataclasses.astuple(ours) == pytest.approx(dataclasses.astuple(theirs), abs=1e-12)
+    assert {name: getattr(ours, name) for name in theirs} == pytest.approx(theirs, abs=1e-12)
+
+
+@given(labelled())
+@example((2, [0, 0], [1, 1]))
+@example((3, [0, 1], [1, 0]))  # a class in neither
+def test_scores_by_class_are_scikit_learns_and_follow_from_the_confusion_matrix(drawn):
+    num_labels, labels, predictions = drawn
+    ours, every = scores(labels, predictions, num_labels=num_labels), list(range(num_labels))
+    theirs = precision_recall_fscore_support(labels, predictions, labels=every, zero_division=0)
+    assert [dataclasses.astuple(of_class) for of_class in ours.by_class] == [
+        pytest.approx(row, abs=1e-12) for row in zip(*theirs, strict=True)
+    ]
+    assert ours.macro_f1 == pytest.approx(np.mean(theirs[2]), abs=1e-12)
+    assert np.array_equal(ours.confusion, confusion_matrix(labels, predictions, labels=every))
 
 
 @given(labelled(most=2))
@@ -51,7 +65,20 @@ def test_two_classes_are_scored_as_scikit_learns_binary_average(drawn):
 
 def test_scores_of_a_small_case():
     found = scores([1, 1, 1, 0, 0], [1, 0, 0, 1, 0], num_labels=2)
-    assert found == Scores(accuracy=0.4, precision=0.5, recall=1 / 3, f1=0.4)
+    assert vars(found) == vars(
+        Scores(
+            accuracy=0.4,
+            precision=0.5,
+            recall=1 / 3,
+            f1=0.4,
+            macro_f1=0.4,
+            by_class=(
+                ClassScores(precision=1 / 3, recall=0.5, f1=0.4, support=2),
+                ClassScores(precision=0.5, recall=1 / 3, f1=0.4, support=3),
+            ),
+            confusion=((1, 1), (2, 1)),
+        )
+    )
 
 
 @pytest.mark.parametrize("kind", [list, tuple, np.array, lambda values: np.array(values, dtype=np.int8)])
@@ -59,7 +86,9 @@ def test_any_sequence_will_do_and_scores_are_plain_floats(kind):
     many = [0, 1, 15, 15] * 10  # 16 classes: 8 bits do not hold the square of their number
     found = scores(kind(many), kind(many[::-1]), num_labels=16)
     assert found == scores(many, many[::-1], num_labels=16)
-    assert {type(value) for value in dataclasses.astuple(found)} == {float}
+    assert {type(value) for name, value in vars(found).items() if name not in ("by_class", "confusion")} == {float}
+    assert {type(value) for of_class in found.by_class for value in dataclasses.astuple(of_class)} == {float, int}
+    assert {type(count) for row in found.confusion for count in row} == {int}
 
 
 @pytest.mark.parametrize(

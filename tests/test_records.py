@@ -37,6 +37,7 @@ from rtlab.records import (
     save,
     write_whole,
 )
+from rtlab.values import to_json
 
 ENDINGS = ("failed", "oom", "nan", "cancelled")
 
@@ -92,7 +93,11 @@ def test_json_holds_every_field_of_the_design_the_schema_first(record):
     assert fields["schema"] == 2
     assert set(fields) == {"schema", *(field.name for field in dataclasses.fields(RunRecord))}
     assert fields["experiment"] == record.experiment.to_json()
-    assert fields["scores"]["test"] == vars(record.scores["test"])
+    assert fields["scores"]["test"] == to_json(record.scores["test"])
+    assert set(fields["scores"]["test"]) == {
+        *("accuracy", "precision", "recall", "f1"),
+        *("macro_f1", "by_class", "confusion"),
+    }
     assert fields["memory"] == {"peak_device": None, "peak_host": 2**30, "peak_reserved": None}
     assert fields["predictions"]["test"]["labels"] == [0, 1, 1, 0]
 
@@ -638,6 +643,7 @@ METHOD, TEST = ("experiment", "method"), ("predictions", "test")
 MISSING = object()
 NO_NUMBER = (True, "1", None, [], {})
 NO_WHOLE_NUMBER = (True, "1", None, 1.0, 1.5, [], 2**64)
+ONE_CLASS = {"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "support": 2}
 FIELDS = [
     (("schema",), (MISSING, 1, 3, 2.0, "2", None, True, [2]), "it is of schema "),
     (("experiment",), (MISSING,), "record lacks the field experiment"),
@@ -716,6 +722,22 @@ FIELDS = [
     (("scores", "train"), ({"accuracy": 1, "precision": 1, "recall": 1, "f1": 1},), "those of validation and test"),
     (("scores", "test", "f1"), NO_NUMBER, "record.scores.test.f1 must be a finite number"),
     (("scores", "test", "accuracy"), (0.75 + 1e-8, 0, 1, -1, 1.5), "and the logits give 0.75"),
+    (("scores", "test", "macro_f1"), (0.5, 2, -1), "scores.test.macro_f1 is "),
+    (("scores", "test", "macro_f1"), (True, "1", []), "record.scores.test.macro_f1 must be a finite number"),
+    (("scores", "test", "by_class"), (None, {}, 1), "record.scores.test.by_class must be a list"),
+    (("scores", "test", "by_class"), ([ONE_CLASS], [ONE_CLASS] * 3), "scores.test.by_class is "),
+    (("scores", "test", "by_class", 1, "f1"), (0.5,), "scores.test.by_class is "),
+    (("scores", "test", "by_class", 1, "support"), (3, -1), "scores.test.by_class is "),
+    (("scores", "test", "by_class", 1, "support"), (2.0, True), "support must be a whole number"),
+    (("scores", "test", "by_class", 1, "f1"), (MISSING,), "by_class lacks the field f1"),
+    (
+        ("scores", "test", "confusion"),
+        ([[2, 0]], [[1, 1], [1, 1]], [[2, 0, 0], [1, 1, 0]]),
+        "scores.test.confusion is ",
+    ),
+    (("scores", "test", "confusion", 0), ([2, False], [2.0, 0], ["2", 0]), "confusion must be a whole number"),
+    (("dataset", "classes"), (["a"], ["a", "b", "c"], ["a", "a"]), "dataset.classes must be a name for each class"),
+    (("dataset", "classes"), ("ab", [1, 2], None), "record.dataset.classes must be a "),
     (("predictions",), (MISSING, {}), "scores and predictions must be those of validation and test"),
     (("predictions",), (None, [], "x"), "predictions must be an object"),
     (TEST, (MISSING,), "scores and predictions must be those of validation and test"),
@@ -778,6 +800,29 @@ def test_absent_means_default(record, place, path, default):
     for name in path:
         found = getattr(found, name)
     assert found == default
+
+
+def test_a_record_without_scores_by_class_has_those_that_its_logits_give(record, place):
+    """Older records state four numbers a split; they are read as they were, and to the digit."""
+    fields = json.loads(text_of(record))
+    for split in fields["scores"].values():
+        for name in ("macro_f1", "by_class", "confusion"):
+            del split[name]
+        split["f1"] += 1e-12  # of another version of numpy
+    del fields["dataset"]["classes"]
+    found = read(place, json.dumps(fields).encode())
+    assert vars(found.scores["test"]) == vars(record.scores["test"]) | {"f1": fields["scores"]["test"]["f1"]}
+    assert found.dataset.classes == ()
+
+
+def test_without_logits_a_record_keeps_its_macro_f1_and_the_number_of_its_classes(record, tmp_path):
+    save(dataclasses.replace(record, dataset=dataclasses.replace(record.dataset, classes=("no", "yes"))), tmp_path)
+    [found] = load_records(tmp_path, logits=False).records
+    scores = found.scores["test"]
+    assert scores.macro_f1 == record.scores["test"].macro_f1
+    assert (scores.by_class, scores.confusion) == ((), ())
+    assert found.predictions["test"].num_labels == 2
+    assert found.dataset.classes == ("no", "yes")
 
 
 # Strict reading: whatever bytes

@@ -215,6 +215,13 @@ def test_of_many_records_the_page_holds_few_in_full_and_says_so(monkeypatch):
     assert "Losses and predictions of" not in report(study()[:3])
 
 
+def test_the_page_holds_the_names_of_classes_once_and_clean():
+    names = ("no", "a\x1b[31m\n<b>")
+    data = page_data([lab_records.of_classes(made(seed=seed), names) for seed in (1, 2)] + [made(seed=3)], {})
+    assert data["classes"] == [["no", "a\ufffd[31m <b>"], ["0", "1"]]
+    assert [run["classes"] for run in data["runs"]] == [0, 0, 1]
+
+
 def test_without_logits_the_page_has_classes_alone(tmp_path):
     for record in study():
         save(record, tmp_path)
@@ -740,6 +747,61 @@ def test_disagreements_are_counted_and_listed(show):
     assert page.script(rows)[0][6:] == []  # its texts were not given
 
 
+CLASSES = """
+return [...document.querySelectorAll(`#classes-${arguments[0]} tr`)]
+  .map((row) => [...row.cells].map((cell) => cell.textContent))
+"""
+
+
+@pytest.mark.parametrize("names", [(), ("ham", "<b>spam</b>"), ("a", "b", "c", "d")], ids=len)
+def test_the_scores_by_class_and_the_confusion_matrix_of_a_run_are_the_records(show, names):
+    records = [made(LORA, seed=1), made(FULL, seed=2)]
+    records = [lab_records.of_classes(record, names) for record in records] if names else records
+    page = show(records)
+    for record, name in zip(records, run_names(records), strict=True):
+        choose(page, "#classes-run", name)
+        for split in ("validation", "test"):
+            choose(page, "#classes-split", split)
+            found = record.scores[split]
+            shown = names or ("0", "1")
+            assert page.script(CLASSES, "scores")[1:] == [
+                [title, str(s.support), f"{s.precision:.4f}", f"{s.recall:.4f}", f"{s.f1:.4f}"]
+                for title, s in zip(shown, found.by_class, strict=True)
+            ]
+            assert page.script(CLASSES, "confusion") == [
+                ["", *shown],
+                *([title, *map(str, row)] for title, row in zip(shown, found.confusion, strict=True)),
+            ]
+            assert f"Accuracy {found.accuracy:.4f}, macro-F1 {found.macro_f1:.4f}; " in text_of(page, "#classes-note")
+
+
+def test_of_many_classes_the_worst_and_the_most_frequent_confusions_are_shown(show):
+    names = tuple(f"intent {number}" for number in range(150))
+    record = lab_records.of_classes(made(LORA), names, size=600)
+    page = show([record], width=400)
+    rows = page.script(CLASSES, "scores")[1:]
+    assert len(rows) == 20
+    worst = sorted(s.f1 for s in record.scores["test"].by_class if s.support)[:20]
+    assert [float(row[-1]) for row in rows] == pytest.approx(worst, abs=1e-4)
+    pairs = page.script(CLASSES, "confusion")
+    assert pairs[0] == ["class", "taken for", "sentences"]
+    counts = np.array(record.scores["test"].confusion)
+    for name, other, count in pairs[1:]:
+        assert counts[names.index(name), names.index(other)] == int(count)
+    assert int(pairs[1][2]) == (counts - np.diag(np.diag(counts))).max()
+    page.click("#classes-more")
+    assert len(page.script(CLASSES, "scores")) == 151
+    assert page.script("return document.documentElement.scrollWidth") <= 400
+
+
+def test_an_accuracy_that_saying_the_largest_class_would_reach_is_said_to_be_one(show):
+    lazy = lab_records.of_classes(made(LORA), ("ham", "spam"), shares=(0.9, 0.1), accuracy=0.0)
+    assert "saying it every time would do as well" in text_of(show([lazy]), "#classes-note")
+    keen = lab_records.of_classes(made(LORA), ("ham", "spam"), shares=(0.9, 0.1), accuracy=1.0)
+    assert "the largest class, ham, has 86.0 % of the sentences." in text_of(show([keen]), "#classes-note")
+    assert "would do as well" not in text_of(show([keen]), "#classes-note")
+
+
 def test_only_runs_on_the_same_sentences_are_compared(show):
     others = [1 - label for label in LABELS]
     page = show([made(LORA), made(FULL), made(SVM, labels=others), failed(seed=1)])
@@ -779,6 +841,7 @@ def test_a_page_with_little_in_it_works(show, records):
     assert page.script(COUNT) == f"{len(records)} of {len(records)} runs"
     assert "No two runs" in text_of(page, "#disagreements")
     assert text_of(page, "#loss-plot") == "Nothing to draw."
+    assert text_of(page, "#classes-note") == "No run has predictions."
 
 
 @pytest.mark.parametrize("text", MARKUP)

@@ -1,6 +1,5 @@
 """A run: its record, its reproducibility, how it ends when it fails, and what is refused before it begins."""
 
-import dataclasses
 import json
 import math
 import os
@@ -28,7 +27,7 @@ from rtlab.engines.svm import SvmEngine
 from rtlab.engines.trainer import TrainerEngine
 from rtlab.experiment import identity
 from rtlab.preparing import prepare
-from rtlab.records import load
+from rtlab.records import Source, load
 from rtlab.running import model_folder
 
 
@@ -177,8 +176,10 @@ def test_memory_of_the_host_is_measured(ran):
 def test_the_record_names_what_went_in(ran, data):
     record, _ = ran
     encoder, splits = load_encoder("tiny-distilbert"), load_splits(str(data))
-    assert dataclasses.astuple(record.encoder) == ("tiny-distilbert", None, encoder.sha256)
-    assert dataclasses.astuple(record.dataset) == ("reviews", None, splits.sha256)
+    assert record.encoder == Source(name="tiny-distilbert", revision=None, sha256=encoder.sha256)
+    assert record.dataset == Source(
+        name="reviews", revision=None, sha256=splits.sha256, notes=splits.notes, classes=splits.label_names
+    )
     assert (record.experiment.encoder, record.experiment.dataset) == ("tiny-distilbert", "reviews")
     modules = ("q_lin", "k_lin", "v_lin", "out_lin") if isinstance(record.experiment.method, rtlab.Adapter) else ()
     digests = {"dataset_sha256": splits.sha256, "encoder_sha256": encoder.sha256}

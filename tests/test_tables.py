@@ -20,6 +20,7 @@ from lab_records import (
     SVM_MEAN,
     lost,
     made,
+    of_classes,
     some_testbed,
     study,
     with_recipe,
@@ -381,6 +382,39 @@ def test_the_summary_of_a_run():
     assert "mean loss 0.3000, last epoch 0.2000" in text
 
 
+@pytest.mark.parametrize(
+    ("names", "shares", "accuracy", "warned"),
+    [
+        (("ham", "spam"), (0.9, 0.1), 0.5, True),
+        (("ham", "spam"), (0.9, 0.1), 0.99, False),
+        (("a", "b", "c"), None, 0.8, False),
+        (("a", "b", "c"), (0.6, 0.2, 0.2), 0.0, True),
+    ],
+)
+def test_the_text_of_a_run_names_the_classes_where_accuracy_says_little(names, shares, accuracy, warned):
+    record = of_classes(made(LORA, 0.87, 0.84, 60.0, 0.3, 0.2), names, shares=shares, accuracy=accuracy)
+    text, test = summary(record), record.scores["test"]
+    assert re.search(rf"^test .*  {test.macro_f1:.4f}$", text, re.MULTILINE)
+    for name, found in zip(names, test.by_class, strict=True):
+        row = f"{name} +{found.support} +{found.precision:.4f} +{found.recall:.4f} +{found.f1:.4f}  "
+        assert re.search(rf"^{row}", text, re.MULTILINE)
+    warning = f"warning: accuracy on test, {test.accuracy:.4f}, does not beat always saying {names[0]}: "
+    assert (warning in text) == ("warning" in text) == warned
+
+
+def test_the_text_of_a_run_on_two_common_classes_is_short():
+    text = summary(of_classes(made(LORA, 0.87, 0.84, 60.0, 0.3, 0.2), ("no", "yes"), shares=(0.65, 0.35)))
+    assert "macro" not in text
+    assert "class" not in text
+
+
+def test_the_text_of_a_run_on_many_classes_shows_the_worst():
+    names = tuple(f"intent {number}" for number in range(150))
+    text = summary(of_classes(made(LORA, 0.87, 0.84, 60.0, 0.3, 0.2), names, size=600))
+    assert len(re.findall(r"^intent \d", text, re.MULTILINE)) == 12
+    assert "and 138 more classes, which are better or have no sentences" in text
+
+
 @settings(max_examples=25)  # all tables take their time
 @given(st.lists(strategies.run_records(), max_size=6))
 def test_any_records_make_tables(records):
@@ -395,12 +429,12 @@ def test_any_records_make_tables(records):
 
 
 def test_a_table_is_written_three_ways():
-    rich = ("a|b", (Span("yes", "strong"), ": <c>", Span("", "line"), Span("d", "code")), "3")
+    rich = ("a|b", (Span("yes", "strong"), ": <c>", Span("", "line"), Span("d", "em")), "3")
     table = Table(caption="A caption", columns=(Column("x", False), Column("y", False), Column("n")), rows=(rich,))
     made_ = Block(name="t", title="T", tables=(dataclasses.replace(table, notes=("A note",)),))
     assert as_markdown(made_).startswith("A caption\n\n| x ")
     assert "| a\\|b |" in as_markdown(made_)
-    assert "**yes**: &lt;c><br>`d`" in as_markdown(made_)
+    assert "**yes**: &lt;c><br>*d*" in as_markdown(made_)
     assert "## T" in as_text([made_])
     assert "yes: <c>; d" in as_text([made_])
     assert as_html(made_, most=9).splitlines() == [
@@ -411,7 +445,7 @@ def test_a_table_is_written_three_ways():
         '<tr><th scope="col">x</th><th scope="col">y</th><th scope="col" class="number">n</th></tr>',
         "</thead>",
         "<tbody>",
-        '<tr><td>a|b</td><td><strong>yes</strong>: &lt;c&gt;<br><code>d</code></td><td class="number">3</td></tr>',
+        '<tr><td>a|b</td><td><strong>yes</strong>: &lt;c&gt;<br><em>d</em></td><td class="number">3</td></tr>',
         "</tbody>",
         "</table>",
         "</div>",

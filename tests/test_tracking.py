@@ -67,7 +67,8 @@ def test_history_and_results_are_sent(rtlab, wandb, data, tmp_path):
     assert [step for step, _ in wandb.logs] == [4, 6]
     expected = {"status": "ok", "record": record["id"]}
     for split in ("validation", "test"):
-        expected |= {f"{split}/{name}": value for name, value in record["scores"][split].items()}
+        numbers = ("accuracy", "precision", "recall", "f1", "macro_f1")  # a chart has no place for a matrix
+        expected |= {f"{split}/{name}": record["scores"][split][name] for name in numbers}
     for part in ("timing", "counts", "memory"):
         expected |= {f"{part}/{name}": value for name, value in record[part].items() if value is not None}
     assert wandb.summary == expected | {name: record[name] for name in ("train_loss", "final_loss")}

@@ -194,11 +194,20 @@ class LoraOptions:
         return Adapter(recipe=recipe, target_modules=modules, settings=settings)
 
 
-def recorded(results: Path) -> "tuple[RunRecord, ...]":
-    """The records of a results folder without their logits; a bad file is named on standard error."""
-    from rtlab.records import load_records
+def recorded(results: Path, *, logits: int = 0, history: bool = False) -> "tuple[tuple[RunRecord, ...], bool]":
+    """The records of a results folder, and whether some cannot be read; these are named on standard error.
 
-    records, broken = load_records(results / "records", logits=False)
+    Args:
+        results: The folder.
+        logits: The largest number of files whose logits are kept too.
+        history: Whether loss histories are kept.
+    """
+    from rtlab.records import load_records
+    from rtlab.reporting.markup import clean
+
+    records, broken = load_records(
+        results / "records", logits=logits > 0, up_to=logits, history=history, processes=os.cpu_count() or 1
+    )
     for reason in broken.values():
-        print(f"rtlab: left out: {reason}", file=sys.stderr)
-    return records
+        print(f"rtlab: left out: {clean(reason)}", file=sys.stderr)
+    return records, bool(broken)

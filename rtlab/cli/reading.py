@@ -1,7 +1,6 @@
 """The verbs that read records: tables, comparisons, claims, figures, the report. None of them imports torch."""
 
 import contextlib
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from rtlab.cli.options import DONE, FAILED, TEXT, Output, check_file, optional
+from rtlab.cli.options import DONE, FAILED, TEXT, Output, check_file, optional, recorded
 
 if TYPE_CHECKING:
     from rtlab.records import RunRecord
@@ -43,9 +42,10 @@ class Tables:
         if self.csv is not None:
             from rtlab.records import write_whole
             from rtlab.reporting.frame import frame
+            from rtlab.reporting.wording import plural
 
             write_whole(self.csv, frame(records).to_csv(index=False))
-            print(f"{self.csv} written, {_plural(len(records), 'row')}")
+            print(f"{self.csv} written, {plural(len(records), 'row')}")
             if not (self.readme or self.write or self.check):
                 return DONE
         made = tables(records)
@@ -103,12 +103,13 @@ class Report:
         from rtlab.records import write_whole
         from rtlab.reporting.report import report
         from rtlab.reporting.report_data import IN_FULL
+        from rtlab.reporting.wording import plural
 
         records, _ = _records(self.results, logits=IN_FULL, history=True)
         texts = {} if self.dataset is None else _sentences(self.dataset, records)
         path = self.results / "report.html"
         write_whole(path, report(records, texts=texts))
-        print(f"{path} written, {_plural(len(records), 'record')}")
+        print(f"{path} written, {plural(len(records), 'record')}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,34 +153,21 @@ class Figures:
 
     def __call__(self) -> None:
         from rtlab.reporting.figures import write_figures
+        from rtlab.reporting.wording import plural
 
         written, removed = write_figures(_records(self.results, history=True)[0], self.results / "figures")
         for path in written:
             print(path)
         for path in removed:
             print(f"{path} removed")
-        print(f"{_plural(len(written), 'figure')} in {self.results / 'figures'}")
+        print(f"{plural(len(written), 'figure')} in {self.results / 'figures'}")
 
 
 def _records(results: Path, *, logits: int = 0, history: bool = False) -> "tuple[tuple[RunRecord, ...], bool]":
-    """The records of a results folder, and whether some cannot be read; these are named on standard error.
-
-    Args:
-        results: The folder.
-        logits: The largest number of files whose logits are kept too.
-        history: Whether loss histories are kept.
-    """
-    from rtlab.records import load_records
-    from rtlab.reporting.markup import clean
-
-    if not results.is_dir():  # a slip of the pen must not empty the README's tables
+    """As `recorded`, of a folder that is there: a slip of the pen must not empty the README's tables."""
+    if not results.is_dir():
         raise ValueError(f"results must be a folder of results; got {results}, which is no directory")
-    records, broken = load_records(
-        results / "records", logits=logits > 0, up_to=logits, history=history, processes=os.cpu_count() or 1
-    )
-    for reason in broken.values():
-        print(f"rtlab: left out: {clean(reason)}", file=sys.stderr)
-    return records, bool(broken)
+    return recorded(results, logits=logits, history=history)
 
 
 def _files(readme: str | None, results: Path, *, write: bool, check: bool) -> list[Path]:
@@ -211,10 +199,6 @@ def _rebuild(
             status = FAILED
         said.append(f"{path} {'is stale' if stale and check else 'rebuilt' if stale else 'is up to date'}")
     return status, "\n".join(said)
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _sentences(dataset: str, records: "Sequence[RunRecord]") -> dict[str, dict[str, tuple[str, ...]]]:

@@ -229,7 +229,7 @@ class Sweep:
         )
         experiments = tuple(replace(one, dataset_options=self.reading.options) for one in experiments)
         check_writable(self.output_dir)
-        planned = plan(experiments, recorded(self.output_dir), device=self.device, retime=self.retime)
+        planned = plan(experiments, recorded(self.output_dir)[0], device=self.device, retime=self.retime)
         say(dict.fromkeys(note for one in planned for note in one.notes))
         to_do = [one for one in planned if one.to_do]
         for one in planned:

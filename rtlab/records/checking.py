@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from rtlab.metrics import scores
+from rtlab.metrics import ClassScores, Scores, scores
 from rtlab.records.record import SCHEMA, Classes, LogEntry, Predictions, RunRecord
 from rtlab.values import Json, from_json, shown
 
@@ -89,19 +89,20 @@ def _record(value: Json, *, logits: bool) -> RunRecord:
         raise ValueError(f"predictions must be an object; got {shown(said)}")
     history = _history(value.get("history", []))
     rest = {k: v for k, v in value.items() if k not in ("schema", "predictions", "history")}
-    record = dataclasses.replace(from_json(RunRecord, rest, "record"), history=history)
+    record = from_json(RunRecord, rest, "record")
     predictions = {split: _predictions(found, f"predictions.{split}") for split, found in said.items()}
     _check(record)
-    _check_scores(record, predictions)
     kept: dict[str, Predictions | Classes] = dict(predictions)
     if not logits:
-        kept = {split: Classes(labels=found.labels, classes=_small(found)) for split, found in predictions.items()}
-    return dataclasses.replace(record, predictions=kept)
+        kept = {split: _small(found) for split, found in predictions.items()}
+    scores = _checked_scores(record, predictions, logits=logits)
+    return dataclasses.replace(record, history=history, scores=scores, predictions=kept)
 
 
-def _small(predictions: Predictions) -> NDArray[np.integer]:
+def _small(said: Predictions) -> Classes:
     """The predicted classes in as few bytes as they need."""
-    return predictions.classes.astype(np.min_scalar_type(predictions.logits.shape[1]))
+    classes = said.classes.astype(np.min_scalar_type(said.num_labels))
+    return Classes(labels=said.labels, classes=classes, num_labels=said.num_labels)
 
 
 def _history(value: Json) -> tuple[LogEntry, ...]:
@@ -188,16 +189,34 @@ def _check_numbers(part: str, values: Mapping[str, object]) -> None:
             raise ValueError(f"{part}.{name} must not be negative; got {value!r}")
 
 
-def _check_scores(record: RunRecord, predictions: Mapping[str, Predictions]) -> None:
-    """Refuse scores that do not follow from the logits, and such as have none."""
+def _checked_scores(record: RunRecord, predictions: Mapping[str, Predictions], *, logits: bool) -> dict[str, Scores]:
+    """The scores, with what older records lack. Such as do not follow from the logits, or miss a split, are refused."""
     splits = set(SPLITS) if record.status == "ok" else set(predictions)
     if set(record.scores) != splits or set(predictions) != splits or not splits <= set(SPLITS):
         raise ValueError(f"scores and predictions must be those of {' and '.join(SPLITS)}")
-    if len({found.logits.shape[1] for found in predictions.values()}) > 1:
+    counts = {found.num_labels for found in predictions.values()}
+    if len(counts) > 1:
         raise ValueError("predictions must be of the same classes in each split")
-    for split, found in predictions.items():
-        follows = scores(found.labels, found.classes, num_labels=found.logits.shape[1])
-        for name, number in vars(follows).items():
-            stated = getattr(record.scores[split], name)
-            if abs(stated - number) > 1e-9:
-                raise ValueError(f"scores.{split}.{name} is {stated!r}, and the logits give {number!r}")
+    names = record.dataset.classes
+    if names and (len(set(names)) < len(names) or counts - {len(names)}):
+        raise ValueError(f"dataset.classes must be a name for each class, no two the same; got {shown(names)}")
+    found = {}
+    for split, said in predictions.items():
+        follows = vars(scores(said.labels, said.classes, num_labels=said.num_labels))
+        stated = {name: value for name, value in vars(record.scores[split]).items() if value not in (None, ())}
+        for name, value in stated.items():
+            if value != follows[name] and not _is_close(value, follows[name]):
+                gives = f"{shown(value)}, and the logits give {shown(follows[name])}"
+                raise ValueError(f"scores.{split}.{name} is {gives}")
+        found[split] = Scores(**follows | stated | ({} if logits else {"by_class": (), "confusion": ()}))
+    return found
+
+
+def _is_close(stated: object, follows: object) -> bool:
+    """Whether two values are equal but for the last digits of their numbers."""
+    match stated, follows:
+        case tuple(), tuple():
+            return len(stated) == len(follows) and all(map(_is_close, stated, follows))
+        case ClassScores(), ClassScores():
+            return _is_close(tuple(vars(stated).values()), tuple(vars(follows).values()))
+    return isinstance(stated, int | float) and isinstance(follows, int | float) and abs(stated - follows) <= 1e-9

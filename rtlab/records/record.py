@@ -28,12 +28,14 @@ class Source:
         revision: Commit on the hub, if it came from there.
         sha256: Digest of its contents.
         notes: What was assumed when it was read, a sentence each.
+        classes: Names of a data set's classes, in the order of their numbers; empty where nobody wrote them down.
     """
 
     name: str
     revision: str | None
     sha256: str
     notes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,10 +45,12 @@ class Classes:
     Attributes:
         labels: True classes, (N,).
         classes: The class that each sentence was given, (N,).
+        num_labels: Number of classes, C, seen or not.
     """
 
     labels: NDArray[np.int32]
     classes: NDArray[np.integer]
+    num_labels: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,6 +76,11 @@ class Predictions:
     def classes(self) -> NDArray[np.int32]:
         """The class that each sentence was given, (N,)."""
         return np.asarray(self.logits.argmax(axis=1), dtype=np.int32)
+
+    @property
+    def num_labels(self) -> int:
+        """Number of classes, C."""
+        return int(self.logits.shape[1])
 
     def to_json(self) -> Json:
         """Plain lists; logits as the shortest decimals that give the same fp32 values back."""
@@ -108,6 +117,11 @@ class Timing:
     tokens_per_s: float
     padded_tokens_per_s: float
     others: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Training with its warm-up: what speed-ups are quoted from."""
+        return self.warmup_s + self.train_s
 
 
 @dataclass(frozen=True, kw_only=True)

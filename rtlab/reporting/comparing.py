@@ -11,27 +11,28 @@ from dataclasses import dataclass
 
 from tabulate import tabulate
 
-from rtlab.records import Predictions, RunRecord
+from rtlab.records import RunRecord
+from rtlab.reporting.classes import by_class, side_by_side
 from rtlab.reporting.groups import Group, groups, lost_runs
 from rtlab.reporting.markup import clean
 from rtlab.reporting.pairs import quality, time_ratio
-from rtlab.reporting.wording import score, setup, spread, times
+from rtlab.reporting.wording import listed, score, setup, spread, times
 from rtlab.statistics import Interval, Verdict, holm, mcnemar, paired_difference, paired_f1_difference
 from rtlab.values import Json
 
 SPLITS = ("test", "validation")
-_LISTED = 12  # names in an error's one line
+NOTE = "In brackets: 95 % intervals over sentences and seeds. p-values are over sentences: they speak of these runs."
+ONE_RUN = (
+    "Where a method with chance was run once, intervals are over sentences alone: other seeds may give other scores, "
+    "so no difference is shown to hold across seeds."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """What B has more than A on one split.
+    """What B has more than A on one split, as `rtlab.statistics` has it, and the p-value of McNemar's exact test.
 
-    Attributes:
-        accuracy: Difference of accuracies, as `rtlab.statistics.paired_difference`.
-        f1: Difference of F1, as `rtlab.statistics.paired_f1_difference`.
-        p: Of McNemar's exact test, as `rtlab.statistics.mcnemar`.
-        p_holm: The same, adjusted for the number of runs or groups that are compared to A on this split.
+    `p_holm` is adjusted for the number of runs or groups that are compared to A on this split.
     """
 
     accuracy: Interval
@@ -42,12 +43,9 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One run or group, B, beside another, A.
+    """One run or group, B, beside another, A: differences by split, and speed.
 
     Attributes:
-        a: What is compared to.
-        b: What is compared.
-        differences: By split.
         speed: Training sentences per second of B over those of A, warm-up included; `None` without a common testbed.
         quality: Whether B reaches the test accuracy of A.
     """
@@ -65,15 +63,19 @@ class Comparison:
             "b": _named(self.b),
             "differences": {
                 split: {
-                    "accuracy": _limits(found.accuracy),
-                    "f1": _limits(found.f1),
+                    "accuracy": found.accuracy.to_json(),
+                    "f1": found.f1.to_json(),
                     "p": found.p,
                     "p_holm": found.p_holm,
                 }
                 for split, found in self.differences.items()
             },
-            "speed": None if self.speed is None else _limits(self.speed),
+            "speed": None if self.speed is None else self.speed.to_json(),
             "quality": self.quality,
+            "classes": {
+                split: {name: by_class(group, split).to_json() for name, group in (("a", self.a), ("b", self.b))}
+                for split in self.differences
+            },
         }
 
 
@@ -93,25 +95,20 @@ def find(name: str, records: Iterable[RunRecord]) -> Group:
     every = tuple(records)
     word, _, part = name.partition("@")
     there = groups(every)
-    runs = [
-        one
-        for group in there
-        for id_ in dict.fromkeys(record.id for record in group.scored)
-        if word and id_.startswith(word)
-        for one in groups(record for record in every if record.id == id_)
-    ]
-    meant = [group for group in there if group.experiment.label == word] or runs
+    ids = [record.id for group in there for record in group.scored if word and record.id.startswith(word)]
+    meant = [group for group in there if group.experiment.label == word]
+    meant = meant or [one for id_ in ids for one in groups(record for record in every if record.id == id_)]
     chosen = [group for group in meant if part.lower() in _described(group).lower()]
     if len(chosen) == 1:
         return chosen[0]
     if meant:
-        several = _listed([f"{group.scored[0].id} ({_described(group)})" for group in chosen or meant])
+        several = listed([f"{group.scored[0].id} ({_described(group)})" for group in chosen or meant])
         raise ValueError(f"{name!r} means {len(chosen)} of these; tell them apart by id or @PART: {several}")
     lost = [record for record in lost_runs(every) if word and record.id.startswith(word)]
     if lost:
         ended = clean(f"{lost[0].status}: {lost[0].error}")
         raise ValueError(f"run {lost[0].id} has no result to compare; it ended {ended}")
-    labels = _listed(sorted({clean(group.experiment.label) for group in there})) or "no runs with a result"
+    labels = listed(sorted({clean(group.experiment.label) for group in there})) or "no runs with a result"
     raise ValueError(f"{name!r} is no label or record id; there are: {labels}")
 
 
@@ -122,23 +119,26 @@ def compare(a: Group, others: Sequence[Group]) -> tuple[Comparison, ...]:
         ValueError: If one of them was measured on other sentences than `a`, or its records hold no predictions.
     """
     for group in (a, *others):
-        if not all(group.has_predictions(split) for split in SPLITS):
+        if not all(map(group.has_predictions, SPLITS)):
             raise ValueError(f"the records of {_described(group)} hold no predictions to compare")
         if group.place.dataset_sha256 != a.place.dataset_sha256:
             raise ValueError(
                 "only runs on the same sentences can be compared; got "
                 f"{_dataset(a)} for {a.experiment.label} and {_dataset(group)} for {group.experiment.label}"
             )
-    found = {split: _differences(a, others, split) for split in SPLITS}
+        if group.num_labels("test") != a.num_labels("test"):
+            both = f"{a.num_labels('test')} and {group.num_labels('test')}"
+            raise ValueError(f"only runs on the same classes can be compared; got {both} of them")
+    found = zip(*(_differences(a, others, split) for split in SPLITS), strict=True)
     return tuple(
         Comparison(
             a=a,
             b=b,
-            differences={split: found[split][number] for split in SPLITS},
+            differences=dict(zip(SPLITS, of_splits, strict=True)),
             speed=time_ratio(a, b),
             quality=quality(b, a),
         )
-        for number, b in enumerate(others)
+        for b, of_splits in zip(others, found, strict=True)
     )
 
 
@@ -147,50 +147,37 @@ def as_text(comparisons: Sequence[Comparison]) -> str:
     a, several = comparisons[0].a, len(comparisons) > 1
     names = [f"B{number}" if several else "B" for number in range(1, len(comparisons) + 1)]
     sides = dict(zip(["A", *names], [a, *(comparison.b for comparison in comparisons)], strict=True))
-    who = [f"{name:3} {_described(group)}; {_runs(group)}" for name, group in sides.items()]
+    who = [f"{name:3} {_described(group)}; {_seeds(group)}" for name, group in sides.items()]
     found = dict(zip(names, comparisons, strict=True))
     rows = [_cells(split, name, group, found.get(name)) for split in SPLITS for name, group in sides.items()]
     if not several:
-        for row in rows:
-            del row["Holm p"]
+        rows = [{title: cell for title, cell in row.items() if title != "Holm p"} for row in rows]
     table = tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
     speeds = [_speed(name, comparison) for name, comparison in found.items()]
     single = any(group.chance and len(group.scored) < 2 for group in sides.values())
-    note = (
-        "In brackets: 95 % intervals over sentences and seeds. p-values are over sentences: they speak of these runs."
-    )
-    if single:
-        note += (
-            "\nWhere a method with chance was run once, intervals are over sentences alone: other seeds may give other "
-            "scores, so no difference is shown to hold across seeds."
-        )
-    return "\n".join([*who, "", table, "", *speeds, note])
+    classes = side_by_side({name: by_class(group, SPLITS[0]) for name, group in sides.items()}, SPLITS[0])
+    return "\n".join([*who, "", table, "", *speeds, NOTE, *([ONE_RUN] if single else []), "", classes])
 
 
 def _differences(a: Group, others: Sequence[Group], split: str) -> list[Difference]:
     right, labels, classes = a.correct(split), a.labels(split), a.predicted(split)
-    num_labels = max(_num_labels(group, split) for group in (a, *others))
     p_values = [mcnemar(b.correct(split), right) for b in others]
     return [
         Difference(
             accuracy=paired_difference(b.correct(split), right, a_chance=b.chance, b_chance=a.chance),
             f1=paired_f1_difference(
-                labels, b.predicted(split), classes, num_labels=num_labels, a_chance=b.chance, b_chance=a.chance
+                labels,
+                b.predicted(split),
+                classes,
+                num_labels=a.num_labels(split),
+                a_chance=b.chance,
+                b_chance=a.chance,
             ),
             p=p,
             p_holm=p_holm,
         )
         for b, p, p_holm in zip(others, p_values, holm(p_values), strict=True)
     ]
-
-
-def _num_labels(group: Group, split: str) -> int:
-    found = group.scored[0].predictions[split]
-    return (
-        found.logits.shape[1]
-        if isinstance(found, Predictions)
-        else int(max(found.labels.max(), found.classes.max(), 1)) + 1
-    )
 
 
 def _cells(split: str, name: str, group: Group, comparison: Comparison | None) -> dict[str, str]:
@@ -231,14 +218,9 @@ def _dataset(group: Group) -> str:
     return clean(f"{group.place.dataset} ({group.place.dataset_sha256[:8]})")
 
 
-def _runs(group: Group) -> str:
-    seeds = ", ".join(str(record.experiment.seed) for record in group.scored)
-    return f"seed{'s' if len(group.scored) != 1 else ''} {seeds}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
+def _seeds(group: Group) -> str:
+    seeds = [str(record.experiment.seed) for record in group.scored]
+    return f"seed{'s' * (len(seeds) != 1)} {', '.join(seeds)}"
 
 
 def _named(group: Group) -> dict[str, Json]:
@@ -250,9 +232,3 @@ def _named(group: Group) -> dict[str, Json]:
         "ids": [record.id for record in group.scored],
         "seeds": [record.experiment.seed for record in group.scored],
     }
-
-
-def _limits(interval: Interval) -> dict[str, Json]:
-    known = math.isfinite(interval.high)
-    ends = {"low": interval.low if known else None, "high": interval.high if known else None}
-    return {"value": interval.value, **ends, "over": interval.over}

@@ -1,22 +1,33 @@
-"""How figures look: one style for every eye, and SVG that follows the reader's light or dark theme.
+"""How figures look, and how groups are drawn in them: seeds as dots, means as markers or bars, intervals as bars.
 
-No colour of text has a contrast of 4.5 on white and on a dark page both, so a figure brings its own ground, and a style
-sheet in it swaps ground, ink and grid where the reader prefers dark. The data's colours are the four of Okabe and Ito
-(2008) with a contrast of 3 on either ground; marker, line and hatching say the same again.
+One style for every eye, as SVG that follows the reader's light or dark theme: no colour of text has a contrast of 4.5
+on a white and on a dark page both, so a figure brings its own ground, and a style sheet in it swaps ground, ink and
+grid where the reader prefers dark. The data's colours are the four of Okabe and Ito (2008) with a contrast of 3 on
+either ground; marker, line and hatching say the same again.
 """
 
 import io
 import re
 import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from math import isfinite
+from statistics import mean
 from typing import TYPE_CHECKING
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, ScalarFormatter
+from numpy.typing import NDArray
 
+from rtlab.experiment import rate_text
+from rtlab.reporting.groups import Group
 from rtlab.reporting.markup import clean
+from rtlab.reporting.wording import METHODS
+from rtlab.statistics import mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,14 +77,18 @@ def styled() -> AbstractContextManager[None]:
     return style
 
 
-def canvas(heading: str, where: str, *, panels: int = 1, height: float = 4.4) -> tuple[Figure, list["Axes"]]:
-    """A figure with a heading, the place below it, and panels side by side."""
+def canvas(
+    heading: str, where: str, *, panels: int = 1, height: float = 4.4, columns: int = 2
+) -> tuple[Figure, list["Axes"]]:
+    """A figure with a heading, the place below it, and panels, `columns` of them side by side."""
+    columns = min(panels, columns)
+    rows = -(-panels // columns)
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.09, wspace=0.05)
-    figure = Figure(figsize=(9, height), layout=layout)
+    figure = Figure(figsize=(9, height * rows), layout=layout)
     # The layout makes room for this title alone; its first, empty line is where the heading goes.
     figure.suptitle("\n".join(("", *textwrap.wrap(clean(where), 112))), fontsize=9, x=0.013, ha="left", linespacing=1.5)
-    figure.text(0.013, 1 - 0.08 / height, heading, fontsize=11.5, weight="bold", va="top")
-    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
+    figure.text(0.013, 1 - 0.08 / (height * rows), heading, fontsize=11.5, weight="bold", va="top")
+    return figure, [figure.add_subplot(rows, columns, number) for number in range(1, panels + 1)]
 
 
 def svg(figure: Figure, *, title: str) -> str:
@@ -83,13 +98,116 @@ def svg(figure: Figure, *, title: str) -> str:
         FigureCanvasSVG(figure).print_svg(file, metadata={"Creator": MARK, "Date": None, "Title": clean(title)})
     text = file.getvalue().decode()
     text = re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)  # matplotlib leaves blanks that editors and git complain of
-    return text.replace("</style>", _dark_theme() + "</style>", 1)
-
-
-def _dark_theme() -> str:
     rules = "\n".join(
         f'  [style*="{role}: {light}"] {{ {role}: {dark} !important }}'
         for light, dark in DARK.items()
         for role in ("fill", "stroke")
     )
-    return f"\n@media (prefers-color-scheme: dark) {{\n{rules}\n}}\n"
+    return text.replace("</style>", f"\n@media (prefers-color-scheme: dark) {{\n{rules}\n}}\n</style>", 1)
+
+
+def curve(panel: "Axes", group: Group, number: int) -> None:
+    """The mean loss of the seeds over steps, and each seed's own as a thin line."""
+    curves = [{entry.step: entry.loss for entry in record.history} for record in group.scored]
+    for curve in curves if len(curves) > 1 else ():
+        panel.plot(list(curve), list(curve.values()), color=COLOURS[number], linewidth=0.7, alpha=0.5)
+    steps = sorted(set.intersection(*map(set, curves)))
+    every = max(1, len(steps) // 8)
+    panel.plot(
+        steps,
+        [mean(curve[step] for curve in curves) for step in steps],
+        color=COLOURS[number],
+        linestyle=LINES[number],
+        marker=MARKERS[number],
+        markevery=(number * every // len(COLOURS), every),
+        label=f"{rate_text(float(group.fields['learning_rate'] or 0))} (n = {len(curves)})",
+    )
+
+
+def bars(panel: "Axes", names: Sequence[str], rows: Mapping[str, Sequence[Sequence[float]]]) -> None:
+    """Bars of means with seeds as dots on them, a row of bars for each key; an empty cell has no bar."""
+    width = 0.8 / len(rows)
+    for number, (label, cells) in enumerate(rows.items()):
+        filled = {i - 0.4 + width * (number + 0.5): cell for i, cell in enumerate(cells) if cell}
+        heights = [mean(cell) for cell in filled.values()]
+        colour, hatch = COLOURS[number % len(COLOURS)], HATCHES[number % len(HATCHES)]
+        drawn = panel.bar(
+            list(filled), heights, width * 0.92, label=label, color=colour, hatch=hatch, edgecolor=GROUND, linewidth=0
+        )
+        numbers = [f"{height:,.0f}" if height >= 100 else f"{height:.3g}" for height in heights]
+        panel.bar_label(drawn, numbers, padding=4, color=INK, fontsize=9)
+        for place, cell in filled.items():
+            dots(panel, [place] * len(cell), cell, INK)
+    panel.set_xticks(range(len(names)), names)
+    panel.grid(visible=False, axis="x")
+    panel.margins(y=0.15)
+
+
+def point(panel: "Axes", group: Group, at: tuple[float, float], style: tuple[str, str], *, on_front: bool) -> None:
+    """The mean of a group with its intervals and seeds: filled if it is on the front, else hollow."""
+    colour, marker = style
+    dots(panel, [s for s, _ in group.points], [accuracy for _, accuracy in group.points], colour)
+    panel.errorbar(
+        *([at[0]], [at[1]]),
+        yerr=accuracy_reach(group, "test"),
+        xerr=_time_reach(group, at[0]),
+        linestyle="",
+        elinewidth=1,
+        capsize=2.5,
+        color=colour,
+        marker=marker,
+        markerfacecolor=colour if on_front else GROUND,
+    )
+
+
+def marked(
+    panel: "Axes", x: Sequence[float], y: Sequence[float], number: int, *, label: str, yerr: NDArray[np.float64]
+) -> None:
+    """A line of markers with bars, in the style of its number."""
+    colour, marker, line = COLOURS[number], MARKERS[number], LINES[number]
+    panel.errorbar(
+        x, y, yerr=yerr, capsize=2.5, elinewidth=1.1, label=label, color=colour, marker=marker, linestyle=line
+    )
+
+
+def method_styles(methods: Iterable[str]) -> Mapping[str, tuple[str, str]]:
+    """Colour and marker of each method: the usual methods' own, then those of others; no two alike of sixteen."""
+    every, kinds = [*METHODS, *sorted(set(methods) - set(METHODS))], len(COLOURS)
+    return {
+        name: (COLOURS[number % kinds], MARKERS[(number + number // kinds) % kinds])
+        for number, name in enumerate(every)
+    }
+
+
+def dots(panel: "Axes", x: Sequence[float], y: Sequence[float], colour: str) -> None:
+    """Seeds, where there are several."""
+    if len(y) > 1:
+        panel.plot(x, y, ".", color=colour, markersize=4, zorder=3)
+
+
+def accuracy_reach(group: Group, split: str) -> NDArray[np.float64]:
+    """How far the interval of an accuracy reaches below and above, (2, 1); 0 for records without predictions."""
+    interval = group.accuracies.get(split)
+    if interval is None:
+        return np.zeros((2, 1))
+    ends = (interval.value - interval.low, interval.high - interval.value)
+    return np.array([[max(0.0, end)] for end in ends])
+
+
+def _time_reach(group: Group, seconds: float) -> NDArray[np.float64]:
+    """The same of training time; 0 with one seed."""
+    interval = mean_interval(group.values("seconds"))
+    reach = interval.high - interval.value if isfinite(interval.high) else 0.0
+    return np.array([[min(reach, 0.9 * seconds)], [reach]])  # a logarithmic axis has no place for 0
+
+
+def log_axis(panel: "Axes", values: Sequence[float] = ()) -> None:
+    """A logarithmic x axis with plain numbers: `values` themselves, or 1, 2 and 5 of every power of ten."""
+    panel.set_xscale("log")
+    if values:
+        panel.set_xticks(values, [rate_text(value) for value in values])
+    else:
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter(ScalarFormatter())
+    panel.xaxis.set_minor_locator(NullLocator())
+    panel.xaxis.set_minor_formatter(NullFormatter())

@@ -6,7 +6,7 @@ and that the records no longer make are removed; files of others are left alone.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -20,9 +20,9 @@ from rtlab.reporting.groups import Group, Place, by_place, groups, machines
 from rtlab.testbed import Testbed
 
 Draw: TypeAlias = Callable[[Sequence[Group], str], Figure | None]
-SCORES: dict[str, Draw] = {"loss": plots.loss, "lora-learning-rate": plots.rates}
-TIMES: dict[str, Draw] = {"padding": plots.padding, "pareto": plots.pareto, "throughput": plots.throughput}
-FIGURES = (*SCORES, *TIMES)
+SCORES: Mapping[str, Draw] = {"loss": plots.loss}
+TIMES: Mapping[str, Draw] = {"padding": plots.padding, "pareto": plots.pareto, "throughput": plots.throughput}
+RATES = "{}-learning-rate"  # of a kind of adapter
 HEADLINE = "headline.svg"
 
 
@@ -34,17 +34,18 @@ class Written(NamedTuple):
 
 
 def write_figures(records: Iterable[RunRecord], folder: Path) -> Written:
-    """Draw all figures of records of any kind into a folder.
-
-    Args:
-        records: What to draw.
-        folder: Where to write; made if it is not there.
-    """
+    """Draw all figures of records of any kind into a folder, which is made if it is not there."""
     texts: dict[Path, str] = {}
     for place, here in by_place(groups(records)).items():
-        _draw(texts, folder, SCORES, place, here, None)
+        for name, draw in SCORES.items():
+            _draw(texts, folder, name, draw, place, here)
+        for method in dict.fromkeys(str(group.fields["method"]) for group in here if group.fields["peft_type"]):
+            of_method = [group for group in here if group.fields["method"] == method]
+            _draw(texts, folder, RATES.format(method), plots.rates, place, of_method)
         for machine in machines(here):
-            _draw(texts, folder, TIMES, place, [group.timed_on(machine) for group in here], machine)
+            timed = [group.timed_on(machine) for group in here]
+            for name, draw in TIMES.items():
+                _draw(texts, folder, name, draw, place, timed, machine)
     headline = next((text for path, text in texts.items() if path.name.startswith("pareto-")), None)
     if headline is not None:
         texts[folder / HEADLINE] = headline
@@ -59,24 +60,24 @@ def write_figures(records: Iterable[RunRecord], folder: Path) -> Written:
 def _draw(
     texts: dict[Path, str],
     folder: Path,
-    drawn: dict[str, Draw],
+    name: str,
+    draw: Draw,
     place: Place,
     here: Sequence[Group],
-    machine: Testbed | None,
+    machine: Testbed | None = None,
 ) -> None:
-    """Add the figures of a place, and of a machine there, that have something to show."""
+    """Add a figure of a place, or of a machine there, if it has something to show."""
     more = (_limit(here), "" if machine is None else machine.name)
     where = " · ".join(filter(None, (place.encoder, place.dataset, *more)))
-    for name, draw in drawn.items():
-        with styled():
-            figure = draw(here, where)
-        if figure is not None:
-            names = (place.encoder.rpartition("/")[2], place.dataset.rpartition("/")[2], *more)
-            slug = re.sub(r"[^a-z0-9]+", "-", " ".join(names).lower()).strip("-")[:150]
-            path = folder / f"{name}-{slug}.svg"
-            if path in texts:  # of two places whose names come to the same, the later one's has a digest
-                path = path.with_stem(f"{path.stem}-{sha256(repr((place, machine)).encode()).hexdigest()[:8]}")
-            texts[path] = svg(figure, title=f"{name}: {where}")
+    with styled():
+        figure = draw(here, where)
+    if figure is not None:
+        names = (place.encoder.rpartition("/")[2], place.dataset.rpartition("/")[2], *more)
+        slug = re.sub(r"[^a-z0-9]+", "-", " ".join(names).lower()).strip("-")[:150]
+        path = folder / f"{re.sub(r'[^a-z0-9]+', '-', name)}-{slug}.svg"
+        if path in texts:  # of two places whose names come to the same, the later one's has a digest
+            path = path.with_stem(f"{path.stem}-{sha256(repr((place, machine)).encode()).hexdigest()[:8]}")
+        texts[path] = svg(figure, title=f"{name}: {where}")
 
 
 def _limit(here: Sequence[Group]) -> str:

@@ -6,14 +6,15 @@ from typing import TypeAlias
 
 import pandas as pd
 
+from rtlab.architectures import ARCHITECTURES
 from rtlab.experiment import Experiment
-from rtlab.methods import LORA, Adapter, Recipe, Svm
+from rtlab.methods import LORA, Adapter, Recipe, Settings
 from rtlab.records import RunRecord
 from rtlab.values import to_json
 
 Cell: TypeAlias = str | int | float | bool | None
-Column: TypeAlias = Callable[[RunRecord], Cell]
 
+_GROUPS = {frozenset(names): group for row in ARCHITECTURES.values() for group, names in row.groups.items()}
 PLACE = ("encoder", "dataset", "encoder_sha256", "dataset_sha256")
 
 
@@ -23,115 +24,102 @@ def method_name(experiment: Experiment) -> str:
     return method.peft_type.lower() if isinstance(method, Adapter) else type(method).__name__.lower()
 
 
-def _of(*path: str) -> Column:
-    """A column that is found by these attributes; empty where one of them is missing or None."""
+def _at(path: str) -> Callable[[object], Cell]:
+    """A column that is found by names such as `timing.load_s`; empty where one of them is missing or None."""
+    names = path.split(".")
 
-    def column(record: RunRecord) -> Cell:
-        value: object = record
-        for name in path:
-            value = getattr(value, name, None)
-        return value if value is None or isinstance(value, str | int | float) else str(value)
-
-    return column
-
-
-def _score(split: str, name: str) -> Column:
-    return lambda record: getattr(record.scores.get(split), name, None)
-
-
-def _modules(record: RunRecord) -> Cell:
-    method = record.experiment.method
-    return "+".join(method.target_modules) if isinstance(method, Adapter) else None
-
-
-def _setting(name: str) -> Column:
-    def column(record: RunRecord) -> Cell:
-        value = getattr(record.experiment.method, "settings", {}).get(name)
-        return value if value is None or isinstance(value, bool | int | float | str) else json.dumps(to_json(value))
+    def column(found: object) -> Cell:
+        for name in names:
+            part = getattr(found, name, None)
+            if part is None and isinstance(found, dict | Settings):
+                part = found.get(name)
+            if part is None:
+                return None
+            found = part
+        return found if isinstance(found, str | int | float) else json.dumps(to_json(found))
 
     return column
 
 
-def _other_settings(record: RunRecord) -> Cell:
-    """An adapter's settings that have no column of their own, as JSON."""
-    method = record.experiment.method
+def _each(part: str, *names: str) -> dict[str, Callable[[object], Cell]]:
+    """Columns that are named as what they hold."""
+    return {name: _at(f"{part}.{name}") for name in names}
+
+
+def _modules(experiment: Experiment) -> Cell:
+    """Target modules joined by `+`; those of a group by its name, also where they were spelt out."""
+    method = experiment.method
     if not isinstance(method, Adapter):
         return None
-    rest = {name: to_json(value) for name, value in method.settings.items() if name not in LORA}
+    return _GROUPS.get(frozenset(method.target_modules), "+".join(method.target_modules))
+
+
+def _other_settings(experiment: Experiment) -> Cell:
+    """An adapter's settings that have no column of their own, as JSON."""
+    settings = getattr(experiment.method, "settings", {})
+    rest = {name: to_json(value) for name, value in settings.items() if name not in LORA}
     return json.dumps(rest, sort_keys=True) if rest else None
 
 
-def _seconds(record: RunRecord) -> Cell:
-    timing = record.timing
-    return None if timing is None else timing.warmup_s + timing.train_s
-
-
-def _trained(record: RunRecord) -> Cell:
-    return None if record.counts is None else record.counts.parameters_trained
-
-
 # What an experiment is but for its encoder, data set and seed. A field that is added to a method belongs here too.
-SETUP: Mapping[str, Column] = {
-    "method": lambda record: method_name(record.experiment),
-    "pooling": _of("experiment", "method", "pooling"),
-    **{name: _of("experiment", "method", "recipe", name) for name in Recipe.__dataclass_fields__},
-    "peft_type": _of("experiment", "method", "peft_type"),
+_SETUP: Mapping[str, str | Callable[[Experiment], Cell]] = {
+    "method": method_name,
+    "pooling": "method.pooling",
+    **{name: f"method.recipe.{name}" for name in Recipe.__dataclass_fields__},
+    "peft_type": "method.peft_type",
     "target_modules": _modules,
-    **{name: _setting(name) for name in LORA},
+    **{name: f"method.settings.{name}" for name in LORA},
     "settings": _other_settings,
-    **{name: _of("experiment", name) for name in ("max_length", "precision", "limit")},
+    **{name: name for name in ("max_length", "precision", "limit")},
 }
-SCORES: Mapping[str, Column] = {
-    f"{split}_{name}": _score(split, name)
-    for split in ("validation", "test")
-    for name in ("accuracy", "precision", "recall", "f1")
+SETUP: Mapping[str, Callable[[Experiment], Cell]] = {
+    name: _at(of) if isinstance(of, str) else of for name, of in _SETUP.items()
 }
 # What depends on the testbed.
-TIMES: Mapping[str, Column] = {
-    "seconds": _seconds,
-    **{f"{name}_s": _of("timing", f"{name}_s") for name in ("load", "prepare", "warmup", "train", "evaluate")},
-    **{name: _of("timing", name) for name in ("samples_per_s", "steps_per_s", "tokens_per_s", "padded_tokens_per_s")},
-    "peak_device": _of("memory", "peak_device"),
-    "peak_reserved": _of("memory", "peak_reserved"),
-    "peak_host": _of("memory", "peak_host"),
+TIMES: Mapping[str, Callable[[RunRecord], Cell]] = {
+    **_each("timing", "seconds", "load_s", "prepare_s", "warmup_s", "train_s", "evaluate_s"),
+    **_each("timing", "samples_per_s", "steps_per_s", "tokens_per_s", "padded_tokens_per_s"),
+    **_each("memory", "peak_device", "peak_reserved", "peak_host"),
 }
-COLUMNS: Mapping[str, Column] = {
-    "id": _of("id"),
-    "status": _of("status"),
-    "encoder": _of("encoder", "name"),
-    "dataset": _of("dataset", "name"),
-    **SETUP,
-    "seed": _of("experiment", "seed"),
-    **SCORES,
-    "train_loss": _of("train_loss"),
-    "final_loss": _of("final_loss"),
+
+
+def _of_setup(of: str | Callable[[Experiment], Cell]) -> Callable[[RunRecord], Cell]:
+    return _at(f"experiment.{of}") if isinstance(of, str) else lambda record: of(record.experiment)
+
+
+COLUMNS: Mapping[str, Callable[[RunRecord], Cell]] = {
+    **{name: _at(name) for name in ("id", "status")},
+    "encoder": _at("encoder.name"),
+    "dataset": _at("dataset.name"),
+    **{name: _of_setup(of) for name, of in _SETUP.items()},
+    "seed": _at("experiment.seed"),
+    **{
+        f"{split}_{name}": _at(f"scores.{split}.{name}")
+        for split in ("validation", "test")
+        for name in ("accuracy", "precision", "recall", "f1", "macro_f1")
+    },
+    **{name: _at(name) for name in ("train_loss", "final_loss")},
     **TIMES,
-    "others": _of("timing", "others"),
-    "undisturbed": _of("undisturbed"),
-    "parameters_trained": _trained,
-    **{
-        name: _of("counts", name)
-        for name in (
-            *("parameters_total", "parameters_encoder", "parameters_adapter", "parameters_head"),
-            *("steps", "samples", "real_tokens", "padding_tokens"),
-        )
-    },
-    "testbed": _of("testbed", "name"),
-    **{
-        name: _of("testbed", name)
-        for name in ("device", "threads", "ranks", "torch", "transformers", "peft", "tokenizers", "code")
-    },
-    "encoder_sha256": _of("encoder", "sha256"),
-    "dataset_sha256": _of("dataset", "sha256"),
-    "results": _of("results"),
-    "created_at": _of("created_at"),
-    "error": _of("error"),
+    "others": _at("timing.others"),
+    "undisturbed": _at("undisturbed"),
+    **_each("counts", *(f"parameters_{part}" for part in ("trained", "total", "encoder", "adapter", "head"))),
+    **_each("counts", "steps", "samples", "real_tokens", "padding_tokens"),
+    "testbed": _at("testbed.name"),
+    **_each("testbed", "device", "threads", "ranks", "torch", "transformers", "peft", "tokenizers", "code"),
+    "encoder_sha256": _at("encoder.sha256"),
+    "dataset_sha256": _at("dataset.sha256"),
+    **{name: _at(name) for name in ("results", "created_at", "error")},
 }
 _WHOLE = (
     *("epochs", "batch_size", "max_steps", "logging_steps", "max_length", "limit", "seed", "threads", "ranks"),
     *("steps", "samples", "real_tokens", "padding_tokens", "peak_device", "peak_reserved", "peak_host", "results"),
     *(name for name in COLUMNS if name.startswith("parameters_")),
 )
+
+
+def setup_fields(experiment: Experiment) -> dict[str, Cell]:
+    """The columns that say what an experiment is."""
+    return {name: column(experiment) for name, column in SETUP.items()}
 
 
 def frame(records: Iterable[RunRecord], columns: Sequence[str] = tuple(COLUMNS)) -> pd.DataFrame:
@@ -156,8 +144,3 @@ def _whole(cells: Sequence[Cell]) -> "pd.Series[int] | pd.Series[float]":
     numbers = [None if cell is None else int(cell) for cell in cells]
     fit = all(number is None or abs(number) < 2**63 for number in numbers)
     return pd.Series(numbers, dtype="Int64") if fit else pd.Series(numbers, dtype="float64")
-
-
-def is_chance_free(experiment: Experiment) -> bool:
-    """Whether another seed gives the same result."""
-    return isinstance(experiment.method, Svm)

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtlab.experiment import Experiment
+from rtlab.methods import Svm
 from rtlab.records import RunRecord
-from rtlab.reporting.frame import COLUMNS, PLACE, SETUP, TIMES, Cell, frame, is_chance_free
+from rtlab.reporting.frame import COLUMNS, PLACE, SETUP, TIMES, Cell, frame, setup_fields
 from rtlab.statistics import Interval, accuracy_interval
 from rtlab.testbed import Testbed
 
@@ -52,12 +53,12 @@ class Group:
     fields: Mapping[str, Cell]
     scored: tuple[RunRecord, ...]
     timed: Mapping[Testbed, tuple[RunRecord, ...]]
-    disturbed: int
+    disturbed: int = 0
 
     @property
     def chance(self) -> bool:
         """Whether other seeds could give other scores."""
-        return not is_chance_free(self.experiment)
+        return not isinstance(self.experiment.method, Svm)
 
     @property
     def results(self) -> int:
@@ -99,6 +100,13 @@ class Group:
         values = self.values(name)
         return sum(values) / len(values)
 
+    @property
+    def points(self) -> list[tuple[float, float]]:
+        """Seconds of training and test accuracy of each run on its testbed."""
+        accuracies = {record.id: record.scores["test"].accuracy for record in self.scored}
+        ids = [record.id for record in self.on_testbed]
+        return [(s, accuracies[id_]) for s, id_ in zip(self.values("seconds"), ids, strict=True)]
+
     def predicted(self, split: str) -> NDArray[np.integer]:
         """The class that each sentence of a split was given, under each seed: (S, N)."""
         return np.stack([record.predictions[split].classes for record in self.scored])
@@ -106,6 +114,10 @@ class Group:
     def labels(self, split: str) -> NDArray[np.integer]:
         """True class of each sentence of a split, (N,); the runs share it, as their place's data set is one."""
         return self.scored[0].predictions[split].labels
+
+    def num_labels(self, split: str) -> int:
+        """Number of classes, C."""
+        return self.scored[0].predictions[split].num_labels
 
     def correct(self, split: str) -> NDArray[np.bool_]:
         """Whether each sentence of a split was labelled rightly, under each seed: (S, N)."""
@@ -120,11 +132,8 @@ class Group:
     @cached_property
     def accuracies(self) -> Mapping[str, Interval]:
         """The accuracy of each split that it has predictions of, with its interval."""
-        return {
-            split: accuracy_interval(self.correct(split), chance=self.chance)
-            for split in SPLITS
-            if self.has_predictions(split)
-        }
+        there = filter(self.has_predictions, SPLITS)
+        return {split: accuracy_interval(self.correct(split), chance=self.chance) for split in there}
 
     def worth(self, testbed: Testbed) -> tuple[int, str]:
         """How good a source of times a testbed is: its runs, and the newest of them."""
@@ -168,32 +177,35 @@ def groups(records: Iterable[RunRecord]) -> tuple[Group, ...]:
     return tuple(sorted(found, key=lambda group: (group.place, str(group.fields), group.results)))
 
 
+def would_be(record: RunRecord) -> Group:
+    """The group of one run alone, without its times; for one without a result, the group that it would have been of."""
+    return Group(place_of(record), record.experiment, setup_fields(record.experiment), (record,), {})
+
+
 def _group(runs: Sequence[RunRecord], oldest: Sequence[RunRecord]) -> Group:
-    scored = tuple(sorted(oldest, key=lambda record: record.experiment.seed))
     newest: dict[Testbed, dict[str, RunRecord]] = {}
     for record in runs:
         if record.undisturbed and _was_timed(record):
             newest.setdefault(record.testbed, {})[record.id] = record
-    with_time = {id_ for of_testbed in newest.values() for id_ in of_testbed}
-    return Group(
-        place=place_of(scored[0]),
-        experiment=scored[0].experiment,
-        fields={name: column(scored[0]) for name, column in SETUP.items()},
+    scored = _by_seed(oldest)
+    return dataclasses.replace(
+        would_be(scored[0]),
         scored=scored,
-        timed={
-            testbed: tuple(sorted(of_testbed.values(), key=lambda record: record.experiment.seed))
-            for testbed, of_testbed in newest.items()
-        },
-        disturbed=len(scored) - len(with_time),
+        timed={testbed: _by_seed(there.values()) for testbed, there in newest.items()},
+        disturbed=len(scored) - len({id_ for there in newest.values() for id_ in there}),
     )
+
+
+def _by_seed(records: Iterable[RunRecord]) -> tuple[RunRecord, ...]:
+    return tuple(sorted(records, key=lambda record: record.experiment.seed))
 
 
 def _was_timed(record: RunRecord) -> bool:
     """Whether it took any time for any sentence: a ratio needs both."""
     timing, counts = record.timing, record.counts
-    if timing is None or counts is None or not isfinite(timing.warmup_s + timing.train_s):
+    if timing is None or counts is None or not isfinite(timing.seconds):
         return False
-    return timing.warmup_s + timing.train_s > 0 and timing.samples_per_s > 0 and counts.samples > 0
+    return min(timing.seconds, timing.samples_per_s, counts.samples) > 0
 
 
 def lost_runs(records: Iterable[RunRecord]) -> tuple[RunRecord, ...]:
@@ -208,15 +220,9 @@ def by_place(found: Iterable[Group]) -> dict[Place, list[Group]]:
     places: dict[Place, list[Group]] = {}
     for group in found:
         places.setdefault(group.place, []).append(group)
-    return dict(sorted(places.items(), key=lambda item: (_is_limited(item[1]), -_runs(item[1]), item[0])))
-
-
-def _is_limited(here: Sequence[Group]) -> bool:
-    return all(group.experiment.limit is not None for group in here)
-
-
-def _runs(here: Sequence[Group]) -> int:
-    return sum(len(group.scored) for group in here)
+    limited = {place: all(group.experiment.limit is not None for group in here) for place, here in places.items()}
+    runs = {place: sum(len(group.scored) for group in here) for place, here in places.items()}
+    return {place: places[place] for place in sorted(places, key=lambda at: (limited[at], -runs[at], at))}
 
 
 def families(found: Iterable[Group], field: str, *with_it: str) -> tuple[tuple[Group, ...], ...]:

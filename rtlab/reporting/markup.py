@@ -24,14 +24,16 @@ class Span(NamedTuple):
     """A part of a text that stands out, or a line's end."""
 
     text: str
-    kind: Literal["strong", "em", "code", "line"]
+    kind: Literal["strong", "em", "line"]
 
 
 Text: TypeAlias = "str | Sequence[str | Span]"
 LINE = Span("", "line")
-_MARKDOWN = {"strong": "**{}**", "em": "*{}*", "code": "`{}`", "line": "<br>"}
-_HTML = {"strong": "<strong>{}</strong>", "em": "<em>{}</em>", "code": "<code>{}</code>", "line": "<br>"}
-_TEXT = {"strong": "{}", "em": "{}", "code": "{}", "line": "; "}
+_SPANS: Mapping[Form, Mapping[str, str]] = {
+    "markdown": {"strong": "**{}**", "em": "*{}*", "line": "<br>"},
+    "text": {"strong": "{}", "em": "{}", "line": "; "},
+    "html": {"strong": "<strong>{}</strong>", "em": "<em>{}</em>", "line": "<br>"},
+}
 
 
 class Column(NamedTuple):
@@ -90,14 +92,9 @@ def escape(value: object) -> str:
 
 def written(text: Text, form: Form) -> str:
     """A text in one of the three forms."""
-    marks = {"markdown": _MARKDOWN, "text": _TEXT, "html": _HTML}[form]
     parts = [text] if isinstance(text, str) else text
     return "".join(
-        marks[part.kind].format(
-            _code(part.text) if part.kind == "code" and form == "markdown" else _as(part.text, form)
-        )
-        if isinstance(part, Span)
-        else _as(part, form)
+        _SPANS[form][part.kind].format(_as(part.text, form)) if isinstance(part, Span) else _as(part, form)
         for part in parts
     )
 
@@ -107,16 +104,9 @@ def _as(text: str, form: Form) -> str:
     kept = f"{' ' * text.startswith(' ')}{clean(text)}{' ' * (text.endswith(' ') and bool(text.strip()))}"
     if form == "html":
         return html.escape(kept)
-    return _no_markup(kept) if form == "markdown" else kept
-
-
-def _no_markup(text: str) -> str:
-    """Text that markdown leaves alone: no cell ends in it, no element, link or emphasis begins."""
-    return re.sub(r"([|*`\\~]|\](?=[(\[:]))", r"\\\1", text).replace("<", "&lt;")
-
-
-def _code(text: str) -> str:
-    return clean(text).replace("`", "'").replace("|", "/").replace("<", "")  # nothing can be escaped in it
+    if form == "markdown":  # no cell ends in it, no element, link or emphasis begins
+        return re.sub(r"([|*`\\~]|\](?=[(\[:]))", r"\\\1", kept).replace("<", "&lt;")
+    return kept
 
 
 def wrapped(text: str) -> str:
@@ -136,29 +126,23 @@ def as_text(blocks: Iterable[Block], *notes: str) -> str:
 
 
 def _plain(block: Block, form: Form) -> str:
-    parts = [part for table in block.tables for part in _paragraphs(table, form)]
+    parts = []
+    for table in block.tables:
+        parts += [wrapped(written(table.caption, form))] if table.caption else []
+        parts += [_pipes(table, form)] if table.rows else []
+        parts += [wrapped(written(note, form)) for note in table.notes]
     return "\n\n".join(parts) or wrapped(block.nothing)
-
-
-def _paragraphs(table: Table, form: Form) -> list[str]:
-    above = [wrapped(written(table.caption, form))] if table.caption else []
-    return [*above, *([_pipes(table, form)] if table.rows else []), *(wrapped(written(n, form)) for n in table.notes)]
 
 
 def _pipes(table: Table, form: Form) -> str:
     lines = [[column.title for column in table.columns], *([written(c, form) for c in row] for row in table.rows)]
     widths = [max(3, *map(len, cells)) for cells in zip(*lines, strict=True)]
     # A table of long texts, as that of the claims, is not filled up with blanks.
-    widths = [width if max(widths) <= WIDTH else 0 for width in widths]
-    rules = [
-        f"{'-' * max(2, w - 1)}:" if c.number else f":{'-' * max(2, w - 1)}"
-        for c, w in zip(table.columns, widths, strict=True)
-    ]
-    sides = [">" if column.number else "<" for column in table.columns]
-    return "\n".join(
-        f"| {' | '.join(f'{cell:{side}{width or 1}}' for cell, side, width in zip(line, sides, widths, strict=True))} |"
-        for line in (lines[0], rules, *lines[1:])
-    )
+    widths = [width if max(widths) <= WIDTH else 1 for width in widths]
+    signs = [(">", "", ":") if column.number else ("<", ":", "") for column in table.columns]
+    lines.insert(1, [f"{left}{'-' * max(2, w - 1)}{right}" for (_, left, right), w in zip(signs, widths, strict=True)])
+    formats = [f"{{:{side}{width}}}" for (side, _, _), width in zip(signs, widths, strict=True)]
+    return "\n".join(f"| {' | '.join(f.format(c) for f, c in zip(formats, line, strict=True))} |" for line in lines)
 
 
 def as_html(block: Block, *, most: int) -> str:
@@ -183,11 +167,11 @@ def as_html(block: Block, *, most: int) -> str:
 def _table(table: Table, most: int) -> str:
     kinds = [' class="number"' if column.number else "" for column in table.columns]
 
-    def row(cells: Iterable[str], tag: str) -> str:
-        made = (f"<{tag}{kind}>{cell}</{tag.split()[0]}>" for cell, kind in zip(cells, kinds, strict=True))
+    def row(cells: Iterable[str], tag: str, more: str = "") -> str:
+        made = (f"<{tag}{more}{kind}>{cell}</{tag}>" for cell, kind in zip(cells, kinds, strict=True))
         return f"<tr>{''.join(made)}</tr>\n"
 
-    head = row((escape(column.title) for column in table.columns), 'th scope="col"')
+    head = row((escape(column.title) for column in table.columns), "th", ' scope="col"')
     body = "".join(row((written(cell, "html") for cell in cells), "td") for cells in table.rows[:most])
     caption = f"<caption><span>{written(table.caption, 'html')}</span></caption>\n" if table.caption else ""
     return f"<table>\n{caption}<thead>\n{head}</thead>\n<tbody>\n{body}</tbody>\n</table>"

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 
@@ -17,19 +18,14 @@ def on_one_testbed(a: Group, b: Group) -> tuple[Group, Group] | None:
     The code of two engines differs, so there it is the rest of the testbed that must be the same.
     """
     alike = a.experiment.engine == b.experiment.engine
-    pairs = [
-        (mine, theirs)
-        for mine in a.timed
-        for theirs in b.timed
-        if (mine == theirs if alike else without_code(mine) == without_code(theirs))
-    ]
-    if not pairs:
-        return None
     worth = {
         (mine, theirs): min(a.worth(mine), b.worth(theirs)) + max(a.worth(mine), b.worth(theirs))
-        for mine, theirs in pairs
+        for mine, theirs in product(a.timed, b.timed)
+        if (mine == theirs if alike else without_code(mine) == without_code(theirs))
     }
-    mine, theirs = max(pairs, key=worth.__getitem__)
+    if not worth:
+        return None
+    mine, theirs = max(worth, key=worth.__getitem__)
     return (
         dataclasses.replace(a, timed={mine: a.timed[mine]}),
         dataclasses.replace(b, timed={theirs: b.timed[theirs]}),
@@ -38,20 +34,15 @@ def on_one_testbed(a: Group, b: Group) -> tuple[Group, Group] | None:
 
 def time_ratio(a: Group, b: Group) -> Interval | None:
     """Ratio of the training times for one sentence, a / b, warm-up included; None without a testbed in common."""
-    pair = on_one_testbed(a, b)
-    return None if pair is None else ratio_of_times(*map(_seconds_per_sentence, pair))
-
-
-def _seconds_per_sentence(group: Group) -> list[float]:
-    runs = group.on_testbed
-    return [(r.timing.warmup_s + r.timing.train_s) / r.counts.samples for r in runs if r.timing and r.counts]
+    pair = on_one_testbed(a, b) or ()
+    each = [[r.timing.seconds / r.counts.samples for r in g.on_testbed if r.timing and r.counts] for g in pair]
+    return ratio_of_times(*each) if each else None
 
 
 def accuracy_difference(a: Group, b: Group) -> Interval | None:
     """Difference of test accuracies, a - b, on the same sentences; None where one of them holds no predictions."""
-    if not (a.has_predictions("test") and b.has_predictions("test")):
-        return None
-    if not same_labels(a.labels("test"), b.labels("test")):
+    known = a.has_predictions("test") and b.has_predictions("test")
+    if not known or not same_labels(a.labels("test"), b.labels("test")):
         return None
     return paired_difference(a.correct("test"), b.correct("test"), a_chance=a.chance, b_chance=b.chance)
 

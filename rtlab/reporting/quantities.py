@@ -7,22 +7,23 @@ only to be shown beside a verdict, with fewer epochs or on other sentences.
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from statistics import mean
+from typing import Literal
 
 import numpy as np
 
 from rtlab.experiment import Experiment
-from rtlab.methods import Adapter, Recipe
+from rtlab.methods import Recipe
 from rtlab.records import RunRecord
-from rtlab.reporting.frame import Cell, method_name
-from rtlab.reporting.groups import Group, Place
+from rtlab.reporting.frame import setup_fields
+from rtlab.reporting.groups import Group, Place, without_code
 from rtlab.reporting.pairs import accuracy_difference, on_one_testbed, quality, time_ratio
-from rtlab.reporting.wording import plural
+from rtlab.reporting.wording import plural, versions
 from rtlab.statistics import Interval, mean_interval, ratio_of_times
-from rtlab.testbed import Testbed
 
 Measure = Callable[..., Interval | None]
+Verdict = Literal["confirmed", "refuted", "undecided"]
 
 FEWEST_RUNS = 3  # a side: below it no interval knows how much the seed matters
 LAB_EPOCHS = Recipe().epochs
@@ -37,9 +38,9 @@ class Site:
     machine: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Quantity:
-    """A figure of one or several groups of records.
+    """A figure of one or several groups of records, and what a claim says of it.
 
     Attributes:
         what: Its name, for people.
@@ -51,16 +52,35 @@ class Quantity:
         runs: Runs of every experiment that a verdict needs.
         any_length: Whether runs that were cut short, or of other lengths, may be shown too (throughput).
         timed: Whether it is a time, which belongs to one testbed.
+        low: Where the open range begins that it must lie in for the claim to hold.
+        high: Where it ends.
+        stated: The range in words; empty for what is only shown.
     """
 
     what: str
     of: tuple[Experiment, ...]
     measure: Measure
+    _: KW_ONLY
     form: str = "{:.4f}"
     rivals: tuple[Experiment, ...] = ()
     runs: int = FEWEST_RUNS
     any_length: bool = False
     timed: bool = False
+    low: float = -math.inf
+    high: float = math.inf
+    stated: str = ""
+
+    def number(self, value: float) -> str:
+        """A number in its form, without the unit."""
+        return (self.form.partition("}")[0] + "}").format(value)
+
+    def within(self, low: float, high: float, stated: str) -> "Quantity":
+        """The quantity with the range that it must lie in."""
+        return replace(self, low=low, high=high, stated=stated)
+
+    def near(self, value: float, margin: float) -> "Quantity":
+        """The quantity with the value that it must come near to."""
+        return self.within(value - margin, value + margin, f"{self.number(value)} ± {self.form.format(margin)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,37 +106,38 @@ class Reading:
     @property
     def text(self) -> str:
         """Such as `speed-up 7.40 × [7.31, 7.49] (n = 5)`."""
-        form, interval = self.quantity.form, self.interval
+        form, number, interval = self.quantity.form, self.quantity.number, self.interval
         text = f"{self.quantity.what} {form.format(interval.value)}"
         if interval.low < interval.high and math.isfinite(interval.high - interval.low):
-            number = form.partition("}")[0] + "}"  # the unit once is enough
-            text += f" [{number.format(interval.low)}, {number.format(interval.high)}]"
+            text += f" [{number(interval.low)}, {number(interval.high)}]"  # the unit once is enough
             text += " over sentences alone" if interval.over == "sentences" else ""
         details = [f"n = {self.runs}"] * bool(self.records) + [self.note] * bool(self.note)
         return f"{text} ({', '.join(details)})" if details else text
 
+    @property
+    def verdict(self) -> Verdict:
+        """What it says of the range that is claimed: its whole interval must lie inside, or outside."""
+        low, high, interval = self.quantity.low, self.quantity.high, self.interval
+        if self.runs < self.quantity.runs:
+            return "undecided"
+        if low < interval.low and interval.high < high:
+            return "confirmed"
+        return "refuted" if interval.high < low or high < interval.low else "undecided"
+
 
 def read(quantity: Quantity, groups: Sequence[Group], site: Site | None, *, strictly: bool) -> Reading | None:
-    """Read a quantity off the groups of one site.
+    """Read a quantity off all groups of one site; `None` if the records do not hold it.
 
-    Args:
-        quantity: What to read.
-        groups: All of one site.
-        site: The site.
-        strictly: Whether only the lab's recipe will do. If not, the runs of most epochs are taken.
-
-    Returns:
-        The reading; `None` if the records do not hold it.
+    Strictly, only the lab's recipe will do; else the runs of most epochs are taken.
     """
     for length in [LAB_EPOCHS] if strictly else _lengths(groups, quantity):
         ignored = NOT_COMPARED | (set() if strictly else {"epochs"} if length else {"epochs", "max_steps"})
         of_length = [group for group in groups if length is None or group.fields["epochs"] in (length, None)]
         chosen = [_find(experiment, of_length, ignored) for experiment in quantity.of]
-        found = [group for group in chosen if group is not None]
-        if len(found) < len(quantity.of):
+        if None in chosen:
             continue
         rivals = [_find(experiment, of_length, ignored) for experiment in quantity.rivals]
-        used = found + [group for group in rivals if group is not None]
+        used = [group for group in (*chosen, *rivals) if group is not None]
         if quantity.timed and len(used) == 2:
             used = list(on_one_testbed(*used) or ())
         interval = quantity.measure(*used) if used or not quantity.of else None
@@ -140,21 +161,12 @@ def stated(value: float) -> Measure:
 
 def exact(column: str) -> Measure:
     """A figure without chance in it, of the frame; its interval is what the runs span."""
-
-    def measure(group: Group) -> Interval | None:
-        return _spanned(group.values(column))
-
-    return measure
+    return lambda group: _spanned(group.values(column))
 
 
 def over_seeds(column: str) -> Measure:
     """Mean of a figure of the frame over seeds as `mean_interval`."""
-
-    def measure(group: Group) -> Interval | None:
-        values = group.values(column)
-        return mean_interval(values) if values else None
-
-    return measure
+    return lambda group: mean_interval(values) if (values := group.values(column)) else None
 
 
 def ratio(column: str) -> Measure:
@@ -177,11 +189,7 @@ def lead_over_the_best(chosen: Group, *others: Group) -> Interval | None:
 
 def sentences(split: str) -> Measure:
     """Sentences of a split."""
-
-    def measure(group: Group) -> Interval | None:
-        return _spanned([size for record in group.scored if (size := _size(record, split)) is not None])
-
-    return measure
+    return lambda group: _spanned([n for record in group.scored if (n := _size(record, split)) is not None])
 
 
 def positives(group: Group) -> Interval | None:
@@ -194,24 +202,15 @@ def sites(groups: Sequence[Group], *, timed: bool, device: str | None) -> dict[S
     """The groups of each site: with the times of one machine, or of the runs on a device alone."""
     found: dict[Site, list[Group]] = {}
     for group in groups:
-        machines = dict.fromkeys(_machine(record.testbed) for record in group.scored) | dict.fromkeys(
-            map(_machine, group.timed)
-        )
-        if device is not None:
-            machines = {machine: None for machine in machines if device in machine.device}
         if not timed and device is None:
             found.setdefault(Site(group.place), []).append(group)
             continue
-        for machine in machines:
+        testbeds = (*(record.testbed for record in group.scored), *group.timed)
+        for machine in dict.fromkeys(map(without_code, testbeds)):
             here = group.timed_on(machine) if timed else group.on(machine)
-            if here.timed if timed else here.scored:
-                name = f"{machine.name}; torch {machine.torch}, transformers {machine.transformers}"
-                found.setdefault(Site(group.place, name), []).append(here)
+            if (device or "") in machine.device and (here.timed if timed else here.scored):
+                found.setdefault(Site(group.place, versions(machine)), []).append(here)
     return found
-
-
-def _machine(testbed: Testbed) -> Testbed:
-    return Testbed(**{**vars(testbed), "code": ""})
 
 
 def _spanned(values: Sequence[float]) -> Interval | None:
@@ -221,36 +220,21 @@ def _spanned(values: Sequence[float]) -> Interval | None:
 def _size(record: RunRecord, split: str) -> float | None:
     if split != "train":
         return len(record.predictions[split].labels) if split in record.predictions else None
-    recipe = getattr(record.experiment.method, "recipe", None)
-    if record.counts is None or (recipe is not None and recipe.max_steps is not None):
-        return None
-    return record.counts.samples / (1 if recipe is None else recipe.epochs)
+    recipe = getattr(record.experiment.method, "recipe", Recipe(epochs=1))
+    return None if record.counts is None or recipe.max_steps is not None else record.counts.samples / recipe.epochs
 
 
 def _lengths(groups: Sequence[Group], quantity: Quantity) -> Sequence[int | None]:
     """Numbers of epochs to look among, the best first; `None` for runs of any length."""
-    if quantity.any_length:
-        return [None]
-    return sorted({int(group.fields["epochs"] or 1) for group in groups}, reverse=True)
+    epochs = {int(group.fields["epochs"] or 1) for group in groups}
+    return [None] if quantity.any_length else sorted(epochs, reverse=True)
 
 
 def _find(experiment: Experiment, groups: Sequence[Group], ignored: Collection[str]) -> Group | None:
     """The group of an experiment but for `ignored` columns; of several, the one trained most, then of most runs."""
-    wanted = {name: value for name, value in _fields(experiment).items() if name not in ignored}
+    wanted = {name: value for name, value in setup_fields(experiment).items() if name not in ignored}
     found = [group for group in groups if all(group.fields[name] == value for name, value in wanted.items())]
     return max(found, key=lambda g: (g.results, sum(g.values("samples")) / len(g.scored), len(g.scored)), default=None)
-
-
-def _fields(experiment: Experiment) -> dict[str, Cell]:
-    """The columns of the frame that say what an experiment is."""
-    method = experiment.method
-    recipe = getattr(method, "recipe", None)
-    fields: dict[str, Cell] = {"method": method_name(experiment), "pooling": getattr(method, "pooling", None)}
-    fields |= {name: getattr(recipe, name, None) for name in Recipe.__dataclass_fields__}
-    if isinstance(method, Adapter):
-        fields |= {"peft_type": method.peft_type, "target_modules": "+".join(method.target_modules)}
-        fields |= {name: value for name, value in method.settings.items() if isinstance(value, int | float | str)}
-    return fields | {name: getattr(experiment, name) for name in ("max_length", "precision")}
 
 
 def _note(quantity: Quantity, groups: Sequence[Group]) -> str:

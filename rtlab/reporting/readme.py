@@ -30,13 +30,14 @@ def replace_block(text: str, name: str, block: str) -> str:
 def skeleton() -> str:
     """What a results folder's README.md begins as: headings and markers, all else is generated."""
     titles = {name: kind.title for name, kind in TABLES.items() if name not in README} | {"claims": "Claims"}
-    pairs = {name: "\n".join(_markers(name)) for name in titles}
-    parts = [f"## {title}\n\n{pairs[name]}" for name, title in titles.items()]
+    parts = ["\n".join([f"## {title}\n", *_markers(name)]) for name, title in titles.items()]
     return "\n\n".join(["# Results", wrapped(LEGEND), *parts]) + "\n"
 
 
-def updated(path: Path, blocks: Iterable[Block]) -> tuple[str, str]:
-    """A file as it is, and with those blocks anew that it has a marker of.
+def update(path: Path, blocks: Iterable[Block], *, check: bool) -> bool:
+    """Rebuild what stands between the markers of blocks in a file, all or none, and tell whether it was stale.
+
+    With `check` the file is left as it is.
 
     Raises:
         ValueError: If the file cannot be read, has no marker, one of nothing that is known, or half a pair.
@@ -54,21 +55,6 @@ def updated(path: Path, blocks: Iterable[Block]) -> tuple[str, str]:
                 raise ValueError(f"it has a marker of {name}; there are {', '.join(KNOWN)}")
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be updated: {error}") from error
-    return old, new
-
-
-def update(path: Path, blocks: Iterable[Block], *, check: bool) -> bool:
-    """Rebuild the generated blocks of a file, all or none of them; `updated` says what it may raise.
-
-    Args:
-        path: The file.
-        blocks: What belongs between markers of their names.
-        check: Whether to leave the file as it is.
-
-    Returns:
-        Whether the file was stale.
-    """
-    old, new = updated(path, blocks)
     if new != old and not check:
         write_whole(path, new)
     return new != old

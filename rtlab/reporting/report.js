@@ -1,5 +1,5 @@
 "use strict";
-// The report's moving parts: filter and sort, two plots, and the comparison of two runs. All data are in #data and in
+// The report's moving parts: filter and sort, two plots, the classes of a run, and the comparison of two runs. All data are in #data and in
 // the page's own tables. They come from records, which anyone may have written: text is only ever set as text
 // (`textContent`, `append` of a string), never parsed as HTML.
 
@@ -503,6 +503,98 @@ function disagreements() {
   offer();
 }
 
+// Classes of a run: precision, recall and F1 of each, and what was taken for what; of many, the worst ones first.
+const FEW = 20;
+
+function classes() {
+  const [splits, menu, more] = ["classes-split", "classes-run", "classes-more"].map(byId);
+  const names = [...new Set(data.runs.flatMap((run) => Object.keys(run.splits)))].sort();
+  splits.append(...names.map((name) => new Option(name)));
+  const ratio = (a, b) => (b ? a / b : 0);
+  const sum = (values) => values.reduce((a, b) => a + b, 0);
+  const head = (texts) => html("thead", {}, html("tr", {}, ...texts.map((text, i) => html("th", { scope: "col", ...(i ? { class: "number" } : {}) }, text))));
+  const caption = (text) => html("caption", {}, html("span", {}, text));
+  const line = (name, cells) => html("tr", {}, html("th", { scope: "row" }, name), ...cells);
+  const cell = (text) => html("td", { class: "number" }, text);
+
+  function offer() {
+    const before = menu.value;
+    const runs = data.runs.filter((run) => splits.value in run.splits);
+    menu.replaceChildren(...runs.map((run) => new Option(run.name, data.runs.indexOf(run))));
+    if (runs.some((run) => String(data.runs.indexOf(run)) === before)) menu.value = before;
+    show();
+  }
+
+  // Rows are the true classes, columns what they were taken for.
+  function counted(run) {
+    const { labels, predicted } = run.splits[splits.value];
+    const count = data.classes[run.classes].length;
+    const counts = range(count).map(() => Array(count).fill(0));
+    for (const row of range(predicted.length)) counts[classAt(data.labels[labels], row)][classAt(predicted, row)] += 1;
+    return counts;
+  }
+
+  function show(limit = FEW) {
+    const run = data.runs[menu.value];
+    for (const id of ["classes-scores", "classes-confusion", "classes-note"]) byId(id).replaceChildren();
+    more.hidden = true;
+    if (!run) {
+      byId("classes-note").textContent = "No run has predictions.";
+      return;
+    }
+    const counts = counted(run);
+    const titles = data.classes[run.classes];
+    const scores = counts.map((row, at) => {
+      const [right, support, said] = [row[at], sum(row), sum(counts.map((other) => other[at]))];
+      return { at, support, precision: ratio(right, said), recall: ratio(right, support), f1: ratio(2 * right, support + said) };
+    });
+    const total = sum(scores.map(({ support }) => support));
+    const accuracy = sum(scores.map(({ at }) => counts[at][at])) / total;
+    const largest = scores.reduce((best, score) => (score.support > best.support ? score : best));
+    const share = largest.support / total;
+    byId("classes-note").textContent =
+      `Accuracy ${number(accuracy)}, macro-F1 ${number(sum(scores.map(({ f1 }) => f1)) / scores.length)}; the largest class, ${titles[largest.at]}, has ${percent(share)} of the sentences` +
+      (accuracy > share ? "." : ", so saying it every time would do as well.");
+    const many = scores.length > FEW;
+    const worst = many ? scores.toSorted((a, b) => (a.support === 0) - (b.support === 0) || a.f1 - b.f1) : scores;
+    byId("classes-scores").append(html("table", {},
+      caption(`${total} sentences of ${splits.value}${many ? "; the worst classes first" : ""}`),
+      head(["class", "sentences", "precision", "recall", "F1"]),
+      html("tbody", {}, ...worst.slice(0, limit).map(({ at, support, precision, recall, f1 }) =>
+        line(titles[at], [String(support), number(precision), number(recall), number(f1)].map(cell))))));
+    more.hidden = worst.length <= limit;
+    more.textContent = `Show all ${worst.length}`;
+    byId("classes-confusion").append(many ? pairs(counts, titles) : matrix(counts, titles));
+  }
+
+  function matrix(counts, titles) {
+    const shaded = (count, row) => {
+      const node = cell(String(count));
+      node.style.background = `color-mix(in srgb, var(--accent) ${(35 * ratio(count, sum(row))).toFixed(1)}%, transparent)`;
+      return node;
+    };
+    return html("table", {},
+      caption("Confusion matrix: a row is the true class, a column what it was taken for"),
+      head(["", ...titles]),
+      html("tbody", {}, ...counts.map((row, at) => line(titles[at], row.map((count) => shaded(count, row))))));
+  }
+
+  function pairs(counts, titles) {
+    const found = counts.flatMap((row, at) => row.map((count, other) => ({ at, other, count })))
+      .filter(({ at, other, count }) => count && at !== other).sort((a, b) => b.count - a.count);
+    return html("table", {},
+      caption(`The most frequent of ${found.length} kinds of confusion`),
+      html("thead", {}, html("tr", {}, ...["class", "taken for", "sentences"].map((text, i) => html("th", { scope: "col", ...(i > 1 ? { class: "number" } : {}) }, text)))),
+      html("tbody", {}, ...found.slice(0, FEW).map(({ at, other, count }) => line(titles[at], [html("td", {}, titles[other]), cell(String(count))]))));
+  }
+
+  splits.addEventListener("change", offer);
+  menu.addEventListener("change", () => show());
+  more.addEventListener("click", () => show(Infinity));
+  if (names.includes("test")) splits.value = "test";
+  offer();
+}
+
 // A link to an environment opens it; on paper all are open.
 function environments() {
   const open = () => {
@@ -517,5 +609,6 @@ function environments() {
 runTable();
 pareto();
 lossCurves();
+classes();
 disagreements();
 environments();

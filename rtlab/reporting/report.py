@@ -18,7 +18,7 @@ from rtlab.reporting.groups import lost_runs
 from rtlab.reporting.markup import as_html, clean, embedded_json, escape, pairs_table, scrolling
 from rtlab.reporting.report_data import Texts, environments, in_full, page_data
 from rtlab.reporting.tables import LEGEND, tables
-from rtlab.reporting.wording import plural
+from rtlab.reporting.wording import dates, listed, plural
 from rtlab.reporting.write_up import CLAIMS
 
 MOST_ROWS = 300  # of a table; the run table below takes any number
@@ -32,7 +32,9 @@ def report(records: Iterable[RunRecord], *, texts: Texts | None = None) -> str:
         records: Records of any kind.
         texts: Sentences to show beside disagreements. Without them the report holds none.
     """
-    shown, sentences = tuple(sorted(records, key=_cut_short)), texts or {}
+    # Runs that were cut short for a bench stand at the end.
+    shown = tuple(sorted(records, key=lambda r: r.experiment.limit is not None or COLUMNS["max_steps"](r) is not None))
+    sentences = texts or {}
     script, style = _static("report.js"), _static("report.css")
     page = Template(_static("report.html")).substitute(
         script=script,
@@ -48,11 +50,6 @@ def report(records: Iterable[RunRecord], *, texts: Texts | None = None) -> str:
         data=embedded_json(page_data(shown, sentences)),
     )
     return page.encode(errors="replace").decode()  # half a surrogate pair is JSON, but no UTF-8
-
-
-def _cut_short(record: RunRecord) -> bool:
-    """Whether a run was cut short for a bench: these stand at the end."""
-    return record.experiment.limit is not None or COLUMNS["max_steps"](record) is not None
 
 
 def _static(name: str) -> str:
@@ -71,10 +68,10 @@ def _summary(records: Sequence[RunRecord]) -> str:
     parts = [
         plural(len(records), "record"),
         f"{plural(lost, 'run')} without a result" if lost else "",
-        "encoders " + _listed(record.encoder.name for record in records),
-        "data sets " + _listed(record.dataset.name for record in records),
-        "testbeds " + _listed(record.testbed.name for record in records),
-        "made " + " to ".join(dict.fromkeys(pick(r.created_at[:10] for r in records) for pick in (min, max))),
+        "encoders " + listed(record.encoder.name for record in records),
+        "data sets " + listed(record.dataset.name for record in records),
+        "testbeds " + listed(record.testbed.name for record in records),
+        f"made {dates(records)}",
     ]
     return escape("; ".join(part for part in parts if part) + ".")
 
@@ -90,15 +87,10 @@ def _left_out(records: Sequence[RunRecord]) -> str:
     )
 
 
-def _listed(names: Iterable[str]) -> str:
-    known = list(dict.fromkeys(names))
-    return ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
-
-
 def _about_sentences(records: Sequence[RunRecord], texts: Texts) -> str:
     if not texts:
         return "Their texts are not in this file; rtlab report --dataset puts them in."
-    return f"Texts are shown for {_listed(r.dataset.name for r in records if r.dataset.sha256 in texts)}."
+    return f"Texts are shown for {listed(r.dataset.name for r in records if r.dataset.sha256 in texts)}."
 
 
 def _tables(records: Sequence[RunRecord]) -> str:
@@ -114,11 +106,9 @@ def _environments(records: Sequence[RunRecord]) -> str:
     for number, (environment, runs) in enumerate(found[:ENVIRONMENTS], 1):
         versions = environment.get("versions")
         torch = clean(versions.get("torch")) if isinstance(versions, Mapping) else "unknown"
-        title = f"{number}: {environment['device']}, torch {torch} ({plural(runs, 'run')})"
-        parts.append(
-            f'<details id="environment-{number}">\n<summary>{escape(title)}</summary>\n'
-            + scrolling(pairs_table(environment, caption="Environment"), title=f"Environment {number}")
-            + "\n</details>"
-        )
+        title = escape(f"{number}: {environment['device']}, torch {torch} ({plural(runs, 'run')})")
+        table = scrolling(pairs_table(environment, caption="Environment"), title=f"Environment {number}")
+        parts.append(f'<details id="environment-{number}">\n<summary>{title}</summary>\n{table}\n</details>')
     more = len(found) - ENVIRONMENTS
-    return "\n".join([*parts, *([f"<p>{plural(more, 'more environment')} not shown.</p>"] if more > 0 else [])])
+    parts += [f"<p>{plural(more, 'more environment')} not shown.</p>"] if more > 0 else []
+    return "\n".join(parts)

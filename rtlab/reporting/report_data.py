@@ -13,10 +13,13 @@ from math import isfinite
 from statistics import mean
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from rtlab.records import Classes, LogEntry, Predictions, RunRecord
-from rtlab.reporting.frame import COLUMNS
+from rtlab.reporting.classes import class_names
+from rtlab.reporting.frame import COLUMNS, Cell
 from rtlab.reporting.groups import Group, by_place, groups, machines, place_of
 from rtlab.reporting.markup import clean
 from rtlab.reporting.pairs import pareto_front
@@ -59,12 +62,16 @@ def page_data(records: Sequence[RunRecord], texts: Texts) -> dict[str, Json]:
     """
     names = run_names(records)
     labels: dict[str, int] = {}
+    classes: dict[tuple[str, ...], int] = {}
     used = {record.dataset.sha256 for record in records}
     return {
         "table": _run_table(records, names),
-        "runs": [_in_full(records[number], number, labels) for number in in_full(records)],
+        "runs": [_in_full(records[number], number, labels, classes) for number in in_full(records)],
         "labels": list(labels),
-        "methods": [[name, method_title(name)] for name in dict.fromkeys([*METHODS, *_methods(records)])],
+        "classes": [list(names) for names in classes],
+        "methods": [
+            [name, method_title(name)] for name in dict.fromkeys([*METHODS, *map(str, _column(records, "method"))])
+        ],
         "texts": {
             sha256: {split: list(sentences) for split, sentences in splits.items()}
             for sha256, splits in texts.items()
@@ -90,67 +97,61 @@ def run_names(records: Sequence[RunRecord]) -> list[str]:
 
 def in_full(records: Sequence[RunRecord]) -> list[int]:
     """Numbers of the runs whose losses and predictions are in the page: one of each setup first, in their order."""
-    rank: dict[tuple[object, ...], int] = {}
+    rank: Counter[tuple[object, ...]] = Counter()
     ranks = []
     for record in records:
         key = (place_of(record), record.experiment.method, record.experiment.max_length, record.experiment.precision)
-        rank[key] = rank.get(key, -1) + 1
         ranks.append(rank[key])
+        rank[key] += 1
     known = [number for number, record in enumerate(records) if record.predictions or record.history]
     return sorted(sorted(known, key=lambda number: (ranks[number], number))[:IN_FULL])
 
 
 def environments(records: Sequence[RunRecord]) -> list[tuple[Mapping[str, Json], int]]:
     """The environments of the records, each once, with how many runs were made in it."""
-    found: dict[str, tuple[Mapping[str, Json], int]] = {}
-    for record in records:
-        key = repr(record.environment)
-        found[key] = (record.environment, found.get(key, (None, 0))[1] + 1)
-    return list(found.values())
+    known = {repr(record.environment): record.environment for record in records}
+    counts = Counter(repr(record.environment) for record in records)
+    return [(environment, counts[key]) for key, environment in known.items()]
 
 
-def _methods(records: Sequence[RunRecord]) -> list[str]:
-    return [str(COLUMNS["method"](record)) for record in records]
+def _column(records: Sequence[RunRecord], name: str) -> list[Cell]:
+    """A column of the frame."""
+    return [COLUMNS[name](record) for record in records]
 
 
 def _run_table(records: Sequence[RunRecord], names: Sequence[str]) -> list[Json]:
     """The columns of the run table: numbers with their digits, or texts as indices into a list of them."""
     number_of = {repr(environment): number for number, (environment, _) in enumerate(environments(records), 1)}
-    columns: list[Json] = [
+    accuracy, *numbers = (_numbers(t, digits, _column(records, name)) for t, (name, digits) in NUMBERS.items())
+    peaks = zip(_column(records, "peak_device"), _column(records, "peak_host"), strict=True)
+    memory = [device or host for device, host in peaks]
+    return [
         {"title": "run", "texts": list(names)},
-        _coded("status", [record.status for record in records], menu=True),
+        _coded("status", _column(records, "status"), menu=True),
+        accuracy,
+        {"title": "95 %", "texts": [_wilson(record) for record in records]},
+        *numbers,
+        _numbers("peak memory (GiB)", 2, [None if peak is None else float(peak) / GIB for peak in memory]),
+        *(_coded(title, _column(records, name), menu=True) for title, name in MENUS.items()),
+        _coded("created (UTC)", [record.created_at[:19].replace("T", " ") for record in records]),
+        _coded("environment", [number_of[repr(record.environment)] for record in records], menu=True),
+        _coded("id", [record.id for record in records]),
+        {"title": "error", "errors": {str(n): clean(record.error) for n, record in enumerate(records) if record.error}},
     ]
-    for title, (name, digits) in NUMBERS.items():
-        values = [COLUMNS[name](record) for record in records]
-        columns.append({"title": title, "digits": digits, "values": [_rounded(value) for value in values]})
-        if title == "test accuracy":
-            columns.append({"title": "95 %", "texts": [_wilson(record) for record in records]})
-    memory = [COLUMNS["peak_device"](r) or COLUMNS["peak_host"](r) for r in records]
-    gib = [None if value is None else _rounded(float(value) / GIB) for value in memory]
-    columns.append({"title": "peak memory (GiB)", "digits": 2, "values": gib})
-    columns += [_coded(t, [COLUMNS[name](r) for r in records], menu=True) for t, name in MENUS.items()]
-    columns.append(_coded("created (UTC)", [record.created_at[:19].replace("T", " ") for record in records]))
-    columns.append(_coded("environment", [number_of[repr(record.environment)] for record in records], menu=True))
-    columns.append(_coded("id", [record.id for record in records]))
-    errors: Json = {str(number): clean(record.error) for number, record in enumerate(records) if record.error}
-    return [*columns, {"title": "error", "errors": errors}]
 
 
-def _coded(title: str, values: Sequence[object], *, menu: bool = False) -> dict[str, Json]:
+def _numbers(title: str, digits: int, values: Sequence[Cell]) -> dict[str, Json]:
+    """A column of numbers, six digits of each, and how many behind the point are shown."""
+    rounded = [None if value is None else float(f"{value:.6g}") for value in values]
+    return {"title": title, "digits": digits, "values": rounded}
+
+
+def _coded(title: str, values: Sequence[Cell], *, menu: bool = False) -> dict[str, Json]:
     """A column as indices into its distinct texts; -1 is empty."""
-    known: dict[str, int] = {}
-    codes = [
-        -1
-        if value is None
-        else known.setdefault(f"{value:g}" if isinstance(value, float) else clean(value), len(known))
-        for value in values
-    ]
+    texts = [value if value is None else f"{value:g}" if isinstance(value, float) else clean(value) for value in values]
+    codes, known = pd.factorize(np.array(texts, dtype=object))
     numbers = all(isinstance(value, int | float) for value in values if value is not None)
-    return {"title": title, "codes": codes, "known": list(known), "menu": menu, "number": numbers}
-
-
-def _rounded(value: object) -> float | None:
-    return float(f"{value:.6g}") if isinstance(value, int | float) else None
+    return {"title": title, "codes": codes.tolist(), "known": list(known), "menu": menu, "number": numbers}
 
 
 def _wilson(record: RunRecord) -> str:
@@ -158,15 +159,21 @@ def _wilson(record: RunRecord) -> str:
     if "test" not in record.predictions or record.status != "ok":
         return ""
     n, share = len(record.predictions["test"].labels), record.scores["test"].accuracy
-    z = 1.959963984540054 if CONFIDENCE == 0.95 else float("nan")
+    z = float(ndtri((1 + CONFIDENCE) / 2))
     middle, reach = share + z * z / (2 * n), z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return f"{(middle - reach) / (1 + z * z / n):.3f} – {(middle + reach) / (1 + z * z / n):.3f}"
 
 
-def _in_full(record: RunRecord, number: int, labels: dict[str, int]) -> dict[str, Json]:
+def _in_full(
+    record: RunRecord, number: int, labels: dict[str, int], classes: dict[tuple[str, ...], int]
+) -> dict[str, Json]:
+    """A run's losses and predictions; labels and names of classes, which runs share, go into the lists of them."""
+    count = max((found.num_labels for found in record.predictions.values()), default=0)
+    names = class_names(record.dataset.classes, count)
     return {
         "run": number,
         "dataset": record.dataset.sha256,
+        "classes": classes.setdefault(names, len(classes)),
         "loss": _thinned(record.history),
         "splits": {split: _packed(found, labels) for split, found in record.predictions.items() if len(found.labels)},
     }
@@ -195,14 +202,12 @@ def _points(records: Sequence[RunRecord]) -> dict[str, Json]:
 
 
 def _point(group: Group, name: str) -> dict[str, Json]:
-    scores = {record.id: record.scores["test"].accuracy for record in group.scored}
-    seconds = group.values("seconds")
-    time, accuracy = mean_interval(seconds), group.accuracies.get("test")
+    time, accuracy = mean_interval(group.values("seconds")), group.accuracies.get("test")
     return {
         "name": clean(name),
         "method": str(group.fields["method"]),
-        "seeds": [[s, scores[record.id]] for s, record in zip(seconds, group.on_testbed, strict=True)],
-        "seconds": mean(seconds),
+        "seeds": group.points,
+        "seconds": time.value,
         "accuracy": group.mean("test_accuracy"),
         # What there is no interval of, with one seed or without predictions, has no bar.
         "secondsSpan": [time.low, time.high] if isfinite(time.high) else None,

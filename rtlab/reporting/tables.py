@@ -6,28 +6,20 @@ interval. The tables that compare hold only rows with something to compare them 
 but the thing compared. A speed-up never stands without its quality.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from tabulate import tabulate
 
 from rtlab.records import RunRecord
-from rtlab.reporting.frame import SETUP, method_name
-from rtlab.reporting.groups import Group, Place, by_place, groups, lost_runs, place_of
+from rtlab.reporting import wording
+from rtlab.reporting.classes import ByClass, by_class, of_one
+from rtlab.reporting.frame import COLUMNS, method_name
+from rtlab.reporting.groups import Group, Place, by_place, groups, lost_runs, place_of, would_be
 from rtlab.reporting.kinds import TABLES, TEXTS, Family, Kind, Row
 from rtlab.reporting.markup import Block, Column, Table
 from rtlab.reporting.pairs import SEEDS_FOR_EQUALITY
-from rtlab.reporting.wording import (
-    NONE,
-    contents,
-    dates,
-    letters,
-    method_title,
-    order,
-    plural,
-    setup,
-    setups,
-    versions,
-)
+from rtlab.reporting.wording import NONE, plural
 from rtlab.statistics import MARGIN
 from rtlab.testbed import Testbed
 
@@ -50,16 +42,16 @@ def tables(records: Iterable[RunRecord]) -> tuple[Block, ...]:
         records: Records of any kind.
     """
     every = tuple(records)
-    places = {place: sorted(here, key=order) for place, here in by_place(groups(every)).items()}
+    places = {place: sorted(here, key=wording.order) for place, here in by_place(groups(every)).items()}
     lost = lost_runs(every)
     return tuple(_block(name, kind, places, lost) for name, kind in TABLES.items())
 
 
 def _block(name: str, kind: Kind, places: Mapping[Place, Sequence[Group]], lost: Sequence[RunRecord]) -> Block:
-    without = [record for record in lost if kind.of(_stand_in(record))]
+    without = [record for record in lost if kind.of(would_be(record))]
     nowhere = sorted({place_of(record) for record in without} - places.keys()) if kind.everywhere else []
-    made = []
     some_whole = any(group.experiment.limit is None for here in places.values() for group in here)
+    made = []
     for place in (*places, *nowhere):
         here = [
             group
@@ -69,43 +61,28 @@ def _block(name: str, kind: Kind, places: Mapping[Place, Sequence[Group]], lost:
         failed = [record for record in without if place_of(record) == place]
         if (chosen := kind.chosen(here)) or (failed and kind.everywhere):
             made.append(_table(place, kind, chosen, failed))
-    return Block(
-        name=name, title=kind.title, tables=tuple(made), nothing=f"Nothing to show yet: it takes {kind.needs}."
-    )
-
-
-def _stand_in(record: RunRecord) -> Group:
-    """A run without a result as the group that it would have been."""
-    fields = {name: column(record) for name, column in SETUP.items()}
-    return Group(place_of(record), record.experiment, fields, (record,), {}, 0)
+    nothing = f"Nothing to show yet: it takes {kind.needs}."
+    return Block(name=name, title=kind.title, tables=tuple(made), nothing=nothing)
 
 
 def _table(place: Place, kind: Kind, found: Sequence[Family], lost: Sequence[RunRecord]) -> Table:
     """The table of a place, with its caption above and its failures below."""
-    rows = [(group, family) for family in found for group in family]
-    chosen = [group for group, _ in rows]
-    names, common = setups([group.experiment for group in chosen])
-    known = letters((g.experiment.engine, g.testbed) for g in chosen if g.testbed) if kind.timed else {}
-    results: dict[str, set[int]] = {}
-    for group in chosen:
-        results.setdefault(group.experiment.engine, set()).add(group.results)
+    families = [(group, family) for family in found for group in family]
+    chosen = [group for group, _ in families]
+    names, common = wording.setups([group.experiment for group in chosen])
+    known = wording.letters((g.experiment.engine, g.testbed) for g in chosen if g.testbed and kind.timed)
+    several = Counter(engine for engine, _ in {(group.experiment.engine, group.results) for group in chosen})
     cells: list[Row] = []
-    for name, (group, family) in zip(names, rows, strict=True):
-        letter: Row = {"testbed": _letter(group, known)} if known else {}
-        old = len(results[group.experiment.engine]) > 1
-        version: Row = {"setup": f"{name}, results version {group.results}" if old else name}
-        seeds: Row = {"n": str(len(group.scored))}
-        cells += [
-            {**version, **letter, **more, **({} if "seed" in more else seeds)} for more in kind.rows(group, family)
-        ]
-    titles = [
-        title
-        for title in dict.fromkeys(t for row in cells for t in row)
-        if any(title in r and r[title] != NONE for r in cells)
-    ]
-    left_out = sum(group.disturbed for group in chosen) if kind.timed else 0
+    for name, (group, family) in zip(names, families, strict=True):
+        version = f", results version {group.results}" if several[group.experiment.engine] > 1 else ""
+        first: Row = {"setup": name + version, **({"testbed": _letter(group, known) or NONE} if known else {})}
+        last: Row = {"n": str(len(group.scored))}
+        cells += [first | row | ({} if "seed" in row else last) for row in kind.rows(group, family)]
+    every = dict.fromkeys(title for row in cells for title in row)
+    titles = [title for title in every if any(row.get(title, NONE) != NONE for row in cells)]
+    disturbed = sum(group.disturbed for group in chosen) if kind.timed else 0
     notes = [
-        f"{plural(left_out, 'run')} left out of times, since other processes disturbed them." if left_out else "",
+        f"{plural(disturbed, 'run')} left out of times, since other processes disturbed them." if disturbed else "",
         f"{plural(len(lost), 'run')} without a result left out." if lost else "",
     ]
     return Table(
@@ -117,12 +94,12 @@ def _table(place: Place, kind: Kind, found: Sequence[Family], lost: Sequence[Run
 
 
 def _letter(group: Group, known: Mapping[tuple[str, Testbed], str]) -> str:
-    return NONE if group.testbed is None else known[group.experiment.engine, group.testbed]
+    return known.get((group.experiment.engine, group.testbed), "") if group.testbed else ""
 
 
 def _caption(
     place: Place,
-    found: Sequence[Group],
+    chosen: Sequence[Group],
     lost: Sequence[RunRecord],
     known: Mapping[tuple[str, Testbed], str],
     common: str,
@@ -130,37 +107,52 @@ def _caption(
     timed: bool,
 ) -> str:
     """Where numbers come from: contents, testbeds, dates; and what all rows have in common."""
-    named: dict[str, None] = {}
-    for group in found:
-        if group.testbed is not None and timed:
-            letter = f"{known[group.experiment.engine, group.testbed]}: " if known else ""
-            named.setdefault(f"{letter}{versions(group.testbed)}")
+    named = {
+        f"{letter}: {wording.versions(group.testbed)}"
+        if (letter := _letter(group, known))
+        else wording.versions(group.testbed)
+        for group in chosen
+        if group.testbed is not None and timed
+    }
     where = f", on {'; '.join(sorted(named))}" if named else ""
-    records = [record for group in found for record in group.scored] or lost
-    return f"{contents(place)}{where}; {dates(records)}." + (f" Common recipe: {common}." if common else "")
+    records = [record for group in chosen for record in group.scored] or lost
+    return f"{wording.contents(place)}{where}; {wording.dates(records)}." + (
+        f" Common recipe: {common}." if common else ""
+    )
 
 
 def summary(record: RunRecord) -> str:
     """What one finished run came to, for a terminal."""
     timing, counts, memory = record.timing, record.counts, record.memory
-    assert timing, "a run with a result has all three"
-    assert counts, "a run with a result has all three"
-    assert memory, "a run with a result has all three"
-    rows = [
-        [split, *(f"{value:.4f}" for value in (s.accuracy, s.precision, s.recall, s.f1))]
-        for split, s in record.scores.items()
-    ]
-    table = tabulate(
-        rows, headers=["split", "accuracy", "precision", "recall", "F1"], tablefmt="simple", disable_numparse=True
-    )
-    losses = (
-        "" if record.train_loss is None else f", mean loss {record.train_loss:.4f}, last epoch {record.final_loss:.4f}"
-    )
+    assert timing and counts and memory, "a run with a result has all three"  # noqa: PT018  # as mypy needs it
+    rows = [_scores(split, record) for split in record.scores]
+    found = by_class(would_be(record), "test") if "test" in record.predictions else None
+    classes = _classes(found, record.scores["test"].accuracy) if found is not None and found.needed else ""
+    if not classes:
+        rows = [{title: cell for title, cell in row.items() if title != "macro-F1"} for row in rows]
+    table = tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
+    lossy = record.train_loss is not None
+    losses = f", mean loss {record.train_loss:.4f}, last epoch {record.final_loss:.4f}" if lossy else ""
     return (
-        f"{method_title(method_name(record.experiment))} of {record.encoder.name} on {record.dataset.name} "
-        f"({setup(record.experiment)}, seed {record.experiment.seed})\n\n{table}\n\n"
+        f"{wording.method_title(method_name(record.experiment))} of {record.encoder.name} on {record.dataset.name} "
+        f"({wording.setup(record.experiment)}, seed {record.experiment.seed})\n\n{table}\n\n{classes}"
         f"trained {counts.parameters_trained:,} of {counts.parameters_total:,} parameters "
         f"in {timing.train_s:.1f} s ({timing.samples_per_s:.1f} samples/s){losses}\n"
         f"loading {timing.load_s:.1f} s, tokenizing {timing.prepare_s:.1f} s, evaluating {timing.evaluate_s:.1f} s, "
         f"peak host memory {memory.peak_host / 2**30:.2f} GiB"
     )
+
+
+def _scores(split: str, record: RunRecord) -> dict[str, str]:
+    titles = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1", "macro_f1": "macro-F1"}
+    cells = {title: COLUMNS[f"{split}_{name}"](record) for name, title in titles.items()}
+    return {"split": split, **{title: NONE if cell is None else f"{cell:.4f}" for title, cell in cells.items()}}
+
+
+def _classes(found: ByClass, accuracy: float) -> str:
+    """The classes of the test split, and a warning where saying the largest one every time would do as well."""
+    largest = found.names[int(found.support_C.argmax())]
+    warning = (
+        f"warning: accuracy on test, {accuracy:.4f}, does not beat always saying {largest}: {found.largest:.4f}\n\n"
+    )
+    return f"By class, test:\n{of_one(found)}\n\n" + (warning if accuracy <= found.largest else "")

@@ -6,17 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from rtlab.experiment import Experiment
+from rtlab.experiment import Experiment, rate_text
 from rtlab.methods import LORA, Adapter, Full, Recipe, Svm
 from rtlab.records import RunRecord
 from rtlab.reporting.frame import method_name
-from rtlab.reporting.groups import Group, Place
+from rtlab.reporting.groups import Group, Place, without_code
 from rtlab.statistics import Interval
 from rtlab.testbed import Testbed
 
 METHODS = {"svm": "linear SVM", "full": "full fine-tuning", "lora": "LoRA"}
 PADDINGS = ("fixed", "dynamic", "bucketed", "packed")
 NONE = "–"
+MOST_NAMES = 12  # in a line
 ALPHA = "\N{GREEK SMALL LETTER ALPHA}"  # by its name: it looks like another letter
 
 _FEATURES = {"cls": "[CLS] features", "mean": "mean-pooled features"}
@@ -25,6 +26,12 @@ _FEATURES = {"cls": "[CLS] features", "mean": "mean-pooled features"}
 def method_title(name: str) -> str:
     """A method's name in a sentence."""
     return METHODS.get(name, name.upper())
+
+
+def method_order(name: str) -> tuple[int, str]:
+    """Key that sorts names of methods: the usual ones first."""
+    methods = list(METHODS)
+    return (methods.index(name), "") if name in METHODS else (len(methods), name)
 
 
 def setups(experiments: Sequence[Experiment]) -> tuple[list[str], str]:
@@ -61,41 +68,33 @@ def _core(experiment: Experiment) -> str:
         case Svm(pooling=pooling):
             return f"SVM, {_FEATURES[pooling]}"
         case Full(recipe=recipe):
-            return f"full, {recipe.padding}, lr {_rate(recipe.learning_rate)}"
+            return f"full, {recipe.padding}, lr {rate_text(recipe.learning_rate)}"
         case Adapter(recipe=recipe, settings=settings, target_modules=modules):
             size = f" r{settings['r']}" if "r" in settings else ""
             size += f" {ALPHA}{settings['lora_alpha']}" if "lora_alpha" in settings else ""
-            kind = {"lora": "LoRA"}.get(method_name(experiment), method_title(method_name(experiment)))
-            return f"{kind}{size} {' '.join(modules)}, {recipe.padding}, lr {_rate(recipe.learning_rate)}"
-
-
-def _rate(rate: float) -> str:
-    text = f"{rate:.0e}"
-    return text if float(text) == rate else f"{rate:g}"
+            rate = rate_text(recipe.learning_rate)
+            return f"{method_title(method_name(experiment))}{size} {' '.join(modules)}, {recipe.padding}, lr {rate}"
 
 
 def _recipe(experiment: Experiment) -> dict[str, str]:
     """Words for what is left, by field; empty for what is usual, or not limited."""
-    method = experiment.method
-    words = {} if isinstance(method, Svm) else _of_recipe(method.recipe)
+    method, words = experiment.method, {}
+    if not isinstance(method, Svm):
+        recipe, every = method.recipe, method.recipe.logging_steps
+        words = {
+            "engine": f"engine {recipe.engine}",
+            "compile": "compiled" if recipe.compile else "",
+            "epochs": plural(recipe.epochs, "epoch"),
+            "max_steps": "" if recipe.max_steps is None else f"cut at {plural(recipe.max_steps, 'step')}",
+            "batch_size": f"batch size {recipe.batch_size}",
+            "logging_steps": "" if every == Recipe().logging_steps else f"logged every {plural(every, 'step')}",
+        }
     words["max_length"] = f"max length {experiment.max_length}"
     words["precision"] = "" if experiment.precision == "fp32" else experiment.precision
     words["limit"] = "" if experiment.limit is None else f"{plural(experiment.limit, 'sentence')} a split"
     if isinstance(method, Adapter):
         words["settings"] = _other_settings(method)
     return words
-
-
-def _of_recipe(recipe: Recipe) -> dict[str, str]:
-    every = recipe.logging_steps
-    return {
-        "engine": f"engine {recipe.engine}",
-        "compile": "compiled" if recipe.compile else "",
-        "epochs": plural(recipe.epochs, "epoch"),
-        "max_steps": "" if recipe.max_steps is None else f"cut at {plural(recipe.max_steps, 'step')}",
-        "batch_size": f"batch size {recipe.batch_size}",
-        "logging_steps": "" if every == Recipe().logging_steps else f"logged every {plural(every, 'step')}",
-    }
 
 
 def _other_settings(method: Adapter) -> str:
@@ -110,14 +109,20 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
+def listed(names: Iterable[str]) -> str:
+    """Different names in their order, and how many more than a line has room for."""
+    known = list(dict.fromkeys(names))
+    return ", ".join(known[:MOST_NAMES]) + (f", and {len(known) - MOST_NAMES} more" if len(known) > MOST_NAMES else "")
+
+
 def order(group: Group) -> tuple[object, ...]:
     """Key that sorts groups of one place: runs cut short last, then by method, adapter, learning rate, padding."""
-    fields, methods = group.fields, list(METHODS)
-    method, padding = str(fields["method"]), fields["padding"]
+    fields = group.fields
+    padding, modules = fields["padding"], str(fields["target_modules"] or "")
     return (
         not group.whole,
-        (methods.index(method), "") if method in methods else (len(methods), method),
-        *(str(fields["target_modules"] or "").count("+"), str(fields["target_modules"] or "")),
+        method_order(str(fields["method"])),
+        *(modules.count("+"), modules),
         *(float(fields["r"] or 0), float(fields["lora_alpha"] or 0), float(fields["learning_rate"] or 0)),
         fields["engine"] != Recipe().engine,
         PADDINGS.index(str(padding)) if padding else -1,
@@ -142,10 +147,9 @@ def score(values: Sequence[float], interval: Interval | None = None) -> str:
 
 def times(ratio: Interval) -> str:
     """A ratio, with its 95 % interval where there is one."""
+    low, high = _significant(ratio.low), _significant(ratio.high)
     known = 0 < ratio.low < ratio.high < math.inf
-    return f"{_significant(ratio.value)} ×" + (
-        f" [{_significant(ratio.low)}, {_significant(ratio.high)}]" if known else ""
-    )
+    return f"{_significant(ratio.value)} ×" + (f" [{low}, {high}]" if known else "")
 
 
 def _significant(value: float) -> str:
@@ -156,9 +160,8 @@ def _significant(value: float) -> str:
 
 def contents(place: Place) -> str:
     """Encoder and data set of a place, by name and contents."""
-    return (
-        f"Encoder {place.encoder} ({place.encoder_sha256[:8]}), data set {place.dataset} ({place.dataset_sha256[:8]})"
-    )
+    encoder, dataset = place.encoder_sha256[:8], place.dataset_sha256[:8]
+    return f"Encoder {place.encoder} ({encoder}), data set {place.dataset} ({dataset})"
 
 
 def dates(records: Iterable[RunRecord]) -> str:
@@ -177,12 +180,13 @@ def letters(testbeds: Iterable[tuple[str, Testbed]]) -> Mapping[tuple[str, Testb
 
     Two engines differ in their code on one and the same testbed, so only two states of one engine's code are two.
     """
-    states: dict[tuple[str, Testbed], dict[str, int]] = {}
+    states: dict[tuple[str, Testbed], list[str]] = {}
     keys: dict[tuple[str, Testbed], tuple[Testbed, int]] = {}
     for engine, testbed in testbeds:
-        machine = Testbed(**{**vars(testbed), "code": ""})
-        codes = states.setdefault((engine, machine), {})
-        keys[engine, testbed] = (machine, codes.setdefault(testbed.code, len(codes)))
+        machine = without_code(testbed)
+        codes = states.setdefault((engine, machine), [])
+        codes += [testbed.code] if testbed.code not in codes else []
+        keys[engine, testbed] = (machine, codes.index(testbed.code))
     alphabet = [*string.ascii_uppercase, *(f"T{number}" for number in range(len(keys)))]
     known = dict(zip(dict.fromkeys(keys.values()), alphabet, strict=False))
     return {} if len(known) < 2 else {given: known[key] for given, key in keys.items()}

@@ -1,0 +1,166 @@
+"""How well each class is told from the others: F1 by class, and what was taken for what.
+
+Everything is a mean over the seeds of a group. Where there are many classes, the worst ones are shown and the rest is
+counted: a table of 150 rows says less than one of twelve.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from tabulate import tabulate
+
+from rtlab.metrics import class_scores, confusion
+from rtlab.reporting.groups import Group
+from rtlab.reporting.markup import clean
+from rtlab.reporting.wording import NONE
+from rtlab.values import Json
+
+MOST = 12  # classes that are shown
+IMBALANCED = 0.7  # share of the largest class above which accuracy alone misleads
+_LONGEST = 32  # characters of a name
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ByClass:
+    """What a group says of the C classes of one split.
+
+    Attributes:
+        names: The classes.
+        support_C: Sentences that are of each class.
+        precision_C: Mean over seeds, as the next two.
+        recall_C: Likewise.
+        f1_C: Likewise.
+        counts_CC: Sentences of each class (a row) that were taken for each class; mean over seeds.
+    """
+
+    names: tuple[str, ...]
+    support_C: NDArray[np.int64]
+    precision_C: NDArray[np.float64]
+    recall_C: NDArray[np.float64]
+    f1_C: NDArray[np.float64]
+    counts_CC: NDArray[np.float64]
+
+    @property
+    def largest(self) -> float:
+        """Share of the largest class: the accuracy of always saying it."""
+        return float(self.support_C.max() / self.support_C.sum())
+
+    @property
+    def needed(self) -> bool:
+        """Whether accuracy and F1 leave out what matters: there are more classes than two, or one of two is rare."""
+        return len(self.names) > 2 or self.largest > IMBALANCED
+
+    def to_json(self) -> dict[str, Json]:
+        """Scores of each class by name, and the confusion matrix, as JSON types."""
+        columns = (self.support_C, self.precision_C, self.recall_C, self.f1_C)
+        titles = ("support", "precision", "recall", "f1")
+        rows = zip(self.names, *(column.tolist() for column in columns), strict=True)
+        by_class: Json = [{"class": name, **dict(zip(titles, cells, strict=True))} for name, *cells in rows]
+        return {"by_class": by_class, "confusion": self.counts_CC.tolist()}
+
+
+def by_class(group: Group, split: str) -> ByClass:
+    """What a group that has predictions of a split says of its classes."""
+    labels_N, count = group.labels(split), group.num_labels(split)
+    hits_SCC = [confusion(labels_N, said_N, num_labels=count) for said_N in group.predicted(split)]
+    precision_C, recall_C, f1_C = np.mean([class_scores(hits_CC) for hits_CC in hits_SCC], axis=0)
+    return ByClass(
+        names=class_names(group.scored[0].dataset.classes, count),
+        support_C=hits_SCC[0].sum(axis=1),
+        precision_C=precision_C,
+        recall_C=recall_C,
+        f1_C=f1_C,
+        counts_CC=np.mean(hits_SCC, axis=0),
+    )
+
+
+def class_names(names: Sequence[str], count: int) -> tuple[str, ...]:
+    """The names of classes as they are shown: their numbers where nobody wrote names down."""
+    shown = [clean(name) for name in names] or [str(number) for number in range(count)]
+    return tuple(name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in shown)
+
+
+def of_one(found: ByClass) -> str:
+    """Precision, recall and F1 by class, and what each was taken for, for a terminal."""
+    rows = [
+        {
+            **_first(found, number),
+            "precision": f"{found.precision_C[number]:.4f}",
+            "recall": f"{found.recall_C[number]:.4f}",
+            "F1": f"{found.f1_C[number]:.4f}",
+            "taken for": _taken_for(found, number),
+        }
+        for number in _shown(found.f1_C, found.support_C)
+    ]
+    return "\n".join([_simple(rows), *_rest(found, len(rows))])
+
+
+def side_by_side(sides: Mapping[str, ByClass], split: str) -> str:
+    """F1 by class of several groups on the same sentences, and their confusion matrices, for a terminal."""
+    first = next(iter(sides.values()))
+    lowest_C = np.min([found.f1_C for found in sides.values()], axis=0)
+    rows = []
+    for number in _shown(lowest_C, first.support_C):
+        row = _first(first, number)
+        for name, found in sides.items():
+            row[f"F1 of {name}"] = f"{found.f1_C[number]:.4f}"
+            if len(first.names) == 2:
+                row[f"{name}: {' / '.join(first.names)}"] = " / ".join(map(_count, found.counts_CC[number]))
+            elif len(first.names) > MOST:
+                row[f"{name} took it for"] = _taken_for(found, number)
+        rows.append(row)
+    parts = [f"By class, {split}; counts are means over seeds:", _simple(rows), *_rest(first, len(rows))]
+    if 2 < len(first.names) <= MOST:
+        parts += [
+            f"\n{name} took a class (row) for a class (column):\n{_matrix(found)}" for name, found in sides.items()
+        ]
+    return "\n".join(parts)
+
+
+def _first(found: ByClass, number: int) -> dict[str, str]:
+    return {"class": found.names[number], "sentences": f"{found.support_C[number]:,}"}
+
+
+def _shown(f1_C: NDArray[np.float64], support_C: NDArray[np.int64]) -> Sequence[int]:
+    """All classes in their order, or the worst ones of many, those first of which there are sentences."""
+    return range(len(f1_C)) if len(f1_C) <= MOST else np.lexsort((f1_C, support_C == 0))[:MOST].tolist()
+
+
+def _rest(found: ByClass, shown: int) -> list[str]:
+    """What is said of the classes that are left out."""
+    more = len(found.names) - shown
+    return [f"and {more} more classes, which are better or have no sentences"] if more else []
+
+
+def _taken_for(found: ByClass, number: int) -> str:
+    """The classes that a class was most often taken for, itself left out."""
+    wrong_C = np.where(np.arange(len(found.names)) == number, 0, found.counts_CC[number])
+    worst = [other for other in np.argsort(-wrong_C, kind="stable")[:3].tolist() if wrong_C[other] > 0]
+    return ", ".join(f"{found.names[other]} ({_count(wrong_C[other])})" for other in worst) or NONE
+
+
+def _matrix(found: ByClass) -> str:
+    return _simple(
+        [
+            {"": name, **{other: _count(count) for other, count in zip(found.names, counts_C, strict=True)}}
+            for name, counts_C in zip(found.names, found.counts_CC, strict=True)
+        ]
+    )
+
+
+def _count(count: float) -> str:
+    """A mean number of sentences, whole where it is."""
+    return f"{count:,.0f}" if count == round(count) else f"{count:,.1f}"
+
+
+def _simple(rows: Sequence[Mapping[str, str]]) -> str:
+    """A table of texts, in which columns of numbers are aligned to the right."""
+    columns = list(zip(*(row.values() for row in rows), strict=True))
+    sides = [
+        "right" if all(re.fullmatch(r"[\d,.]+", cell) for cell in cells) and number else "left"
+        for number, cells in enumerate(columns)
+    ]
+    return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True, colalign=sides)
