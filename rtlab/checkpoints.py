@@ -7,7 +7,6 @@ unpickled, and no code that a directory brings is run.
 import fnmatch
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,12 +67,13 @@ def file_digests(path: Path) -> dict[str, str]:
     return digests
 
 
-def digest(files: Mapping[str, str], tokenizer: "PreTrainedTokenizerFast") -> str:
+def digest(path: Path, files: Mapping[str, str], tokenizer: "PreTrainedTokenizerFast") -> str:
     """Over what is read of a directory, so that it does not matter which other files a cache holds of a repository.
 
     Weights, configuration and vocabulary count as they are stored; a tokenizer's settings as what they come to.
 
     Args:
+        path: The directory.
         files: What `file_digests` gave.
         tokenizer: What transformers made of the directory.
     """
@@ -83,8 +83,20 @@ def digest(files: Mapping[str, str], tokenizer: "PreTrainedTokenizerFast") -> st
         "sides": {"padding": tokenizer.padding_side, "truncation": tokenizer.truncation_side},
         "ids": tokenizer(_TELLING).input_ids,
     }
+    if added := _added(path, tokenizer):
+        settled["added"] = added
     total.update(json.dumps(settled, sort_keys=True).encode())
     return total.hexdigest()
+
+
+def _added(path: Path, tokenizer: "PreTrainedTokenizerFast") -> dict[str, int]:
+    """Tokens that other files than `tokenizer.json` add to it (`added_tokens.json`, `tokenizer_config.json`)."""
+    try:
+        told = {str(token["content"]) for token in json.loads((path / "tokenizer.json").read_bytes())["added_tokens"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        told = set()
+    known = {*told, *tokenizer.all_special_tokens}
+    return {token: number for token, number in sorted(tokenizer.get_added_vocab().items()) if token not in known}
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -137,7 +149,7 @@ def read_weights(path: Path, name: str) -> "dict[str, torch.Tensor]":
     """All tensors of a directory's weights, by the names under which they are stored; they are mapped, not copied.
 
     Raises:
-        ValueError: If a file cannot be read.
+        ValueError: If a file cannot be read, or holds weights that were quantized.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -153,27 +165,15 @@ def read_weights(path: Path, name: str) -> "dict[str, torch.Tensor]":
                 f"encoder must hold whole safetensors; got {name!r}, whose {file.name} cannot be read "
                 f"({one_line(str(error))}); the file downloaded or saved again would do"
             ) from error
+    _check_floats(weights, name)
     return weights
 
 
-def check_numbers(weights: "dict[str, torch.Tensor]", name: str) -> None:
-    """Refuse (`ValueError`) weights that are not finite, or are stored as floats of less than 16 bits.
-
-    Args:
-        weights: Tensors by name.
-        name: The encoder's name, for messages.
-    """
+def _check_floats(weights: "dict[str, torch.Tensor]", name: str) -> None:
+    """Refuse numbers of 8 bits: what they stand for depends on scales, which transformers would leave out."""
     for tensor_name, tensor in weights.items():
-        if not tensor.dtype.is_floating_point or not tensor.numel():
-            continue
-        if tensor.dtype.itemsize < 2:
+        if tensor.dtype.itemsize == 1 and tensor.dim() > 1:
             raise ValueError(
                 f"encoder must hold weights as floats of 16 bits or more; got {name!r}, whose {one_line(tensor_name)} "
                 f"is {str(tensor.dtype).removeprefix('torch.')}; the weights before they were quantized would do"
-            )
-        least, most = tensor.detach().aminmax()
-        if not (math.isfinite(least) and math.isfinite(most)):
-            raise ValueError(
-                f"encoder must hold finite weights; got {name!r}, whose {one_line(tensor_name)} has NaN or infinity; "
-                "the file downloaded or saved again would do"
             )

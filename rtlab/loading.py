@@ -8,7 +8,7 @@ pooler may be missing, and a head is always fresh unless a saved model is read.
 import contextlib
 import copy
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
@@ -59,7 +59,6 @@ def load(
     *,
     head: Head,
     label_names: Sequence[str] = (),
-    weights: "Mapping[str, torch.Tensor] | None" = None,
 ) -> Loaded:
     """Make a model of a directory's configuration and weights.
 
@@ -70,37 +69,32 @@ def load(
         head: Whether the model has a classification head, and where that comes from; fresh weights are drawn from
             torch's generator, so seed it before.
         label_names: The head's classes.
-        weights: What `read_weights` gave, where that is at hand.
 
     Raises:
         ValueError: If the weights do not fit the configuration, or transformers cannot make the model.
     """
     wanted = _for_classes(config, label_names) if head != "none" else copy.deepcopy(config)
     of = head_class(wanted, name) if head != "none" else body_class(wanted)
-    stored = read_weights(path, name) if weights is None else weights
-    body, children = _parts(of, wanted, name)
-    heads = children if head == "fresh" else set()
-    used = {key: tensor for key, tensor in stored.items() if key.partition(".")[0] not in heads - body}
+    stored = read_weights(path, name)
+    parts = _parts(of, wanted, name)
+    dropped = parts.heads - parts.body if head == "fresh" else set()
+    used = {key: tensor for key, tensor in stored.items() if _first(key) not in dropped}
     model, report = _made(of, wanted, used, name)
     model.name_or_path = model.config.name_or_path = str(path)
-    prefix = f"{model.base_model_prefix}."
-    missing = set(report["missing_keys"])
-    absent = [key for key in missing if head != "fresh" or key.startswith(prefix)]
-    poolers = {key for key in absent if "pooler" in key.split(".")}
-    left, others = _left_over(report["unexpected_keys"], model, body, wanted, prefixed=_prefixed(stored, prefix))
+    absent = {key for key in report["missing_keys"] if head != "fresh" or key.startswith(parts.prefix)}
+    poolers = {key for key in absent if "pooler" in key.split(".") and head != "saved"}
+    prefixed = any(key.startswith(parts.prefix) for key in stored)
+    others = {key for key in report["unexpected_keys"] if prefixed and parts.lies_outside(key)}
     _check_fit(
         name,
-        missing=sorted(set(absent) - poolers if head != "saved" else absent),
-        left=sorted(left),
-        misshapen=sorted(
-            f"{key}: {list(there)} for {list(needed)}" for key, there, needed in report["mismatched_keys"]
-        ),
+        missing=sorted(absent - poolers),
+        left=sorted(key for key in report["unexpected_keys"] - others if not parts.knows(key)),
+        misshapen=sorted(f"{key}: {list(has)} for {list(needs)}" for key, has, needs in report["mismatched_keys"]),
     )
-    dropped = {key.partition(".")[0] for key in stored.keys() - used.keys()}
     return Loaded(
         model=model,
         fresh=tuple(sorted({_up_to_pooler(key) for key in poolers})),
-        unused=tuple(sorted(dropped | others)),
+        unused=tuple(sorted({_first(key) for key in {*(stored.keys() - used.keys()), *others}})),
     )
 
 
@@ -172,8 +166,33 @@ def _for_classes(config: "PreTrainedConfig", label_names: Sequence[str]) -> "Pre
     return wanted
 
 
-def _parts(of: "type[PreTrainedModel]", config: "PreTrainedConfig", name: str) -> tuple[set[str], set[str]]:
-    """Names of the modules of the body, also those that this model leaves out (a pooler), and of those beside it."""
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """What an architecture is made of.
+
+    Attributes:
+        prefix: What the names of a classifier's body begin with.
+        body: Modules of the body, also those that a classifier leaves out (a pooler).
+        heads: Modules of the classifier beside its body.
+        known: Names of the body's weights and buffers, without the prefix.
+    """
+
+    prefix: str
+    body: frozenset[str]
+    heads: frozenset[str]
+    known: frozenset[str]
+
+    def lies_outside(self, key: str) -> bool:
+        """Whether a tensor is no part of the body, where a checkpoint's names tell body and head apart."""
+        return not key.startswith(self.prefix) and _first(key) not in self.body
+
+    def knows(self, key: str) -> bool:
+        """Whether a tensor that a model does not take is one that it leaves out, or computes today."""
+        bare = key.removeprefix(self.prefix)
+        return bare in self.known or "pooler" in bare.split(".")
+
+
+def _parts(of: "type[PreTrainedModel]", config: "PreTrainedConfig", name: str) -> _Parts:
     with said_in_one_line(name):
         model, bare = skeleton(of, config), skeleton(body_class(config), config)
     if model.base_model is model and of is not body_class(config):
@@ -181,8 +200,17 @@ def _parts(of: "type[PreTrainedModel]", config: "PreTrainedConfig", name: str) -
             f"encoder must be of a type whose classifier holds its body apart; got {name!r}, of type "
             f"{config.model_type}; a BERT or its kin would do"
         )
-    body = {child for base in (model.base_model, bare) for child, _ in base.named_children()}
-    return body, {child for child, _ in model.named_children() if child != model.base_model_prefix}
+    bodies = (model.base_model, bare)
+    return _Parts(
+        prefix=f"{model.base_model_prefix}.",
+        body=frozenset(child for body in bodies for child, _ in body.named_children()),
+        heads=frozenset(child for child, _ in model.named_children() if child != model.base_model_prefix),
+        known=frozenset(key for body in bodies for key in (*body.state_dict(), *dict(body.named_buffers()))),
+    )
+
+
+def _first(key: str) -> str:
+    return key.partition(".")[0]
 
 
 def _made(
@@ -202,32 +230,6 @@ def _made(
             trust_remote_code=False,
         )
     return model, report
-
-
-def _prefixed(stored: "Iterable[str]", prefix: str) -> bool:
-    """Whether a checkpoint's names tell its body from its head."""
-    return any(key.startswith(prefix) for key in stored)
-
-
-def _left_over(
-    unexpected: Iterable[str], model: "PreTrainedModel", body: set[str], config: "PreTrainedConfig", *, prefixed: bool
-) -> tuple[set[str], set[str]]:
-    """Tensors of the body that the model does not have, and names of foreign heads."""
-    known = {
-        *skeleton(body_class(config), config).state_dict(),
-        *(name for name, _ in model.base_model.named_buffers()),
-    }
-    left, heads = set(), set()
-    for key in unexpected:
-        bare = key.removeprefix(f"{model.base_model_prefix}.")
-        first = bare.partition(".")[0]
-        if bare in known or "pooler" in bare.split("."):
-            continue  # a pooler that this head does not read, or a buffer that is computed today
-        if bare != key or first in body or not prefixed:
-            left.add(key)
-        else:
-            heads.add(first)
-    return left, heads
 
 
 def _up_to_pooler(key: str) -> str:

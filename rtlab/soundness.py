@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-TRIED = 64  # sentences of which the longest is taken
 TOLERANCE = 1e-4  # of the largest number; padding alone moves the last digits of fp32
 _WOULD_DO = "an encoder of the BERT kind would do"
 
@@ -86,7 +85,7 @@ def check_padding(encoder: Encoder, texts: Sequence[str], max_length: int, metho
     if encoder.architecture is not None and not getattr(encoder.config, "is_decoder", False):
         return
     _check_token_types(encoder)
-    long = max(token_lists(texts[:TRIED], encoder.tokenizer, max_length), key=len)
+    (long,) = token_lists([max(texts, key=len)], encoder.tokenizer, max_length)
     # One of an even and one of an odd number of tokens: some architectures take tokens two by two.
     shorter = [long[:kept] + long[-1:] for kept in (len(long) // 2 - 1, len(long) // 2) if kept > 0]
     with torch.random.fork_rng(devices=[]), torch.inference_mode(), quiet():

@@ -108,7 +108,7 @@ def saved_model(
     with quiet():
         plain = encoder.classifier(label_names)
         trained_along = (*checked(encoder, label_names).fresh, *head_modules(plain))
-        model: PreTrainedModel = peft.PeftModel.from_pretrained(plain, str(folder), use_safetensors=True)
+        model: PreTrainedModel = peft.PeftModel.from_pretrained(plain, str(folder))
     there = {name for name, _ in model.named_modules()}
     if lost := [name for name in trained_along if f"base_model.model.{name}.modules_to_save" not in there]:
         raise ValueError(
