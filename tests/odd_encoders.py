@@ -43,13 +43,15 @@ KINDS = {
     "t5": {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2},
     "bart": {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16},
 }
+DROPOUTS = ("dropout", "dropout_prob", "_pdrop")
 PACKED = ("bert", "distilbert", "electra", "roberta", "xlm-roberta", "camembert")
 ROBERTAS = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")
-DROPOUTS = (
-    *("dropout", "attention_dropout", "seq_classif_dropout", "classifier_dropout"),
-    *("hidden_dropout_prob", "attention_probs_dropout_prob"),
-)
-WITHOUT_DROPOUT = dict.fromkeys(DROPOUTS, 0.0)
+
+
+def dropout_off(kind: str) -> dict[str, float]:
+    """Settings that turn off whatever dropout an architecture has."""
+    config = transformers.AutoConfig.for_model(kind).to_dict()
+    return {name: 0.0 for name, value in config.items() if isinstance(value, float) and name.endswith(DROPOUTS)}
 
 
 def write(folder: Path, kind: str = "bert", of: str = "AutoModel", tokenizer=None, **settings) -> Path:
@@ -91,3 +93,8 @@ def rewrite(folder: Path, spoil) -> Path:
 def copy(folder: Path, to: Path) -> Path:
     """A copy that a test may spoil."""
     return Path(shutil.copytree(folder, to))
+
+
+def rows(folder: Path) -> int:
+    """Rows of a folder's word embedding, as its configuration has it."""
+    return int(json.loads((folder / "config.json").read_text())["vocab_size"])

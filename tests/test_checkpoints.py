@@ -1,4 +1,4 @@
-"""The files of an encoder's directory: no code of its own is run, nothing outside of it is read, all is in the digest."""
+"""The files of an encoder: no code of its own is run, none outside its directory is read, all are in the digest."""
 
 import json
 from pathlib import Path
@@ -67,7 +67,7 @@ def sharded(encoder):
 def point(encoder, to):
     """Have an index name another file for its first tensor."""
     index = json.loads((encoder / "model.safetensors.index.json").read_text())
-    name, shard = next(iter(index["weight_map"].items()))
+    shard = next(iter(index["weight_map"].values()))
     index["weight_map"] = {tensor: to if of == shard else of for tensor, of in index["weight_map"].items()}
     (encoder / "model.safetensors.index.json").write_text(json.dumps(index))
     return encoder / shard
