@@ -82,9 +82,9 @@ def check_padding(encoder: Encoder, texts: Sequence[str], max_length: int, metho
     """
     import torch
 
+    _check_token_types(encoder)
     if encoder.architecture is not None and not getattr(encoder.config, "is_decoder", False):
         return
-    _check_token_types(encoder)
     (long,) = token_lists([max(texts, key=len)], encoder.tokenizer, max_length)
     # One of an even and one of an odd number of tokens: some architectures take tokens two by two.
     shorter = [long[:kept] + long[-1:] for kept in (len(long) // 2 - 1, len(long) // 2) if kept > 0]
