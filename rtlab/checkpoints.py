@@ -149,13 +149,19 @@ def read_weights(path: Path, name: str) -> "dict[str, torch.Tensor]":
     """All tensors of a directory's weights, by the names under which they are stored; they are mapped, not copied.
 
     Raises:
-        ValueError: If a file cannot be read, or holds weights that were quantized.
+        ValueError: If a file is not there, cannot be read, or holds weights that were quantized.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    files = weight_files(path)
+    if files[0].name not in (WEIGHTS, INDEX):
+        raise ValueError(
+            f"encoder must hold {WEIGHTS}, or {INDEX} and what it names; got {name!r}, which has {files[0].name}; "
+            "the file under that name would do"
+        )
     weights: dict[str, torch.Tensor] = {}
-    for file in weight_files(path):
+    for file in files:
         if file.name == INDEX:
             continue
         try:

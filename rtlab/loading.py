@@ -34,6 +34,7 @@ class Report(TypedDict):
 
 
 NAMED = 3  # tensors of a kind that a message names
+_KIN = "a BERT or its kin would do"
 _WOULD_DO = "the config.json and the weights of one model, as save_pretrained writes them, would do"
 
 
@@ -108,9 +109,15 @@ def head_modules(model: "PreTrainedModel") -> tuple[str, ...]:
 
 
 def body_class(config: "PreTrainedConfig") -> "type[PreTrainedModel]":
-    """The model of transformers for a configuration without a head."""
+    """The model of transformers for a configuration without a head.
+
+    Raises:
+        ValueError: If there is none.
+    """
     from transformers import AutoModel
 
+    if type(config) not in AutoModel._model_mapping:
+        raise ValueError(f"encoder must be of a type that has a model of its own; got {config.model_type}; {_KIN}")
     found: type[PreTrainedModel] | tuple[type[PreTrainedModel], ...] = AutoModel._model_mapping[type(config)]
     options = found if isinstance(found, tuple) else (found,)
     named = [of for of in options if of.__name__ in (config.architectures or ())]
@@ -153,7 +160,7 @@ def head_class(config: "PreTrainedConfig", name: str) -> "type[PreTrainedModel]"
     except KeyError as error:
         raise ValueError(
             f"encoder must be of a type that transformers classifies sequences with; got {name!r}, of type "
-            f"{config.model_type}; a BERT or its kin would do"
+            f"{config.model_type}; {_KIN}"
         ) from error
     return of
 
@@ -198,7 +205,7 @@ def _parts(of: "type[PreTrainedModel]", config: "PreTrainedConfig", name: str) -
     if model.base_model is model and of is not body_class(config):
         raise ValueError(
             f"encoder must be of a type whose classifier holds its body apart; got {name!r}, of type "
-            f"{config.model_type}; a BERT or its kin would do"
+            f"{config.model_type}; {_KIN}"
         )
     bodies = (model.base_model, bare)
     return _Parts(

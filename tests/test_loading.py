@@ -156,6 +156,36 @@ def test_weights_that_a_configuration_calls_quantized_are_refused_at_once(writte
         load_encoder(str(encoder))
 
 
+def test_a_configuration_that_makes_no_model_is_refused(written, data, tmp_path):
+    encoder = odd.change(odd.copy(written("bert"), tmp_path / "spoilt"), num_attention_heads=3)
+    refused(data, encoder, r"encoder 'spoilt' cannot be made into a model \(The hidden size .*\)")
+    refused(data, encoder, r"encoder spoilt|encoder 'spoilt' cannot be made into a model", "lora")
+
+
+@pytest.mark.parametrize("method", ["full", "svm"])
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (
+            "bert-generation",
+            "must be of a type that transformers classifies sequences with; got 'spoilt', of type bert-g",
+        ),
+        ("timm_wrapper_none", "cannot be read"),
+    ],
+)
+def test_a_type_without_a_classifier_is_refused(kind, said, method, written, data, tmp_path):
+    encoder = odd.change(odd.copy(written("bert"), tmp_path / "spoilt"), model_type=kind, architectures=[])
+    if (kind, method) == ("bert-generation", "svm"):
+        said = "encoder must hold all weights of its body"
+    refused(data, encoder, said, method)
+
+
+def test_weights_under_another_name_are_refused(written, data, tmp_path):
+    encoder = odd.copy(written("bert"), tmp_path / "spoilt")
+    (encoder / "model.safetensors").rename(encoder / "weights.safetensors")
+    refused(data, encoder, r"must hold model\.safetensors, or .*; got 'spoilt', which has weights\.safetensors")
+
+
 # Poolers and heads
 
 ENGINES = [("bert", "trainer"), ("bert", "native"), ("albert", "trainer"), ("deberta-v2", "trainer")]

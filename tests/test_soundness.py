@@ -17,6 +17,7 @@ from rtlab.engines import packing
 from rtlab.engines.layouts import Packer
 from rtlab.engines.packing import pack
 from rtlab.preparing import prepare
+from rtlab.probing import as_text, probe
 from rtlab.running import model_folder
 from rtlab.tokens import token_arrays
 
@@ -254,6 +255,22 @@ def test_a_first_token_that_sees_no_other_is_no_feature(kind, settings, data, tm
     with pytest.raises(ValueError, match="must read a sentence from a token that sees all others"):
         prepare(asked, device="cpu")
     prepare(small.experiment(data, encoder=str(encoder), method="svm", pooling="mean", max_length=MAX_LENGTH))
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "most"),
+    [("longformer", 1, 63), ("mpnet", 1, 63), ("modernbert", 0, 64), ("deberta-v2", 0, 64), ("funnel", 0, None)],
+)
+def test_positions_are_counted_as_the_architecture_does(kind, first, most, folder):
+    encoder = load_encoder(str(odd.write(folder / f"positions-{kind}", kind)))
+    pad = encoder.tokenizer.pad_token_id
+    assert (encoder.first_position, encoder.max_positions) == ((pad + 1, 64 - pad - 1) if first else (0, most))
+    if most is None:
+        encoder.check_length(10**6)
+        assert "any number of positions" in as_text(probe(["a film"], encoder=str(encoder.path), device="cpu"))
+    else:
+        with pytest.raises(ValueError, match="max_length must be at most"):
+            encoder.check_length(encoder.max_positions + 1)
 
 
 def test_token_types_that_are_not_passed_are_refused(data, tmp_path):
