@@ -22,6 +22,10 @@ from rtlab.running import model_folder
 QUERY = "encoder.layer.1.attention.self.query.weight"
 
 
+# transformers before 5.23 scripts parts of DeBERTa, which torch will no longer do.
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
     with small.one_thread():

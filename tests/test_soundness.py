@@ -24,6 +24,10 @@ from rtlab.tokens import token_arrays
 MAX_LENGTH = 24
 
 
+# transformers before 5.23 scripts parts of DeBERTa, which torch will no longer do.
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
     with small.one_thread():
