@@ -76,7 +76,11 @@ def _build(name: str, folder: Path) -> None:
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(_minilm()) if name == RANDOM else _word_tokenizer(name == "tiny-roberta")
+    tokenizer = (
+        AutoTokenizer.from_pretrained(_minilm(), trust_remote_code=False)
+        if name == RANDOM
+        else _word_tokenizer(name == "tiny-roberta")
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = AutoModel.from_config(_random_config(name, len(tokenizer), tokenizer.pad_token_id))

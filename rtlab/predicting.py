@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from rtlab import environment
-from rtlab.built_in import quiet
 from rtlab.encoders import Encoder, load_encoder
+from rtlab.engines.models import saved_model
 from rtlab.engines.reading import read, readable
 from rtlab.experiment import Experiment
 from rtlab.methods import Adapter, Full, Svm
@@ -140,12 +140,7 @@ def _logits(
         base = readable(encoder.base().to(device), encoder, method.pooling)
         features_ND, _ = read(base, tokens, encoder, what=method.pooling, precision=precision)
         return svm.decision_logits(features_ND, coef_CD, intercept_C).astype(np.float64) / temperature
-    model = encoder.classifier(description.label_names)
-    if isinstance(method, Adapter):
-        import peft
-
-        with quiet():
-            model = peft.PeftModel.from_pretrained(model, str(folder))
+    model = saved_model(method, encoder, description.label_names, folder)
     model = readable(model.to(device), encoder, "logits")
     return read(model, tokens, encoder, what="logits", precision=precision)[0].astype(np.float64)
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from rtlab import environment
 from rtlab.architectures import PACKED
 from rtlab.data import Splits, load_splits
-from rtlab.encoders import Encoder, load_encoder, packs, target_modules
+from rtlab.encoders import Encoder, checked, load_encoder, packs, target_modules
 from rtlab.experiment import Experiment, identity
-from rtlab.methods import Adapter, Engine
+from rtlab.methods import Adapter, Engine, Svm
+from rtlab.modules import check_settings
+from rtlab.soundness import check_first_token, check_padding, check_sentences
 
 if TYPE_CHECKING:
     import torch
@@ -70,6 +72,7 @@ def prepare(
     splits = load_splits(experiment.dataset, limit=experiment.limit, options=experiment.dataset_options)
     encoder = load_encoder(experiment.encoder)
     modules = _check(experiment, encoder)
+    encoder = _sound(experiment, encoder, splits)
     return Prepared(
         experiment=experiment,
         splits=splits,
@@ -99,8 +102,19 @@ def _check(experiment: Experiment, encoder: Encoder) -> tuple[str, ...]:
     from rtlab.engines.models import adapter_config
 
     modules = target_modules(encoder, method.target_modules)
+    check_settings(encoder, method)
     adapter_config(method, modules)
     return modules
+
+
+def _sound(experiment: Experiment, encoder: Encoder, splits: Splits) -> Encoder:
+    """The encoder, all of its weights read; refused where they do not fit, or it cannot take these sentences."""
+    check_first_token(encoder, experiment.method)
+    for name, split in splits.items():
+        check_sentences(encoder, split.texts, experiment.max_length, option=f"dataset (its {name} split)")
+    encoder = checked(encoder, None if isinstance(experiment.method, Svm) else splits.label_names)
+    check_padding(encoder, splits.train.texts, experiment.max_length, experiment.method)
+    return encoder
 
 
 def usual_engine(encoder: str, device: str | None = None) -> Engine:

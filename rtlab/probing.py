@@ -51,7 +51,7 @@ class Probe:
         encoder: Its name.
         special_tokens: Role (`cls_token`, `sep_token`, …) to token and id.
         max_length: Where sentences are cut.
-        max_positions: The most that the encoder could take.
+        max_positions: The most that the encoder could take; `None` where there is no limit.
         vocabulary_size: Entries of the tokenizer.
         sentences: The batch, row by row.
         hidden_shape: Shape of the encoder's last hidden state for the batch: (B, L, D).
@@ -61,7 +61,7 @@ class Probe:
     encoder: str
     special_tokens: Mapping[str, tuple[str, int]]
     max_length: int
-    max_positions: int
+    max_positions: int | None
     vocabulary_size: int
     sentences: tuple[ProbedSentence, ...]
     hidden_shape: tuple[int, ...]
@@ -90,10 +90,9 @@ def probe(
         raise ValueError("sample_text must hold at least one sentence; got none")
     where = environment.find_device(device)
     loaded = load_encoder(encoder)
-    if not SHORTEST <= max_length <= loaded.max_positions:
-        raise ValueError(
-            f"max_length must lie in {SHORTEST} … {loaded.max_positions} for encoder {loaded.name}; got {max_length}"
-        )
+    if max_length < SHORTEST or (loaded.max_positions is not None and max_length > loaded.max_positions):
+        most = loaded.max_positions or "any length"
+        raise ValueError(f"max_length must lie in {SHORTEST} … {most} for encoder {loaded.name}; got {max_length}")
     tokenizer = loaded.tokenizer
     batch = tokenizer(list(sentences), padding=True, truncation=True, max_length=max_length, return_tensors="pt")
     whole = tokenizer(list(sentences), verbose=False)["input_ids"]
@@ -131,10 +130,8 @@ def probe(
 def as_text(found: Probe) -> str:
     """The probe as tables for a terminal."""
     specials = "  ".join(f"{token} {index}" for token, index in dict.fromkeys(found.special_tokens.values()))
-    parts = [
-        f"{found.encoder}: {found.vocabulary_size:,} tokens, up to {found.max_positions} positions\n"
-        f"special tokens: {specials}"
-    ]
+    most = "any number of" if found.max_positions is None else f"up to {found.max_positions}"
+    parts = [f"{found.encoder}: {found.vocabulary_size:,} tokens, {most} positions\nspecial tokens: {specials}"]
     for sentence in found.sentences:
         kept, padding = sum(sentence.attention_mask), sentence.attention_mask.count(0)
         cut = f", {sentence.word_pieces - kept} cut off at {found.max_length}" if kept < sentence.word_pieces else ""

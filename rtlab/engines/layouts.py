@@ -156,7 +156,10 @@ class Packer:
         self.device = device
         self._pad = int(encoder.tokenizer.pad_token_id)
         self._first_position = encoder.first_position
+        assert encoder.max_positions is not None, "an encoder that packs counts its positions"
         self._positions = encoder.max_positions
+        counted_T = _positions_without_padding(tokens, self._first_position - 1)
+        self._counted = None if counted_T is None else torch.from_numpy(counted_T).to(device)
         self._heads = int(encoder.config.num_attention_heads)
         self._blocks = device.type == "cpu" if blocks is None else blocks
 
@@ -210,6 +213,8 @@ class Packer:
         source_T = (begin_S.index_select(0, sentence_T) + offset_T).clamp_(max=len(self._ids) - 1)
         ids_T = torch.where(real_T, self._ids.index_select(0, source_T), self._pad).long()
         position_T = offset_T.clamp(max=self._positions - 1) + self._first_position
+        if self._counted is not None:
+            position_T = torch.where(real_T, self._counted.index_select(0, source_T), position_T)
         within: Blocks | Dense | None = blocks
         if within is None:
             at_L = torch.arange(longest, device=rows_S.device)
@@ -227,6 +232,19 @@ class Packer:
             lengths_S=lengths_S,
             within=within,
         )
+
+
+def _positions_without_padding(tokens: Tokens, padding: int) -> NDArray[np.int64] | None:
+    """Positions of all tokens where some are padding that stands in a text; `None` where none is, which is usual.
+
+    Who counts from behind the padding index (RoBERTa) gives such a token that index, and counts the others alone.
+    """
+    word_T = tokens.ids != padding
+    if padding < 0 or word_T.all():
+        return None
+    counted_T = np.append(0, np.cumsum(word_T))
+    begin_T = np.repeat(counted_T[tokens.offsets[:-1]], tokens.lengths)
+    return np.where(word_T, counted_T[1:] - begin_T, 0) + padding
 
 
 def _blocks(lengths_S: NDArray[np.int64], first_S: NDArray[np.int64], total: int, heads: int) -> Blocks:

@@ -1,14 +1,18 @@
 """The model that is trained, whoever trains it: Hugging Face's classifier, with PEFT's adapter where asked for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rtlab.built_in import quiet
-from rtlab.encoders import Encoder
+from rtlab.encoders import Encoder, checked
 from rtlab.engines.engine import Task
-from rtlab.methods import Adapter
+from rtlab.loading import head_modules
+from rtlab.methods import Adapter, Full
 from rtlab.values import to_json
+
+PEFTS_HEADS = ("classifier", "score")  # what PEFT trains along with an adapter of a classifier, by the names' ends
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -42,11 +46,18 @@ def with_adapter(
     import peft
 
     config = adapter_config(adapter, target_modules)
+    config.modules_to_save = [*(config.modules_to_save or ()), *_not_trained_by_peft(model, encoder)] or None
     with quiet():
         adapted = peft.get_peft_model(model, config)
     if encoder.revision is not None:  # a saved adapter then names the hub's encoder, not this machine's copy of it
         config.base_model_name_or_path, config.revision = encoder.name, encoder.revision
     return adapted
+
+
+def _not_trained_by_peft(model: "PreTrainedModel", encoder: Encoder) -> tuple[str, ...]:
+    """Modules with fresh weights that PEFT would freeze and not save: it knows heads by two names."""
+    fresh = (*encoder.fresh, *head_modules(model))
+    return tuple(name for name in fresh if not name.endswith(PEFTS_HEADS))
 
 
 def adapter_config(adapter: Adapter, target_modules: tuple[str, ...]) -> "PeftConfig":
@@ -76,6 +87,37 @@ def adapter_config(adapter: Adapter, target_modules: tuple[str, ...]) -> "PeftCo
         raise ValueError(f"settings of a {adapter.peft_type} adapter are refused by PEFT: {error}") from error
 
 
+def saved_model(
+    method: Full | Adapter, encoder: Encoder, label_names: Sequence[str], folder: Path
+) -> "PreTrainedModel":
+    """A model that `save` wrote, all of it: nothing in it is drawn.
+
+    Args:
+        method: How it was trained.
+        encoder: The folder itself for `Full`, for an adapter what it was trained on.
+        label_names: Its classes.
+        folder: Where it was saved.
+
+    Raises:
+        ValueError: If a part of it was not saved.
+    """
+    if isinstance(method, Full):
+        return encoder.saved_classifier(label_names)
+    import peft
+
+    with quiet():
+        plain = encoder.classifier(label_names)
+        trained_along = (*checked(encoder, label_names).fresh, *head_modules(plain))
+        model: PreTrainedModel = peft.PeftModel.from_pretrained(plain, str(folder))
+    there = {name for name, _ in model.named_modules()}
+    if lost := [name for name in trained_along if f"base_model.model.{name}.modules_to_save" not in there]:
+        raise ValueError(
+            f"model must hold all that was trained; got {folder}, without {', '.join(lost)}, whose weights were drawn "
+            "and are gone; training again would do"
+        )
+    return model
+
+
 def save(model: "PreTrainedModel", encoder: Encoder, folder: Path) -> None:
     """Write a plain Hugging Face checkpoint, or PEFT's for an adapter, and the tokenizer beside it."""
     adapter = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
@@ -94,25 +136,33 @@ class Parameters:
     parameters_head: int
 
 
-def parameters(model: "PreTrainedModel") -> Parameters:
-    """Count a model's parameters."""
-    total = encoder = adapter = head = 0
-    base = f"{model.base_model_prefix}." if not hasattr(model, "peft_config") else None
+def parameters(model: "PreTrainedModel", encoder: Encoder) -> Parameters:
+    """Count a model's parameters; a pooler that its encoder came without is trained with the head, and counts there.
+
+    Args:
+        model: The classifier, with PEFT's adapter or without.
+        encoder: What it was made of.
+    """
+    adapted = hasattr(model, "peft_config")
+    plain = model.get_base_model() if adapted else model
+    heads = tuple(f"{name}." for name in (*head_modules(plain), *encoder.fresh))
+    total = of_encoder = of_adapter = of_head = 0
     for name, parameter in model.named_parameters():
-        if ".original_module." in name:  # PEFT's untrained twin of the head
+        if ".original_module." in name:  # PEFT's untrained twin of what is trained along
             continue
         size = parameter.numel()
         total += size
         if not parameter.requires_grad:
             continue
-        if ".modules_to_save." in name:
-            head += size
-        elif base is None:
-            adapter += size
-        elif name.startswith(base):
-            encoder += size
+        if name.removeprefix("base_model.model.").startswith(heads):
+            of_head += size
+        elif adapted:
+            of_adapter += size
         else:
-            head += size
+            of_encoder += size
     return Parameters(
-        parameters_total=total, parameters_encoder=encoder, parameters_adapter=adapter, parameters_head=head
+        parameters_total=total,
+        parameters_encoder=of_encoder,
+        parameters_adapter=of_adapter,
+        parameters_head=of_head,
     )

@@ -137,7 +137,10 @@ class NativeEngine:
 
     def _used_rows(self) -> UsedRows:
         rows_S = np.concatenate([rows_S for rows_S, _ in self._plan])
-        padding = int(self._task.encoder.tokenizer.pad_token_id)
+        # The tokenizer's padding token and the embedding's are two settings.
+        padding = max(
+            int(self._task.encoder.tokenizer.pad_token_id), self._model.get_input_embeddings().padding_idx or 0
+        )
         return UsedRows(self._model, self._tokens.train, rows_S, padding=padding)
 
     def _do(self, step: Callable[[NDArray[np.int64], Shape], None]) -> tuple[LogEntry, ...]:
@@ -165,7 +168,7 @@ class NativeEngine:
         lengths_N = self._tokens.train.lengths
         real = sum(int(lengths_N[rows_S].sum()) for rows_S, _ in self._plan)
         return Counts(
-            **vars(parameters(self._model)),
+            **vars(parameters(self._model, self._task.encoder)),
             steps=len(self._plan),
             samples=sum(shape.sentences for _, shape in self._plan),
             real_tokens=real,

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtlab.dataset_dict import dataset_dict
+from rtlab.encoders import Encoder
 from rtlab.engines.engine import NonFiniteLossError, OnLog, Progress, Task, Training, mean_of_last_epoch
 from rtlab.engines.models import classifier, parameters, save
 from rtlab.environment import seed_everything
@@ -71,7 +72,7 @@ class TrainerEngine:
             train_loss = self._trainer.train().training_loss
         losses = self._steps.losses()
         return Training(
-            counts=_counts(self._model, self._steps),
+            counts=_counts(self._model, self._task.encoder, self._steps),
             history=tuple(self._steps.history),
             train_loss=float(train_loss),
             final_loss=mean_of_last_epoch(losses, self._per_epoch),
@@ -242,10 +243,10 @@ def _callback(steps: _StepLog, progress: Progress, on_log: OnLog) -> "TrainerCal
     return Watch()
 
 
-def _counts(model: "PreTrainedModel", steps: _StepLog) -> Counts:
+def _counts(model: "PreTrainedModel", encoder: Encoder, steps: _StepLog) -> Counts:
     real, padding = steps.tokens()
     return Counts(
-        **vars(parameters(model)),
+        **vars(parameters(model, encoder)),
         steps=len(steps.losses()),
         samples=steps.samples,
         real_tokens=real,

@@ -1,0 +1,114 @@
+"""The modules of an encoder by the names that adapters take: ends of their full names, as PEFT matches them.
+
+PEFT takes many of its settings as regular expressions, some of which never end, and passes over a name that matches
+nothing. Here a name is a name: it must be that of a module that is there.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rtlab.loading import body_class, head_class, said_in_one_line, skeleton
+from rtlab.methods import Adapter, Setting
+from rtlab.values import one_line, shown
+
+if TYPE_CHECKING:
+    from rtlab.encoders import Encoder
+
+NAMES = ("_modules", "_pattern", "_to_save", "_parameters")  # how PEFT's settings end that name parts of a model
+_MAY_BE_ONE = ("layers_pattern",)  # PEFT takes these as one text, too, and as the name that it is
+
+
+def target_modules(encoder: "Encoder", names: Sequence[str]) -> tuple[str, ...]:
+    """Resolve LoRA's target modules: groups to this architecture's names, names checked against its linear layers.
+
+    Args:
+        encoder: The encoder that is adapted.
+        names: Module names, or the groups `attention` and `attention+mlp`.
+
+    Returns:
+        Name suffixes as PEFT takes them, without repeats.
+
+    Raises:
+        ValueError: If a name matches no linear layer of the encoder; the message lists those there are.
+    """
+    linear = _linear_layers(encoder)
+    groups = encoder.architecture.groups if encoder.architecture is not None else {}
+    resolved = tuple(dict.fromkeys(module for name in names for module in groups.get(name, (name,))))
+    unknown = [name for name in resolved if not any(layer == name or layer.endswith(f".{name}") for layer in linear)]
+    if not linear:
+        raise ValueError(
+            f"target_modules must be linear layers; got {', '.join(names)} for encoder {encoder.name}, of type "
+            f"{encoder.config.model_type}, which has none in its transformer layers; full fine-tuning would do"
+        )
+    if unknown:
+        raise ValueError(
+            f"target_modules must be among {', '.join([*_short_names(linear), *groups])} for encoder {encoder.name}; "
+            f"got {', '.join(map(one_line, unknown))}"
+        )
+    return resolved
+
+
+def _linear_layers(encoder: "Encoder") -> tuple[str, ...]:
+    """Full names of the linear layers that repeat per transformer layer (so no pooler, no embedding projection)."""
+    import torch
+
+    with said_in_one_line(encoder.name):
+        model = skeleton(body_class(encoder.config), encoder.config)
+    return tuple(
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and re.search(r"\.\d+\.", name)
+    )
+
+
+def _short_names(linear: Sequence[str]) -> list[str]:
+    """Short names of one layer's linear modules: the last part where that says which one it is."""
+    within = dict.fromkeys(re.split(r"\.\d+\.", name, maxsplit=1)[1] for name in linear)
+    return [name if name.endswith(".dense") else name.rpartition(".")[2] for name in within]
+
+
+def check_settings(encoder: "Encoder", adapter: Adapter) -> None:
+    """Refuse (`ValueError`) settings of an adapter that name a module or a layer that the encoder does not have.
+
+    Args:
+        encoder: The encoder that is adapted.
+        adapter: Its kind and settings.
+    """
+    named = {name: value for name, value in adapter.settings.items() if name.endswith(NAMES) and value is not None}
+    layers = adapter.settings.get("layers_to_transform")
+    if not named and layers is None:
+        return
+    with said_in_one_line(encoder.name):
+        model = skeleton(head_class(encoder.config, encoder.name), encoder.config)
+    there = {name for name, _ in (*model.named_modules(), *model.named_parameters()) if name}
+    for setting, value in named.items():
+        for name in _names(setting, value):
+            if not any(full == name or full.endswith(f".{name}") for full in there):
+                raise ValueError(
+                    f"{setting} must name modules of encoder {encoder.name}, no patterns; got {shown(name)}, which is "
+                    f"none of it; {', '.join(_short_names(_linear_layers(encoder))[:3])} are some"
+                )
+    if layers is not None:
+        _check_layers(encoder, layers)
+
+
+def _names(setting: str, value: Setting) -> Iterable[str]:
+    """The names in a setting: a list of them, or numbers by name."""
+    match value:
+        case str() if setting in _MAY_BE_ONE:
+            return (value,)
+        case Mapping():
+            return value.keys()
+        case tuple() if all(isinstance(name, str) for name in value):
+            return tuple(name for name in value if isinstance(name, str))
+    raise ValueError(f"{setting} must be a list of module names, or numbers by module name; got {shown(value)}")
+
+
+def _check_layers(encoder: "Encoder", layers: Setting) -> None:
+    there = {int(number) for name in _linear_layers(encoder) for number in re.findall(r"\.(\d+)\.", name)[:1]}
+    asked = layers if isinstance(layers, tuple) else (layers,)
+    if any(isinstance(number, bool) or number not in there for number in asked):
+        raise ValueError(
+            f"layers_to_transform must be layers of encoder {encoder.name}, 0 to {max(there)}; got {shown(layers)}"
+        )
