@@ -16,7 +16,7 @@ from rtlab.encoders import Encoder, load_encoder
 from rtlab.engines.reading import read, readable
 from rtlab.experiment import Experiment
 from rtlab.methods import Adapter, Full, Svm
-from rtlab.running import DESCRIPTION
+from rtlab.saving import DESCRIPTION
 from rtlab.tokens import Tokens, token_arrays
 from rtlab.values import Json, from_json
 

@@ -35,8 +35,13 @@ def _of(*path: str) -> Column:
     return column
 
 
+def _finished(column: Column) -> Column:
+    """A column that is empty for runs that failed, whatever their records keep: who averages it averages no failure."""
+    return lambda record: column(record) if record.status == "ok" else None
+
+
 def _score(split: str, name: str) -> Column:
-    return lambda record: getattr(record.scores.get(split), name, None)
+    return _finished(lambda record: getattr(record.scores.get(split), name, None))
 
 
 def _modules(record: RunRecord) -> Cell:
@@ -88,11 +93,15 @@ SCORES: Mapping[str, Column] = {
 }
 # What depends on the testbed.
 TIMES: Mapping[str, Column] = {
-    "seconds": _seconds,
-    **{f"{name}_s": _of("timing", f"{name}_s") for name in ("load", "prepare", "warmup", "train", "evaluate")},
-    **{name: _of("timing", name) for name in ("samples_per_s", "steps_per_s", "tokens_per_s", "padded_tokens_per_s")},
-    "peak_device": _of("memory", "peak_device"),
-    "peak_host": _of("memory", "peak_host"),
+    "seconds": _finished(_seconds),
+    **{
+        name: _finished(_of("timing", name))
+        for name in (
+            *("load_s", "prepare_s", "warmup_s", "train_s", "evaluate_s"),
+            *("samples_per_s", "steps_per_s", "tokens_per_s", "padded_tokens_per_s"),
+        )
+    },
+    **{name: _finished(_of("memory", name)) for name in ("peak_device", "peak_host")},
 }
 COLUMNS: Mapping[str, Column] = {
     "id": _of("id"),
@@ -102,8 +111,7 @@ COLUMNS: Mapping[str, Column] = {
     **SETUP,
     "seed": _of("experiment", "seed"),
     **SCORES,
-    "train_loss": _of("train_loss"),
-    "final_loss": _of("final_loss"),
+    **{name: _finished(_of(name)) for name in ("train_loss", "final_loss")},
     **TIMES,
     "others": _of("timing", "others"),
     "undisturbed": _of("undisturbed"),
@@ -143,7 +151,8 @@ def frame(records: Iterable[RunRecord], columns: Sequence[str] = tuple(COLUMNS))
     Returns:
         Columns are named as the fields that they come from. `method` is `svm`, `full` or the kind of adapter;
         `target_modules` are joined by `+`; `settings` are an adapter's other settings as JSON; `seconds` is training
-        with its warm-up; `others` the share of processor time that other processes took; memory is in bytes.
+        with its warm-up; `others` the share of processor time that other processes took; memory is in bytes. Scores,
+        losses, times and memory are those of finished runs alone.
     """
     rows = list(records)
     cells = {name: [COLUMNS[name](record) for record in rows] for name in columns}
