@@ -96,7 +96,7 @@ class Encoder:
         import torch
         from transformers import AutoModel
 
-        with quiet(), in_this_thread():
+        with quiet(), _in_this_thread():
             return AutoModel.from_pretrained(self.path, dtype=torch.float32, use_safetensors=True).eval()
 
     def classifier(self, label_names: Sequence[str]) -> "PreTrainedModel":
@@ -107,7 +107,7 @@ class Encoder:
         import torch
         from transformers import AutoModelForSequenceClassification
 
-        with quiet(), in_this_thread():
+        with quiet(), _in_this_thread():
             return AutoModelForSequenceClassification.from_pretrained(
                 self.path,
                 dtype=torch.float32,
@@ -165,7 +165,7 @@ def target_modules(encoder: Encoder, names: Sequence[str]) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def in_this_thread() -> Iterator[None]:
+def _in_this_thread() -> Iterator[None]:
     """Weights read here: an interrupt amid transformers' pool of threads can leave one that the exit waits for."""
     name = "HF_DEACTIVATE_ASYNC_LOAD"
     before = os.environ.get(name)

@@ -18,7 +18,7 @@ LEVELS = {
     "engines": 3,
     **dict.fromkeys(("model_card", "preparing", "saving", "running"), 4),
     **dict.fromkeys(("scheduling", "reporting"), 5),
-    **dict.fromkeys(("exploring", "probing", "tokenizing", "predicting", "tracking", "progress"), 5),
+    **dict.fromkeys(("exploring", "probing", "tokenizing", "merging", "predicting", "tracking", "progress"), 5),
     **dict.fromkeys(("cli", "__main__"), 6),
 }
 ORACLE_NEVER_IMPORTS = {
