@@ -141,25 +141,10 @@ class NativeEngine:
     def _per_epoch(self) -> int:
         return -(-len(self._tokens.train) // self._recipe.batch_size)
 
-    def _planned_rows(self) -> NDArray[np.int64]:
-        return np.concatenate([rows_S for rows_S, _ in self._plan])
-
     def _used_rows(self) -> UsedRows:
+        rows_S = np.concatenate([rows_S for rows_S, _ in self._plan])
         padding = int(self._task.encoder.tokenizer.pad_token_id)
-        return UsedRows(self._model, self._tokens.train, self._planned_rows(), padding=padding)
-
-    def _checked_rows(self) -> NDArray[np.int64]:
-        """Of the sentences that the run reads, those that the engine checks itself on."""
-        rows_N = np.unique(self._planned_rows())
-        return rows_N[spread(self._tokens.train.lengths[rows_N])]
-
-    def _shape(self, rows_S: NDArray[np.int64]) -> Shape:
-        return shape_of(
-            self._tokens.train.lengths[rows_S],
-            padding=self._recipe.padding,
-            max_length=self._task.experiment.max_length,
-            step=SHAPE_STEP[self._task.device.type],
-        )
+        return UsedRows(self._model, self._tokens.train, rows_S, padding=padding)
 
     def _do(self, step: Callable[[NDArray[np.int64], Shape], None]) -> tuple[LogEntry, ...]:
         """The training loop."""
@@ -191,6 +176,20 @@ class NativeEngine:
             samples=sum(shape.sentences for _, shape in self._plan),
             real_tokens=real,
             padding_tokens=sum(shape.total for _, shape in self._plan) - real,
+        )
+
+    def _checked_rows(self) -> NDArray[np.int64]:
+        """Of the sentences that the run reads, those that the engine checks itself on."""
+        rows_N = np.unique(np.concatenate([rows_S for rows_S, _ in self._plan]))
+        return rows_N[spread(self._tokens.train.lengths[rows_N])]
+
+    def _shape(self, rows_S: NDArray[np.int64]) -> Shape:
+        """Of a batch of these sentences, as the run's own."""
+        return shape_of(
+            self._tokens.train.lengths[rows_S],
+            padding=self._recipe.padding,
+            max_length=self._task.experiment.max_length,
+            step=SHAPE_STEP[self._task.device.type],
         )
 
 
