@@ -69,12 +69,13 @@ def test_a_merged_adapter_is_a_plain_checkpoint_with_names(models, tmp_path, nam
 
 
 def test_an_encoder_of_another_task_does_not_make_the_pipeline_answer_otherwise(models, tmp_path):
-    """Its configuration may say that a sentence has several labels; then a pipeline's scores would not add up to 1."""
+    """Its configuration may say that a sentence has several labels, or ask for what a configuration may not keep."""
     from rtlab.encoders import load_encoder
 
     encoder = shutil.copytree(load_encoder("tiny-bert").path, tmp_path / "encoder")
-    config = json.loads((encoder / "config.json").read_text()) | {"problem_type": "multi_label_classification"}
-    (encoder / "config.json").write_text(json.dumps(config))
+    odd = {"problem_type": "multi_label_classification", "output_attentions": True, "output_hidden_states": True}
+    config = json.loads((encoder / "config.json").read_text())
+    (encoder / "config.json").write_text(json.dumps(config | odd))
     data = small.data_folder(tmp_path / "reviews")
     asked = small.experiment(data, method="lora", encoder=str(encoder), max_steps=1)
     record = lab.run(asked, output_dir=tmp_path, device="cpu", save_model=True)
