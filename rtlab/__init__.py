@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rtlab.encoders import Encoder, load_encoder
     from rtlab.experiment import Experiment
     from rtlab.exploring import explore
+    from rtlab.merging import merge
     from rtlab.methods import Adapter, Full, Recipe, Svm
     from rtlab.predicting import predict
     from rtlab.probing import probe
@@ -43,6 +44,7 @@ _HOMES = {
     "load_encoder": "encoders",
     "load_records": "records",
     "load_splits": "data",
+    "merge": "merging",
     "predict": "predicting",
     "probe": "probing",
     "run": "running",
@@ -66,6 +68,7 @@ __all__ = [
     "load_encoder",
     "load_records",
     "load_splits",
+    "merge",
     "predict",
     "probe",
     "run",

@@ -16,7 +16,7 @@ from rtlab.engines.models import saved_model
 from rtlab.engines.reading import read, readable
 from rtlab.experiment import Experiment
 from rtlab.methods import Adapter, Full, Svm
-from rtlab.running import DESCRIPTION
+from rtlab.saving import DESCRIPTION
 from rtlab.tokens import Tokens, token_arrays
 from rtlab.values import Json, from_json
 
@@ -72,7 +72,7 @@ def predict(model_dir: Path | str, sentences: Sequence[str], *, device: str | No
             "sentences must hold at least one; got none: give them as arguments, with --file, or on --file -"
         )
     folder = Path(model_dir)
-    description = _description(folder)
+    description = read_description(folder)
     where = environment.find_device(device)
     experiment = description.experiment
     environment.set_precision(experiment.precision, where)
@@ -118,7 +118,12 @@ def as_text(predictions: Sequence[Prediction]) -> str:
     return tabulate(rows, headers=["label", "probability", "sentence"], tablefmt="simple", disable_numparse=True)
 
 
-def _description(folder: Path) -> Description:
+def read_description(folder: Path) -> Description:
+    """What lies beside a saved model.
+
+    Raises:
+        ValueError: If it is no directory that rtlab saved a model to.
+    """
     try:
         described: Json = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         return from_json(Description, described, DESCRIPTION)

@@ -6,7 +6,7 @@ failure's too.
 
 import contextlib
 import dataclasses
-import json
+import gc
 import re
 import signal
 from collections.abc import Iterator
@@ -16,19 +16,18 @@ from typing import get_args
 
 import numpy as np
 
-from rtlab import environment, records
+from rtlab import environment, records, saving
 from rtlab.data import Splits
 from rtlab.encoders import Encoder
 from rtlab.engines.engine import Engine, NonFiniteLossError, OnLog, Progress, Task, Training, out_of_memory
+from rtlab.engines.reloading import SavedModelError
 from rtlab.experiment import RESULTS, Experiment
 from rtlab.metrics import scores
 from rtlab.preparing import check_writable, prepare
 from rtlab.records import HeldOut, Memory, Predictions, RunRecord, Source, Status, Timing
 from rtlab.testbed import code_digest, fingerprint, testbed
-from rtlab.values import Json
 
 OUTPUT = Path("results")
-DESCRIPTION = "rtlab.json"  # beside a saved model: how it was made, and how to feed it
 
 
 class RunFailedError(RuntimeError):
@@ -104,18 +103,17 @@ class Run:
         with self._recording():
             environment.reset_peak_memory(prepared.device)
             environment.set_precision(prepared.experiment.precision, prepared.device)
-            self._engine = _engine(
-                Task(
-                    experiment=prepared.experiment,
-                    splits=prepared.splits,
-                    encoder=prepared.encoder,
-                    target_modules=prepared.target_modules,
-                    device=prepared.device,
-                    progress=self._progress,
-                    on_log=self._on_log,
-                    watch=self._watch,
-                )
+            self._task = Task(
+                experiment=prepared.experiment,
+                splits=prepared.splits,
+                encoder=prepared.encoder,
+                target_modules=prepared.target_modules,
+                device=prepared.device,
+                progress=self._progress,
+                on_log=self._on_log,
+                watch=self._watch,
             )
+            self._engine = _engine(self._task)
 
     def train(self) -> None:
         """Warm up and train; errors as `build`, and status `nan`."""
@@ -129,18 +127,25 @@ class Run:
 
         Returns:
             The record, as it was written. If the model could not be saved, it is `ok` and its `error` says why.
+
+        Raises:
+            RunFailedError: Also if what was saved is not what was trained; the record, `failed`, keeps its scores.
         """
         with self._recording():
             record = self._evaluated()
         try:
             if self._save_model:
-                self._save(model_folder(self._output_dir, record))
+                self._save(record)
+        except SavedModelError as error:
+            record = dataclasses.replace(record, status="failed", error=_without_folders(str(error)))
         except BaseException as error:
             record = dataclasses.replace(record, error=f"the model was not saved: {_one_line(error)}")
             if not isinstance(error, Exception):
                 raise
         finally:
-            self._keep(record)
+            path = self._keep(record)
+        if record.status != "ok":
+            raise RunFailedError(record, path)
         return record
 
     def _keep(self, record: RunRecord) -> Path:
@@ -227,17 +232,12 @@ class Run:
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
-    def _save(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._engine.save(folder)
-        description: dict[str, Json] = {
-            "id": self.prepared.id,
-            "experiment": self.prepared.experiment.to_json(),
-            "label_names": list(self.prepared.splits.label_names),
-            "encoder": self.prepared.encoder.source,
-            "encoder_sha256": self.prepared.encoder.sha256,
-        }
-        records.write_whole(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
+    def _save(self, record: RunRecord) -> None:
+        folder = model_folder(self._output_dir, record)
+        saving.write(self._engine, folder)
+        del self._engine  # there may be no room for two
+        gc.collect()
+        saving.check_and_describe(folder, self._task, record)
 
 
 def run(
@@ -264,7 +264,8 @@ def run(
 
     Raises:
         ValueError: If the request cannot work; nothing was written.
-        RunFailedError: If the run failed; its record was written, with status `nan`, `oom` or `failed`.
+        RunFailedError: If the run failed, or saved another model than it trained; its record was written, with status
+            `nan`, `oom` or `failed`.
         KeyboardInterrupt, SystemExit: If it was interrupted; a record with status `cancelled` was written.
     """
     return Run(
@@ -308,7 +309,10 @@ def _status(error: BaseException) -> Status:
 
 def _one_line(error: BaseException) -> str:
     """An exception in one line, without the folders of any absolute path in it: a record names no machine."""
-    text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    return _without_folders(" ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":"))
+
+
+def _without_folders(text: str) -> str:
     text = re.sub(r"(['\"])/[^'\"]*/([^'\"]*)\1", r"\1\2\1", text)
     return re.sub(r"(?<![\w.])/(?:[^\s/'\":]+/)+", "", text)
 

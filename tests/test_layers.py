@@ -17,9 +17,9 @@ LEVELS = {
     **dict.fromkeys(("checkpoints", "loading", "modules", "encoders"), 1),
     **dict.fromkeys(("tokens", "batches", "dataset_dict"), 2),
     **dict.fromkeys(("engines", "soundness"), 3),
-    **dict.fromkeys(("preparing", "running"), 4),
+    **dict.fromkeys(("model_card", "preparing", "saving", "running"), 4),
     **dict.fromkeys(("scheduling", "reporting"), 5),
-    **dict.fromkeys(("exploring", "probing", "tokenizing", "predicting", "tracking", "progress"), 5),
+    **dict.fromkeys(("exploring", "probing", "tokenizing", "merging", "predicting", "tracking", "progress"), 5),
     **dict.fromkeys(("cli", "__main__"), 6),
 }
 ORACLE_NEVER_IMPORTS = {

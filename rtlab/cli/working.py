@@ -182,6 +182,30 @@ class Predict:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Merge:
+    """Write an adapter, merged into its encoder, as a plain checkpoint that needs neither PEFT nor the encoder."""
+
+    model: Path
+    """Directory that lora saved its adapter to."""
+    output_dir: Path
+    """Directory for the checkpoint: a new or an empty one."""
+    device: Device = None
+    """Where to compute."""
+    output: Output
+
+    def __call__(self) -> int:
+        from rtlab.merging import MergeFailedError, as_text, merge
+
+        try:
+            found = merge(self.model, self.output_dir, device=self.device)
+        except MergeFailedError as error:
+            print(f"rtlab: {error}", file=sys.stderr)
+            return FAILED
+        self.output.emit(to_json(found), f"{as_text(found)}\nmodel   {self.output_dir}")
+        return DONE
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sweep:
     """Run a study, each run in a fresh process, leaving out what is recorded already (the lab's run_experiments.sh)."""
 

@@ -123,6 +123,7 @@ def save(model: "PreTrainedModel", encoder: Encoder, folder: Path) -> None:
     adapter = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
     with quiet():
         model.save_pretrained(folder, **adapter)
+        (folder / "README.md").unlink(missing_ok=True)  # PEFT's, a form with this machine's folders in it
         encoder.tokenizer.save_pretrained(folder)
 
 

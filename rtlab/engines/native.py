@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from rtlab.batches import Shape, plan_epoch, shape_of
 from rtlab.engines import operations
+from rtlab.engines.agreement import spread
 from rtlab.engines.capture import CapturedSteps
 from rtlab.engines.dropout import Masks
 from rtlab.engines.engine import Task, Training, does_not_fit, mean_of_last_epoch, out_of_memory
@@ -25,6 +26,7 @@ from rtlab.engines.layouts import Packer
 from rtlab.engines.models import classifier, parameters, save
 from rtlab.engines.packing import layers, pack
 from rtlab.engines.reading import read
+from rtlab.engines.self_check import check, plain_logits
 from rtlab.engines.step import Step
 from rtlab.engines.vocabulary import UsedRows
 from rtlab.environment import keep_freed_memory, seed_everything
@@ -68,7 +70,10 @@ class NativeEngine:
                     shape_step=SHAPE_STEP[task.device.type],
                 )
             )
-            self._model = pack(classifier(task).to(task.device))
+            model = classifier(task).to(task.device)
+            checked_S = self._checked_rows()
+            plain_SC = plain_logits(model, task, checked_S)
+            self._model = pack(model)
             self._words = self._used_rows() if isinstance(method, Full) else None
             masks = Masks()
             if self._recipe.compile:
@@ -87,6 +92,7 @@ class NativeEngine:
                 steps=len(self._plan),
                 device=task.device,
             )
+            check(self._step, task, checked_S, self._shape(checked_S), plain_SC)
 
     def train(self) -> Training:
         """Train; see `rtlab.engines.engine.Engine`."""
@@ -173,6 +179,20 @@ class NativeEngine:
             samples=sum(shape.sentences for _, shape in self._plan),
             real_tokens=real,
             padding_tokens=sum(shape.total for _, shape in self._plan) - real,
+        )
+
+    def _checked_rows(self) -> NDArray[np.int64]:
+        """Of the sentences that the run reads, those that the engine checks itself on."""
+        rows_N = np.unique(np.concatenate([rows_S for rows_S, _ in self._plan]))
+        return rows_N[spread(self._tokens.train.lengths[rows_N])]
+
+    def _shape(self, rows_S: NDArray[np.int64]) -> Shape:
+        """Of a batch of these sentences, as the run's own."""
+        return shape_of(
+            self._tokens.train.lengths[rows_S],
+            padding=self._recipe.padding,
+            max_length=self._task.experiment.max_length,
+            step=SHAPE_STEP[self._task.device.type],
         )
 
 

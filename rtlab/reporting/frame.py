@@ -46,6 +46,15 @@ def _each(part: str, *names: str) -> dict[str, Callable[[object], Cell]]:
     return {name: _at(f"{part}.{name}") for name in names}
 
 
+def _finished(columns: Mapping[str, Callable[[RunRecord], Cell]]) -> dict[str, Callable[[RunRecord], Cell]]:
+    """Columns that are empty for runs that failed, whatever their records keep: who averages them averages no failure."""
+
+    def kept(column: Callable[[RunRecord], Cell]) -> Callable[[RunRecord], Cell]:
+        return lambda record: column(record) if record.status == "ok" else None
+
+    return {name: kept(column) for name, column in columns.items()}
+
+
 def _modules(experiment: Experiment) -> Cell:
     """Target modules joined by `+`; those of a group by its name, also where they were spelt out."""
     method = experiment.method
@@ -76,11 +85,13 @@ SETUP: Mapping[str, Callable[[Experiment], Cell]] = {
     name: _at(of) if isinstance(of, str) else of for name, of in _SETUP.items()
 }
 # What depends on the testbed.
-TIMES: Mapping[str, Callable[[RunRecord], Cell]] = {
-    **_each("timing", "seconds", "load_s", "prepare_s", "warmup_s", "train_s", "evaluate_s"),
-    **_each("timing", "samples_per_s", "steps_per_s", "tokens_per_s", "padded_tokens_per_s"),
-    **_each("memory", "peak_device", "peak_reserved", "peak_host"),
-}
+TIMES: Mapping[str, Callable[[RunRecord], Cell]] = _finished(
+    {
+        **_each("timing", "seconds", "load_s", "prepare_s", "warmup_s", "train_s", "evaluate_s"),
+        **_each("timing", "samples_per_s", "steps_per_s", "tokens_per_s", "padded_tokens_per_s"),
+        **_each("memory", "peak_device", "peak_reserved", "peak_host"),
+    }
+)
 
 
 def _of_setup(of: str | Callable[[Experiment], Cell]) -> Callable[[RunRecord], Cell]:
@@ -93,12 +104,14 @@ COLUMNS: Mapping[str, Callable[[RunRecord], Cell]] = {
     "dataset": _at("dataset.name"),
     **{name: _of_setup(of) for name, of in _SETUP.items()},
     "seed": _at("experiment.seed"),
-    **{
-        f"{split}_{name}": _at(f"scores.{split}.{name}")
-        for split in ("validation", "test")
-        for name in ("accuracy", "precision", "recall", "f1", "macro_f1")
-    },
-    **{name: _at(name) for name in ("train_loss", "final_loss")},
+    **_finished(
+        {
+            f"{split}_{name}": _at(f"scores.{split}.{name}")
+            for split in ("validation", "test")
+            for name in ("accuracy", "precision", "recall", "f1", "macro_f1")
+        }
+        | {name: _at(name) for name in ("train_loss", "final_loss")}
+    ),
     **TIMES,
     "others": _at("timing.others"),
     "undisturbed": _at("undisturbed"),
@@ -132,7 +145,8 @@ def frame(records: Iterable[RunRecord], columns: Sequence[str] = tuple(COLUMNS))
     Returns:
         Columns are named as the fields that they come from. `method` is `svm`, `full` or the kind of adapter;
         `target_modules` are joined by `+`; `settings` are an adapter's other settings as JSON; `seconds` is training
-        with its warm-up; `others` the share of processor time that other processes took; memory is in bytes.
+        with its warm-up; `others` the share of processor time that other processes took; memory is in bytes. Scores,
+        losses, times and memory are those of finished runs alone.
     """
     rows = list(records)
     cells = {name: [COLUMNS[name](record) for record in rows] for name in columns}

@@ -1,0 +1,99 @@
+"""The native engine's check of itself: the model that it is about to train, packed, against itself before it was.
+
+A version of transformers that calls attention in another way, or an architecture that differs in a detail from its kin,
+would train something else without an error. So a handful of the run's own sentences goes through the plain model,
+padded by the tokenizer, before it is packed, and through the engine's own path after: in fp32, in which a fault cannot
+hide in rounding, and in the run's precision. An adapter starts as zero: what it adds is compared when it is saved.
+
+Shapes: S sentences, C classes.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rtlab.batches import Shape
+from rtlab.engines.agreement import allowed, disagreement
+from rtlab.engines.engine import Task
+from rtlab.engines.packing import forward
+from rtlab.engines.step import Step
+from rtlab.environment import set_precision
+from rtlab.experiment import Precision
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+LEAST = 1e-5  # of a fresh head's logits, which are small: what fp32 makes of vectors of size 1
+
+Logits = Mapping[Precision, NDArray[np.float32]]
+
+
+def plain_logits(model: "PreTrainedModel", task: Task, rows_S: NDArray[np.int64]) -> Logits:
+    """What transformers' own model gives for sentences of the training split, (S, C); it uses nothing of ours.
+
+    Args:
+        model: The classifier on its device, as it was loaded; it is left in evaluation mode.
+        task: The run.
+        rows_S: The sentences.
+    """
+    inputs = task.encoder.tokenizer(
+        [task.splits.train.texts[row] for row in rows_S],
+        truncation=True,
+        max_length=task.experiment.max_length,
+        padding=True,
+        padding_side="right",  # else transformers counts positions from the padding on
+        return_tensors="pt",
+    ).to(task.device)
+    model.eval()
+    found: dict[Precision, NDArray[np.float32]] = {}
+    for precision in _precisions(task):
+        with _evaluating(task, precision):
+            found[precision] = np.asarray(model(**inputs).logits.float().cpu())
+    return found
+
+
+def check(step: Step, task: Task, rows_S: NDArray[np.int64], shape: Shape, plain: Logits) -> None:
+    """Compare what the engine computes with what the plain model gave.
+
+    Args:
+        step: The step that the run is made of, its model in evaluation mode.
+        task: The run.
+        rows_S: The sentences.
+        shape: Of their batch.
+        plain: What `plain_logits` gave for them.
+
+    Raises:
+        ValueError: If they differ by more than rounding explains.
+    """
+    if not np.isfinite(plain["fp32"]).all():
+        return  # there is nothing to compare with; the first step's loss will show it
+    layout = step.packer.layout(rows_S, slot=shape.slot, total=shape.total)
+    for precision in _precisions(task):
+        with _evaluating(task, precision):
+            found_SC = np.asarray(forward(step.model, layout, step.masks).logits.float().cpu())
+        most = allowed(plain[precision], plain["fp32"], precision, least=LEAST)
+        if (said := disagreement(found_SC, plain[precision], most)) is not None:
+            raise ValueError(
+                f"engine 'native' does not compute what plain transformers does with encoder {task.encoder.name} "
+                f"in {precision} ({said}); --engine trainer would do"
+            )
+
+
+def _precisions(task: Task) -> tuple[Precision, ...]:
+    return tuple(dict.fromkeys(("fp32", task.experiment.precision)))
+
+
+@contextlib.contextmanager
+def _evaluating(task: Task, precision: Precision) -> Iterator[None]:
+    """Without gradients, in a precision, and without compiling anew for it, which takes longer than it does."""
+    autocast = torch.autocast(task.device.type, torch.bfloat16, enabled=precision == "bf16")
+    set_precision(precision, task.device)
+    try:
+        with torch.inference_mode(), autocast, torch.compiler.set_stance("force_eager"):
+            yield
+    finally:
+        set_precision(task.experiment.precision, task.device)

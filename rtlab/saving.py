@@ -1,0 +1,60 @@
+"""A trained model's folder: written, loaded again as its user would, and only then described.
+
+`rtlab.json` comes last. A folder without it was not finished, or holds another model than was trained, and nothing of
+ours reads it.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rtlab.encoders import Encoder
+from rtlab.engines.engine import Engine, Task
+from rtlab.engines.reloading import check_saved
+from rtlab.experiment import Experiment
+from rtlab.model_card import CARD, model_card, run_facts
+from rtlab.records import Predictions, RunRecord, write_whole
+from rtlab.values import Json
+
+DESCRIPTION = "rtlab.json"  # beside a saved model: how it was made, and how to feed it
+
+
+def write(engine: Engine, folder: Path) -> None:
+    """Write what an engine trained; a description of an earlier one is taken away first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (DESCRIPTION, CARD):
+        (folder / name).unlink(missing_ok=True)
+    engine.save(folder)
+
+
+def check_and_describe(folder: Path, task: Task, record: RunRecord) -> None:
+    """Load what was written again, and say beside it what it is.
+
+    Args:
+        folder: Where it was written.
+        task: The run.
+        record: Its record.
+
+    Raises:
+        SavedModelError: If what was written is not what was trained; then it has no description.
+    """
+    validation = record.predictions["validation"]
+    assert isinstance(validation, Predictions), "a run's own record has its logits"
+    check_saved(folder, task, validation.logits)
+    label_names = task.splits.label_names
+    write_whole(folder / CARD, model_card(task.experiment, task.encoder, label_names, run_facts(record)))
+    describe(folder, task.experiment, task.encoder, label_names, run_id=record.id)
+
+
+def describe(
+    folder: Path, experiment: Experiment, encoder: Encoder, label_names: Sequence[str], *, run_id: str
+) -> None:
+    """Write `rtlab.json`: how the model was made, by a run of this id, and how to feed it."""
+    description: dict[str, Json] = {
+        "id": run_id,
+        "experiment": experiment.to_json(),
+        "label_names": list(label_names),
+        "encoder": encoder.source,
+        "encoder_sha256": encoder.sha256,
+    }
+    write_whole(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
