@@ -24,11 +24,11 @@ from rtlab.experiment import RESULTS, Experiment
 from rtlab.metrics import scores
 from rtlab.preparing import check_writable, prepare
 from rtlab.records import HeldOut, Memory, Predictions, RunRecord, Source, Status, Timing
+from rtlab.saved_models import DESCRIPTION, digests
 from rtlab.testbed import code_digest, fingerprint, testbed
 from rtlab.values import Json
 
 OUTPUT = Path("results")
-DESCRIPTION = "rtlab.json"  # beside a saved model: how it was made, and how to feed it
 
 
 class RunFailedError(RuntimeError):
@@ -232,6 +232,7 @@ class Run:
             "label_names": list(self.prepared.splits.label_names),
             "encoder": self.prepared.encoder.source,
             "encoder_sha256": self.prepared.encoder.sha256,
+            "files": digests(folder),
         }
         records.write_whole(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
 

@@ -16,9 +16,10 @@ LEVELS = {
     **dict.fromkeys(("records", "studies", "data", "built_in", "architectures", "encoders"), 1),
     **dict.fromkeys(("tokens", "batches", "dataset_dict"), 2),
     "engines": 3,
-    **dict.fromkeys(("preparing", "running"), 4),
+    **dict.fromkeys(("saved_models", "preparing", "running"), 4),
     **dict.fromkeys(("scheduling", "reporting"), 5),
-    **dict.fromkeys(("exploring", "probing", "tokenizing", "predicting", "tracking", "progress"), 5),
+    **dict.fromkeys(("exploring", "probing", "tokenizing", "tracking", "progress"), 5),
+    **dict.fromkeys(("loading", "predicting", "streaming", "row_files"), 5),
     **dict.fromkeys(("cli", "__main__"), 6),
 }
 ORACLE_NEVER_IMPORTS = {

@@ -1,0 +1,149 @@
+"""The verbs that use a saved model: predict and evaluate."""
+
+import contextlib
+import itertools
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import tyro
+
+from rtlab.cli.options import DONE, FAILED, Device, Output, check_file, optional
+from rtlab.values import to_json
+
+if TYPE_CHECKING:
+    from rtlab.predicting import Prediction
+    from rtlab.streaming import Item, Labelled, Window
+
+    Write = Callable[[Labelled], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict:
+    """Label sentences with a saved model: a fine-tuned encoder, an adapter, or an SVM.
+
+    Sentences given as words are labelled in a table. Those of a file or of standard input are labelled as they come:
+    a line each with label, probability and sentence between tabs, or with --json an object. A blank line has a blank
+    line, or an object without a label.
+    """
+
+    sentences: Annotated[tyro.conf.Positional[tuple[str, ...]], optional("[SENTENCE ...]", "those of --file")] = ()
+    """Sentences to label, each in quotes."""
+    model: Path
+    """Directory that svm, finetune or lora saved its model to."""
+    file: Annotated[str | None, optional("FILE", "none")] = None
+    """File of sentences, one a line; - for standard input."""
+    table: Annotated[Path | None, tyro.conf.arg(name="output"), optional("FILE", "none")] = None
+    """File to write all columns with label and probability to, instead of printing: .csv, .tsv or .jsonl."""
+    device: Device = None
+    """Where to compute."""
+    output: Output
+
+    def __call__(self) -> int:
+        from rtlab.predicting import NotFiniteError
+
+        if self.table is not None:
+            self._check_table(self.table)
+        try:
+            if self.file is None and self.table is None:
+                self._label_words()
+            else:
+                self._label_stream()
+        except NotFiniteError as error:
+            sys.stdout.flush()  # what was labelled before it
+            print(f"rtlab: {error}", file=sys.stderr)
+            return FAILED
+        return DONE
+
+    def _check_table(self, table: Path) -> None:
+        from rtlab.row_files import check_format
+
+        check_format("output", table)
+        check_file("output", table)
+        if self.file is not None and self.file != "-" and table.resolve() == Path(self.file).resolve():
+            raise ValueError(f"output must be another file than --file; got {str(table)!r} for both")
+
+    def _label_words(self) -> None:
+        from rtlab.predicting import as_text, predict
+
+        found = predict(self.model, self.sentences, device=self.device)
+        self.output.emit(to_json(found), as_text(found))
+
+    def _label_stream(self) -> None:
+        from rtlab.loading import load_model
+        from rtlab.streaming import label_windows
+
+        with contextlib.ExitStack() as stack:
+            columns, windows = self._source(stack)  # refused here, before the model is loaded, if it cannot be read
+            model = load_model(self.model, device=self.device)
+            writers = self._writers(stack, columns)
+            for labelled in label_windows(model, windows):
+                for write in writers:
+                    write(labelled)
+
+    def _source(self, stack: contextlib.ExitStack) -> "tuple[tuple[str, ...], Iterator[Window]]":
+        """Columns of what is to be labelled, and its windows."""
+        from rtlab.streaming import TEXT, lines, open_lines, words
+
+        given = [words(self.sentences)]
+        if self.file is not None:
+            stream = sys.stdin.buffer if self.file == "-" else stack.enter_context(open_lines(self.file))
+            given.append(lines(stream, self.file))
+        return (TEXT,), itertools.chain.from_iterable(given)
+
+    def _writers(self, stack: contextlib.ExitStack, columns: Sequence[str]) -> "Sequence[Write]":
+        """Where labels go: to a table, as JSON, and as text unless one of these takes its place."""
+        from rtlab.row_files import json_line, whole_file
+        from rtlab.streaming import as_json, as_line
+
+        writers = []
+        if self.table is not None:
+            writers.append(stack.enter_context(_table(self.table, columns)))
+        if self.output.json is not None:
+            as_file = stack.enter_context(
+                contextlib.nullcontext(sys.stdout) if self.output.json == "-" else whole_file(Path(self.output.json))
+            )
+            writers.append(_lines_to(as_file, lambda item, found: json_line(as_json(item, found))))
+        if self.table is None and self.output.json != "-":
+            writers.append(_lines_to(sys.stdout, as_line))
+        return writers
+
+
+def _lines_to(file: TextIO, line: "Callable[[Item, Prediction | None], str]") -> "Write":
+    """What writes a line for each item of a window, and sends it off."""
+
+    def write(labelled: "Labelled") -> None:
+        for item, found in labelled:
+            print(line(item, found), file=file)
+        file.flush()
+
+    return write
+
+
+@contextlib.contextmanager
+def _table(path: Path, columns: Sequence[str]) -> "Iterator[Write]":
+    """What writes rows with their labels into a file; a new column whose name is taken gets another, which is said."""
+    from rtlab.row_files import row_file
+
+    label, probability, probabilities = (_free(name, columns) for name in ("label", "probability", "probabilities"))
+    with row_file(path, (*columns, label, probability)) as write_row:  # all probabilities go into JSON lines alone
+
+        def write(labelled: "Labelled") -> None:
+            for item, found in labelled:
+                row = {**item.fields, label: None, probability: None, probabilities: None}
+                if found is not None:
+                    row |= {label: found.label, probability: found.probabilities[found.label]}
+                    row[probabilities] = found.probabilities
+                write_row(row)
+
+        yield write
+
+
+def _free(name: str, columns: Sequence[str]) -> str:
+    if name not in columns:
+        return name
+    free = next(f"{name}_{number}" for number in itertools.count(2) if f"{name}_{number}" not in columns)
+    print(f"rtlab: {name} of the model is column {free}: there is a column {name} already", file=sys.stderr)
+    return free
