@@ -6,6 +6,7 @@ model needs, so a damaged, mixed or foreign folder is an error of one line, and 
 
 import contextlib
 import json
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 WEIGHTS = {Svm: "svm.safetensors", Adapter: "adapter_model.safetensors"}  # PEFT would fall back to a pickle
 ADAPTER = "adapter_config.json"
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,11 +124,12 @@ def _opening(folder: Path) -> Iterator[None]:
     except Exception as error:
         if out_of_memory(error):
             raise
-        said = str(error)
-        if isinstance(error, ValueError) and said.startswith("model "):
-            raise
-        reason = one_line(said) or type(error).__name__
-        raise ValueError(f"model {folder} cannot be loaded: {reason}") from error
+        said = one_line(str(error)) or type(error).__name__
+        if isinstance(error, ValueError):  # it says what would do
+            raise ValueError(
+                said if said.startswith("model ") else f"model {folder} cannot be loaded: {said}"
+            ) from error
+        raise ValueError(f"model {folder} cannot be loaded ({said}); a whole copy of it would do") from error
 
 
 def _encoder(folder: Path, description: Description) -> Encoder:
@@ -173,24 +173,28 @@ def _adapted(folder: Path, description: Description, method: Adapter, encoder: E
     from safetensors import safe_open
 
     _check_adapter(folder, method, encoder)
-    model, fresh, _ = _classifier(encoder.path, description.label_names)
-    with quiet():
-        adapted = peft.PeftModel.from_pretrained(model, str(folder))
-    needed = {
-        name: tuple(tensor.shape)
-        for name, tensor in peft.get_peft_model_state_dict(adapted, save_embedding_layers=False).items()
-    }
     with safe_open(folder / WEIGHTS[Adapter], framework="numpy") as file:
-        there = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # it is no mapping
-    wrong = [name for name, shape in needed.items() if there.get(name) != shape]
-    random = [name for name in fresh if f"base_model.model.{name}" not in there]
-    _refuse(folder, [*wrong, *random], there.keys() - needed.keys())
+        there = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # no mapping
+    model, fresh, _ = _classifier(encoder.path, description.label_names)
+    _refuse(folder, [name for name in fresh if f"base_model.model.{name}" not in there], ())  # else left to chance
+    try:
+        with quiet(), warnings.catch_warnings(action="ignore"):  # what it warns of is refused below
+            adapted = peft.PeftModel.from_pretrained(model, str(folder))
+    except KeyError as error:  # PEFT's word for a module that it was to find, and did not
+        _refuse(folder, [str(error.args[0])], ())
+        raise
+    saved = peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    needed = {name: tuple(tensor.shape) for name, tensor in saved.items()}
+    _refuse(folder, [name for name, shape in needed.items() if there.get(name) != shape], there.keys() - needed.keys())
     return adapted
 
 
 def _check_adapter(folder: Path, method: Adapter, encoder: Encoder) -> None:
     """Refuse PEFT's configuration of another adapter than the one that was trained."""
-    saved: Json = json.loads((folder / ADAPTER).read_bytes())
+    try:
+        saved: Json = json.loads((folder / ADAPTER).read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{ADAPTER} must be JSON, as PEFT saves it; got {one_line(str(error))}") from error
     if not isinstance(saved, Mapping):
         raise ValueError(f"{ADAPTER} must be an object with fields; got {shown(saved)}")
     expected: dict[str, Json] = {"peft_type": method.peft_type, **method.settings}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 WINDOW = 1024  # sentences that are computed at once, those of similar length together
 SHORT = 2**15  # characters; such a text goes to the tokenizer whole, which takes some 200 bytes a character
+NONE_GIVEN = "sentences must hold at least one; got none: give them as arguments, with --file, or on --file -"
 LONGEST = 2**20  # characters that may hold fewer than max_length tokens
 
 
@@ -59,9 +60,7 @@ def predict(model_dir: Path | str, sentences: Sequence[str], *, device: str | No
     if isinstance(sentences, str):
         raise ValueError(f"sentences must be a list of texts; got one text, {shown(sentences)}")
     if not sentences:
-        raise ValueError(
-            "sentences must hold at least one; got none: give them as arguments, with --file, or on --file -"
-        )
+        raise ValueError(NONE_GIVEN)
     for number, text in enumerate(sentences, start=1):
         check_text(f"sentences must be texts of valid Unicode; got for sentence {number}", text)
     found = []

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rtlab.loading import LoadedModel
-from rtlab.predicting import WINDOW, Prediction, check_text, label, not_finite
+from rtlab.predicting import NONE_GIVEN, WINDOW, Prediction, check_text, label, not_finite
 from rtlab.values import Json, one_line
 
 AT_ONCE = 2**18  # bytes; a pipe gives 2**16 at most
@@ -96,7 +96,7 @@ def label_windows(model: LoadedModel, windows: Iterable[Window]) -> Iterator[Lab
         blank = None
         yield from _labelled(window, iter(label(model, sentences)))
     if blank is not None:
-        raise ValueError("sentences must hold at least one; got none: the file is empty or blank")
+        raise ValueError(NONE_GIVEN)
 
 
 def open_lines(file: str) -> BinaryIO:
