@@ -1,4 +1,4 @@
-"""Data sets: texts and labels in three splits, from the hub, a directory or the built-in corpus."""
+"""Data sets: texts and labels in three splits, from people's files, the hub or the built-in corpus."""
 
 from rtlab.data.reviews import load_splits
 from rtlab.data.splits import Checks, Split, Splits, check

@@ -1,4 +1,4 @@
-"""Where data sets come from: the built-in corpus, a directory, or the Hugging Face hub.
+"""A data set by its name, in three splits, checked: what every method is trained and measured on.
 
 The default is the sentence polarity data set of Pang and Lee ("Seeing stars: Exploiting class relationships for
 sentiment categorization with respect to rating scales", ACL 2005), as the hub has it or as its authors published it:
@@ -8,29 +8,17 @@ trained on them: one bad label is an error here, not a strange number in a table
 
 from collections.abc import Mapping
 from functools import cache
-from itertools import accumulate, chain, pairwise
-from pathlib import Path
 
-from rtlab import hub
-from rtlab.data import corpus
-from rtlab.data.splits import SPLIT_NAMES, Splits
-from rtlab.data.tables import FORMATS, Table, encode, read_file, read_snapshot
+from rtlab.data.cutting import cut
+from rtlab.data.labels import Table, encode
+from rtlab.data.sources import ALTERNATIVES, HUB_REVISION, Tables, load_tables
+from rtlab.data.splits import Split, Splits
 from rtlab.experiment import DEFAULT_DATASET, DatasetOptions
 
-HUB_REVISION = "aa13bc287fa6fcab6daf52f0dfb9994269ffea28"
-# What is taken from the hub: tables, and the card that says how to read them. No scripts, no pickles.
-HUB_FILES = ("*.parquet", "*.csv", "*.tsv", "*.json", "*.jsonl", "README.md")
-
-# The sizes of the default's splits; the built-in corpus has the same.
-SIZES = (8530, 1066, 1066)
+__all__ = ["HUB_REVISION", "load_splits"]
 
 AS_IT_IS = DatasetOptions()
-_ALTERNATIVES = (
-    "'corpus' (built in), a directory with rt-polarity.pos and rt-polarity.neg, "
-    "or one with train, validation and test as .parquet, .csv or .jsonl would do"
-)
-_POLARITY = {"rt-polarity.pos": 1, "rt-polarity.neg": 0}  # in this order, for the hub's splits have the positives first
-_POLARITY_NAMES = ("neg", "pos")  # the hub's names, so that both sources have one digest
+HELD_OUT = ("validation", "test")
 
 
 def load_splits(
@@ -38,7 +26,7 @@ def load_splits(
 ) -> Splits:
     """Load a data set in its three splits, checked.
 
-    An existing directory goes before a hub id of the same name, `corpus` before both.
+    An existing file or directory goes before a hub id of the same name, `corpus` before both.
 
     Args:
         dataset: One of
@@ -46,109 +34,89 @@ def load_splits(
             - `corpus`: the built-in corpus, 8530 / 1066 / 1066 generated sentences.
             - A directory with the original `rt-polarity.pos` and `rt-polarity.neg`: Latin-1, one sentence a line, cut
               80/10/10 in file order per class, positives first.
-            - A directory with `train`, `validation` and `test` as `.parquet`, `.csv` or `.jsonl` (UTF-8), each with the
-              columns `text` and `label`; labels are 0..k-1 or strings, of any number of classes.
-            - `owner/name`: a data set on the hub with those splits and columns; the default is pinned (`HUB_REVISION`).
-        options: How it is read where its files leave that open.
+            - A file: csv, tsv, json, jsonl, parquet or arrow, with a column of sentences and one of labels; the
+              first four also as gzip, zstd or a zip of one file.
+            - A directory of such files, whose names, or whose folders' names, say which split they are; or one that
+              `datasets` saved with `save_to_disk`.
+            - `owner/name`: a data set on the hub; the default is pinned (`HUB_REVISION`).
         limit: At most so many sentences per split, see `Splits.limited`; None for all.
+        options: How it is read where its files leave that open.
 
     Returns:
-        The splits. Texts are as in the source; only rt-polarity lines are stripped, as the hub's are.
+        The splits; what was assumed stands in their `notes`. Texts are as in the source; only rt-polarity lines are
+        stripped, as the hub's are. What names no validation or test gets them from train: a tenth each, the same each
+        time, see `rtlab.data.cutting`.
 
     Raises:
-        ValueError: One line with what was given, what was found (file and row where there is one) and what would do.
+        ValueError: One line with what was given, what was found (file and line where there is one) and what would do.
     """
-    if options != AS_IT_IS:
-        raise ValueError(f"dataset {dataset!r}: {options} was asked for, which is not read yet")
-    splits = _load(dataset)
+    splits = (
+        _corpus()
+        if dataset == "corpus" and options == AS_IT_IS
+        else _splits(load_tables(dataset, options, limit=limit))
+    )
     return splits if limit is None else splits.limited(limit)
-
-
-def _load(dataset: str) -> Splits:
-    if dataset == "corpus":
-        return _corpus()
-    path = Path.home() / dataset[2:] if dataset.startswith("~/") else Path(dataset)
-    if dataset and path.exists():
-        return _directory(path)
-    if hub.is_id(dataset):
-        return _from_hub(dataset)
-    raise ValueError(f"dataset {dataset!r}: no such directory, and no hub id (owner/name); {_ALTERNATIVES}")
 
 
 @cache
 def _corpus() -> Splits:
-    texts, labels = corpus.generate(sum(SIZES))
-    tables = {
-        name: Table(f"corpus, {name}", texts[start:stop], labels[start:stop], ("negative", "positive"))
-        for name, (start, stop) in zip(SPLIT_NAMES, pairwise(accumulate(SIZES, initial=0)), strict=True)
-    }
-    return _splits("corpus", None, tables)
+    return _splits(load_tables("corpus", AS_IT_IS))
 
 
-def _directory(path: Path) -> Splits:
-    if not path.is_dir():
-        raise ValueError(f"dataset {str(path)!r}: a file, where a directory is expected; {_ALTERNATIVES}")
-    polarity = [name for name in _POLARITY if (path / name).is_file()]
-    files = {split: [f"{split}{end}" for end in FORMATS if (path / f"{split}{end}").is_file()] for split in SPLIT_NAMES}
-    found = [*polarity, *chain(*files.values())]
-    expected = {name: name in found for name in _POLARITY} if polarity else {name: any(files[name]) for name in files}
-    missing = [name for name, is_there in expected.items() if not is_there]
-    if missing:
-        there = f"there are {', '.join(found)}" if found else "nor rt-polarity.pos and rt-polarity.neg"
-        raise ValueError(f"dataset {str(path)!r}: no file for {', '.join(missing)} ({there}); {_ALTERNATIVES}")
-    if len(found) > len(expected):
-        raise ValueError(f"dataset {str(path)!r}: ambiguous, there are {', '.join(found)}; one file a split would do")
-    tables = _polarity(path) if polarity else {split: read_file(path / names[0]) for split, names in files.items()}
-    return _splits(path.resolve().name, None, tables)
+def _splits(found: Tables) -> Splits:
+    tables, hidden = _without_hidden(found.tables)
+    train = tables.pop("train", None) or tables.pop("", None)
+    if train is None:
+        there = ", ".join(found.tables)
+        raise ValueError(f"dataset {found.name!r}: no train split (there is {there}); {ALTERNATIVES}")
+    if train.labels and all(label is None for label in train.labels):
+        raise ValueError(f"{train.places}: no labels; a label in every row of train would do")
+    names, parts, more = encode({"train": train, **tables})
+    unsplit = "" in found.tables
+    parts, cuts = _with_held_out(f"dataset {found.name!r}", parts, hidden, unsplit)
+    notes = (*found.notes, *more, *cuts)
+    return Splits(found.name, found.revision, names, parts["train"], parts["validation"], parts["test"], notes)
 
 
-def _polarity(path: Path) -> dict[str, Table]:
-    rows: dict[str, list[tuple[str, int]]] = {split: [] for split in SPLIT_NAMES}
-    for file, label in _POLARITY.items():
-        lines = _lines(path / file)
-        bounds = (0, int(len(lines) * 0.8 + 0.5), int(len(lines) * 0.9 + 0.5), len(lines))
-        for split, (start, stop) in zip(SPLIT_NAMES, pairwise(bounds), strict=True):
-            rows[split] += [(line, label) for line in lines[start:stop]]
-    return {
-        split: Table(
-            where=f"{path}, {split}",
-            texts=tuple(text for text, _ in part),
-            labels=tuple(label for _, label in part),
-            label_names=_POLARITY_NAMES,
-        )
-        for split, part in rows.items()
-    }
-
-
-def _lines(path: Path) -> list[str]:
-    """The sentences of an original file, without Unicode's white space around them, as in the hub's data set."""
-    try:
-        text = path.read_bytes().decode("latin-1")
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({hub.one_line(error)}); a readable file would do") from error
-    # Only "\n" ends a line: sentences hold U+0085 (Windows' code page: an ellipsis), at which str.splitlines() breaks.
-    return [line.strip() for line in text.removesuffix("\n").split("\n")]
-
-
-def _from_hub(dataset: str) -> Splits:
-    pinned = dataset == DEFAULT_DATASET
-    snapshot = hub.snapshot(
-        dataset,
-        kind="dataset",
-        option="dataset",
-        revision=HUB_REVISION if pinned else None,
-        files=HUB_FILES,
-        needed=[f"*{split}*" for split in SPLIT_NAMES] if pinned else [],
-        alternatives=_ALTERNATIVES,
+def _without_hidden(tables: Mapping[str, Table]) -> tuple[dict[str, Table], tuple[str, ...]]:
+    """The tables without the held-out splits whose labels are hidden: all missing, or all -1 where train has none."""
+    train = tables.get("train")
+    trained = {str(label) for label in train.labels} if train else set()
+    hidden = tuple(
+        name
+        for name in HELD_OUT
+        if name in tables
+        and tables[name].texts
+        and ({str(label) for label in tables[name].labels} == {"None"} or _all_minus_one(tables[name], trained))
     )
-    tables = read_snapshot(snapshot.path, dataset)
-    missing = [split for split in SPLIT_NAMES if split not in tables]
-    if missing:
-        there = f"no {' and no '.join(missing)} split on the hub (splits: {', '.join(tables)})"
-        raise ValueError(f"dataset {dataset!r}: {there}; {_ALTERNATIVES}")
-    return _splits(dataset, snapshot.revision, {split: tables[split] for split in SPLIT_NAMES})
+    return {name: table for name, table in tables.items() if name not in hidden}, hidden
 
 
-def _splits(name: str, revision: str | None, tables: Mapping[str, Table]) -> Splits:
-    names, parts = encode(tables)
-    return Splits(name, revision, names, parts["train"], parts["validation"], parts["test"])
+def _all_minus_one(table: Table, trained: set[str]) -> bool:
+    return {str(label) for label in table.labels} <= {"-1", "-1.0"} and not trained & {"-1", "-1.0"}
+
+
+def _with_held_out(
+    where: str, parts: Mapping[str, Split], hidden: tuple[str, ...], unsplit: bool
+) -> tuple[dict[str, Split], tuple[str, ...]]:
+    """All three splits, those that are missing cut from train; and what was done for it."""
+    parts, notes = dict(parts), []
+    if "test" in hidden and "validation" in parts:
+        parts["test"] = parts.pop("validation")
+        notes.append("The labels of test are hidden: validation serves as test.")
+    elif hidden:
+        notes.append(f"The labels of {' and '.join(hidden)} are hidden: left out.")
+    missing = [name for name in HELD_OUT if name not in parts]
+    if not missing:
+        return parts, tuple(notes)
+    parts |= cut(where, parts["train"], missing)
+    if unsplit:
+        notes.append("No splits are named: a tenth of the sentences is validation, a tenth test, the rest train")
+    else:
+        notes.append(
+            f"There is no {' and no '.join(missing)}: a tenth of train each"
+            if len(missing) > 1
+            else f"A tenth of train is {missing[0]}"
+        )
+    notes[-1] += "; the same each time, stratified, equal sentences together."
+    return parts, tuple(notes)

@@ -1,306 +1,202 @@
-"""From files with a `text` and a `label` column to texts and class indices, with errors that name the file and the row.
+"""From the rows of files to texts and labels that can be used, with every row that cannot be counted and named.
 
-Two steps: a reader per format returns a `Table` (texts checked, labels as they stand in the file), then `encode` turns
-the labels of all splits into class indices, which train alone defines. The readers use the standard library and
-pyarrow, not pandas: pandas guesses (`NA` is missing, `007` is 7, one column too many is an index), and a guess here
-changes an experiment silently.
-
-Rows are counted from 1, a CSV file's header not included; in a `.jsonl` file the row is the line.
+A row is bad whose text or label is missing or empty, that is wider or narrower than the others, or that could not be
+read; so is one in which a stray quote has swallowed others. Bad rows are refused, or left out where that was asked for,
+and never in silence. Blank lines are no rows.
 """
 
-import csv
-import io
-import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import compress, islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from sys import intern
 
-from rtlab.data.splits import Split
-from rtlab.hub import one_line, quiet
+from rtlab.data.columns import Columns
+from rtlab.data.labels import Places, Table, cleaned, is_nothing
+from rtlab.data.opening import MOST_ROWS, refuse_beyond
+from rtlab.data.row import Fault, Row, Rows
+from rtlab.experiment import DatasetOptions
 
-if TYPE_CHECKING:
-    import pyarrow
-    from datasets import Dataset
+# Of a file that is beyond what is read, a limit takes its sentences from so many first rows.
+ROWS_FOR_A_LIMIT = 100_000
 
-FORMATS = (".parquet", ".csv", ".jsonl")
-COLUMNS = ("text", "label")
+NO_TEXT, NO_LABEL = Fault("without a text"), Fault("without a label")
+_SURROGATE, _ESCAPED = re.compile("[\ud800-\udfff]"), re.compile("[\udc80-\udcff]")
 
-Label = int | str
-Classes = dict[tuple[type, Label], int]
+Faults = dict[str, tuple[int, tuple[str, ...]]]  # kind to how many, and the first two
 
 
 @dataclass(frozen=True)
-class Table:
-    """One split as its file has it.
+class Read:
+    """What files of rows hold.
 
     Attributes:
-        where: the file, or the split, as messages name it.
-        texts: the sentences, all of them usable strings.
-        labels: what the label column holds, unchecked.
-        label_names: the class names that the file itself declares (`datasets.ClassLabel`), None where it declares none.
-        typed: whether the format tells a number from a string; CSV does not.
+        tables: by the split that their split column says; one table under "" where none is read.
+        notes: what was assumed, a sentence each.
     """
 
-    where: str
-    texts: tuple[str, ...]
-    labels: tuple[object, ...]
-    label_names: tuple[str, ...] | None = None
-    typed: bool = True
+    tables: dict[str, Table]
+    notes: tuple[str, ...]
 
 
-def read_file(path: Path) -> Table:
-    """Read one `.parquet`, `.csv` or `.jsonl` file.
+@dataclass(frozen=True)
+class _Gathered:
+    """Rows on their way into tables, column by column."""
 
-    Args:
-        path: the file; its suffix says how to read it. Text files are UTF-8, a byte order mark is skipped.
+    texts: list[str] = field(default_factory=list)
+    labels: list[object] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
+    file_of: "array[int]" = field(default_factory=lambda: array("i"))
+    numbers: "array[int]" = field(default_factory=lambda: array("q"))
 
-    Returns:
-        Its rows, texts checked.
-
-    Raises:
-        ValueError: the file cannot be read or decoded, a column is missing, or a row has no usable text.
-    """
-    readers = {".parquet": _read_parquet, ".csv": _read_csv, ".jsonl": _read_jsonl}
-    return readers[path.suffix](path)
-
-
-def read_snapshot(path: Path, dataset: str) -> dict[str, Table]:
-    """Read a hub data set's files with `datasets.load_dataset`, which knows its card's file patterns and class names.
-
-    Args:
-        path: the directory of the files.
-        dataset: the hub id, for messages.
-
-    Returns:
-        Split name to table, for all the splits there are.
-
-    Raises:
-        ValueError: the files cannot be read, a column is missing, or a row has no usable text.
-    """
-    import datasets
-    import huggingface_hub.utils
-
-    # Its Arrow files go to a scratch directory: they take 0.2 s, and no stale or half-written copy can ever be met.
-    with (
-        quiet(datasets.utils),
-        quiet(huggingface_hub.utils),  # which reads the card
-        TemporaryDirectory(prefix="rtlab-") as scratch,
-    ):
-        try:
-            splits = datasets.load_dataset(str(path), cache_dir=scratch)
-        # Somebody else's files and card: it raises everything, down to AttributeError for a feature oddly described.
-        except Exception as error:
-            found = one_line(error.__cause__ or error).replace(str(path), dataset)
-            raise ValueError(f"dataset {dataset!r}: {found}; what `datasets` reads without options would do") from error
-        return {name: _from_rows(f"dataset {dataset!r}, {name}", rows) for name, rows in splits.items()}
-
-
-def encode(tables: Mapping[str, Table]) -> tuple[tuple[str, ...], dict[str, Split]]:
-    """Turn the labels of all splits into class indices; the train split says which classes there are.
-
-    Integers must be 0..k-1 and are named by the file's `ClassLabel` or by their digits; strings are sorted; booleans
-    are `false` 0 and `true` 1. CSV labels are numbers where all of train's are.
-
-    Args:
-        tables: split name to table, with `train` among them.
-
-    Returns:
-        The class names, and the splits by name.
-
-    Raises:
-        ValueError: a split that is empty or has one class only; a label that is missing, of another type, not 0..k-1 or
-            not in train, with its file and row.
-    """
-    train = tables["train"]
-    numeric = all(type(label) is int if train.typed else _number(label) is not None for label in train.labels)
-    labels = {name: _checked_labels(table, numeric) for name, table in tables.items()}
-    classes = _classes(train, labels["train"])
-    names = _names(train, tuple(label for _, label in classes))
-    for table in tables.values():
-        if table.label_names not in (None, train.label_names):
-            both = f"classes {table.label_names}, but {train.where} has {train.label_names}"
-            raise ValueError(f"{table.where}: {both}; the same classes in the same order would do")
-    return names, {name: _split(table, labels[name], classes) for name, table in tables.items()}
-
-
-def _from_rows(where: str, rows: "Dataset") -> Table:
-    _need_columns(where, rows.column_names)
-    names = getattr(rows.features["label"], "names", None)
-    return _table(where, rows["text"][:], rows["label"][:], tuple(names) if names else None)
-
-
-def _read_csv(path: Path) -> Table:
-    reader = csv.reader(io.StringIO(_decoded(path), newline=""), strict=True)
-    try:
-        rows = [row for row in reader if row]
-    except csv.Error as error:
-        found = f"malformed CSV at line {reader.line_num} ({one_line(error)})"
-        raise ValueError(f"{path}: {found}; CSV with quotes around its texts would do") from error
-    header = rows[0] if rows else []
-    _need_columns(str(path), header)
-    for number, row in enumerate(rows[1:], 1):
-        if len(row) != len(header):
-            found = f"{len(row)} fields for {len(header)} columns"
-            raise ValueError(f"{path}, row {number}: {found}; quotes around texts with commas would do")
-    # An empty field is the only way of a CSV file to say that there is nothing.
-    texts, labels = ([row[header.index(column)] or None for row in rows[1:]] for column in COLUMNS)
-    return Table(str(path), tuple(_checked_texts(str(path), texts)), tuple(labels), typed=False)
-
-
-def _read_jsonl(path: Path) -> Table:
-    # Only "\n" ends a line: JSON strings may hold U+2028, U+0085 and all else that str.splitlines() breaks at.
-    lines = _decoded(path).split("\n")
-    if not lines[-1].strip():
-        lines.pop()
-    rows = [_json_object(f"{path}, line {number}", line) for number, line in enumerate(lines, 1)]
-    _need_columns(str(path), tuple(rows[0]) if rows else ())
-    texts, labels = ([row.get(column) for row in rows] for column in COLUMNS)
-    return _table(str(path), texts, labels)
-
-
-def _json_object(where: str, line: str) -> dict[str, object]:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        # Its own message says "line 1", of the line.
-        found = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else one_line(error)
-        raise ValueError(f"{where}: malformed JSON ({found}); one object a line would do") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{where}: JSON, but of type {type(value).__name__}; one object a line would do")
-    return value
-
-
-def _read_parquet(path: Path) -> Table:
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            columns = file.read(columns=[name for name in COLUMNS if name in schema.names]).to_pydict()
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: no readable parquet file ({one_line(error)}); a whole one would do") from error
-    _need_columns(str(path), schema.names)
-    return _table(str(path), columns["text"], columns["label"], _declared_names(schema))
-
-
-def _declared_names(schema: "pyarrow.Schema") -> tuple[str, ...] | None:
-    """The class names of a `datasets.ClassLabel` column, which `datasets` notes in the schema's metadata."""
-    try:
-        info = json.loads((schema.metadata or {})[b"huggingface"])
-        return tuple(info["info"]["features"]["label"]["names"])
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def _decoded(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-        return data.decode("utf-8").removeprefix("\ufeff")
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({one_line(error)}); a readable file would do") from error
-    except UnicodeDecodeError as error:
-        found = f"byte 0x{error.object[error.start]:02x} at offset {error.start}"
-        raise ValueError(f"{path}: not UTF-8 ({found}); the same file saved as UTF-8 would do") from error
-
-
-def _need_columns(where: str, columns: Sequence[str]) -> None:
-    missing = [repr(name) for name in COLUMNS if name not in columns]
-    if missing:
-        there = ", ".join(map(repr, columns)) or "none"
-        raise ValueError(
-            f"{where}: no column {' and no '.join(missing)} (columns: {there}); 'text' and 'label' would do"
+    def keep(self, kept: Sequence[bool]) -> "_Gathered":
+        """The rows that are marked."""
+        if all(kept):
+            return self
+        return _Gathered(
+            texts=[*compress(self.texts, kept)],
+            labels=[*compress(self.labels, kept)],
+            splits=[*compress(self.splits, kept)],
+            file_of=array("i", compress(self.file_of, kept)),
+            numbers=array("q", compress(self.numbers, kept)),
         )
 
 
-def _table(
-    where: str, texts: Sequence[object], labels: Sequence[object], names: tuple[str, ...] | None = None
-) -> Table:
-    return Table(where, tuple(_checked_texts(where, texts)), tuple(labels), names)
+def read_tables(opened: Sequence[Rows], columns: Columns, options: DatasetOptions, *, limit: int | None = None) -> Read:
+    """Read files of one split, or of those that their split column says, as one.
+
+    Args:
+        opened: the files, in order.
+        columns: what is read of them.
+        options: whether bad rows are left out.
+        limit: sentences that will be kept; a file beyond what is read is read only where one is given.
+
+    Raises:
+        ValueError: a file cannot be read or lacks a column, or there are bad rows.
+    """
+    found, faults = _Gathered(), Faults()
+    notes = [*columns.notes]
+    suspects: list[tuple[int, int, str]] = []
+    for index, rows in enumerate(opened):
+        number, note = _rows_to_read(rows, limit)
+        notes += [*rows.notes, *note]
+        for row in islice(rows.read(), number):
+            text, fault = _checked_text(row, columns)
+            if fault is not None:
+                _count(faults, opened, index, row.number, fault)
+                continue
+            suspects += [(len(found.texts), line, label) for line, label in _labels_within(row, columns)]
+            found.texts.append(text)
+            found.labels.append(_interned(row.values.get(columns.label) if columns.label else None))
+            found.splits.append(str(_interned(row.values.get(columns.split) or "")) if columns.split else "")
+            found.file_of.append(index)
+            found.numbers.append(row.number)
+            if len(found.texts) > MOST_ROWS:
+                refuse_beyond(Path(rows.where), f"more than the {MOST_ROWS:,} rows that are read")
+    found = _without_swallowers(found, suspects, opened, faults)
+    tables = {split: _table(found, split, opened, columns, faults) for split in dict.fromkeys(found.splits)}
+    if faults:
+        where = Path(opened[0].where)
+        if not options.skip_bad_rows:
+            raise ValueError(
+                f"{where}: {_said(faults)}; rows without these, or --skip-bad-rows to leave them out, would do"
+            )
+        notes.append(f"Left out of {where.name}: {_said(faults)}.")
+    return Read(tables, tuple(dict.fromkeys(notes)))
 
 
-def _checked_texts(where: str, texts: Sequence[object]) -> Iterator[str]:
-    for row, text in enumerate(texts, 1):
-        if _is_nothing(text):
-            raise ValueError(f"{where}, row {row}: no text; a string in every row would do")
-        if not isinstance(text, str):
-            found = f"text {text!r:.60} is of type {type(text).__name__}"
-            raise ValueError(f"{where}, row {row}: {found}; a string would do")
-        if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
-            # JSON can spell half of a surrogate pair; no tokenizer can read it.
-            raise ValueError(f"{where}, row {row}: half of a surrogate pair in the text; valid Unicode would do")
-        yield text
+def _rows_to_read(rows: Rows, limit: int | None) -> tuple[int | None, list[str]]:
+    """How many rows are read, None for all, and what is to be said of that."""
+    if rows.beyond is None:
+        return None, []
+    if limit is None:
+        refuse_beyond(Path(rows.where), rows.beyond)
+    number = max(ROWS_FOR_A_LIMIT, 10 * (limit or 0))
+    return number, [f"Of {Path(rows.where).name} the first {number:,} rows were read ({rows.beyond})."]
 
 
-def _checked_labels(table: Table, numeric: bool) -> tuple[Label, ...]:
-    labels = table.labels
-    if not table.typed and numeric:
-        labels = tuple(label if (number := _number(label)) is None else number for label in labels)
-    return tuple(_checked_label(f"{table.where}, row {row}", label) for row, label in enumerate(labels, 1))
+def _checked_text(row: Row, columns: Columns) -> tuple[str, Fault | None]:
+    """A row's text, and why the row cannot be used, None where it can."""
+    text = row.values.get(columns.text)
+    if row.fault is not None:
+        return "", row.fault
+    if is_nothing(text):
+        return "", NO_TEXT
+    if not isinstance(text, str):
+        return "", Fault("with a text that is no string", f"{text!r:.60} is of type {type(text).__name__}")
+    if not text or text.isspace():
+        return "", NO_TEXT
+    label = row.values.get(columns.label) if columns.label else None
+    return text, _unreadable(text) or (_unreadable(label) if isinstance(label, str) else None)
 
 
-def _checked_label(where: str, label: object) -> Label:
-    if _is_nothing(label) or label == "":
-        raise ValueError(f"{where}: no label; an integer or a string in every row would do")
-    if not isinstance(label, int | str):
-        found = f"label {label!r:.60} is of type {type(label).__name__}"
-        raise ValueError(f"{where}: {found}; integers 0..k-1 or strings would do")
-    if isinstance(label, int) and label < 0:
-        # -1 is the hub's habit for a test split whose labels are kept secret.
-        raise ValueError(f"{where}: negative label {label}; integers 0..k-1 or strings would do")
-    return label
+def _unreadable(text: str) -> Fault | None:
+    """What no tokenizer can read: undecodable bytes, half of a surrogate pair (JSON can spell it), NUL."""
+    if not text.isascii() and _SURROGATE.search(text):
+        return Fault("with undecodable bytes" if _ESCAPED.search(text) else "with half of a surrogate pair")
+    return Fault("with a NUL character") if "\0" in text else None
 
 
-def _number(label: object) -> int | float | None:
-    """What a CSV field says as a number, None where it is none."""
-    for number in (int, float):
-        try:
-            return number(str(label))
-        except ValueError:
-            continue
-    return None
+def _interned(value: object) -> object:
+    return intern(value.strip()) if type(value) is str else value
 
 
-def _classes(train: Table, labels: Sequence[Label]) -> Classes:
-    """The labels of train, each with its class index; the type belongs to the key, because to Python True is 1."""
-    for row, label in enumerate(labels, 1):
-        if type(label) is not type(labels[0]):
-            both = f"{labels[0]!r:.60} in row 1 and {label!r:.60} in row {row}"
-            raise ValueError(f"{train.where}: labels of two types, {both}; only integers or only strings would do")
-    return {(type(label), label): index for index, label in enumerate(sorted({*labels}))}
+def _labels_within(row: Row, columns: Columns) -> Iterator[tuple[int, str]]:
+    """Of lines in a quoted field that are as wide as a row: the line, and what stands where a label would."""
+    for line, values in row.within:
+        if columns.label and (label := str(values.get(columns.label, "")).strip()):
+            yield line, label
 
 
-def _names(train: Table, found: Sequence[Label]) -> tuple[str, ...]:
-    if not all(type(label) is int for label in found):
-        return tuple(label if isinstance(label, str) else str(label).lower() for label in found)
-    names = train.label_names or tuple(map(str, range(len(found))))
-    if tuple(found) != tuple(range(len(names))):
-        declared = f" of {len(names)} classes declared, {_some(names)}" if train.label_names else ""
-        what = f"integer labels {_some(found)}{declared}"
-        raise ValueError(f"{train.where}: {what}; 0..k-1 without a gap, or strings would do")
-    return names
+def _without_swallowers(
+    found: _Gathered, suspects: Iterable[tuple[int, int, str]], opened: Sequence[Rows], faults: Faults
+) -> _Gathered:
+    """Without the rows in which another stands: a line as wide as a row, with a known label at its place."""
+    if not suspects:
+        return found
+    known = {str(label) for label in found.labels}
+    bad = {row: line for row, line, label in suspects if label in known}
+    for row, line in bad.items():
+        fault = Fault("with a quote that is not closed", f"line {line} within it reads as a row itself")
+        _count(faults, opened, found.file_of[row], found.numbers[row], fault)
+    return found.keep([row not in bad for row in range(len(found.texts))])
 
 
-def _split(table: Table, labels: Sequence[Label], classes: Classes) -> Split:
-    if not labels:
-        raise ValueError(f"{table.where}: no sentences; some of each class would do")
-    for row, label in enumerate(labels, 1):
-        if (type(label), label) not in classes:
-            found = f"label {label!r:.60} is not in train, which has {_some([label for _, label in classes])}"
-            raise ValueError(f"{table.where}, row {row}: {found}; one of those would do")
-    if len(set(labels)) == 1:
-        raise ValueError(
-            f"{table.where}: the only label is {labels[0]!r:.60}; sentences of two or more classes would do"
-        )
-    return Split(table.texts, tuple(classes[type(label), label] for label in labels))
+def _table(found: _Gathered, split: str, opened: Sequence[Rows], columns: Columns, faults: Faults) -> Table:
+    """The table of a split. Where labels are missing, but not all of them, those rows are bad."""
+    own = found.keep([each == split for each in found.splits])
+    labels = cleaned(own.labels, typed=opened[0].typed)
+    there = [label is not None for label in labels]
+    if any(there):
+        for row in (row for row, is_there in enumerate(there) if not is_there):
+            _count(faults, opened, own.file_of[row], own.numbers[row], NO_LABEL)
+        own, labels = own.keep(there), [*compress(labels, there)]
+    return Table(
+        places=Places(
+            files=tuple(f"{rows.where}, {split}" if split else rows.where for rows in opened),
+            unit=opened[0].unit,
+            file_of=own.file_of,
+            numbers=own.numbers,
+        ),
+        texts=own.texts,
+        labels=labels,
+        class_names=opened[0].classes.get(columns.label or ""),
+        typed=opened[0].typed,
+    )
 
 
-def _is_nothing(value: object) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+def _count(faults: Faults, opened: Sequence[Rows], file: int, number: int, fault: Fault) -> None:
+    before, shown = faults.get(fault.kind, (0, ()))
+    rows = opened[file]
+    name = f"{Path(rows.where).name}, " if len(opened) > 1 else ""
+    place = f"{name}{rows.unit} {number}" + (f": {fault.detail}" if fault.detail else "")
+    faults[fault.kind] = (before + 1, (*shown, place) if before < 2 else shown)
 
 
-def _some(values: Sequence[Label]) -> str:
-    shown = ", ".join(f"{value!r:.60}" for value in values[:8])
-    return shown if len(values) <= 8 else f"{shown} and {len(values) - 8} more"
+def _said(faults: Faults) -> str:
+    return ", ".join(
+        f"{count:,} row{'' if count == 1 else 's'} {kind} ({'; '.join(shown)}{'; …' if count > 2 else ''})"
+        for kind, (count, shown) in faults.items()
+    )

@@ -1,0 +1,107 @@
+"""Rows of JSON files: an array of objects, read element by element, or one object a line."""
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from rtlab.data.opening import CHUNK, LONGEST_LINE, Survey, lines_of, survey, text_of, unfolded
+from rtlab.data.row import Fault, Row, Rows
+from rtlab.hub import one_line
+
+SAMPLE = 1000  # rows whose fields are the columns
+MALFORMED = "of malformed JSON"
+_BETWEEN = re.compile(r"[ \t\r\n]*")
+
+
+def open_json(path: Path) -> Rows:
+    """A file of JSON: an array, or lines.
+
+    Raises:
+        ValueError: the file cannot be read, or is of neither form.
+    """
+    found = survey(path, objects=True)
+    is_array = _first_sign(path, found) == "["
+
+    def read() -> Iterator[Row]:
+        return _of_array(path, found) if is_array else _of_lines(path, found)
+
+    start = [*islice(read(), SAMPLE)]
+    columns = dict.fromkeys(name for row in start for name in row.values)
+    if start and not columns:
+        what = start[0].fault.detail if start[0].fault else "an object without fields"
+        where = f"{'row' if is_array else 'line'} {start[0].number}: {what}"
+        raise ValueError(f"{path}: no row that can be read ({where}); an array of objects, or one a line, would do")
+    return Rows(
+        where=str(path),
+        columns=tuple(columns),
+        unit="row" if is_array else "line",
+        read=read,
+        classes={},
+        beyond=found.beyond,
+        notes=(found.note,) if found.note else (),
+    )
+
+
+def _first_sign(path: Path, found: Survey) -> str:
+    with unfolded(path) as stream, text_of(stream, found) as text:
+        return text.read(CHUNK).lstrip()[:1]
+
+
+def _of_lines(path: Path, found: Survey) -> Iterator[Row]:
+    for number, line in enumerate(lines_of(path, found), 1):
+        if line.strip():
+            yield _row(number, line)
+
+
+def _row(number: int, text: str) -> Row:
+    try:
+        value = _DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
+        # Its own message says "line 1", of the line.
+        found = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else one_line(error)
+        return Row(number, {}, Fault(MALFORMED, found))
+    return _of_value(number, value)
+
+
+def _of_value(number: int, value: object) -> Row:
+    if not isinstance(value, dict):
+        return Row(number, {}, Fault("that is no JSON object", f"JSON of type {type(value).__name__}"))
+    return Row(number, value)
+
+
+def _of_array(path: Path, found: Survey) -> Iterator[Row]:
+    """The elements of an array, of which no more is held than one and a piece of the file."""
+    with unfolded(path) as stream, text_of(stream, found) as text:
+        buffer, at, number = text.read(CHUNK), 0, 0
+        at = _BETWEEN.match(buffer).end() + 1  # type: ignore[union-attr]  # it matches nothing, too
+        while True:
+            at = _BETWEEN.match(buffer, at).end()  # type: ignore[union-attr]
+            if buffer[at : at + 1] == "," and number:
+                at = _BETWEEN.match(buffer, at + 1).end()  # type: ignore[union-attr]
+            elif buffer[at : at + 1] == "]":
+                return
+            try:
+                value, at = _DECODER.raw_decode(buffer, at)
+            except (ValueError, RecursionError) as error:
+                more = text.read(CHUNK + len(buffer) - at) if len(buffer) - at <= LONGEST_LINE else ""
+                if not more or isinstance(error, RecursionError):
+                    where = f"{path}, row {number + 1}"
+                    raise ValueError(
+                        f"{where}: malformed JSON ({one_line(error)}); an array of objects would do"
+                    ) from error
+                buffer, at = buffer[at:] + more, 0
+                continue
+            number += 1
+            yield _of_value(number, value)
+
+
+def _no_key_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name twice in one object")
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_no_key_twice)

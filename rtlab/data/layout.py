@@ -1,0 +1,163 @@
+"""Which files of a directory are which split: by their names, by their folders', or one file that is the whole."""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtlab.data.opening import COMPRESSED, data_name
+from rtlab.data.rows import FORMATS, TAKEN, format_of
+from rtlab.data.splits import SPLIT_NAMES
+
+# Names that stand for a split, as parts of a file's or a folder's name.
+SYNONYMS: Mapping[str, str] = {
+    **dict.fromkeys(("train", "training", "trn", "trainset"), "train"),
+    **dict.fromkeys(
+        ("validation", "valid", "val", "dev", "eval", "evaluation", "development", "devset", "valset"), "validation"
+    ),
+    **dict.fromkeys(("test", "testing", "tst", "testset"), "test"),
+}
+_SHARD = re.compile(r"(?P<name>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<rest>\..*)?")
+# What lies beside data and is none.
+_BESIDE = re.compile(
+    r"(readme|license|licence|dataset_infos?|state|metadata|.*config.*|package|\..*)\b.*", re.IGNORECASE
+)
+_FEW = 8
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which files are which split.
+
+    Attributes:
+        files: split name to its files, in order; "" for files that name none.
+        notes: what was assumed, a sentence each.
+    """
+
+    files: Mapping[str, tuple[Path, ...]]
+    notes: tuple[str, ...] = ()
+
+
+def split_of(name: str) -> str | None:
+    """The split that a name stands for (`my-train_v2`, `dev`, `Test`), None where it stands for none.
+
+    Raises:
+        ValueError: it stands for two.
+    """
+    words = re.findall(r"[a-z]+", name.lower())
+    found = dict.fromkeys(SYNONYMS[word] for word in words if word in SYNONYMS)
+    if len(found) > 1:
+        raise ValueError(f"{name!r} stands for {' and '.join(found)}; a name for each would do")
+    return next(iter(found), None)
+
+
+def by_synonym(where: str, names: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The splits that names stand for, an exact one before its synonyms; and which names were left out.
+
+    Raises:
+        ValueError: several names stand for one split.
+    """
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        found[name if name in SPLIT_NAMES else split_of(name) or ""].append(name)
+    chosen = {}
+    for split in (split for split in SPLIT_NAMES if split in found):
+        if len(found[split]) > 1 and split not in found[split]:
+            raise ValueError(
+                f"{where}: splits {' and '.join(map(repr, found[split]))} could each be {split}; one would do"
+            )
+        chosen[split] = split if split in found[split] else found[split][0]
+    left_out = [name for name in names if name not in chosen.values()]
+    return chosen, tuple(f"Split {name!r} was left out." for name in left_out)
+
+
+def find_layout(folder: Path) -> Layout:
+    """Find the splits of a directory, at any depth.
+
+    Raises:
+        ValueError: there are no files of data, one names two splits, a split has several that are no shards of one
+            another, shards are missing, or several name no split.
+    """
+    inside = [path for path in sorted(folder.rglob("*")) if path.is_file() and _is_data(path, folder)]
+    if not inside:
+        there = [path.name for path in sorted(folder.iterdir())][:_FEW]
+        what = f"no file that can be read (there are {', '.join(there)})" if there else "empty"
+        raise ValueError(f"dataset {str(folder)!r}: {what}; {TAKEN} would do")
+    by_split: dict[str, list[Path]] = defaultdict(list)
+    for path in inside:
+        by_split[_split_of_path(path, folder) or ""].append(path)
+    unnamed = by_split.pop("", [])
+    if by_split:
+        files = {split: _of_one_split(folder, by_split[split]) for split in SPLIT_NAMES if split in by_split}
+        notes = [f"Not read, since its name is no split's: {path.name}." for path in unnamed[:_FEW]]
+        return Layout(files, (*notes, *_notes_of_several(files)))
+    return Layout({"": _of_one_split(folder, unnamed)})
+
+
+def _is_data(path: Path, folder: Path) -> bool:
+    parts = path.relative_to(folder).parts
+    if any(part.startswith((".", "__")) for part in parts) or _BESIDE.fullmatch(path.name):
+        return False
+    if path.suffix.lower() not in (*FORMATS, *COMPRESSED):
+        return False
+    return Path(data_name(path)).suffix.lower() in FORMATS
+
+
+def _split_of_path(path: Path, folder: Path) -> str | None:
+    """By the file's name, else by the nearest folder's; what lies above the data set has no say."""
+    for part in (path.name.partition(".")[0], *reversed(path.relative_to(folder).parts[:-1])):
+        try:
+            if split := split_of(part):
+                return split
+        except ValueError as error:
+            raise ValueError(f"dataset {str(folder)!r}: {error}") from error
+    return None
+
+
+def _of_one_split(folder: Path, paths: Sequence[Path]) -> tuple[Path, ...]:
+    """The files of one split, in order: one, the shards of one, or all that a folder with the split's name holds."""
+    if len(paths) == 1 and not _SHARD.fullmatch(paths[0].name):
+        return tuple(paths)
+    shards = [match for path in paths if (match := _SHARD.fullmatch(path.name))]
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    if len(shards) == len(paths):
+        return _whole(folder, paths, shards)
+    in_a_folder = len({(path.parent, format_of(path)) for path in paths}) == 1 and paths[0].parent != folder
+    if in_a_folder and not any(split_of(path.name.partition(".")[0]) for path in paths):
+        return tuple(paths)
+    shown = ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "")
+    raise ValueError(
+        f"dataset {str(folder)!r}: ambiguous, there are {shown}; one file, or shards of one, for each of train, "
+        "validation and test would do"
+    )
+
+
+def _whole(folder: Path, paths: Sequence[Path], shards: Sequence[re.Match[str]]) -> tuple[Path, ...]:
+    """Shards in their order, none of them missing."""
+    kinds = {
+        (path.parent, shard["name"], shard["count"], shard["rest"]) for path, shard in zip(paths, shards, strict=True)
+    }
+    numbers = sorted(int(shard["number"]) for shard in shards)
+    first, count = shards[0].group(), int(shards[0]["count"])
+    if len(kinds) > 1:
+        other = next(
+            shard.group()
+            for shard in shards
+            if (shard["name"], shard["count"]) != (shards[0]["name"], shards[0]["count"])
+        )
+        raise ValueError(
+            f"dataset {str(folder)!r}: ambiguous, there are shards of {first} and of {other}; those of one would do"
+        )
+    if missing := sorted({*range(count)} - {*numbers}):
+        which = f"{len(missing)} of {count} shards missing, such as number {missing[0]:05}"
+        raise ValueError(f"dataset {str(folder)!r}: {first} has {which}; all of them would do")
+    return tuple(sorted(paths))
+
+
+def _notes_of_several(files: Mapping[str, Sequence[Path]]) -> list[str]:
+    return [
+        f"{split.capitalize()} is read from {len(paths)} files."
+        for split, paths in files.items()
+        if len(paths) > 1 and not _SHARD.fullmatch(paths[0].name)
+    ]

@@ -1,0 +1,62 @@
+"""A row of a person's file with all its columns, and what is known of the file that it stands in."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+
+class Fault(NamedTuple):
+    """Why a row cannot be used.
+
+    Attributes:
+        kind: what all rows of this kind have in common, as it stands behind "2 rows".
+        detail: what this one has, "" where the kind says it all.
+    """
+
+    kind: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row.
+
+    Attributes:
+        number: where it begins: its line, or its row where the format has no lines; counted from 1.
+        values: column to value, in the file's order; texts where the format has no types. Empty for a row that could
+            not be read.
+        fault: why it could not be read, None where it could.
+        within: lines within a quoted field that read as rows themselves, as (line, column to value).
+    """
+
+    number: int
+    values: Mapping[str, object]
+    fault: Fault | None = None
+    within: tuple[tuple[int, Mapping[str, object]], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """A file of rows.
+
+    Attributes:
+        where: the file as messages name it.
+        columns: names of the columns, in the file's order.
+        unit: what `Row.number` counts.
+        read: reads the file from its beginning; `ValueError` where it is damaged.
+        typed: whether the format tells a number from a text.
+        headed: whether the names of the columns stand in the first line, where a first row could stand by mistake.
+        classes: column to the class names that the file itself declares for it (`datasets.ClassLabel`).
+        beyond: how the file is larger than what is read, None where it is not.
+        notes: what was assumed, a sentence each.
+    """
+
+    where: str
+    columns: tuple[str, ...]
+    unit: Literal["line", "row"]
+    read: Callable[[], Iterator[Row]]
+    typed: bool = True
+    headed: bool = False
+    classes: Mapping[str, tuple[str, ...]]
+    beyond: str | None = None
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,61 @@
+"""Rows out of a person's file, whatever its format: one at a time, with all columns, in constant memory."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rtlab.data.arrow_rows import open_arrow, open_parquet
+from rtlab.data.delimited import open_delimited
+from rtlab.data.json_rows import open_json
+from rtlab.data.opening import data_name
+from rtlab.data.row import Row, Rows
+
+DELIMITED, JSON, COLUMNS = (".csv", ".tsv", ".tab"), (".json", ".jsonl", ".ndjson"), (".parquet", ".arrow")
+FORMATS = (*DELIMITED, *JSON, *COLUMNS)
+TAKEN = ".csv, .tsv, .json, .jsonl, .parquet or .arrow, the first four also as .gz, .zst or a zip of one file"
+_SHEETS = (".xls", ".xlsx", ".xlsm", ".ods", ".numbers")
+
+
+def format_of(path: Path) -> str:
+    """The suffix that tells a file's format, compressed or not.
+
+    Raises:
+        ValueError: it is none that is read; the message says what would do.
+    """
+    name = data_name(path)
+    suffix = Path(name).suffix.lower()
+    if suffix in _SHEETS:
+        export = "its sheet saved as CSV (in Excel: File, Save As, CSV UTF-8) would do"
+        raise ValueError(f"{path}: a spreadsheet; {export}")
+    if suffix not in FORMATS or (suffix in COLUMNS and name != path.name):
+        kind = f"of format {suffix}" if suffix else "without a suffix that tells its format"
+        raise ValueError(f"{path}: a file {kind}; {TAKEN} would do")
+    return suffix
+
+
+def open_rows(path: Path) -> Rows:
+    """A file as rows, nothing read yet but its beginning.
+
+    Args:
+        path: csv, tsv, json (array or lines), jsonl, parquet or arrow; text formats also as gzip, zstd or a zip of one
+            file.
+
+    Raises:
+        ValueError: the format is none of these, or the file cannot be read.
+    """
+    match format_of(path):
+        case ".csv" | ".tsv" | ".tab":
+            return open_delimited(path, data_name(path))
+        case ".parquet":
+            return open_parquet(path)
+        case ".arrow":
+            return open_arrow(path)
+    return open_json(path)
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """The rows of a file, those that cannot be used among them (`Row.fault`), in order and constant memory.
+
+    Raises:
+        ValueError: as `open_rows`; also while reading, where the file is damaged.
+    """
+    yield from open_rows(path).read()
