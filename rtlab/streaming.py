@@ -6,12 +6,18 @@ answers at once, and a fast one at full speed.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from rtlab.loading import LoadedModel
+from rtlab.data.columns import Columns, choose_columns
+from rtlab.data.opening import COMPRESSED
+from rtlab.data.row import Fault, Rows
+from rtlab.data.rows import FORMATS, SHEETS, open_rows
+from rtlab.data.tables import NO_TEXT, checked_text
+from rtlab.experiment import DatasetOptions
+from rtlab.opening import LoadedModel
 from rtlab.predicting import NONE_GIVEN, WINDOW, Prediction, check_text, label, not_finite
 from rtlab.values import Json, one_line
 
@@ -71,6 +77,62 @@ def lines(stream: BinaryIO, name: str) -> Iterator[Window]:
             raise ValueError(f"{_expected(name)} ({wrong})")
 
 
+def is_table(file: str) -> bool:
+    """Whether a file's name says that it holds rows of columns; else it holds sentences, one a line."""
+    return Path(file).suffix.lower() in (*FORMATS, *COMPRESSED, *SHEETS)
+
+
+def rows(file: str, options: DatasetOptions, said: Callable[[str], None]) -> tuple[tuple[str, ...], Iterator[Window]]:
+    """Sentences of a table, with the other columns of their rows; a row without a text is a blank line.
+
+    Args:
+        file: What `rtlab.data.rows` reads.
+        options: Which column holds the texts; whether rows that cannot be read are left out.
+        said: Called with what was assumed of the file, and with each row that is left out.
+
+    Returns:
+        The columns, and the windows.
+
+    Raises:
+        ValueError: If the file cannot be read, or no column is surely that of the texts; of the windows, at a row that
+            cannot be read.
+    """
+    table = open_rows(Path(file))
+    columns = replace(choose_columns(table, options, labelled=False), label=None)
+    for note in (*table.notes, *columns.notes):
+        said(note)
+    return table.columns, _windows(table, columns, options, said)
+
+
+def _windows(table: Rows, columns: Columns, options: DatasetOptions, said: Callable[[str], None]) -> Iterator[Window]:
+    bad: list[str] = []  # the first two
+    count = 0
+    window: list[Item] = []
+    for row in table.read():
+        place = f"{table.unit} {row.number}"
+        text, fault = checked_text(row, columns)
+        if fault is None or fault == NO_TEXT:
+            window.append(Item(place=place, text=text, fields=row.values))
+        elif not options.skip_bad_rows:
+            yield tuple(window)
+            raise ValueError(
+                f"{table.where}: a row {_fault(fault, place)}; a row without, or --skip-bad-rows to leave it out, "
+                "would do"
+            )
+        else:
+            count, bad = count + 1, [*bad, _fault(fault, place)][:2]
+        if len(window) == WINDOW:
+            yield tuple(window)
+            window = []
+    yield tuple(window)
+    if count:
+        said(f"left out of {table.where}: {count:,} row{'s' * (count > 1)} ({', '.join(bad)}{', …' * (count > 2)})")
+
+
+def _fault(fault: Fault, place: str) -> str:
+    return f"{fault.kind} ({place}{': ' if fault.detail else ''}{fault.detail})"
+
+
 def label_windows(model: LoadedModel, windows: Iterable[Window]) -> Iterator[Labelled]:
     """Label windows one after another.
 
@@ -85,17 +147,17 @@ def label_windows(model: LoadedModel, windows: Iterable[Window]) -> Iterator[Lab
         NotFiniteError: At the first sentence whose scores are NaN or infinite; what is before it was given.
         ValueError: If there was no sentence at all.
     """
-    blank: int | None = 0
+    blank, some = 0, False
     for window in windows:
-        sentences = [item.text for item in window if item.text]
-        if blank is not None and not sentences:
+        if not some and all(item is BLANK for item in window):
             blank += len(window)
             continue
         if blank:
             yield tuple(itertools.repeat((BLANK, None), blank))
-        blank = None
+        sentences = [item.text for item in window if item.text]
+        blank, some = 0, some or bool(sentences)
         yield from _labelled(window, iter(label(model, sentences)))
-    if blank is not None:
+    if not some:
         raise ValueError(NONE_GIVEN)
 
 
@@ -173,7 +235,7 @@ def _decoded(ended: list[bytes], first: int) -> tuple[Window, str | None]:
         except UnicodeDecodeError as error:
             return tuple(items), f"line {number}, byte {error.start + 1}: 0x{line[error.start]:02x} is not UTF-8"
         text = (text.removeprefix("\ufeff") if number == 1 else text).strip()
-        items.append(Item(place=f"line {number}", text=text, fields={TEXT: text}))
+        items.append(Item(place=f"line {number}", text=text, fields={TEXT: text}) if text else BLANK)
     return tuple(items), None
 
 

@@ -13,7 +13,7 @@ import pytest
 import small
 
 import rtlab
-from rtlab.loading import load_model
+from rtlab.opening import load_model
 from rtlab.predicting import NotFiniteError
 from rtlab.running import model_folder
 from rtlab.streaming import AT_ONCE, LONGEST_LINE, label_windows, lines, words
@@ -222,7 +222,7 @@ def test_a_json_file_has_a_line_for_each_and_is_written_whole_or_not_at_all(rtla
 
 
 def test_scores_that_are_not_finite_end_with_status_1(rtlab, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("rtlab.loading.LoadedModel.logits", lambda _, tokens: np.full((len(tokens), 2), np.nan))
+    monkeypatch.setattr("rtlab.opening.LoadedModel.logits", lambda _, tokens: np.full((len(tokens), 2), np.nan))
     (tmp_path / "s.txt").write_bytes(b"fine\n")
     for given in (["fine"], ["--file", "s.txt"]):
         done = rtlab("predict", "--model", folder, *given)

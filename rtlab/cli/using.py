@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import tyro
 
 from rtlab.cli.options import DONE, FAILED, Device, Output, check_file, optional
+from rtlab.experiment import DatasetOptions
 from rtlab.values import to_json
 
 if TYPE_CHECKING:
@@ -34,7 +35,11 @@ class Predict:
     model: Path
     """Directory that svm, finetune or lora saved its model to."""
     file: Annotated[str | None, optional("FILE", "none")] = None
-    """File of sentences, one a line; - for standard input."""
+    """File of sentences, one a line, or table of them (.csv, .tsv, .json, .jsonl, .parquet …); - for standard input."""
+    text_column: Annotated[str | None, optional("STR", "found by its name or its contents")] = None
+    """Column of the sentences, in a table."""
+    skip_bad_rows: bool = False
+    """Leave out rows of a table that cannot be read, and name them, instead of stopping at the first."""
     table: Annotated[Path | None, tyro.conf.arg(name="output"), optional("FILE", "none")] = None
     """File to write all columns with label and probability to, instead of printing: .csv, .tsv or .jsonl."""
     device: Device = None
@@ -72,26 +77,34 @@ class Predict:
         self.output.emit(to_json(found), as_text(found))
 
     def _label_stream(self) -> None:
-        from rtlab.loading import load_model
+        from rtlab.opening import load_model
         from rtlab.streaming import label_windows
 
         with contextlib.ExitStack() as stack:
             columns, windows = self._source(stack)  # refused here, before the model is loaded, if it cannot be read
             model = load_model(self.model, device=self.device)
             writers = self._writers(stack, columns)
+            count = 0
             for labelled in label_windows(model, windows):
+                count += len(labelled)
                 for write in writers:
                     write(labelled)
+        if self.table is not None and self.output.json != "-":
+            print(f"{self.table} written, {count} row{'' if count == 1 else 's'}")
 
     def _source(self, stack: contextlib.ExitStack) -> "tuple[tuple[str, ...], Iterator[Window]]":
         """Columns of what is to be labelled, and its windows."""
-        from rtlab.streaming import TEXT, lines, open_lines, words
+        from rtlab.streaming import TEXT, is_table, lines, open_lines, rows, words
 
-        given = [words(self.sentences)]
-        if self.file is not None:
-            stream = sys.stdin.buffer if self.file == "-" else stack.enter_context(open_lines(self.file))
-            given.append(lines(stream, self.file))
-        return (TEXT,), itertools.chain.from_iterable(given)
+        if self.file is None:
+            return (TEXT,), words(self.sentences)
+        if self.file != "-" and (self.text_column is not None or is_table(self.file)):
+            if self.sentences:
+                raise ValueError("sentences must stand in the table of --file, or be given without it; got both")
+            options = DatasetOptions(text_column=self.text_column, skip_bad_rows=self.skip_bad_rows)
+            return rows(self.file, options, _say)
+        stream = sys.stdin.buffer if self.file == "-" else stack.enter_context(open_lines(self.file))
+        return (TEXT,), itertools.chain(words(self.sentences), lines(stream, self.file))
 
     def _writers(self, stack: contextlib.ExitStack, columns: Sequence[str]) -> "Sequence[Write]":
         """Where labels go: to a table, as JSON, and as text unless one of these takes its place."""
@@ -109,6 +122,10 @@ class Predict:
         if self.table is None and self.output.json != "-":
             writers.append(_lines_to(sys.stdout, as_line))
         return writers
+
+
+def _say(note: str) -> None:
+    print(f"rtlab: {note}", file=sys.stderr)
 
 
 def _lines_to(file: TextIO, line: "Callable[[Item, Prediction | None], str]") -> "Write":
@@ -145,5 +162,5 @@ def _free(name: str, columns: Sequence[str]) -> str:
     if name not in columns:
         return name
     free = next(f"{name}_{number}" for number in itertools.count(2) if f"{name}_{number}" not in columns)
-    print(f"rtlab: {name} of the model is column {free}: there is a column {name} already", file=sys.stderr)
+    _say(f"the model's {name} is column {free}: there is a column {name} already")
     return free

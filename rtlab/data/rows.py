@@ -12,7 +12,7 @@ from rtlab.data.row import Row, Rows
 DELIMITED, JSON, COLUMNS = (".csv", ".tsv", ".tab"), (".json", ".jsonl", ".ndjson"), (".parquet", ".arrow")
 FORMATS = (*DELIMITED, *JSON, *COLUMNS)
 TAKEN = ".csv, .tsv, .json, .jsonl, .parquet or .arrow, the first four also as .gz, .zst or a zip of one file"
-_SHEETS = (".xls", ".xlsx", ".xlsm", ".ods", ".numbers")
+SHEETS = (".xls", ".xlsx", ".xlsm", ".ods", ".numbers")
 
 
 def format_of(path: Path) -> str:
@@ -23,7 +23,7 @@ def format_of(path: Path) -> str:
     """
     name = data_name(path)
     suffix = Path(name).suffix.lower()
-    if suffix in _SHEETS:
+    if suffix in SHEETS:
         export = "its sheet saved as CSV (in Excel: File, Save As, CSV UTF-8) would do"
         raise ValueError(f"{path}: a spreadsheet; {export}")
     if suffix not in FORMATS or (suffix in COLUMNS and name != path.name):

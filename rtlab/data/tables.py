@@ -83,7 +83,7 @@ def read_tables(opened: Sequence[Rows], columns: Columns, options: DatasetOption
         number, note = _rows_to_read(rows, limit)
         notes += [*rows.notes, *note]
         for row in islice(rows.read(), number):
-            text, fault = _checked_text(row, columns)
+            text, fault = checked_text(row, columns)
             if fault is not None:
                 _count(faults, opened, index, row.number, fault)
                 continue
@@ -117,7 +117,7 @@ def _rows_to_read(rows: Rows, limit: int | None) -> tuple[int | None, list[str]]
     return number, [f"Of {Path(rows.where).name} the first {number:,} rows were read ({rows.beyond})."]
 
 
-def _checked_text(row: Row, columns: Columns) -> tuple[str, Fault | None]:
+def checked_text(row: Row, columns: Columns) -> tuple[str, Fault | None]:
     """A row's text, and why the row cannot be used, None where it can."""
     text = row.values.get(columns.text)
     if row.fault is not None:

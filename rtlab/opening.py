@@ -5,12 +5,13 @@ model needs, so a damaged, mixed or foreign folder is an error of one line, and 
 """
 
 import contextlib
+import copy
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,14 @@ class SvmHead:
     coef_CD: NDArray[np.float64]
     intercept_C: NDArray[np.float64]
     temperature: float
+
+
+class Found(NamedTuple):
+    """What transformers made of a checkpoint: a model, its weights that were not read, and those left over."""
+
+    model: "PreTrainedModel"
+    fresh: list[str]
+    left_over: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,11 +162,11 @@ def _model(folder: Path, description: Description, encoder: Encoder) -> "PreTrai
         case Adapter() as method:
             return _adapted(folder, description, method, encoder)
         case Full():
-            return _fine_tuned(folder, description)
+            return _fine_tuned(folder, description, encoder)
 
 
-def _fine_tuned(folder: Path, description: Description) -> "PreTrainedModel":
-    model, fresh, left_over = _classifier(folder, description.label_names)
+def _fine_tuned(folder: Path, description: Description, encoder: Encoder) -> "PreTrainedModel":
+    model, fresh, left_over = _classifier(folder, encoder, description.label_names)
     _refuse(folder, fresh, left_over)
     names = tuple(str(name) for _, name in sorted(model.config.id2label.items()))
     if names != description.label_names:
@@ -175,7 +184,7 @@ def _adapted(folder: Path, description: Description, method: Adapter, encoder: E
     _check_adapter(folder, method, encoder)
     with safe_open(folder / WEIGHTS[Adapter], framework="numpy") as file:
         there = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # no mapping
-    model, fresh, _ = _classifier(encoder.path, description.label_names)
+    model, fresh, _ = _classifier(encoder.path, encoder, description.label_names)
     _refuse(folder, [name for name in fresh if f"base_model.model.{name}" not in there], ())  # else left to chance
     try:
         with quiet(), warnings.catch_warnings(action="ignore"):  # what it warns of is refused below
@@ -229,24 +238,26 @@ def _svm(folder: Path, description: Description, encoder: Encoder) -> SvmHead:
     return SvmHead(coef_CD=coef_CD, intercept_C=intercept_C, temperature=temperature)
 
 
-def _classifier(path: Path, label_names: Sequence[str]) -> tuple["PreTrainedModel", list[str], list[str]]:
+def _classifier(path: Path, encoder: Encoder, label_names: Sequence[str]) -> Found:
     """A classifier in fp32, with the names of its weights that were not read, and those that were left over."""
     import torch
     from transformers import AutoModelForSequenceClassification
 
+    config = copy.deepcopy(encoder.config)
+    config.num_labels = len(label_names)  # the names of as many classes stay
     with quiet():
         model, found = AutoModelForSequenceClassification.from_pretrained(
             path,
+            config=config,
             dtype=torch.float32,
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are named below
-            num_labels=len(label_names),
         )
     assert not found["error_msgs"], "of old checkpoints that were no safetensors"
     fresh = [*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])]
-    return model, sorted(fresh), sorted(found["unexpected_keys"])
+    return Found(model, sorted(fresh), sorted(found["unexpected_keys"]))
 
 
 def _refuse(folder: Path, fresh: Sequence[str], left_over: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 import rtlab
 from rtlab.encoders import load_encoder
-from rtlab.loading import load_model
+from rtlab.opening import load_model
 from rtlab.running import model_folder
 
 METHODS = ("svm", "full", "lora")
@@ -281,7 +281,7 @@ def test_memory_that_runs_out_is_no_damaged_folder(copy, monkeypatch):
     def full(*_):
         raise MemoryError("no more")
 
-    monkeypatch.setattr("rtlab.loading.load_encoder", full)
+    monkeypatch.setattr("rtlab.opening.load_encoder", full)
     with pytest.raises(MemoryError):
         load_model(folder, device="cpu")
 
