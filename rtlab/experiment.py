@@ -47,6 +47,9 @@ class DatasetOptions:
     skip_bad_rows: bool = False
 
 
+AS_IT_IS = DatasetOptions()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One point of a lab's matrix.

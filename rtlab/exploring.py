@@ -7,11 +7,13 @@ import numpy as np
 from tabulate import tabulate
 
 from rtlab.data import Checks, Splits, check, load_splits
+from rtlab.data.findings import find_warnings
 from rtlab.encoders import Encoder, load_encoder
-from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER
-from rtlab.values import Json, to_json
+from rtlab.experiment import AS_IT_IS, DEFAULT_DATASET, DEFAULT_ENCODER, SHORTEST, DatasetOptions
+from rtlab.values import Json, check_whole, to_json
 
 PERCENTILES = (0, 25, 50, 75, 90, 99, 100)
+MOST_COLUMNS = 8  # classes that are columns, and whose samples are shown as text
 TOGETHER = 1000  # texts that are tokenized at once
 
 
@@ -37,6 +39,9 @@ class Exploration:
         word_pieces: Split to lengths in word pieces of `encoder`, special tokens included, however many it could take.
         encoder: Whose tokenizer counted.
         samples: Label name to the first sentences of the training split that bear it.
+        notes: What was assumed when it was read, a sentence each.
+        warnings: What makes results on it worth less than they look, with examples.
+        max_length: Word pieces beyond which a sentence would be cut.
     """
 
     name: str
@@ -48,6 +53,9 @@ class Exploration:
     word_pieces: Mapping[str, Lengths]
     encoder: str
     samples: Mapping[str, tuple[str, ...]]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    max_length: int
 
     def to_json(self) -> Json:
         """The description as JSON types."""
@@ -55,21 +63,31 @@ class Exploration:
 
 
 def explore(
-    dataset: str = DEFAULT_DATASET, *, encoder: str = DEFAULT_ENCODER, limit: int | None = None, samples: int = 3
+    dataset: str = DEFAULT_DATASET,
+    *,
+    encoder: str = DEFAULT_ENCODER,
+    limit: int | None = None,
+    samples: int = 3,
+    max_length: int = 512,
+    options: DatasetOptions = AS_IT_IS,
 ) -> Exploration:
     """Describe a data set: sizes, balance, lengths, duplicates, samples.
 
     Args:
-        dataset: Hub id, directory, or `corpus`.
+        dataset: Hub id, file, directory, or `corpus`.
         encoder: The encoder whose word pieces are counted.
         limit: Sentences kept per split, `None` for all.
         samples: Sentences shown per label.
+        max_length: Word pieces beyond which a sentence would be cut, special tokens included.
+        options: How the data set is read where its files leave that open.
 
     Raises:
         ValueError: If data set or encoder cannot be loaded.
     """
-    splits = load_splits(dataset, limit=limit)
+    check_whole("max_length", max_length, at_least=SHORTEST)
+    splits = load_splits(dataset, limit=limit, options=options)
     loaded = load_encoder(encoder)
+    word_pieces = {name: _word_pieces(split.texts, loaded) for name, split in splits.items()}
     return Exploration(
         name=splits.name,
         revision=splits.revision,
@@ -77,17 +95,21 @@ def explore(
         label_names=splits.label_names,
         checks=check(splits),
         words={name: _lengths([len(text.split()) for text in split.texts]) for name, split in splits.items()},
-        word_pieces={name: _lengths(_word_pieces(split.texts, loaded)) for name, split in splits.items()},
+        word_pieces={name: _lengths(pieces) for name, pieces in word_pieces.items()},
         encoder=loaded.name,
         samples=_samples(splits, samples),
+        notes=splits.notes,
+        warnings=find_warnings(splits, word_pieces, max_length),
+        max_length=max_length,
     )
 
 
 def as_text(exploration: Exploration) -> str:
     """The description as tables for a terminal."""
     checks = exploration.checks
+    few = len(exploration.label_names) <= MOST_COLUMNS
     sizes = [
-        [name, *(f"{n:,}" for n in (s.size, *s.label_counts, s.empty, s.duplicates, s.hub_bytes))]
+        [name, *(f"{n:,}" for n in (s.size, *(s.label_counts if few else ()), s.empty, s.duplicates, s.hub_bytes))]
         for name, s in checks.items()
     ]
     lengths = [
@@ -95,16 +117,25 @@ def as_text(exploration: Exploration) -> str:
         for unit, found in (("words", exploration.words), ("word pieces", exploration.word_pieces))
         for split in found
     ]
-    sizes_headers = ["split", "sentences", *exploration.label_names, "empty", "duplicates", "bytes"]
+    names = exploration.label_names
+    sizes_headers = ["split", "sentences", *(names if few else ()), "empty", "duplicates", "bytes"]
+    of_classes = zip(names, *(check.label_counts for _, check in checks.items()), strict=True)
+    classes = [[name, *(f"{count:,}" for count in counts)] for name, *counts in of_classes]
     shared = ", ".join(f"{first} and {second} {count}" for first, second, count in checks.shared)
     title = exploration.name + (f" at revision {exploration.revision}" if exploration.revision else "")
     parts = [
         f"{title}\nsha256 {exploration.sha256}",
+        *(["\n".join(exploration.notes)] if exploration.notes else []),
+        *(["\n".join(f"warning: {warning}" for warning in exploration.warnings)] if exploration.warnings else []),
         _table(sizes, sizes_headers, left=1),
+        *([] if few else [_table(classes, ["class", *(name for name, _ in checks.items())], left=1)]),
         f"sentences in two splits: {shared}",
         f"lengths (word pieces of {exploration.encoder}, special tokens included)\n"
         + _table(lengths, ["split", "unit", "mean", *_percentile_names()], left=2),
-        *("\n".join([f"{name}:", *(f"  {text}" for text in texts)]) for name, texts in exploration.samples.items()),
+        *(
+            "\n".join([f"{name}:", *(f"  {text}" for text in texts)])
+            for name, texts in [*exploration.samples.items()][:MOST_COLUMNS]
+        ),
     ]
     return "\n\n".join(parts)
 

@@ -13,7 +13,7 @@ from rtlab.batches import PaddingCost, padding_costs
 from rtlab.data import load_splits
 from rtlab.dataset_dict import dataset_dict
 from rtlab.encoders import load_encoder
-from rtlab.experiment import DEFAULT_DATASET, Experiment
+from rtlab.experiment import AS_IT_IS, DEFAULT_DATASET, DatasetOptions, Experiment
 from rtlab.methods import Full, Padding, Recipe
 from rtlab.preparing import check_writable
 from rtlab.values import Json
@@ -31,12 +31,14 @@ class Tokenized:
         costs: Padding strategy to what one training epoch computes under it.
         batch_size: Sentences per batch that the costs are for.
         max_length: Where sentences are cut, and what `fixed` pads to.
+        notes: What was assumed when the data set was read, a sentence each.
     """
 
     data: "DatasetDict"
     costs: Mapping[Padding, PaddingCost]
     batch_size: int
     max_length: int
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
         """Sizes and costs as JSON types."""
@@ -60,18 +62,20 @@ def tokenize(
     batch_size: int = 16,
     seed: int = 42,
     limit: int | None = None,
+    options: DatasetOptions = AS_IT_IS,
     save_to: Path | str | None = None,
 ) -> Tokenized:
     """Tokenize a data set and count what each padding strategy would compute.
 
     Args:
-        dataset: Hub id, directory, or `corpus`.
+        dataset: Hub id, file, directory, or `corpus`.
         encoder: The encoder whose tokenizer is used.
         padding: `fixed` pads every sentence to `max_length`; `none` leaves padding to the batches.
         max_length: Where sentences are cut.
         batch_size: Sentences per batch, for the costs.
         seed: Order of the sentences, for the costs.
         limit: Sentences kept per split, `None` for all.
+        options: How the data set is read where its files leave that open.
         save_to: Directory to save the `DatasetDict` to; `datasets.load_from_disk` reads it.
 
     Raises:
@@ -82,7 +86,7 @@ def tokenize(
     Experiment(dataset=dataset, encoder=encoder, method=method, max_length=max_length, seed=seed, limit=limit)
     if save_to is not None:
         check_writable(Path(save_to), option="save_to", within=())
-    splits = load_splits(dataset, limit=limit)
+    splits = load_splits(dataset, limit=limit, options=options)
     loaded = load_encoder(encoder)
     loaded.check_length(max_length)
     data = dataset_dict(splits, loaded.tokenizer, max_length=max_length, padding=padding)
@@ -90,7 +94,7 @@ def tokenize(
         _save(data, Path(save_to))
     lengths = np.array([sum(mask) for mask in data["train"]["attention_mask"]], dtype=np.int64)
     costs = padding_costs(lengths, batch_size=batch_size, max_length=max_length, seed=seed)
-    return Tokenized(data=data, costs=costs, batch_size=batch_size, max_length=max_length)
+    return Tokenized(data=data, costs=costs, batch_size=batch_size, max_length=max_length, notes=splits.notes)
 
 
 def as_text(tokenized: Tokenized) -> str:

@@ -219,3 +219,15 @@ def lengths(max_size=200):
     """Tokens per sentence of a split, as an int64 array; two tokens are the least, the special ones."""
     numbers = st.lists(st.integers(2, 80), min_size=1, max_size=max_size)
     return numbers.map(lambda values: np.array(values, dtype=np.int64))
+
+
+# Signs that any file can hold: no halves of surrogate pairs, and no NUL, which is refused.
+SIGNS = st.characters(exclude_categories=("Cs",), exclude_characters="\0")
+
+
+@st.composite
+def file_rows(draw):
+    """Rows of a file with a text and a word or two beside it; no row is blank."""
+    names = draw(st.lists(st.text("abcxyz_", min_size=1, max_size=6), min_size=2, max_size=4, unique=True))
+    words = st.text(SIGNS, min_size=1, max_size=12).filter(str.strip)
+    return draw(st.lists(st.fixed_dictionaries(dict.fromkeys(names, words)), min_size=1, max_size=8))

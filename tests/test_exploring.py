@@ -14,18 +14,18 @@ TRAIN = [
     ("dull", "bad"),
     ("a fine , funny film .", "good"),  # twice
     ("a fine , funny film .", "bad"),  # three times, and of another class
-    (" ", "bad"),
+    (".", "bad"),
     ("a  long and\tsad story about a boxer", "bad"),
     ("never dull", "good"),
 ]
 VALIDATION = [("dull", "good"), ("dull", "bad"), ("a fresh start .", "good"), ("Dull", "bad")]
-TEST = [("dull", "bad"), ("a fresh start .", "bad"), (" ", "good"), ("", "good")]
+TEST = [("dull", "bad"), ("a fresh start .", "bad"), (".", "good"), ("!", "good")]
 ROWS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A directory of two CSV files and one JSON lines file, which can hold the text that is nothing at all."""
+    """A directory of two CSV files and one JSON lines file."""
     folder = tmp_path_factory.mktemp("explored") / "reviews"
     folder.mkdir()
     for split in ("train", "validation"):
@@ -60,9 +60,9 @@ def test_sizes_balance_empty_texts_and_duplicates(found, split):
 def test_the_numbers_of_this_data_set(found):
     """So that the brute force is not wrong in the same way."""
     assert [(c.size, c.label_counts, c.empty, c.duplicates) for _, c in found.checks.items()] == [
-        (7, (4, 3), 1, 2),
+        (7, (4, 3), 0, 2),
         (4, (2, 2), 0, 1),
-        (4, (2, 2), 2, 0),
+        (4, (2, 2), 0, 0),
     ]
     assert found.checks.shared == (("train", "validation", 2), ("train", "test", 2), ("validation", "test", 2))
 
@@ -98,13 +98,13 @@ def test_lengths_in_words_and_word_pieces(found, split, unit, length):
 
 def test_percentiles_run_from_the_shortest_to_the_longest(found):
     assert (PERCENTILES[0], PERCENTILES[-1]) == (0, 100)
-    assert (found.words["train"].percentiles[0], found.words["train"].percentiles[-1]) == (0, 8)
+    assert (found.words["train"].percentiles[0], found.words["train"].percentiles[-1]) == (1, 8)
     assert found.words["validation"].percentiles == (1, 1, 1, 1.75, pytest.approx(3.1), pytest.approx(3.91), 4)
 
 
 def test_samples_are_the_first_of_each_class(found, folder):
     assert found.samples == {
-        "bad": ("dull", "a fine , funny film .", " "),
+        "bad": ("dull", "a fine , funny film .", "."),
         "good": ("a fine , funny film .", "a fine , funny film .", "never dull"),
     }
     assert explore(str(folder), encoder="tiny-distilbert", samples=1).samples == {
@@ -117,7 +117,9 @@ def test_a_sentence_beyond_the_encoders_positions_keeps_its_length(folder, tmp_p
     long = tmp_path / "long"
     long.mkdir()
     for split in ROWS:
-        (long / f"{split}.csv").write_text(f"text,label\n{'dull ' * 600},0\nfine,1\n", encoding="utf-8")
+        (long / f"{split}.csv").write_text(
+            f"text,label\n{'dull ' * 600},0\nfine,1\nfiner,1\ndull,0\n", encoding="utf-8"
+        )
     transformers = logging.getLogger("transformers")
     transformers.addHandler(caplog.handler)
     try:
@@ -159,7 +161,7 @@ def test_the_text_holds_it_all(found):
     assert ["split", "unit", "mean", "min", "25 %", "50 %", "75 %", "90 %", "99 %", "max"] in rows
     assert ["validation", "words", "1.8", "1", "1", "1", "2", "3", "4", "4"] in rows
     assert ["validation", "word pieces", "3.8", "3", "3", "3", "4", "5", "6", "6"] in rows
-    assert "bad:\n  dull\n  a fine , funny film .\n" in text
+    assert "bad:\n  dull\n  a fine , funny film .\n  .\n" in text
     assert text.endswith("good:\n  a fine , funny film .\n  a fine , funny film .\n  never dull")
 
 
@@ -186,7 +188,7 @@ def test_the_json_holds_every_field(found):
     assert fields["checks"]["train"] == {
         "size": 7,
         "label_counts": [4, 3],
-        "empty": 1,
+        "empty": 0,
         "duplicates": 2,
         "hub_bytes": brute_force(TRAIN)[-1],
     }

@@ -3,13 +3,14 @@
 import json
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER, Precision
+from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER, DatasetOptions, Precision
 from rtlab.methods import Adapter, Engine, Padding, Recipe
 from rtlab.values import Json
 
@@ -69,15 +70,52 @@ TEXT = Output()  # of verbs that give text alone
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How a data set is read where its files leave that open."""
+
+    dataset_config: Annotated[str | None, optional("STR", "the only one")] = None
+    """Configuration of a hub data set that has several."""
+    text_column: Annotated[str | None, optional("STR", "found by its name or its contents")] = None
+    """Column of the sentences."""
+    label_column: Annotated[str | None, optional("STR", "found by its name or its contents")] = None
+    """Column of the labels."""
+    split_column: Annotated[str | None, optional("STR", "splits are files, or cut")] = None
+    """Column that says which split a row belongs to."""
+    skip_bad_rows: bool = False
+    """Leave out rows that cannot be used, and count them, instead of refusing the data set."""
+
+    @property
+    def options(self) -> DatasetOptions:
+        """The options as an experiment holds them."""
+        return DatasetOptions(
+            config=self.dataset_config,
+            text_column=self.text_column,
+            label_column=self.label_column,
+            split_column=self.split_column,
+            skip_bad_rows=self.skip_bad_rows,
+        )
+
+
+AS_IT_IS = Reading()
+
+
+def say(notes: Iterable[str]) -> None:
+    """Say on standard error, in one paragraph, what was assumed; nothing where nothing was."""
+    if paragraph := " ".join(notes):
+        print(f"rtlab: {paragraph}", file=sys.stderr)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Data:
     """What is worked on."""
 
     encoder: str = DEFAULT_ENCODER
     """Hub id, local directory, or built in: minilm, tiny-{distilbert,bert,roberta,electra}, distilbert-random."""
     dataset: str = field(default_factory=lambda: os.environ.get("RTLAB_DATASET") or DEFAULT_DATASET)
-    """Hub id, local directory, or corpus, the built-in one. The environment's RTLAB_DATASET is the default."""
+    """Hub id, file or directory, or corpus, the built-in one. The environment's RTLAB_DATASET is the default."""
     limit: Annotated[int | None, optional("INT", "all")] = None
     """Sentences kept per split."""
+    reading: Reading = AS_IT_IS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,13 +3,14 @@
 import contextlib
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from rtlab.cli.options import (
+    AS_IT_IS,
     DONE,
     FAILED,
     TEXT,
@@ -17,10 +18,12 @@ from rtlab.cli.options import (
     Device,
     LoraOptions,
     Output,
+    Reading,
     Running,
     Training,
     optional,
     recorded,
+    say,
 )
 from rtlab.experiment import DEFAULT_ENCODER, Experiment
 from rtlab.methods import Engine, Full, Method, Pooling
@@ -34,12 +37,21 @@ class Explore:
     """Describe a data set: splits, balance, lengths, duplicates, samples (lab step e11)."""
 
     data: Data
+    max_length: int = 512
+    """Word pieces beyond which a sentence would be cut, special tokens included."""
     output: Output
 
     def __call__(self) -> None:
         from rtlab.exploring import as_text, explore
 
-        found = explore(self.data.dataset, encoder=self.data.encoder, limit=self.data.limit)
+        found = explore(
+            self.data.dataset,
+            encoder=self.data.encoder,
+            limit=self.data.limit,
+            max_length=self.max_length,
+            options=self.data.reading.options,
+        )
+        say(found.notes)
         self.output.emit(found.to_json(), as_text(found))
 
 
@@ -100,12 +112,14 @@ class Tokenize:
             self.data.dataset,
             encoder=self.data.encoder,
             limit=self.data.limit,
+            options=self.data.reading.options,
             padding=self.padding,
             max_length=self.max_length,
             batch_size=self.batch_size,
             seed=self.seed,
             save_to=self.save_to,
         )
+        say(found.notes)
         saved = "" if self.save_to is None else f"\n\nsaved to {self.save_to}"
         self.output.emit(found.to_json(), as_text(found) + saved)
 
@@ -157,6 +171,7 @@ class Sweep:
     """In place of the study's epochs."""
     limit: Annotated[int | None, optional("INT", "the study's")] = None
     """Sentences kept per split."""
+    reading: Reading = AS_IT_IS
     device: Device = None
     """Where to compute."""
     output_dir: Path = Path("results")
@@ -181,8 +196,10 @@ class Sweep:
             epochs=self.epochs,
             limit=self.limit,
         )
+        experiments = tuple(replace(one, dataset_options=self.reading.options) for one in experiments)
         check_writable(self.output_dir)
         planned = plan(experiments, recorded(self.output_dir), device=self.device, retime=self.retime)
+        say(dict.fromkeys(note for one in planned for note in one.notes))
         to_do = [one for one in planned if one.to_do]
         for one in planned:
             before = f" ({one.recorded} before)" if one.to_do and one.recorded else ""
@@ -214,6 +231,7 @@ def _run(method: Method, data: Data, running: Running, output: Output) -> int:
         precision=running.precision,
         seed=running.seed,
         limit=data.limit,
+        dataset_options=data.reading.options,
     )
     if running.use_wandb:
         require_wandb()
@@ -229,6 +247,7 @@ def _run(method: Method, data: Data, running: Running, output: Output) -> int:
             progress=bars.update,
             on_log=lambda entry: None if tracker is None else tracker.log(entry),
         )
+        say(run.prepared.splits.notes)
         if running.use_wandb:  # a wrong request was refused by now
             tracker = stack.enter_context(wandb_run(experiment, name=running.run_name, folder=running.output_dir))
         record = run.execute()

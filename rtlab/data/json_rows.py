@@ -12,7 +12,7 @@ from rtlab.hub import one_line
 
 SAMPLE = 1000  # rows whose fields are the columns
 MALFORMED = "of malformed JSON"
-_BETWEEN = re.compile(r"[ \t\r\n]*")
+_SPACE = re.compile(r"[ \t\r\n]*")
 
 
 def open_json(path: Path) -> Rows:
@@ -75,26 +75,40 @@ def _of_array(path: Path, found: Survey) -> Iterator[Row]:
     """The elements of an array, of which no more is held than one and a piece of the file."""
     with unfolded(path) as stream, text_of(stream, found) as text:
         buffer, at, number = text.read(CHUNK), 0, 0
-        at = _BETWEEN.match(buffer).end() + 1  # type: ignore[union-attr]  # it matches nothing, too
         while True:
-            at = _BETWEEN.match(buffer, at).end()  # type: ignore[union-attr]
-            if buffer[at : at + 1] == "," and number:
-                at = _BETWEEN.match(buffer, at + 1).end()  # type: ignore[union-attr]
-            elif buffer[at : at + 1] == "]":
-                return
             try:
-                value, at = _DECODER.raw_decode(buffer, at)
+                element = _element(buffer, at, "," if number else "[")
             except (ValueError, RecursionError) as error:
-                more = text.read(CHUNK + len(buffer) - at) if len(buffer) - at <= LONGEST_LINE else ""
+                more = "" if len(buffer) - at > LONGEST_LINE else text.read(CHUNK + len(buffer) - at)
                 if not more or isinstance(error, RecursionError):
-                    where = f"{path}, row {number + 1}"
-                    raise ValueError(
-                        f"{where}: malformed JSON ({one_line(error)}); an array of objects would do"
-                    ) from error
+                    what = f"malformed JSON ({one_line(error)})"
+                    raise ValueError(f"{path}, row {number + 1}: {what}; an array of objects would do") from error
                 buffer, at = buffer[at:] + more, 0
                 continue
+            if element is None:
+                return
+            value, at = element
             number += 1
             yield _of_value(number, value)
+
+
+def _element(buffer: str, at: int, before: str) -> tuple[object, int] | None:
+    """The value behind a bracket or a comma, and where it ends; None at the array's end."""
+    at = _behind_space(buffer, at)
+    if before == "," and buffer.startswith("]", at):
+        return None
+    if not buffer.startswith(before, at):
+        raise ValueError(f"no {before!r} before an element")
+    at = _behind_space(buffer, at + 1)
+    if before == "[" and buffer.startswith("]", at):
+        return None
+    return _DECODER.raw_decode(buffer, at)
+
+
+def _behind_space(buffer: str, at: int) -> int:
+    found = _SPACE.match(buffer, at)
+    assert found is not None, "it matches nothing, too"
+    return found.end()
 
 
 def _no_key_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:

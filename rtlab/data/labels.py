@@ -141,6 +141,7 @@ def encode(tables: Mapping[str, Table]) -> tuple[tuple[str, ...], dict[str, Spli
         if not table.texts:
             raise ValueError(f"{table.places}: no sentences; some of each class would do")
     names, words = named(tables)
+    _check_counts(tables["train"], words["train"])
     index = {name: number for number, name in enumerate(names)}
     for split, table in tables.items():
         for row, word in enumerate(words[split]):
@@ -150,7 +151,6 @@ def encode(tables: Mapping[str, Table]) -> tuple[tuple[str, ...], dict[str, Spli
         if len({*words[split]}) == 1:
             found = f"the only label is {words[split][0]!r:.60}"
             raise ValueError(f"{table.places}: {found}; sentences of two or more classes would do")
-    _check_counts(tables["train"], words["train"])
     declared = tables["train"].class_names or ()
     without = [name for name in declared if name not in index]
     notes = (f"Classes without a sentence in train were left out: {_some(without)}.",) if without else ()

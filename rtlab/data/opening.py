@@ -151,8 +151,8 @@ def lines_of(path: Path, found: Survey) -> Iterator[str]:
                     )
                 yield line
         except UnicodeDecodeError as error:
-            what = f"bytes that are no {found.encoding.upper()} ({error.reason})"
-            raise ValueError(f"{path}, line {number + 1}: {what}; the same file saved as UTF-8 would do") from error
+            what = f"behind line {number} there are bytes that are no {found.encoding.upper()} ({error.reason})"
+            raise ValueError(f"{path}: {what}; the same file saved as UTF-8 would do") from error
 
 
 def refuse_beyond(path: Path, beyond: str) -> None:

@@ -13,11 +13,10 @@ from rtlab.data.cutting import cut
 from rtlab.data.labels import Table, encode
 from rtlab.data.sources import ALTERNATIVES, HUB_REVISION, Tables, load_tables
 from rtlab.data.splits import Split, Splits
-from rtlab.experiment import DEFAULT_DATASET, DatasetOptions
+from rtlab.experiment import AS_IT_IS, DEFAULT_DATASET, DatasetOptions
 
 __all__ = ["HUB_REVISION", "load_splits"]
 
-AS_IT_IS = DatasetOptions()
 HELD_OUT = ("validation", "test")
 
 

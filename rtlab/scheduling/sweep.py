@@ -39,6 +39,7 @@ class Planned:
         recorded: How it ended: `ok` or `nan` if it ever did, else how it ended last, `None` if it was never recorded;
             of a run that was just done, `died` if its process did not say.
         path: The record of a run that was just done.
+        notes: What was assumed when its data set was read, a sentence each.
     """
 
     experiment: Experiment
@@ -46,6 +47,7 @@ class Planned:
     to_do: bool
     recorded: Status | Literal["died"] | None
     path: Path | None = None
+    notes: tuple[str, ...] = ()
 
 
 def plan(
@@ -78,7 +80,8 @@ def plan(
         enough = [record for record in finished if _is_timed(record, prepared)] if retime else finished
         statuses = [record.status for record in there]
         known = next((status for status in FINISHED if status in statuses), statuses[-1] if statuses else None)
-        planned.append(Planned(experiment=experiment, id=prepared.id, to_do=not enough, recorded=known))
+        notes = prepared.splits.notes
+        planned.append(Planned(experiment=experiment, id=prepared.id, to_do=not enough, recorded=known, notes=notes))
     return planned
 
 

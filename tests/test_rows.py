@@ -1,0 +1,429 @@
+"""Rows out of files: every format and compression gives the same, encodings, line ends, delimiters, and what is bad."""
+
+import csv
+import gzip
+import io
+import json
+import zipfile
+from itertools import islice
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import strategies
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from rtlab.data import opening
+from rtlab.data.rows import open_rows, read_rows
+
+ROWS = [
+    {"id": "1", "text": "a good film", "label": "5"},
+    {"id": "2", "text": 'so "so", café', "label": "1"},
+    {"id": "3", "text": "two\nlines\r\nand more", "label": "5"},
+    {"id": "4", "text": " NA ", "label": "NA"},
+]
+
+
+def csv_bytes(rows, delimiter=",", encoding="utf-8", line_end="\n"):
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter, lineterminator=line_end)
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue().encode(encoding, "surrogatepass")
+
+
+def table_of(rows):
+    return pyarrow.table({name: [row[name] for row in rows] for name in rows[0]})
+
+
+def parquet_bytes(rows):
+    sink = io.BytesIO()
+    pyarrow.parquet.write_table(table_of(rows), sink)
+    return sink.getvalue()
+
+
+def arrow_bytes(rows, open_writer):
+    sink = io.BytesIO()
+    with open_writer(sink, table_of(rows).schema) as writer:
+        writer.write_table(table_of(rows))
+    return sink.getvalue()
+
+
+WRITERS = {
+    "a.csv": csv_bytes,
+    "a.CSV": csv_bytes,
+    "a.tsv": lambda rows: csv_bytes(rows, "\t"),
+    "semicolon.csv": lambda rows: csv_bytes(rows, ";"),
+    "pipe.csv": lambda rows: csv_bytes(rows, "|"),
+    "tab.csv": lambda rows: csv_bytes(rows, "\t"),
+    "bom.csv": lambda rows: csv_bytes(rows, encoding="utf-8-sig"),
+    "utf16.csv": lambda rows: csv_bytes(rows, encoding="utf-16"),
+    "utf16be.csv": lambda rows: b"\xfe\xff" + csv_bytes(rows, encoding="utf-16-be"),
+    "crlf.csv": lambda rows: csv_bytes(rows, line_end="\r\n"),
+    "excel.csv": lambda rows: b"sep=;\r\n" + csv_bytes(rows, ";", line_end="\r\n"),
+    "a.json": lambda rows: json.dumps(rows).encode(),
+    "indented.json": lambda rows: json.dumps(rows, indent=2).encode("utf-8-sig"),
+    "lines.json": lambda rows: b"\n".join(json.dumps(row).encode() for row in rows),
+    "a.jsonl": lambda rows: "".join(json.dumps(row, ensure_ascii=False) + "\r\n\n" for row in rows).encode(),
+    "a.ndjson": lambda rows: b"\n".join(json.dumps(row).encode() for row in rows),
+    "array.jsonl": lambda rows: json.dumps(rows).encode("utf-16"),
+    "a.parquet": parquet_bytes,
+    "a.arrow": lambda rows: arrow_bytes(rows, pyarrow.ipc.new_file),
+    "stream.arrow": lambda rows: arrow_bytes(rows, pyarrow.ipc.new_stream),
+}
+TEXT_FORMATS = [name for name in WRITERS if not name.endswith((".parquet", ".arrow"))]
+
+
+def zipped(name, data):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("__MACOSX/._" + name, b"\0\0")
+        archive.writestr(f"folder/{name}", data)
+    return file.getvalue()
+
+
+COMPRESSIONS = {
+    ".gz": lambda _, data: gzip.compress(data),
+    ".zst": lambda _, data: pyarrow.compress(data, codec="zstd", asbytes=True),
+    ".zip": zipped,
+}
+
+
+def read(path):
+    return [dict(row.values) for row in open_rows(path).read()]
+
+
+def bad(path):
+    """The rows that cannot be used: their line, and why."""
+    return [(row.number, *row.fault) for row in read_rows(path) if row.fault]
+
+
+def save(folder, name, data):
+    (folder / name).write_bytes(data)
+    return folder / name
+
+
+# Formats
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_format_gives_the_same_rows(tmp_path, name):
+    assert read(save(tmp_path, name, WRITERS[name](ROWS))) == ROWS
+
+
+@pytest.mark.parametrize("suffix", COMPRESSIONS)
+@pytest.mark.parametrize("name", TEXT_FORMATS)
+def test_every_compression_gives_the_same_rows(tmp_path, name, suffix):
+    data = COMPRESSIONS[suffix](name, WRITERS[name](ROWS))
+    assert read(save(tmp_path, name + suffix, data)) == ROWS
+
+
+@given(strategies.file_rows())
+@example([{"a": "x", "b": "\n"}, {"a": '"', "b": "\r\n,;|\t"}])
+def test_whatever_a_writer_writes_comes_back(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("written")
+    for name in ("a.csv", "crlf.csv", "a.json", "a.jsonl", "a.parquet", "a.arrow"):
+        assert read(save(folder, name, WRITERS[name](rows))) == rows, name
+    name = "a.csv.zst"
+    assert read(save(folder, name, COMPRESSIONS[".zst"](name, csv_bytes(rows)))) == rows
+
+
+@given(st.lists(st.text('ab,\n\r" ;', max_size=12), max_size=6))
+def test_no_line_of_a_broken_csv_file_is_lost(tmp_path_factory, lines):
+    """Whatever the quotes do, each line that is not blank is in a row that is read or in one that is named."""
+    path = tmp_path_factory.mktemp("broken") / "a.csv"
+    path.write_bytes(("text,label\n" + "".join(f"{line}\n" for line in lines)).encode())
+    physical = path.read_bytes().decode().split("\n")[1:-1]
+    rows = [*read_rows(path)]
+    covered = set()
+    for row in rows:
+        breaks = sum(value.count("\n") for value in map(str, row.values.values()))
+        covered |= {*range(row.number, row.number + breaks + 1)}
+    wide = {row.number for row in rows if row.fault and row.fault.kind == "of another width"}
+    if not wide:  # the lines of a row that is too wide are not known from its values
+        assert all(number in covered for number, line in enumerate(physical, 2) if line.strip(" \r"))
+
+
+def test_gzip_of_several_members_is_read_whole(tmp_path):
+    data = csv_bytes(ROWS)
+    assert read(save(tmp_path, "a.csv.gz", gzip.compress(data[:20]) + gzip.compress(data[20:]))) == ROWS
+
+
+def test_what_a_file_is_decides_and_not_its_name(tmp_path):
+    assert read(save(tmp_path, "a.csv", gzip.compress(csv_bytes(ROWS)))) == ROWS
+    assert read(save(tmp_path, "a.csv.gz", csv_bytes(ROWS))) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.xlsx", "a spreadsheet; its sheet saved as CSV (in Excel: File, Save As, CSV UTF-8) would do"),
+        ("a.ods", "a spreadsheet; "),
+        ("a.txt", "a file of format .txt; .csv, .tsv, .json, .jsonl, .parquet or .arrow, "),
+        ("a.pkl", "a file of format .pkl; "),
+        ("a.csv.bz2", "a file of format .bz2; "),
+        ("a.tar", "a file of format .tar; "),
+        ("a.parquet.gz", "a file of format .parquet; "),
+        ("a", "a file without a suffix that tells its format; "),
+    ],
+)
+def test_other_formats_are_refused_in_one_line(tmp_path, name, expected):
+    with pytest.raises(ValueError, match=r"\A[^\n]*would do\Z") as caught:
+        open_rows(save(tmp_path, name, b"\x80\x04"))
+    assert expected in str(caught.value)
+
+
+def encrypted():
+    data = bytearray(zipped("a.csv", b"text,label\n"))
+    for start in (data.find(b"PK\x01\x02") + 8, data.rfind(b"PK\x01\x02") + 8, data.rfind(b"PK\x03\x04") + 6):
+        data[start] |= 1
+    return bytes(data)
+
+
+def zip_of_two():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("train.csv", b"")
+        archive.writestr("test.csv", b"")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "expected"),
+    [
+        ("a.csv.gz", gzip.compress(csv_bytes(ROWS))[:-9], "cannot be read (Compressed file ended before"),
+        ("a.csv.gz", gzip.compress(csv_bytes(ROWS))[:-8] + bytes(8), "cannot be read (CRC check failed"),
+        ("a.csv.zst", pyarrow.compress(csv_bytes(ROWS * 9), codec="zstd", asbytes=True)[:-6], "cannot be read ("),
+        ("a.zip", zipped("a.csv", csv_bytes(ROWS))[:-9], "cannot be read (File is not a zip file"),
+        ("a.zip", zip_of_two(), "a zip of 2 files; a zip of one, or the unpacked directory would do"),
+        ("a.zip", encrypted(), "an encrypted zip; the unpacked file would do"),
+        ("a.csv", '{"é": 1}'.encode("utf-32"), "UTF-32; the same file saved as UTF-8 would do"),
+        ("a.csv", csv_bytes(ROWS, encoding="utf-16-le"), "binary, or UTF-16 without a byte order mark"),
+        (
+            "a.csv",
+            csv_bytes(ROWS, encoding="utf-16")[:-1],
+            "behind line 6 there are bytes that are no UTF-16 (truncated data)",
+        ),
+        ("a.csv", b"text,label,text\na,1,b\n", "two columns are called 'text'; a name for each would do"),
+        ("a.csv", b'"text,label\na,1\n', "line 1: a quote that is never closed; a line of column names would do"),
+        ("a.json", b'[{"text": "a"}, {"text"', "row 2: malformed JSON ("),
+        ("a.json", b'[{"text": "a"} {"text": "b"}]', "row 2: malformed JSON ("),
+        ("a.json", b'{"text": ["a"],\n "label": [1]}', "no row that can be read (line 1: "),
+        ("a.arrow", arrow_bytes(ROWS, pyarrow.ipc.new_file)[:-60], "no readable arrow file ("),
+        ("a.arrow", b"", "no readable arrow file ("),
+    ],
+)
+def test_damaged_files_are_one_line(tmp_path, name, data, expected):
+    with pytest.raises(ValueError, match=r"\A[^\n]*would do\Z") as caught:
+        read(save(tmp_path, name, data))
+    assert expected in str(caught.value)
+    assert str(tmp_path / name) in str(caught.value)
+
+
+# Encodings
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "said"),
+    [
+        ("café", "utf-8", ()),
+        ("café", "utf-8-sig", ()),
+        ("café", "utf-16", ()),
+        ("café à la crème", "latin-1", ("a.csv is no UTF-8 and was read as Latin-1.",)),
+        ("it’s “fine” – 5 €", "cp1252", ("a.csv is no UTF-8 and was read as Latin-1 with the signs of Windows-1252.",)),
+    ],
+)
+def test_encodings(tmp_path, text, encoding, said):
+    rows = [{"text": text, "label": "1"}]
+    path = save(tmp_path, "a.csv", csv_bytes(rows, encoding=encoding))
+    assert (read(path), open_rows(path).notes) == (rows, said)
+
+
+def test_a_multi_byte_sign_across_pieces_of_the_file_is_one_sign(tmp_path, monkeypatch):
+    monkeypatch.setattr(opening, "CHUNK", 3)
+    rows = [{"text": "ééé\u2028é" * 3, "label": "1"}]
+    path = save(tmp_path, "a.csv", csv_bytes(rows))
+    assert (read(path), open_rows(path).notes) == (rows, ())
+
+
+@pytest.mark.parametrize("broken", [b"caf\xe9", b"\xc3", b"\xff\xff", b"\xed\xa0\x80"])
+def test_a_broken_line_of_a_utf_8_file_is_not_latin_1(tmp_path, broken):
+    """In a file of many signs that are UTF-8, one byte that is none is damage."""
+    path = save(tmp_path, "a.csv", "text,label\nçà et là,1\nété à Zürich,0\n".encode() + broken + b",1\n")
+    assert open_rows(path).notes == ()
+    assert [row["text"] for row in read(path)][:2] == ["çà et là", "été à Zürich"]
+    assert any("\udc80" <= sign <= "\udcff" for sign in read(path)[2]["text"])
+
+
+# Lines and delimiters
+
+
+@pytest.mark.parametrize(
+    ("data", "rows"),
+    [
+        (b"text,label\ngood,1\nbad,0", 2),  # no end of line at the end
+        (b"text,label\rgood,1\rbad,0\r", 2),
+        (b"text,label\r\ngood,1\r\nbad,0\r\n", 2),
+        (b"\n\ntext,label\n\ngood,1\n \n\r\n\nbad,0\n\n\n", 2),
+        (b"text,label\n", 0),
+        (b"", 0),
+    ],
+)
+def test_line_ends_and_blank_lines(tmp_path, data, rows):
+    path = save(tmp_path, "a.csv", data)
+    assert read(path) == [{"text": "good", "label": "1"}, {"text": "bad", "label": "0"}][:rows]
+    assert not bad(path)
+
+
+def test_signs_that_end_no_line_are_kept(tmp_path):
+    text = "a\x0bb\x0cc\x1cd\x85e\u2028f"
+    assert read(save(tmp_path, "a.csv", f"text,label\n{text},1\n".encode()))[0]["text"] == text
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "delimiter"),
+    [
+        ("a.csv", 'text;label\n"a, b, c";1\nd, e;0\n', ";"),
+        ("a.csv", "text,label\na; b,1\nc; d; e,0\n", ","),
+        ("a.csv", "label\ttext\n1\ta, b\n0\tc, d\n", "\t"),
+        ("a.tsv", "text, in English\tlabel\na, b\t1\nc, d\t0\n", "\t"),
+        ("a.tsv", "text,label\na b,1\nc,0\n", ","),
+        ("a.csv", "label|text\n1|a, b; c\n0|d\n", "|"),
+    ],
+)
+def test_the_delimiter_is_found(tmp_path, name, start, delimiter):
+    assert open_rows(save(tmp_path, name, start.encode())).columns == tuple(start.split("\n")[0].split(delimiter))
+
+
+def test_column_names_are_stripped_and_those_without_one_have_a_number(tmp_path):
+    rows = open_rows(save(tmp_path, "a.csv", b'v1, "v2" ,,\nham,"a, b",,\n'))
+    assert rows.columns == ("v1", '"v2"', "column 3", "column 4")
+
+
+# Bad rows
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (
+            "a,1\nb,0,\nc\n",
+            [(3, "of another width", "3 fields for 2 columns"), (4, "of another width", "1 field for 2 columns")],
+        ),
+        ('"a,1\nb,0\n', [(2, "with a quote out of place", "a quote that is never closed")]),
+        ('"a" b,1\nc,0\n', [(2, "with a quote out of place", "text behind a closing quote")]),
+        (
+            '"two\nlines" b,1\nc,0\n',
+            [
+                (2, "with a quote out of place", "text behind a closing quote"),
+            ],
+        ),
+    ],
+)
+def test_bad_rows_of_csv_are_named_by_line(tmp_path, lines, expected):
+    path = save(tmp_path, "a.csv", b"text,label\n" + lines.encode())
+    assert bad(path)[: len(expected)] == expected
+
+
+def test_a_stray_quote_costs_its_own_row_alone(tmp_path):
+    lines = [f"text {row},{row % 2}" for row in range(5000)]
+    lines[2500] = '"text,1'
+    path = save(tmp_path, "a.csv", ("text,label\n" + "\n".join(lines)).encode())
+    assert [number for number, *_ in bad(path)] == [2502]
+    assert sum(row.fault is None for row in read_rows(path)) == 4999
+
+
+def test_many_stray_quotes_are_not_read_again_without_end(tmp_path, monkeypatch):
+    """Each quote that is never closed costs a bounded number of lines, not the rest of the file."""
+    taken = 0
+    before = opening.lines_of
+
+    def counted(*arguments):
+        nonlocal taken
+        for line in before(*arguments):
+            taken += 1
+            yield line
+
+    monkeypatch.setattr("rtlab.data.delimited.lines_of", counted)
+    monkeypatch.setattr("rtlab.data.delimited.MOST_LINES", 10)
+    path = save(tmp_path, "a.csv", b"text,label\n" + b'"text,1\nb,0\n' * 300)
+    assert sum(row.fault is None for row in read_rows(path)) >= 300
+    assert taken <= 601 + 200  # once each, and the beginning to find the delimiter
+
+
+@pytest.mark.parametrize(
+    ("header", "lines", "within"),
+    [
+        ("text,label", '"bad film,0\ndull",0\n', [2]),
+        ("text,label", '"bad film,0\ngood film,1\ndull",0\n', [2, 3]),
+        ("label,text", '0,"bad film\n1,good film\n0,dull"\n', [3, 4]),
+        ("id,text,label", '1,"bad film,0\n2,dull",0\n', [2]),
+        ("label,text,id", '0,"bad film,1\n0,dull",2\n', [3]),
+        ("text,label", '"a long text\nof three lines\n\nand more",0\n', []),
+        ("text,label", '"a text, with a comma,\nand another",0\n', []),
+    ],
+)
+def test_lines_within_a_quote_that_read_as_rows(tmp_path, header, lines, within):
+    path = save(tmp_path, "a.csv", f"{header}\n{lines}".encode())
+    (row,) = read_rows(path)
+    found = [line for line, values in row.within if values["label"].strip() in ("0", "1")]
+    assert found == within
+
+
+# Bounds
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.jsonl.zst", "a.json.gz", "a.csv.zip"])
+def test_a_file_that_unfolds_beyond_the_bound_is_seen_before_it_is_kept(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(opening, "MOST_ROWS", 1000)
+    inner, suffix = name.rsplit(".", 1)
+    rows = [{"text": "good", "label": "1"}] * 1200
+    data = WRITERS["a.json" if "json" in name and "jsonl" not in name else f"a.{inner.split('.')[1]}"](rows)
+    path = save(tmp_path, name, COMPRESSIONS[f".{suffix}"](inner, data))
+    assert open_rows(path).beyond == "more than the 1,000 rows that are read"
+    assert len([*islice(read_rows(path), 10)]) == 10
+
+
+def test_a_file_of_too_many_bytes_is_read_no_further(tmp_path, monkeypatch):
+    asked = []
+
+    class Endless(io.RawIOBase):
+        def read(self, size=-1):
+            asked.append(size)
+            return b"text,label\n" if len(asked) == 1 else b"a" * min(size, 2**20)
+
+    monkeypatch.setattr(opening, "MOST_BYTES", 5 * 2**20)
+    monkeypatch.setattr(opening, "unfolded", lambda _: Endless())
+    found = opening.survey(Path("a.csv"))
+    assert "GiB that are read" in found.beyond
+    assert len(asked) <= 8
+
+
+def test_a_line_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(opening, "LONGEST_LINE", 100)
+    path = save(tmp_path, "a.csv", b"text,label\n" + b"a" * 200 + b",1\n")
+    with pytest.raises(ValueError, match=r"a\.csv, line 2: longer than 100 characters; shorter texts would do"):
+        read(path)
+
+
+def test_parquet_of_many_rows_is_known_by_its_description(tmp_path, monkeypatch):
+    monkeypatch.setattr("rtlab.data.arrow_rows.MOST_ROWS", 1000)
+    path = save(tmp_path, "a.parquet", parquet_bytes([{"text": "good", "label": "1"}] * 2000))
+    assert open_rows(path).beyond == "2,000 rows, more than the 1,000 that are read"
+
+
+def test_a_repeated_text_of_parquet_is_held_once(tmp_path):
+    path = save(tmp_path, "a.parquet", parquet_bytes([{"text": "good " * 1000, "label": "1"}] * 500))
+    assert len({id(row.values["text"]) for row in [*read_rows(path)]}) == 1
+
+
+def test_a_damaged_arrow_file_is_refused_and_never_followed(tmp_path):
+    """Offsets that point out of their buffer would read other memory."""
+    data = arrow_bytes([{"text": "good", "label": "a"}, {"text": "bad", "label": "b"}], pyarrow.ipc.new_stream)
+    offsets = b"".join(number.to_bytes(4, "little") for number in (0, 4, 7))
+    assert data.count(offsets) == 1
+    path = save(tmp_path, "a.arrow", data.replace(offsets, offsets[:8] + b"\0\0\0\x40"))
+    with pytest.raises(ValueError, match=r"no readable arrow file \(.*; a whole one would do"):
+        read(path)
