@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rtlab.data import Splits, load_splits
     from rtlab.encoders import Encoder, load_encoder
+    from rtlab.evaluating import evaluate
     from rtlab.experiment import Experiment
     from rtlab.exploring import explore
     from rtlab.methods import Adapter, Full, Recipe, Svm
@@ -38,6 +39,7 @@ _HOMES = {
     "RunRecord": "records",
     "Splits": "data",
     "Svm": "methods",
+    "evaluate": "evaluating",
     "explore": "exploring",
     "frame": "reporting.frame",
     "load_encoder": "encoders",
@@ -61,6 +63,7 @@ __all__ = [
     "RunRecord",
     "Splits",
     "Svm",
+    "evaluate",
     "explore",
     "frame",
     "load_encoder",

@@ -18,11 +18,24 @@ import tyro
 from rtlab.cli.lab_steps import translate
 from rtlab.cli.options import DONE, FAILED, INTERRUPTED, TERMINATED, WRONG
 from rtlab.cli.reading import Claims, Compare, Figures, Report, Tables
-from rtlab.cli.using import Predict
+from rtlab.cli.using import Evaluate, Predict
 from rtlab.cli.working import Explore, Finetune, Lora, Probe, Svm, Sweep, Tokenize
 
 Verb = (
-    Explore | Probe | Svm | Tokenize | Finetune | Lora | Predict | Sweep | Tables | Compare | Report | Claims | Figures
+    Explore
+    | Probe
+    | Svm
+    | Tokenize
+    | Finetune
+    | Lora
+    | Predict
+    | Evaluate
+    | Sweep
+    | Tables
+    | Compare
+    | Report
+    | Claims
+    | Figures
 )
 # Options that are called otherwise than the fields that they set.
 FIELDS = {

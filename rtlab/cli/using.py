@@ -2,16 +2,18 @@
 
 import contextlib
 import itertools
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import tyro
 
-from rtlab.cli.options import DONE, FAILED, Device, Output, check_file, optional
-from rtlab.experiment import DatasetOptions
+from rtlab.cli.options import AS_IT_IS, DONE, FAILED, Device, Output, Reading, check_file, optional, say
+from rtlab.experiment import DEFAULT_DATASET, DatasetOptions
+from rtlab.progress import Bars
 from rtlab.values import to_json
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ class Predict:
                 self._label_stream()
         except NotFiniteError as error:
             sys.stdout.flush()  # what was labelled before it
-            print(f"rtlab: {error}", file=sys.stderr)
+            _say(str(error))
             return FAILED
         return DONE
 
@@ -122,6 +124,58 @@ class Predict:
         if self.table is None and self.output.json != "-":
             writers.append(_lines_to(sys.stdout, as_line))
         return writers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Measure a saved model on labelled sentences: scores with intervals, by class, confusion matrix, surest errors.
+
+    The result is added to evaluations/ in the folder of results, and is no record of a run.
+    """
+
+    model: Path
+    """Directory that svm, finetune or lora saved its model to."""
+    dataset: str = field(default_factory=lambda: os.environ.get("RTLAB_DATASET") or DEFAULT_DATASET)
+    """Hub id, file or directory, or corpus, the built-in one. The environment's RTLAB_DATASET is the default."""
+    split: Annotated[
+        Literal["train", "validation", "test"] | None,
+        optional("{train,validation,test}", "test, or all of a data set without splits"),
+    ] = None
+    """Which split; one that the data set lacks is cut as for training."""
+    reading: Reading = AS_IT_IS
+    show_errors: int = 10
+    """Errors that are shown and kept, the surest first."""
+    device: Device = None
+    """Where to compute."""
+    output_dir: Path = Path("results")
+    """Folder for the result (evaluations/)."""
+    output: Output
+
+    def __call__(self) -> int:
+        from rtlab.evaluating import as_text, evaluate, save
+        from rtlab.predicting import NotFiniteError
+        from rtlab.preparing import check_writable
+
+        check_writable(self.output_dir, within=("evaluations",))
+        try:
+            with Bars(sys.stderr) as bars:
+                found = evaluate(
+                    self.model,
+                    self.dataset,
+                    split=self.split,
+                    options=self.reading.options,
+                    output_dir=None,
+                    device=self.device,
+                    show_errors=self.show_errors,
+                    progress=bars.update,
+                )
+        except NotFiniteError as error:
+            _say(str(error))
+            return FAILED
+        say(found.dataset.notes)
+        path = save(found, self.output_dir)
+        self.output.emit(found.to_json(), f"{as_text(found)}\n\nevaluation  {path}")
+        return DONE
 
 
 def _say(note: str) -> None:
