@@ -7,6 +7,7 @@ import math
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -37,9 +38,19 @@ def row_file(path: Path, columns: Sequence[str]) -> Iterator[WriteRow]:
         if path.suffix.lower() == ".jsonl":
             yield lambda row: print(json_line(row), file=file)
             return
-        writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", lineterminator="\n")
+        writer = csv.writer(_Lines(file), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
         writer.writerow(columns)
         yield lambda row: writer.writerow([_field(row.get(column)) for column in columns])
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """What the writer's lines go through: told to end them in a line feed alone, it leaves a carriage return bare."""
+
+    file: TextIO
+
+    def write(self, line: str) -> int:
+        return self.file.write(line.removesuffix("\r\n") + "\n")
 
 
 def json_line(row: Mapping[str, object]) -> str:

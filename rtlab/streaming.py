@@ -7,7 +7,7 @@ answers at once, and a fast one at full speed.
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -98,7 +98,7 @@ def rows(file: str, options: DatasetOptions, said: Callable[[str], None]) -> tup
             cannot be read.
     """
     table = open_rows(Path(file))
-    columns = replace(choose_columns(table, options, labelled=False), label=None)
+    columns = choose_columns(table, options, labelled=False)
     for note in (*table.notes, *columns.notes):
         said(note)
     return table.columns, _windows(table, columns, options, said)

@@ -90,7 +90,7 @@ def choose_columns(rows: Rows, options: DatasetOptions, *, labelled: bool = True
     split = options.split_column
     free = [name for name in rows.columns if name not in (split, options.text_column, options.label_column)]
     held = {name: _held(sample, name) for name in free}
-    label = options.label_column or _by_name(rows, free, LABELS, "label")
+    label = options.label_column or (_by_name(rows, free, LABELS, "label") if labelled else None)
     text = options.text_column or _text(rows, free, held, label, labelled)
     if label is None and labelled:
         label = _label(rows, [name for name in free if name != text], held)
