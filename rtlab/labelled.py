@@ -73,12 +73,9 @@ def labelled_sentences(dataset: str, split: str | None, options: DatasetOptions,
     if split is not None:
         check_one_of("split", split, SPLIT_NAMES)
     found = load_tables(dataset, options)
-    if split is not None and split not in found.tables:
-        return _of_splits(load_splits(dataset, options=options), split)
     wanted = split if split is not None else "" if "" in found.tables else "test"
     if wanted not in found.tables:
-        there = ", ".join(found.tables)
-        raise ValueError(f"split must be named for dataset {found.name!r}, which has no test; it has {there}")
+        return _of_splits(load_splits(dataset, options=options), wanted)
     return _of_table(found, wanted, _warning(found, wanted, trained_on))
 
 

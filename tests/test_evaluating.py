@@ -154,8 +154,13 @@ def test_a_split_that_is_asked_for(trained, tmp_path):
     assert found.dataset.sentences == len(held_out), "what a training run would hold out"
     assert {one.text for one in found.errors} <= set(held_out.texts)
     assert evaluate(folder, str(file), output_dir=None).dataset.sentences == 40
+    (tmp_path / "data").mkdir()
+    file.rename(tmp_path / "data" / "train.csv")
+    assert evaluate(folder, str(tmp_path / "data"), output_dir=None).dataset.sentences == len(held_out), (
+        "by default too"
+    )
     with pytest.raises(ValueError, match="split must be one of train, validation, test; got 'dev'"):
-        evaluate(folder, str(file), split="dev", output_dir=None)
+        evaluate(folder, str(data), split="dev", output_dir=None)
 
 
 def test_sentences_that_the_model_was_trained_on_are_warned_of(trained):

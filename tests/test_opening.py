@@ -253,6 +253,19 @@ def test_an_adapter_that_leaves_weights_to_chance_is_refused(copy):
     assert "pre_classifier" in refused(folder, "weights of another model")
 
 
+def test_an_adapter_without_its_head_is_refused_also_where_its_encoder_brings_one(copy, saved, tmp_path):
+    encoder = shutil.copytree(saved["full"], tmp_path / "encoder")
+    for name in ("rtlab.json", "README.md"):
+        (encoder / name).unlink(missing_ok=True)
+    folder = copy("lora", digests=False)
+    described(folder, encoder=str(encoder), encoder_sha256=load_encoder(str(encoder)).sha256)
+    load_model(folder, device="cpu")
+    change_tensors(
+        folder / WEIGHTS["lora"], lambda tensors: {n: t for n, t in tensors.items() if "classifier" not in n}
+    )
+    assert "classifier" in refused(folder, "weights of another model")
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_readme_or_notes_beside_it_do_not_matter(copy, method):
     folder = copy(method, digests=True)

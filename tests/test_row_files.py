@@ -102,6 +102,14 @@ def test_all_columns_and_rows_come_back_with_labels(rtlab, model, tmp_path, name
             assert set(row) == {"id", "text", "stars", "label", "probability"}
 
 
+def test_a_table_of_many_windows_keeps_its_order(rtlab, model, tmp_path, monkeypatch):
+    monkeypatch.setattr("rtlab.streaming.WINDOW", 2)
+    rows = [{"text": f"film {number}" if number != 3 else "", "id": str(number)} for number in range(5)]
+    as_delimited(",")(tmp_path / "mine.csv", rows)
+    assert rtlab("predict", "--model", model, "--file", "mine.csv", "--output", "out.csv").status == 0
+    assert [row["id"] for row in read(tmp_path / "out.csv")] == ["0", "1", "2", "3", "4"]
+
+
 def test_a_column_that_is_called_so_already_is_kept(rtlab, model, tmp_path):
     rows = [{"text": "fine", "label": "mine", "label_2": "too", "probability": "7"}]
     as_delimited(",")(tmp_path / "mine.csv", rows)

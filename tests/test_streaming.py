@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import select
 import signal
 import subprocess
 import sys
@@ -256,11 +257,18 @@ def stream(folder, start_process):
             pipe.close()
 
 
+def answer(process):
+    """The next line of output, while input is still open; without one the test fails, and does not wait for ever."""
+    there, _, _ = select.select([process.stdout], [], [], 120)
+    assert there, "nothing came"
+    return process.stdout.readline().strip()
+
+
 def test_a_slow_producer_has_its_answers_while_it_goes_on_and_whoever_has_enough_ends_it_quietly(stream):
     for text in (b"a fine film", b"dull"):
         stream.stdin.write(text + b"\n")
         stream.stdin.flush()
-        assert stream.stdout.readline().strip().endswith(text)
+        assert answer(stream).endswith(text)
     stream.stdout.close()
     stream.stdin.write(b"moving\n")
     stream.stdin.close()
@@ -270,7 +278,7 @@ def test_a_slow_producer_has_its_answers_while_it_goes_on_and_whoever_has_enough
 def test_an_interrupt_is_one_line(stream):
     stream.stdin.write(b"a fine film\n")
     stream.stdin.flush()
-    assert stream.stdout.readline()
+    assert answer(stream)
     stream.send_signal(signal.SIGINT)
     assert stream.wait() == 130
     assert stream.stderr.read() == b"rtlab: interrupted\n"
