@@ -177,6 +177,14 @@ def test_a_file_that_is_gone_or_garbled(copy, method, file, contents, digests):
     refused(folder, r"^model ")
 
 
+@pytest.mark.parametrize("changes", [{"lora_alpha": 64}, {"peft_type": "ADALORA"}, {"target_modules": "all-linear"}])
+def test_another_adapter_of_the_same_shapes(copy, changes):
+    """Weights of the same shapes, scaled otherwise, give other labels."""
+    folder = copy("lora", digests=False)
+    change_json(folder / "adapter_config.json", **changes)
+    assert f"its adapter_config.json has {next(iter(changes))} " in refused(folder, "mixed from two")
+
+
 def test_names_of_classes_that_differ(copy):
     """Whoever renames the classes in one place only would see one name here and another in `pipeline`."""
     folder = copy("full", digests=False)

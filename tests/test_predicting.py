@@ -232,6 +232,12 @@ LONG = {
     "many lines": "a good\n film\t" * 20_000,
     "words after blanks": " " * 100_000 + "a good film " * 10_000,
     "one long word first": "a" * 40_000 + " a good film" * 5_000,
+    "a long word among few": "a good film " * 15
+    + "b" * 40_000
+    + " never dull" * 5_000
+    + " "
+    + "b" * 40_000
+    + " a film" * 20,
     "no blanks": "\u96fb\u5f71" * 50_000,
 }
 

@@ -88,6 +88,7 @@ def test_all_columns_and_rows_come_back_with_labels(rtlab, model, tmp_path, name
     INPUTS[name](tmp_path / name, ROWS)
     done = rtlab("predict", "--model", model, "--file", name, "--output", out)
     assert (done.status, done.out, done.err) == (0, f"{out} written, 4 rows\n", "")
+    assert b"\r" not in (tmp_path / out).read_bytes(), "a tool that takes lines apart would find it in the last column"
     found = read(tmp_path / out)
     assert [{column: row[column] for column in ROWS[0]} for row in found] == ROWS
     texts = [row["text"] for row in ROWS if row["text"]]
