@@ -231,3 +231,13 @@ def file_rows(draw):
     names = draw(st.lists(st.text("abcxyz_", min_size=1, max_size=6), min_size=2, max_size=4, unique=True))
     words = st.text(SIGNS, min_size=1, max_size=12).filter(str.strip)
     return draw(st.lists(st.fixed_dictionaries(dict.fromkeys(names, words)), min_size=1, max_size=8))
+
+
+@st.composite
+def sentences(draw, max_size: int = 60):
+    """A split of sentences to be cut: some equal, some equal but for white space, some of several classes."""
+    words = st.sampled_from(["good", "bad", "so", "dull", "fine", " ", "  ", "\n"])
+    texts = st.lists(words, min_size=1, max_size=4).map("".join)
+    rows = draw(st.lists(st.tuples(texts, st.integers(0, 3)), min_size=2, max_size=max_size))
+    numbers = draw(st.lists(st.integers(0, 40), min_size=len(rows), max_size=len(rows)))
+    return Split(tuple(f"{text} {n}" for (text, _), n in zip(rows, numbers, strict=True)), tuple(n for _, n in rows))

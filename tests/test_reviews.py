@@ -256,11 +256,11 @@ LAYOUTS = {
         {**GOOD, **POLARITY},
         "ambiguous, there are rt-polarity.pos, rt-polarity.neg, test.csv, train.csv, ",
     ),
-    "empty polarity": ({**POLARITY, "rt-polarity.pos": b""}, ", validation: the only label is 'neg'"),
+    "empty polarity": ({**POLARITY, "rt-polarity.pos": b""}, ", train: the only label is 'neg'"),
     "small polarity": (dict.fromkeys(POLARITY, b"a\nb\nc\nd\n"), ", test: no sentences; some of each class"),
     "too few to cut": (
         {**GOOD, "test.csv": None},
-        "4 sentences, of the rarest class 2, are too few to cut test from; more",
+        "4 sentences (4 different, of the rarest class 2) are too few to cut test",
     ),
 }
 FAULTS = {
@@ -445,11 +445,13 @@ def test_a_file_that_cannot_be_read(tmp_path, monkeypatch):
 LOAD = """
 import json, sys
 from rtlab.data import load_splits
+from rtlab.experiment import DatasetOptions
 
 answers = []
-for dataset in sys.argv[1:]:
+for argument in sys.argv[1:]:
+    dataset, _, config = argument.partition("@")
     try:
-        splits = load_splits(dataset)
+        splits = load_splits(dataset, options=DatasetOptions(config=config or None))
         answer = {"sizes": [len(split) for _, split in splits.items()], "names": splits.label_names}
         answer |= {"name": splits.name, "revision": splits.revision, "sha256": splits.sha256, "notes": splits.notes}
     except ValueError as error:
@@ -494,6 +496,17 @@ CARDED = {
 }
 
 
+CONFIGURED = {
+    "README.md": b"""---
+configs:
+- {config_name: small, data_files: [{split: train, path: small/train.csv}, {split: test, path: small/test.csv}]}
+- {config_name: large, data_files: [{split: train, path: large/train.csv}]}
+---
+""",
+    "small/train.csv": b"".join([b"sentence,label\n", *(b"text %d,%d\n" % (row, row % 2) for row in range(40))]),
+    "small/test.csv": b"sentence,label\nsome text,1\nother text,0\n",
+    "large/train.csv": b"sentence,label\na,1\nb,0\n",
+}
 MANY = [(f"text {row}", row % 2) for row in range(40)]
 SECRET = {
     "train.parquet": parquet_bytes(MANY, CLASS_LABEL),
@@ -529,6 +542,7 @@ def downloaded(hub_stand_in, load, tmp_path_factory):
         repository("acme/secret", {**FILES, **SECRET}),
         repository("acme/broken", {**FILES, "test.parquet": b"no parquet"}),
         repository("acme/two", {**FILES, "README.md": TWO}),
+        repository("acme/configured", CONFIGURED),
         repository("acme/card", {"README.md": b"A card."}),
         repository("acme/script", {"script.py": b"raise SystemExit('ran')", "data.pkl": b"pickle"}),
         repository("acme/gated", FILES, gated=True),
@@ -537,6 +551,7 @@ def downloaded(hub_stand_in, load, tmp_path_factory):
     ]
     cache = tmp_path_factory.mktemp("hub")
     names = [*(each.name for each in repositories), "acme/nowhere"]
+    names += ["acme/configured@small", "acme/configured@none"]
     with hub_stand_in.serving(*repositories) as endpoint:
         answers = load(endpoint, cache, *names)
     return dict(zip(names, answers, strict=True)), cache, endpoint
@@ -568,6 +583,7 @@ def test_a_hub_data_sets_card_is_followed(downloaded):
         (DEFAULT_DATASET, [4, 2, 2], []),
         ("acme/carded", [4, 2, 2], []),
         ("acme/two-splits", [36, 4, 2], ["A tenth of train is validation"]),
+        ("acme/configured@small", [36, 4, 2], ["Texts are column 'sentence'.", "A tenth of train is validation"]),
         ("acme/one-split", [32, 4, 4], ["There is no validation and no test: a tenth of train each"]),
         (
             "acme/secret",
@@ -593,6 +609,7 @@ def test_a_hub_data_set_without_all_splits(downloaded, dataset, sizes, said):
             "Parquet magic bytes not found in footer. Either the file is corrupted or this is not a parquet file; ",
         ),
         ("acme/two", "has the configurations one, two; --dataset-config with one would do"),
+        ("acme/configured", "has the configurations small, large; --dataset-config with one would do"),
         ("acme/card", "The directory at acme/card doesn't contain any data files; what `datasets` reads without"),
         ("acme/script", "the hub has no file of it like *.parquet, *.csv, "),
         ("acme/gated", "gated on the hub: its terms accepted there, and HF_TOKEN set, would open it; 'corpus'"),
@@ -607,6 +624,11 @@ def test_what_the_hub_has_not(downloaded, dataset, expected):
     assert expected in message
     assert message.endswith("would do")
     assert "\n" not in message
+
+
+def test_a_configuration_that_is_not_there(downloaded):
+    message = downloaded[0]["acme/configured@none"]["error"]
+    assert message == "dataset_config must be one of small, large; got 'none'; one of these would do"
 
 
 @pytest.mark.parametrize("offline", [None, "1"], ids=["hub gone", "offline"])

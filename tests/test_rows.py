@@ -4,9 +4,9 @@ import csv
 import gzip
 import io
 import json
+import os
 import zipfile
 from itertools import islice
-from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
@@ -28,7 +28,9 @@ ROWS = [
 
 def csv_bytes(rows, delimiter=",", encoding="utf-8", line_end="\n"):
     file = io.StringIO(newline="")
-    writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter, lineterminator=line_end)
+    # Older writers leave a carriage return without quotes, where it cannot be told from a line's end.
+    quoting = csv.QUOTE_ALL if any("\r" in value for row in rows for value in row.values()) else csv.QUOTE_MINIMAL
+    writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter, lineterminator=line_end, quoting=quoting)
     writer.writeheader()
     writer.writerows(rows)
     return file.getvalue().encode(encoding, "surrogatepass")
@@ -146,6 +148,19 @@ def test_no_line_of_a_broken_csv_file_is_lost(tmp_path_factory, lines):
         assert all(number in covered for number, line in enumerate(physical, 2) if line.strip(" \r"))
 
 
+@pytest.mark.parametrize("name", ["a.json", "indented.json", "array.jsonl"])
+def test_an_array_is_read_piece_by_piece(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("rtlab.data.json_rows.CHUNK", 7)
+    assert read(save(tmp_path, name, WRITERS[name](ROWS))) == ROWS
+    assert read(save(tmp_path, "a.json", b" [ ] ")) == []
+
+
+def test_a_pipe_is_refused_before_it_is_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(ValueError, match=r"a\.csv: no regular file; a file on disk would do"):
+        open_rows(tmp_path / "a.csv")
+
+
 def test_gzip_of_several_members_is_read_whole(tmp_path):
     data = csv_bytes(ROWS)
     assert read(save(tmp_path, "a.csv.gz", gzip.compress(data[:20]) + gzip.compress(data[20:]))) == ROWS
@@ -182,6 +197,12 @@ def encrypted():
     return bytes(data)
 
 
+def two_columns_of_one_name():
+    sink = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table([["a"], ["b"]], names=["text", "text"]), sink)
+    return sink.getvalue()
+
+
 def zip_of_two():
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -208,6 +229,7 @@ def zip_of_two():
         ),
         ("a.csv", b"text,label,text\na,1,b\n", "two columns are called 'text'; a name for each would do"),
         ("a.csv", b'"text,label\na,1\n', "line 1: a quote that is never closed; a line of column names would do"),
+        ("a.parquet", two_columns_of_one_name(), "two columns are called 'text'; a name for each would do"),
         ("a.json", b'[{"text": "a"}, {"text"', "row 2: malformed JSON ("),
         ("a.json", b'[{"text": "a"} {"text": "b"}]', "row 2: malformed JSON ("),
         ("a.json", b'{"text": ["a"],\n "label": [1]}', "no row that can be read (line 1: "),
@@ -302,6 +324,13 @@ def test_column_names_are_stripped_and_those_without_one_have_a_number(tmp_path)
     assert rows.columns == ("v1", '"v2"', "column 3", "column 4")
 
 
+def test_a_space_behind_each_delimiter_is_no_part_of_the_fields(tmp_path):
+    path = save(tmp_path, "a.csv", b'id, "text", label\n1, "a, b", x\n2, c d, y\n')
+    assert read(path) == [{"id": "1", "text": "a, b", "label": "x"}, {"id": "2", "text": "c d", "label": "y"}]
+    path = save(tmp_path, "a.csv", b"text\n  c d\n")
+    assert read(path) == [{"text": "  c d"}]
+
+
 # Bad rows
 
 
@@ -387,7 +416,7 @@ def test_a_file_that_unfolds_beyond_the_bound_is_seen_before_it_is_kept(tmp_path
 
 
 def test_a_file_of_too_many_bytes_is_read_no_further(tmp_path, monkeypatch):
-    asked = []
+    path, asked = save(tmp_path, "a.csv", b""), []
 
     class Endless(io.RawIOBase):
         def read(self, size=-1):
@@ -396,9 +425,16 @@ def test_a_file_of_too_many_bytes_is_read_no_further(tmp_path, monkeypatch):
 
     monkeypatch.setattr(opening, "MOST_BYTES", 5 * 2**20)
     monkeypatch.setattr(opening, "unfolded", lambda _: Endless())
-    found = opening.survey(Path("a.csv"))
+    found = opening.survey(path)
     assert "GiB that are read" in found.beyond
     assert len(asked) <= 8
+
+
+def test_what_unfolds_to_a_hundred_times_its_size_is_read_no_further(tmp_path, monkeypatch):
+    monkeypatch.setattr(opening, "FREELY_UNFOLDED", 2**16)
+    monkeypatch.setattr(opening, "CHUNK", 2**16)
+    path = save(tmp_path, "a.csv.gz", gzip.compress(b"text,label\n" + b"good,1\n" * 100_000))
+    assert open_rows(path).beyond == "unfolds to more than 100 times its size"
 
 
 def test_a_line_without_end_is_refused(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ Nothing is guessed where two would do: both are named, with the options that dec
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -13,6 +13,7 @@ from rtlab.data.row import Row, Rows
 from rtlab.experiment import DatasetOptions
 
 SAMPLE = 1000  # rows by which columns are judged
+LONGEST_LOOKED_AT = 1000  # characters of each
 
 TEXTS = frozenset(
     (
@@ -198,10 +199,11 @@ def _notes(rows: Rows, text: str, label: str | None, options: DatasetOptions, sa
     return tuple(notes)
 
 
-def _held(sample: Iterable[Row], name: str) -> list[object]:
-    """What stands in a column of the sample, without what is missing."""
+def _held(sample: Sequence[Row], name: str) -> list[object]:
+    """What stands in a column of the sample, without what is missing; nothing where more than half is."""
     values = (row.values.get(name) for row in sample)
-    return [value for value in values if not is_nothing(value) and value != "" and not str(value).isspace()]
+    held = [value for value in values if not is_nothing(value) and value != "" and not str(value).isspace()]
+    return held if len(held) * 2 >= len(sample) else []
 
 
 def _is_text_like(values: Sequence[object]) -> bool:
@@ -209,6 +211,7 @@ def _is_text_like(values: Sequence[object]) -> bool:
     texts = [value for value in values if isinstance(value, str)]
     if not texts or len(texts) < len(values):
         return False
+    texts = [text[:LONGEST_LOOKED_AT] for text in texts]
     words = sorted(len(text.split()) for text in texts)
     letters = sum(sign.isalpha() for text in texts for sign in text)
     signs = sum(not sign.isspace() for text in texts for sign in text)
@@ -223,6 +226,11 @@ def _is_label_like(values: Sequence[object]) -> bool:
     if any(_is_number(kind) and not is_whole(kind) for kind in kinds):
         return False
     return 2 <= len(kinds) <= len(values) / 2
+
+
+def is_usual_label(name: str) -> bool:
+    """Whether a column's name is one of those that labels usually have."""
+    return _plain(name) in LABELS
 
 
 def _is_number(text: str) -> bool:

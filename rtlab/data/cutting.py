@@ -46,7 +46,9 @@ def cut(where: str, split: Split, parts: Sequence[str]) -> dict[str, Split]:
     found = {name: _rows(split, [row for row, its in enumerate(part_of) if its == name]) for name in ("train", *parts)}
     for name in parts:
         if len({*found[name].labels}) < 2:
-            few = f"{len(split)} sentences, of the rarest class {min(counts.values())}, are too few to cut {name} from"
+            different = len({*split.texts})
+            few = f"{len(split)} sentences ({different} different, of the rarest class {min(counts.values())})"
+            few += f" are too few to cut {name} from"
             raise ValueError(f"{where}: {few}; more of each class, or a file for {name}, would do")
     return found
 
@@ -96,8 +98,9 @@ def _shares(counts: Mapping[int, int], size: int, parts: int) -> dict[int, int]:
 
 
 def _commonest(split: Split, rows: Sequence[int]) -> int:
-    """The label that most rows have; of equally many the first."""
-    return Counter(split.labels[row] for row in rows).most_common(1)[0][0]
+    """The label that most rows have; of equally many the lowest."""
+    counts = Counter(split.labels[row] for row in rows)
+    return max(counts, key=lambda label: (counts[label], -label))
 
 
 def _digest(text: str) -> bytes:

@@ -48,12 +48,15 @@ def open_delimited(path: Path, name: str) -> Rows:
     skipped = 1 if declared else 0
     delimiter = declared[1] if declared else _delimiter(start, preferred)
     header = next(_records(iter(start[skipped:]), delimiter), _Record(1, ()))
+    behind = (header.fields or ())[1:]
+    spaced = bool(behind) and all(field.startswith(" ") for field in behind)
+    header = next(_records(iter(start[skipped:]), delimiter, spaced=spaced), header)
     if header.fields is None:
         raise ValueError(f"{path}, line 1: {header.error}; a line of column names would do")
     columns = _column_names(path, header.fields)
 
     def read() -> Iterator[Row]:
-        records = _records(lines_of(path, found), delimiter)
+        records = _records(lines_of(path, found), delimiter, spaced=spaced)
         for record in islice(records, skipped + 1, None):
             yield _row(record, columns, delimiter)
 
@@ -103,8 +106,8 @@ def _rows_within(fields: Sequence[str], delimiter: str) -> Iterator[tuple[int, S
         above += len(pieces) - 1
 
 
-def _records(lines: Iterator[str], delimiter: str) -> Iterator[_Record]:
-    """Records with the lines at which they begin; blank lines are none.
+def _records(lines: Iterator[str], delimiter: str, *, spaced: bool = False) -> Iterator[_Record]:
+    """Records with the lines at which they begin; blank lines are none. A space behind each delimiter may be its own.
 
     Where quotes do not fit, the record is its first line alone, and reading goes on with the next: a stray quote costs
     its own row and no other.
@@ -116,13 +119,16 @@ def _records(lines: Iterator[str], delimiter: str) -> Iterator[_Record]:
         if '"' not in first:
             text = first.rstrip("\r\n")
             if text.strip() or delimiter in text:
-                yield _Record(line_number, tuple(text.split(delimiter)))
+                fields = text.split(delimiter)
+                yield _Record(line_number, tuple(field.lstrip(" ") for field in fields) if spaced else tuple(fields))
             line_number += 1
             continue
         taken: list[str] = []
         again.appendleft(first)
         try:
-            fields = next(csv.reader(_taking(lines, again, taken), delimiter=delimiter, strict=True))
+            fields = next(
+                csv.reader(_taking(lines, again, taken), delimiter=delimiter, strict=True, skipinitialspace=spaced)
+            )
             yield _Record(line_number, tuple(fields))
             line_number += len(taken)
         except csv.Error as error:

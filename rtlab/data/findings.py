@@ -88,10 +88,10 @@ def _too_long(splits: Splits, word_pieces: Mapping[str, Sequence[int]], max_leng
         long = [row for row, length in enumerate(pieces) if length > max_length]
         if long:
             cut = sum(pieces[row] - max_length for row in long)
-            which = f"sentence of {name}" if len(long) == 1 else f"sentences of {name}"
+            have = f"sentence of {name} has" if len(long) == 1 else f"sentences of {name} have"
             yield (
-                f"{len(long):,} {which} ({len(long) / len(split):.1%}) beyond {max_length} word pieces, of which "
-                f"{cut:,} ({cut / sum(pieces):.1%} of all) are cut, such as the end of "
+                f"{len(long):,} {have} more than {max_length} word pieces ({len(long) / len(split):.1%}); "
+                f"{cut:,} word pieces are cut ({cut / sum(pieces):.1%} of all), such as the end of "
                 f"{_examples(split.texts[row] for row in long[:1])}."
             )
 

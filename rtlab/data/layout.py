@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtlab.data.opening import COMPRESSED, data_name
-from rtlab.data.rows import FORMATS, TAKEN, format_of
+from rtlab.data.rows import FORMATS, SHEETS, TAKEN, format_of
 from rtlab.data.splits import SPLIT_NAMES
 
 # Names that stand for a split, as parts of a file's or a folder's name.
@@ -79,29 +79,41 @@ def find_layout(folder: Path) -> Layout:
         ValueError: there are no files of data, one names two splits, a split has several that are no shards of one
             another, shards are missing, or several name no split.
     """
-    inside = [path for path in sorted(folder.rglob("*")) if path.is_file() and _is_data(path, folder)]
-    if not inside:
-        there = [path.name for path in sorted(folder.iterdir())][:_FEW]
-        what = f"no file that can be read (there are {', '.join(there)})" if there else "empty"
-        raise ValueError(f"dataset {str(folder)!r}: {what}; {TAKEN} would do")
+    there = [path for path in sorted(folder.rglob("*")) if path.is_file() and not _is_hidden(path, folder)]
+    inside = [path for path in there if _is_data(path)]
+    others = [path for path in there if path not in inside and not _BESIDE.fullmatch(path.name)]
+    _check_others(folder, inside, others)
     by_split: dict[str, list[Path]] = defaultdict(list)
     for path in inside:
         by_split[_split_of_path(path, folder) or ""].append(path)
     unnamed = by_split.pop("", [])
     if by_split:
         files = {split: _of_one_split(folder, by_split[split]) for split in SPLIT_NAMES if split in by_split}
-        notes = [f"Not read, since its name is no split's: {path.name}." for path in unnamed[:_FEW]]
+        unread = [path.name for path in (*unnamed, *(path for path in others if split_of(path.stem)))]
+        notes = [f"Not read: {', '.join(unread[:_FEW])}{' …' if len(unread) > _FEW else ''}."] if unread else []
         return Layout(files, (*notes, *_notes_of_several(files)))
     return Layout({"": _of_one_split(folder, unnamed)})
 
 
-def _is_data(path: Path, folder: Path) -> bool:
-    parts = path.relative_to(folder).parts
-    if any(part.startswith((".", "__")) for part in parts) or _BESIDE.fullmatch(path.name):
-        return False
-    if path.suffix.lower() not in (*FORMATS, *COMPRESSED):
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith((".", "__")) for part in path.relative_to(folder).parts)
+
+
+def _is_data(path: Path) -> bool:
+    if _BESIDE.fullmatch(path.name) or path.suffix.lower() not in (*FORMATS, *COMPRESSED):
         return False
     return Path(data_name(path)).suffix.lower() in FORMATS
+
+
+def _check_others(folder: Path, inside: Sequence[Path], others: Sequence[Path]) -> None:
+    """Refuse a directory without data, and a split in a spreadsheet, by what is said of such a file alone."""
+    sheets = [path for path in others if path.suffix.lower() in SHEETS and (not inside or split_of(path.stem))]
+    if sheets:
+        format_of(sheets[0])
+    if not inside:
+        names = ", ".join(path.relative_to(folder).as_posix() for path in others[:_FEW])
+        what = f"no file that can be read (there are {names})" if others else "empty"
+        raise ValueError(f"dataset {str(folder)!r}: {what}; {TAKEN} would do")
 
 
 def _split_of_path(path: Path, folder: Path) -> str | None:
@@ -135,20 +147,14 @@ def _of_one_split(folder: Path, paths: Sequence[Path]) -> tuple[Path, ...]:
 
 def _whole(folder: Path, paths: Sequence[Path], shards: Sequence[re.Match[str]]) -> tuple[Path, ...]:
     """Shards in their order, none of them missing."""
-    kinds = {
+    kinds = [
         (path.parent, shard["name"], shard["count"], shard["rest"]) for path, shard in zip(paths, shards, strict=True)
-    }
+    ]
     numbers = sorted(int(shard["number"]) for shard in shards)
-    first, count = shards[0].group(), int(shards[0]["count"])
-    if len(kinds) > 1:
-        other = next(
-            shard.group()
-            for shard in shards
-            if (shard["name"], shard["count"]) != (shards[0]["name"], shards[0]["count"])
-        )
-        raise ValueError(
-            f"dataset {str(folder)!r}: ambiguous, there are shards of {first} and of {other}; those of one would do"
-        )
+    first, count = paths[0].relative_to(folder).as_posix(), int(shards[0]["count"])
+    if other := next((path for path, kind in zip(paths, kinds, strict=True) if kind != kinds[0]), None):
+        both = f"{first} and of {other.relative_to(folder).as_posix()}"
+        raise ValueError(f"dataset {str(folder)!r}: ambiguous, there are shards of {both}; those of one would do")
     if missing := sorted({*range(count)} - {*numbers}):
         which = f"{len(missing)} of {count} shards missing, such as number {missing[0]:05}"
         raise ValueError(f"dataset {str(folder)!r}: {first} has {which}; all of them would do")

@@ -21,6 +21,8 @@ from rtlab.hub import one_line
 MOST_BYTES = 2 * 2**30
 MOST_ROWS = 5_000_000
 LONGEST_LINE = 2**24  # characters
+MOST_UNFOLDED = 100  # times the compressed size, beyond `FREELY_UNFOLDED`: texts unfold to 3 to 20 times theirs
+FREELY_UNFOLDED = 2**28
 CHUNK = 2**20
 
 COMPRESSED = (".gz", ".zst", ".zstd", ".zip")
@@ -115,7 +117,7 @@ def survey(path: Path, *, objects: bool = False) -> Survey:
         while chunk:
             size, zeros = size + len(chunk), zeros + chunk.count(0)
             lines, objects_begun = lines + chunk.count(b"\n"), objects_begun + (chunk.count(b"{") if objects else 0)
-            if beyond := _beyond(size, max(lines, objects_begun)):
+            if beyond := _beyond(size, max(lines, objects_begun), path.stat().st_size):
                 break
             text = decoder.decode(chunk)
             if not text.isascii():
@@ -157,7 +159,7 @@ def lines_of(path: Path, found: Survey) -> Iterator[str]:
 
 def refuse_beyond(path: Path, beyond: str) -> None:
     """Refuse (`ValueError`) a file that is larger than what is read."""
-    raise ValueError(f"{path}: {beyond}; --limit N, which reads only the first rows, or a smaller file would do")
+    raise ValueError(f"{path}: {beyond}; a smaller file, or --limit N, which reads the first rows alone, would do")
 
 
 @contextmanager
@@ -182,7 +184,9 @@ def _member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
     return members[0]
 
 
-def _beyond(size: int, rows: int) -> str | None:
+def _beyond(size: int, rows: int, on_disk: int) -> str | None:
+    if size > max(MOST_UNFOLDED * on_disk, FREELY_UNFOLDED):
+        return f"unfolds to more than {MOST_UNFOLDED} times its size"
     if rows > MOST_ROWS:
         return f"more than the {MOST_ROWS:,} rows that are read"
     if size > MOST_BYTES:

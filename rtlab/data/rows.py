@@ -42,6 +42,8 @@ def open_rows(path: Path) -> Rows:
     Raises:
         ValueError: the format is none of these, or the file cannot be read.
     """
+    if not path.is_file():  # a pipe could be read once only
+        raise ValueError(f"{path}: no regular file; a file on disk would do")
     match format_of(path):
         case ".csv" | ".tsv" | ".tab":
             return open_delimited(path, data_name(path))

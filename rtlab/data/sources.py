@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rtlab import hub
 from rtlab.data import corpus
-from rtlab.data.columns import Columns, choose_columns
+from rtlab.data.columns import Columns, choose_columns, is_usual_label
 from rtlab.data.labels import Places, Table
 from rtlab.data.layout import by_synonym, find_layout, split_of
 from rtlab.data.row import Rows
@@ -147,7 +147,7 @@ def _read(
     columns = choose_columns(first[0], options)
     tables, notes = {}, list[str]()
     for split, files in opened.items():
-        of_split = [_columns_in(rows, columns, first[0]) for rows in files]
+        of_split = [_columns_in(rows, columns) for rows in files]
         read = read_tables(files, of_split[0], options, limit=limit)
         tables[split] = read.tables.get("") or _nothing(files[0])
         notes += [note for note in read.notes if note not in notes]
@@ -159,7 +159,7 @@ def _read_by_column(
 ) -> tuple[dict[str, Table], tuple[str, ...]]:
     columns = choose_columns(files[0], options)
     for rows in files[1:]:
-        _columns_in(rows, columns, files[0])
+        _columns_in(rows, columns)
     read = read_tables(files, columns, options, limit=limit)
     chosen, left_out = by_synonym(files[0].where, tuple(read.tables))
     if "train" not in chosen:
@@ -168,12 +168,12 @@ def _read_by_column(
     return {split: read.tables[name] for split, name in chosen.items()}, (*left_out, *read.notes)
 
 
-def _columns_in(rows: Rows, columns: Columns, train: Rows) -> Columns:
-    """The columns as far as a file has them: labels may be missing where it has no other column than train has."""
+def _columns_in(rows: Rows, columns: Columns) -> Columns:
+    """The columns as far as a file has them: labels may be missing where no other column could be meant for them."""
     missing = [name for name in (columns.text, columns.label, columns.split) if name and name not in rows.columns]
     if not missing:
         return columns
-    if missing == [columns.label] and rows.columns and {*rows.columns} < {*train.columns}:
+    if missing == [columns.label] and not any(is_usual_label(name) for name in rows.columns):
         return replace(columns, label=None)
     there = ", ".join(map(repr, rows.columns[:8])) or "none"
     raise ValueError(
@@ -202,13 +202,16 @@ def _polarity(path: Path) -> dict[str, Table]:
 
 
 def _lines(path: Path) -> list[str]:
-    """The sentences of an original file, without Unicode's white space around them, as in the hub's data set."""
+    """The sentences of an original file, without Unicode's white space around them, as in the hub's data set.
+
+    Blank lines are none.
+    """
     try:
         text = path.read_bytes().decode("latin-1")
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({hub.one_line(error)}); a readable file would do") from error
     # Only "\n" ends a line: sentences hold U+0085 (Windows' code page: an ellipsis), at which str.splitlines() breaks.
-    return [line.strip() for line in text.removesuffix("\n").split("\n")]
+    return [sentence for line in text.split("\n") if (sentence := line.strip())]
 
 
 def _table(where: str, texts: Sequence[str], labels: Sequence[int], names: tuple[str, ...]) -> Table:

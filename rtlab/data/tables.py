@@ -15,14 +15,14 @@ from sys import intern
 
 from rtlab.data.columns import Columns
 from rtlab.data.labels import Places, Table, cleaned, is_nothing
-from rtlab.data.opening import MOST_ROWS, refuse_beyond
+from rtlab.data.opening import LONGEST_LINE, MOST_BYTES, MOST_ROWS, refuse_beyond
 from rtlab.data.row import Fault, Row, Rows
 from rtlab.experiment import DatasetOptions
 
 # Of a file that is beyond what is read, a limit takes its sentences from so many first rows.
 ROWS_FOR_A_LIMIT = 100_000
 
-NO_TEXT, NO_LABEL = Fault("without a text"), Fault("without a label")
+NO_TEXT, NO_LABEL, NO_SPLIT = Fault("without a text"), Fault("without a label"), Fault("without a split")
 _SURROGATE, _ESCAPED = re.compile("[\ud800-\udfff]"), re.compile("[\udc80-\udcff]")
 
 Faults = dict[str, tuple[int, tuple[str, ...]]]  # kind to how many, and the first two
@@ -76,7 +76,7 @@ def read_tables(opened: Sequence[Rows], columns: Columns, options: DatasetOption
     Raises:
         ValueError: a file cannot be read or lacks a column, or there are bad rows.
     """
-    found, faults = _Gathered(), Faults()
+    found, faults, size = _Gathered(), Faults(), 0
     notes = [*columns.notes]
     suspects: list[tuple[int, int, str]] = []
     for index, rows in enumerate(opened):
@@ -93,8 +93,10 @@ def read_tables(opened: Sequence[Rows], columns: Columns, options: DatasetOption
             found.splits.append(str(_interned(row.values.get(columns.split) or "")) if columns.split else "")
             found.file_of.append(index)
             found.numbers.append(row.number)
-            if len(found.texts) > MOST_ROWS:
-                refuse_beyond(Path(rows.where), f"more than the {MOST_ROWS:,} rows that are read")
+            size += len(text)
+            if len(found.texts) > MOST_ROWS or size > MOST_BYTES:
+                most = f"{MOST_ROWS:,} rows, or the {MOST_BYTES / 2**30:g} GiB,"
+                refuse_beyond(Path(rows.where), f"more than the {most} that are read")
     found = _without_swallowers(found, suspects, opened, faults)
     tables = {split: _table(found, split, opened, columns, faults) for split in dict.fromkeys(found.splits)}
     if faults:
@@ -128,6 +130,10 @@ def checked_text(row: Row, columns: Columns) -> tuple[str, Fault | None]:
         return "", Fault("with a text that is no string", f"{text!r:.60} is of type {type(text).__name__}")
     if not text or text.isspace():
         return "", NO_TEXT
+    if len(text) > LONGEST_LINE:
+        return "", Fault("with a text beyond what is read", f"{len(text):,} characters")
+    if columns.split and not str(row.values.get(columns.split) or "").strip():
+        return "", NO_SPLIT
     label = row.values.get(columns.label) if columns.label else None
     return text, _unreadable(text) or (_unreadable(label) if isinstance(label, str) else None)
 
