@@ -172,7 +172,7 @@ def test_rows_that_cannot_be_read_are_left_out_and_counted_where_that_is_asked_f
         (["a film"], "sentences must stand in the table of --file, or be given without it; got both"),
         (["--file", "mine.xlsx"], "mine.xlsx: a spreadsheet; its sheet saved as CSV"),
         (["--file", "two.csv"], "two.csv: columns 'text' and 'review' could each be the text; --text-column"),
-        (["--file", "gone.csv"], "gone.csv: cannot be read"),
+        (["--file", "gone.csv"], "gone.csv: no regular file"),
     ],
 )
 def test_a_wrong_request_is_one_line_before_the_model_is_loaded(rtlab, tmp_path, given, message):
