@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rtlab.data import Splits, load_splits
     from rtlab.encoders import Encoder, load_encoder
+    from rtlab.evaluating import evaluate
     from rtlab.experiment import Experiment
     from rtlab.exploring import explore
     from rtlab.merging import merge
@@ -39,6 +40,7 @@ _HOMES = {
     "RunRecord": "records",
     "Splits": "data",
     "Svm": "methods",
+    "evaluate": "evaluating",
     "explore": "exploring",
     "frame": "reporting.frame",
     "load_encoder": "encoders",
@@ -63,6 +65,7 @@ __all__ = [
     "RunRecord",
     "Splits",
     "Svm",
+    "evaluate",
     "explore",
     "frame",
     "load_encoder",

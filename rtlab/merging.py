@@ -18,16 +18,17 @@ from numpy.typing import NDArray
 from rtlab import environment
 from rtlab.built_in import quiet
 from rtlab.data import corpus
-from rtlab.encoders import Encoder, load_encoder
+from rtlab.encoders import Encoder
 from rtlab.engines.agreement import MANY, TOLERANCE, allowed, disagreement
 from rtlab.engines.engine import out_of_memory
 from rtlab.engines.reloading import Reloaded, load_saved
 from rtlab.experiment import Experiment
 from rtlab.methods import Adapter, Full
 from rtlab.model_card import CARD, model_card
-from rtlab.predicting import Description, read_description
+from rtlab.opening import encoder_of
 from rtlab.preparing import check_writable
 from rtlab.records import write_whole
+from rtlab.saved_models import read_description
 from rtlab.saving import describe
 from rtlab.values import one_line
 
@@ -92,7 +93,7 @@ def merge(model_dir: Path | str, output_dir: Path | str, *, device: str | None =
         what = "a fully fine-tuned encoder, a plain checkpoint already" if isinstance(method, Full) else "an SVM"
         raise ValueError(f"model must be an adapter to be merged; got {source}, {what}")
     _check_free(to)
-    encoder = _encoder(source, description)
+    encoder = encoder_of(source, description)
     experiment = replace(description.experiment, precision="fp32")
     whole = replace(experiment, method=Full(recipe=method.recipe))
     names, where = description.label_names, environment.find_device(device)
@@ -138,16 +139,6 @@ def _new_folder(to: Path) -> Iterator[Path]:
         part.rename(to)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def _encoder(folder: Path, description: Description) -> Encoder:
-    encoder = load_encoder(description.encoder)
-    if encoder.sha256 != description.encoder_sha256:
-        raise ValueError(
-            f"model {folder} was trained on encoder {description.encoder} with digest "
-            f"{description.encoder_sha256[:12]}; got one with {encoder.sha256[:12]}: restore the former, or train again"
-        )
-    return encoder
 
 
 def _merge(

@@ -1,40 +1,24 @@
 """Labels and probabilities for sentences, from whatever `rtlab` has trained and saved."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from tabulate import tabulate
 
-from rtlab import environment
-from rtlab.encoders import Encoder, load_encoder
-from rtlab.engines.models import saved_model
-from rtlab.engines.reading import read, readable
-from rtlab.experiment import Experiment
-from rtlab.methods import Adapter, Full, Svm
-from rtlab.saving import DESCRIPTION
-from rtlab.tokens import Tokens, token_arrays
-from rtlab.values import Json, from_json
+from rtlab.opening import LoadedModel, load_model
+from rtlab.tokens import token_arrays
+from rtlab.values import one_line, shown
 
 if TYPE_CHECKING:
-    import torch
+    from transformers import PreTrainedTokenizerFast
 
-WEIGHTS = {Svm: "svm.safetensors", Adapter: "adapter_model.safetensors"}  # PEFT would fall back to a pickle
-
-
-@dataclass(frozen=True, kw_only=True)
-class Description:
-    """What lies beside a saved model: how it was made, and how to feed it."""
-
-    id: str
-    experiment: Experiment
-    label_names: tuple[str, ...]
-    encoder: str
-    encoder_sha256: str
+WINDOW = 1024  # sentences that are computed at once, those of similar length together
+SHORT = 2**15  # characters; such a text goes to the tokenizer whole, which takes some 200 bytes a character
+NONE_GIVEN = "sentences must hold at least one; got none: give them as arguments, with --file, or on --file -"
+LONGEST = 2**20  # characters that may hold fewer than max_length tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +36,10 @@ class Prediction:
     probabilities: Mapping[str, float]
 
 
+class NotFiniteError(ArithmeticError):
+    """A model's scores of a sentence are NaN or infinite: it has no label."""
+
+
 def predict(model_dir: Path | str, sentences: Sequence[str], *, device: str | None = None) -> tuple[Prediction, ...]:
     """Label sentences with a saved model: a fine-tuned encoder, an adapter, or an SVM.
 
@@ -65,101 +53,106 @@ def predict(model_dir: Path | str, sentences: Sequence[str], *, device: str | No
         validation split (`rtlab.engines.svm.fit_temperature`).
 
     Raises:
-        ValueError: If the directory holds no such model, or its encoder is gone or another than it was trained on.
+        ValueError: If a sentence is no text, or the directory holds no such model, a damaged one, or its encoder is
+            gone or another than it was trained on.
+        NotFiniteError: If the model's scores of a sentence are NaN or infinite; the message names the first.
     """
+    if isinstance(sentences, str):
+        raise ValueError(f"sentences must be a list of texts; got one text, {shown(sentences)}")
     if not sentences:
-        raise ValueError(
-            "sentences must hold at least one; got none: give them as arguments, with --file, or on --file -"
+        raise ValueError(NONE_GIVEN)
+    for number, text in enumerate(sentences, start=1):
+        check_text(f"sentences must be texts of valid Unicode; got for sentence {number}", text)
+    found = []
+    for number, (text, one) in enumerate(
+        zip(sentences, label(load_model(model_dir, device=device), sentences), strict=True), start=1
+    ):
+        if one is None:
+            raise not_finite(f"sentence {number}", text)
+        found.append(one)
+    return tuple(found)
+
+
+def check_text(refusal: str, text: object) -> None:
+    """Refuse (`ValueError`) what no tokenizer can read: no text, or one with half of a surrogate pair."""
+    if not isinstance(text, str) or any("\ud800" <= sign <= "\udfff" for sign in text):
+        raise ValueError(f"{refusal} {shown(text)}")
+
+
+def label(model: LoadedModel, sentences: Sequence[str]) -> tuple[Prediction | None, ...]:
+    """Label sentences with a loaded model, a window of them at a time.
+
+    Returns:
+        One prediction per sentence, in order; `None` where the model's scores are NaN or infinite.
+    """
+    return tuple(
+        _prediction(text, logits_C, model.description.label_names)
+        for start in range(0, len(sentences), WINDOW)
+        for text, logits_C in zip(
+            sentences[start : start + WINDOW], logits(model, sentences[start : start + WINDOW]), strict=True
         )
-    folder = Path(model_dir)
-    description = read_description(folder)
-    where = environment.find_device(device)
-    experiment = description.experiment
-    environment.set_precision(experiment.precision, where)
-    weights = WEIGHTS.get(type(experiment.method))
-    if weights is not None and not (folder / weights).is_file():
-        raise ValueError(f"model must hold {weights}, as rtlab saves it; got {folder}, without it")
-    # A fully fine-tuned checkpoint is complete in itself; adapters and SVMs need the encoder that they came from.
-    whole = isinstance(experiment.method, Full)
-    encoder = load_encoder(str(folder.resolve()) if whole else description.encoder)
-    if not whole and encoder.sha256 != description.encoder_sha256:
-        raise ValueError(
-            f"model {folder} was trained on encoder {description.encoder} with digest "
-            f"{description.encoder_sha256[:12]}; got one with {encoder.sha256[:12]}: restore the former, "
-            "or train again"
-        )
-    tokens = token_arrays(sentences, encoder.tokenizer, experiment.max_length)
-    logits_NC = _logits(folder, description, encoder, tokens, where)
-    return _predictions(sentences, logits_NC, description.label_names)
+    )
 
 
-def read_sentences(file: str, standard_input: BinaryIO) -> tuple[str, ...]:
-    """Sentences of a UTF-8 file, one a line, blank lines left out.
+def not_finite(place: str, text: str) -> NotFiniteError:
+    """The error for a sentence that `label` has no prediction for."""
+    return NotFiniteError(f"the model's scores of {place} are not finite, so it has no label: {one_line(text)[:80]!r}")
 
-    Args:
-        file: A path, or `-` for standard input.
-        standard_input: What `-` reads.
+
+def logits(model: LoadedModel, sentences: Sequence[str]) -> NDArray[np.float64]:
+    """One score per class of N sentences, (N, C)."""
+    max_length = model.description.experiment.max_length
+    tokenizer = model.encoder.tokenizer
+    return model.logits(token_arrays([cut(text, tokenizer, max_length) for text in sentences], tokenizer, max_length))
+
+
+def cut(text: str, tokenizer: "PreTrainedTokenizerFast", max_length: int) -> str:
+    """The part of a very long text that its tokens come from, up to a blank, so that the rest is never tokenized.
 
     Raises:
-        ValueError: If the file cannot be read or is not UTF-8.
+        ValueError: If a million characters hold fewer than `max_length` tokens, such as one endless word.
     """
-    try:
-        text = (standard_input.read() if file == "-" else Path(file).read_bytes()).decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"file must be a readable UTF-8 text, one sentence a line, or -; got {file} ({error})"
-        ) from error
-    return tuple(line.strip() for line in text.split("\n") if line.strip())
+    size, enough = SHORT, max_length + 16  # some more, lest the cut itself make a token
+    while size < len(text):
+        part = _end(text, size) if tokenizer.truncation_side == "left" else _beginning(text, size)
+        if len(tokenizer(part, truncation=True, max_length=enough).input_ids) >= enough:
+            return part
+        if size >= LONGEST:
+            raise ValueError(
+                f"sentences must have words; got one of {len(text):,} characters that begins {text[:20]!r} and has "
+                f"fewer than {max_length} tokens in a million of them"
+            )
+        size *= 2
+    return text
+
+
+def _beginning(text: str, size: int) -> str:
+    """Its first characters, without a part of a word."""
+    words = text[:size].rsplit(maxsplit=1)
+    return words[0] if len(words) > 1 else text[:size]
+
+
+def _end(text: str, size: int) -> str:
+    words = text[-size:].split(maxsplit=1)
+    return words[1] if len(words) > 1 else text[-size:]
 
 
 def as_text(predictions: Sequence[Prediction]) -> str:
     """Predictions as a table for a terminal: label, its probability, sentence."""
-    rows = [[p.label, f"{p.probabilities[p.label]:.3f}", p.text] for p in predictions]
+    from tabulate import tabulate
+
+    rows = [[one_line(p.label), f"{p.probabilities[p.label]:.3f}", one_line(p.text)] for p in predictions]
     return tabulate(rows, headers=["label", "probability", "sentence"], tablefmt="simple", disable_numparse=True)
 
 
-def read_description(folder: Path) -> Description:
-    """What lies beside a saved model.
-
-    Raises:
-        ValueError: If it is no directory that rtlab saved a model to.
-    """
-    try:
-        described: Json = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        return from_json(Description, described, DESCRIPTION)
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(
-            f"model must be a directory that rtlab svm, finetune or lora saved, with {DESCRIPTION} in it; "
-            f"got {folder} ({error})"
-        ) from error
-
-
-def _logits(
-    folder: Path, description: Description, encoder: Encoder, tokens: Tokens, device: "torch.device"
-) -> NDArray[np.float64]:
-    method, precision = description.experiment.method, description.experiment.precision
-    if isinstance(method, Svm):
-        from rtlab.engines import svm
-
-        coef_CD, intercept_C, temperature = svm.load(folder)
-        base = readable(encoder.base().to(device), encoder, method.pooling)
-        features_ND, _ = read(base, tokens, encoder, what=method.pooling, precision=precision)
-        return svm.decision_logits(features_ND, coef_CD, intercept_C).astype(np.float64) / temperature
-    model = saved_model(method, encoder, description.label_names, folder)
-    model = readable(model.to(device), encoder, "logits")
-    return read(model, tokens, encoder, what="logits", precision=precision)[0].astype(np.float64)
-
-
-def _predictions(
-    sentences: Sequence[str], logits_NC: NDArray[np.float64], label_names: Sequence[str]
-) -> tuple[Prediction, ...]:
+def _prediction(text: str, logits_C: NDArray[np.float64], label_names: Sequence[str]) -> Prediction | None:
     from scipy.special import softmax
 
-    return tuple(
-        Prediction(
-            text=text,
-            label=label_names[int(probabilities_C.argmax())],
-            probabilities=dict(zip(label_names, probabilities_C.tolist(), strict=True)),
-        )
-        for text, probabilities_C in zip(sentences, softmax(logits_NC, axis=1), strict=True)
+    if not np.isfinite(logits_C).all():
+        return None
+    probabilities_C = softmax(logits_C)
+    return Prediction(
+        text=text,
+        label=label_names[int(probabilities_C.argmax())],
+        probabilities=dict(zip(label_names, probabilities_C.tolist(), strict=True)),
     )

@@ -14,9 +14,8 @@ from rtlab.engines.reloading import check_saved
 from rtlab.experiment import Experiment
 from rtlab.model_card import CARD, model_card, run_facts
 from rtlab.records import Predictions, RunRecord, write_whole
+from rtlab.saved_models import DESCRIPTION, digests
 from rtlab.values import Json
-
-DESCRIPTION = "rtlab.json"  # beside a saved model: how it was made, and how to feed it
 
 
 def write(engine: Engine, folder: Path) -> None:
@@ -56,5 +55,6 @@ def describe(
         "label_names": list(label_names),
         "encoder": encoder.source,
         "encoder_sha256": encoder.sha256,
+        "files": digests(folder),
     }
     write_whole(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")

@@ -148,6 +148,22 @@ def paired_f1_difference(
     return paired_difference(a_scores_SN, b_scores_SN, a_chance=a_chance, b_chance=b_chance)
 
 
+def macro_f1_interval(labels_N: NDArray[np.integer], predicted_N: NDArray[np.integer]) -> Interval:
+    """Mean F1 over the classes that occur, of one run, with an interval over sentences.
+
+    Args:
+        labels_N: True classes, (N,).
+        predicted_N: Predicted classes, (N,).
+
+    Source:
+        As of `paired_f1_difference`; two right and two wrong sentences are added as in `accuracy_interval`.
+    """
+    _same_sentences(labels_N[None], predicted_N[None])
+    by_class = [_f1_by_sentence(labels_N == label, predicted_N[None] == label, 2) for label in np.unique(labels_N)]
+    scores_SN = np.mean(by_class, axis=0)
+    return _interval(scores_SN[0], (1, 1, 0, 0), [scores_SN], lowest=0)
+
+
 def mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     """Exact two-sided p-value that two classifiers err equally often on the same N sentences.
 

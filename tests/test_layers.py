@@ -17,9 +17,10 @@ LEVELS = {
     **dict.fromkeys(("checkpoints", "loading", "modules", "encoders"), 1),
     **dict.fromkeys(("tokens", "batches", "dataset_dict"), 2),
     **dict.fromkeys(("engines", "soundness"), 3),
-    **dict.fromkeys(("model_card", "preparing", "saving", "running"), 4),
+    **dict.fromkeys(("saved_models", "model_card", "preparing", "saving", "running"), 4),
     **dict.fromkeys(("scheduling", "reporting"), 5),
-    **dict.fromkeys(("exploring", "probing", "tokenizing", "merging", "predicting", "tracking", "progress"), 5),
+    **dict.fromkeys(("exploring", "probing", "tokenizing", "tracking", "progress"), 5),
+    **dict.fromkeys(("opening", "merging", "predicting", "streaming", "labelled", "evaluating", "row_files"), 5),
     **dict.fromkeys(("cli", "__main__"), 6),
 }
 ORACLE_NEVER_IMPORTS = {

@@ -1,6 +1,5 @@
 """What is saved: it opens with Hugging Face's own classes, says what its record says, and labels sentences."""
 
-import io
 import json
 import shutil
 from types import SimpleNamespace
@@ -16,7 +15,8 @@ from scipy.special import softmax
 
 import rtlab
 from rtlab.encoders import load_encoder
-from rtlab.predicting import as_text, read_sentences
+from rtlab.opening import load_model
+from rtlab.predicting import as_text, cut, label
 from rtlab.running import model_folder
 
 METHODS = ("svm", "full", "lora")
@@ -209,6 +209,68 @@ def test_no_sentences(saved):
         rtlab.predict(saved["svm", small.TWO].folder, [])
 
 
+@pytest.mark.parametrize("given", ["a fine film", "", ["fine", None], ["fine", 3], ["fine", float("nan")], ["\ud800"]])
+def test_what_is_no_list_of_texts(saved, given):
+    with pytest.raises(ValueError, match=r"^sentences must "):
+        rtlab.predict(saved["svm", small.TWO].folder, given)
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_a_sentence_that_a_model_has_no_scores_of_is_named(saved, monkeypatch, broken):
+    """NaN is no label, though `argmax` gives one."""
+    found = np.array([[1.0, 2.0], [broken, 1.0]])
+    monkeypatch.setattr("rtlab.opening.LoadedModel.logits", lambda *_: found)
+    with pytest.raises(ArithmeticError, match=r"scores of sentence 2 are not finite, so it has no label: 'dull \?'"):
+        rtlab.predict(saved["svm", small.TWO].folder, ["fine", "dull \x1b"])
+
+
+# Very long texts
+
+
+LONG = {
+    "many words": "a good film " * 20_000,
+    "many lines": "a good\n film\t" * 20_000,
+    "words after blanks": " " * 100_000 + "a good film " * 10_000,
+    "one long word first": "a" * 40_000 + " a good film" * 5_000,
+    "a long word among few": "a good film " * 15
+    + "b" * 40_000
+    + " never dull" * 5_000
+    + " "
+    + "b" * 40_000
+    + " a film" * 20,
+    "no blanks": "\u96fb\u5f71" * 50_000,
+}
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("text", LONG.values(), ids=LONG)
+def test_a_very_long_text_is_cut_before_its_tokens_are_made(text, side):
+    """The tokenizer takes 200 bytes a character, and throws all but `max_length` tokens away."""
+    tokenizer = load_encoder("minilm").tokenizer
+    tokenizer.truncation_side = side
+    part = cut(text, tokenizer, 64)
+    assert len(part) <= len(text) / 1.5
+    ids, expected = (tokenizer(one, truncation=True, max_length=64).input_ids for one in (part, text))
+    assert ids == expected
+
+
+def test_a_text_without_words_is_refused_and_a_short_one_left_as_it_is():
+    tokenizer = load_encoder("minilm").tokenizer
+    assert cut("a good film", tokenizer, 64) == "a good film"
+    with pytest.raises(
+        ValueError, match=r"sentences must have words; got one of 3,000,000 characters that begins 'aaa"
+    ):
+        cut("a" * 3_000_000, tokenizer, 64)
+
+
+def test_long_texts_are_labelled_as_their_beginnings(saved):
+    model = load_model(saved["full", small.TWO].folder, device="cpu")
+    long = "never dull . " * 10_000
+    one, other = label(model, [long, long[:2000]])
+    assert one.probabilities == other.probabilities
+    assert one.text == long
+
+
 @pytest.mark.parametrize(
     "contents", [None, "{", "[]", '"text"', "{}", '{"experiment": {}, "label_names": [], "encoder": "minilm"}']
 )
@@ -238,31 +300,7 @@ def test_weights_that_are_gone_or_pickled(saved, tmp_path, method, weights):
         rtlab.predict(folder, ["fine"])
 
 
-def test_a_fine_tuned_model_without_weights(saved, tmp_path):
-    folder = shutil.copytree(saved["full", small.TWO].folder, tmp_path / "model")
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"which has no safetensors \(pickled weights are not read\)"):
-        rtlab.predict(folder, ["fine"])
-
-
-# Sentences from files, and their table
-
-
-def test_sentences_are_lines_that_are_not_blank(tmp_path):
-    text = "a fine film\n\n  dull \u0085 and long \r\n\t\nété"
-    (tmp_path / "sentences.txt").write_bytes(text.encode())
-    expected = ("a fine film", "dull \u0085 and long", "été")
-    assert read_sentences(str(tmp_path / "sentences.txt"), io.BytesIO()) == expected
-    assert read_sentences("-", io.BytesIO(text.encode())) == expected
-
-
-@pytest.mark.parametrize("contents", [None, b"caf\xe9\n"])
-def test_a_file_that_is_no_text_is_refused(tmp_path, contents):
-    path = tmp_path / "sentences.txt"
-    if contents is not None:
-        path.write_bytes(contents)
-    with pytest.raises(ValueError, match=rf"file must be a readable UTF-8 text, .*; got {path} \("):
-        read_sentences(str(path), io.BytesIO())
+# Their table
 
 
 def test_the_table_has_a_line_for_each_sentence(saved):

@@ -18,7 +18,8 @@ import tyro
 from rtlab.cli.lab_steps import translate
 from rtlab.cli.options import DONE, FAILED, INTERRUPTED, TERMINATED, WRONG
 from rtlab.cli.reading import Claims, Compare, Figures, Report, Tables
-from rtlab.cli.working import Explore, Finetune, Lora, Merge, Predict, Probe, Svm, Sweep, Tokenize
+from rtlab.cli.using import Evaluate, Merge, Predict
+from rtlab.cli.working import Explore, Finetune, Lora, Probe, Svm, Sweep, Tokenize
 
 Verb = (
     Explore
@@ -29,6 +30,7 @@ Verb = (
     | Lora
     | Predict
     | Merge
+    | Evaluate
     | Sweep
     | Tables
     | Compare

@@ -1,4 +1,4 @@
-"""The verbs that look at data and encoders, train, and predict."""
+"""The verbs that look at data and encoders, and train."""
 
 import contextlib
 import os
@@ -30,7 +30,6 @@ from rtlab.methods import Engine, Full, Method, Pooling
 from rtlab.methods import Svm as SvmMethod
 from rtlab.progress import Bars
 from rtlab.studies import Study
-from rtlab.values import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,52 +156,6 @@ class Lora:
     def __call__(self) -> int:
         recipe = self.training.recipe(self.data.encoder, self.running.device)
         return _run(self.adapter.adapter(recipe), self.data, self.running, self.output)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Predict:
-    """Label sentences with a saved model: a fine-tuned encoder, an adapter, or an SVM."""
-
-    sentences: Annotated[tyro.conf.Positional[tuple[str, ...]], optional("[SENTENCE ...]", "those of --file")] = ()
-    """Sentences to label, each in quotes."""
-    model: Path
-    """Directory that svm, finetune or lora saved its model to."""
-    file: Annotated[str | None, optional("FILE", "none")] = None
-    """File of sentences, one a line; - for standard input."""
-    device: Device = None
-    """Where to compute."""
-    output: Output
-
-    def __call__(self) -> None:
-        from rtlab.predicting import as_text, predict, read_sentences
-
-        sentences = (*self.sentences, *(read_sentences(self.file, sys.stdin.buffer) if self.file else ()))
-        found = predict(self.model, sentences, device=self.device)
-        self.output.emit(to_json(found), as_text(found))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Merge:
-    """Write an adapter, merged into its encoder, as a plain checkpoint that needs neither PEFT nor the encoder."""
-
-    model: Path
-    """Directory that lora saved its adapter to."""
-    output_dir: Path
-    """Directory for the checkpoint: a new or an empty one."""
-    device: Device = None
-    """Where to compute."""
-    output: Output
-
-    def __call__(self) -> int:
-        from rtlab.merging import MergeFailedError, as_text, merge
-
-        try:
-            found = merge(self.model, self.output_dir, device=self.device)
-        except MergeFailedError as error:
-            print(f"rtlab: {error}", file=sys.stderr)
-            return FAILED
-        self.output.emit(to_json(found), f"{as_text(found)}\nmodel   {self.output_dir}")
-        return DONE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,15 +1,14 @@
 """The model that is trained, whoever trains it: Hugging Face's classifier, with PEFT's adapter where asked for."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rtlab.built_in import quiet
-from rtlab.encoders import Encoder, checked
+from rtlab.encoders import Encoder
 from rtlab.engines.engine import Task
 from rtlab.loading import head_modules
-from rtlab.methods import Adapter, Full
+from rtlab.methods import Adapter
 from rtlab.values import to_json
 
 PEFTS_HEADS = ("classifier", "score")  # what PEFT trains along with an adapter of a classifier, by the names' ends
@@ -85,37 +84,6 @@ def adapter_config(adapter: Adapter, target_modules: tuple[str, ...]) -> "PeftCo
         return of(task_type=peft.TaskType.SEQ_CLS, target_modules=list(target_modules), **settings)
     except TypeError as error:
         raise ValueError(f"settings of a {adapter.peft_type} adapter are refused by PEFT: {error}") from error
-
-
-def saved_model(
-    method: Full | Adapter, encoder: Encoder, label_names: Sequence[str], folder: Path
-) -> "PreTrainedModel":
-    """A model that `save` wrote, all of it: nothing in it is drawn.
-
-    Args:
-        method: How it was trained.
-        encoder: The folder itself for `Full`, for an adapter what it was trained on.
-        label_names: Its classes.
-        folder: Where it was saved.
-
-    Raises:
-        ValueError: If a part of it was not saved.
-    """
-    if isinstance(method, Full):
-        return encoder.saved_classifier(label_names)
-    import peft
-
-    with quiet():
-        plain = encoder.classifier(label_names)
-        trained_along = (*checked(encoder, label_names).fresh, *head_modules(plain))
-        model: PreTrainedModel = peft.PeftModel.from_pretrained(plain, str(folder))
-    there = {name for name, _ in model.named_modules()}
-    if lost := [name for name in trained_along if f"base_model.model.{name}.modules_to_save" not in there]:
-        raise ValueError(
-            f"model must hold all that was trained; got {folder}, without {', '.join(lost)}, whose weights were drawn "
-            "and are gone; training again would do"
-        )
-    return model
 
 
 def save(model: "PreTrainedModel", encoder: Encoder, folder: Path) -> None:

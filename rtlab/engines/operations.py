@@ -6,6 +6,7 @@ oneDNN, which comes with it too, is faster (`bench/test_operations.py` measures 
 operations with their gradients. `tests/test_operations.py` holds each against torch's own.
 """
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -38,8 +39,7 @@ def install(model: nn.Module, masks: Masks) -> None:
         model: One of transformers', with or without PEFT's adapter.
         masks: Where dropout takes its factors from.
     """
-    from peft.tuners.lora import Linear as LoraLinear
-
+    adapted = _lora_layers()
     gradients: dict[nn.Parameter, EmbeddingGradient] = {}  # one for a weight, also where two modules share it
     for module in model.modules():
         if isinstance(module, nn.Dropout) and module.p > 0:
@@ -47,10 +47,16 @@ def install(model: nn.Module, masks: Masks) -> None:
         elif isinstance(module, nn.Embedding) and module.weight.requires_grad:
             gradient = gradients.setdefault(module.weight, EmbeddingGradient(module.weight))
             module.forward = partial(_embedding, module, gradient)
-        elif isinstance(module, LoraLinear):
+        elif isinstance(module, adapted):
             module.forward = partial(_adapted, module, masks, module.forward)
         elif isinstance(module, nn.Linear):
             module.forward = partial(_linear, module)
+
+
+def _lora_layers() -> "tuple[type[LoraLinear], ...]":
+    """PEFT's class of them: there is none in a process that has not imported PEFT, which takes a while."""
+    lora = sys.modules.get("peft.tuners.lora")
+    return () if lora is None else (lora.Linear,)
 
 
 def _dropout(module: nn.Dropout, masks: Masks, values: torch.Tensor) -> torch.Tensor:

@@ -134,8 +134,14 @@ def save(folder: Path, coef_CD: NDArray[np.float64], intercept_C: NDArray[np.flo
 
 
 def load(folder: Path) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Read what `save` wrote: coefficients (C or 1, D), intercepts (C or 1,), temperature."""
+    """Read what `save` wrote: coefficients (C or 1, D), intercepts (C or 1,), temperature.
+
+    Raises:
+        ValueError: If the file holds anything else.
+    """
     from safetensors.numpy import load_file
 
     tensors = load_file(folder / WEIGHTS)
+    if tensors.keys() != {"coef", "intercept", "temperature"} or tensors["temperature"].shape != (1,):
+        raise ValueError(f"{WEIGHTS} must hold coef, intercept and one temperature; got {', '.join(sorted(tensors))}")
     return tensors["coef"], tensors["intercept"], float(tensors["temperature"][0])

@@ -1,0 +1,120 @@
+"""What lies beside a saved model: how it was made, how to feed it, and digests of its files.
+
+A folder that was damaged, mixed from two or half copied is found by these digests, before anything of it is opened.
+"""
+
+import fnmatch
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rtlab.encoders import FILES
+from rtlab.experiment import Experiment
+from rtlab.values import Json, from_json, one_line
+
+DESCRIPTION = "rtlab.json"
+# What decides a saved model's labels, or would be read instead of it; a README or notes of a user's do not.
+READ = (*FILES, "adapter_config.json", "added_tokens.json", "*.bin", "*.py")
+
+_SAVED_BY_OTHERS = {  # the file that tells it, and what it then is
+    "adapter_config.json": "a PEFT adapter that rtlab did not save",
+    "modules.json": "a sentence-transformers model",
+    "config.json": "a Hugging Face checkpoint that rtlab did not save",
+}
+_WHY = "its labels, max_length and precision are not known"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What `rtlab.json` holds.
+
+    Attributes:
+        id: Of the run that trained the model.
+        experiment: What that run did.
+        label_names: Class index to class name.
+        encoder: What `rtlab.encoders.load_encoder` finds the encoder by.
+        encoder_sha256: Its digest.
+        files: Digest of each file that the model is read from; empty where it was saved before there were digests.
+    """
+
+    id: str
+    experiment: Experiment
+    label_names: tuple[str, ...]
+    encoder: str
+    encoder_sha256: str
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.label_names) < 2 or len(set(self.label_names)) < len(self.label_names):
+            raise ValueError(f"label_names must be two or more different names; got {list(self.label_names)}")
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of a saved model that decides its labels, by name."""
+    return {path.name: _digest(path) for path in _read_from(folder)}
+
+
+def read_description(folder: Path) -> Description:
+    """Read and check what lies beside a saved model.
+
+    Args:
+        folder: The directory that the model was saved to.
+
+    Raises:
+        ValueError: If it is no directory that rtlab saved a model to, or one of its files is missing, was added or
+            changed since.
+    """
+    try:
+        if not (folder / DESCRIPTION).is_file():  # a pipe of that name would be waited for
+            raise FileNotFoundError(f"no file {DESCRIPTION}")
+        described: Json = json.loads((folder / DESCRIPTION).read_bytes())
+        description = from_json(Description, described, DESCRIPTION)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"model must be a directory that rtlab svm, finetune or lora saved, with {DESCRIPTION} in it; "
+            f"got {folder} ({_found(folder) or one_line(str(error))})"
+        ) from error
+    if description.files:
+        _check_files(folder, description.files)
+    return description
+
+
+def _found(folder: Path) -> str | None:
+    """What a directory holds that somebody else saved."""
+    if (folder / DESCRIPTION).exists():
+        return None
+    what = next((what for name, what in _SAVED_BY_OTHERS.items() if (folder / name).is_file()), None)
+    return what and f"{what}: {_WHY}"
+
+
+def _check_files(folder: Path, saved: Mapping[str, str]) -> None:
+    there = {path.name: path for path in _read_from(folder)}
+    if missing := saved.keys() - there.keys():
+        raise ValueError(f"model must hold {_listed(missing)}, as rtlab saved it; got {folder}, without it")
+    if added := there.keys() - saved.keys():
+        raise ValueError(
+            f"model {folder} was saved without {_listed(added)}, which is there now; move that away, or train again"
+        )
+    if changed := [name for name, digest in saved.items() if _digest(there[name]) != digest]:
+        raise ValueError(
+            f"model {folder} is not as it was saved: {_listed(changed)} has changed; a whole copy would do"
+        )
+
+
+def _read_from(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file() and any(fnmatch.fnmatch(path.name, pattern) for pattern in READ)
+    )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(one_line(name) for name in sorted(names)[:3])
