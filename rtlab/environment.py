@@ -25,8 +25,9 @@ def find_device(name: str | None = None) -> "torch.device":
     """The device to compute on: the one named, else CUDA where there is one, else the CPU.
 
     Raises:
-        ValueError: If the device named is not there.
+        ValueError: If the device named is not there, or as `check_docstrings`.
     """
+    check_docstrings()
     import torch
 
     if name is None:
@@ -35,6 +36,12 @@ def find_device(name: str | None = None) -> "torch.device":
     if name not in there:
         raise ValueError(f"device must be one of those here ({', '.join(there)}); got {name!r}")
     return torch.device(name)
+
+
+def check_docstrings() -> None:
+    """Refuse (`ValueError`) a Python without docstrings: transformers 5 makes parts of its own from them."""
+    if sys.flags.optimize > 1:
+        raise ValueError("python -OO takes away docstrings that transformers needs to load a model; python -O would do")
 
 
 def set_precision(precision: str, device: "torch.device") -> None:

@@ -258,7 +258,11 @@ def _run(method: Method, data: Data, running: Running, output: Output) -> int:
         if tracker is not None:
             tracker.finish(record)
     where = f"record  {run.path}\nmodel   {record.error or model_folder(running.output_dir, record)}"
-    output.emit(record.to_json(), f"{summary(record)}\n\n{where}")
+    try:
+        output.emit(record.to_json(), f"{summary(record)}\n\n{where}")
+    except OSError as error:
+        error.add_note(f"record {run.path}")  # nothing is lost
+        raise
     if record.error is None:
         return DONE
     print(f"rtlab: {record.error}", file=sys.stderr)
