@@ -7,7 +7,9 @@ import contextlib
 import ctypes
 import gc
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ from rtlab.testbed import device_name
 if TYPE_CHECKING:
     import torch
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what asks a process to end
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
@@ -74,6 +77,29 @@ def slow_precision(precision: str, device: "torch.device") -> str | None:
     else:
         fast, those = torch.cpu._is_amx_tile_supported(), "CPUs with AMX"
     return None if fast else f"precision 'bf16' is fast on {those}; on {device_name(device)} fp32 would be faster"
+
+
+@contextlib.contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Meanwhile Ctrl-C, SIGTERM and a hang-up wait, for what must be written whole; the first of them comes after it.
+
+    A mask would not do: other threads of torch take the signal, and Python runs its handler all the same.
+    """
+    if threading.current_thread() is not threading.main_thread():  # no signal's handler runs in another
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in ENDING}
+    before = {number: handler for number, handler in before.items() if handler not in (None, signal.SIG_IGN)}
+    for number in before:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def seed_everything(seed: int) -> None:

@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import json
 import re
-import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,10 +21,10 @@ from rtlab.encoders import Encoder
 from rtlab.engines.engine import Engine, NonFiniteLossError, OnLog, Progress, Task, Training, out_of_memory
 from rtlab.experiment import RESULTS, Experiment
 from rtlab.metrics import scores
-from rtlab.preparing import check_writable, prepare
+from rtlab.preparing import Prepared, check_writable, prepare
 from rtlab.records import HeldOut, Memory, Predictions, RunRecord, Source, Status, Timing
 from rtlab.testbed import code_digest, fingerprint, testbed
-from rtlab.values import Json
+from rtlab.values import Json, clean
 
 OUTPUT = Path("results")
 DESCRIPTION = "rtlab.json"  # beside a saved model: how it was made, and how to feed it
@@ -57,6 +56,7 @@ class Run:
         device: `cpu` or `cuda`; CUDA where there is one by default.
         progress: Called with a phase, its units done and their number.
         on_log: Called with each entry of the loss history as it is made.
+        prepared: The experiment as `prepare` gives it, where that was done already.
 
     Attributes:
         path: Where the record lies, once there is one.
@@ -74,10 +74,11 @@ class Run:
         device: str | None = None,
         progress: Progress | None = None,
         on_log: OnLog | None = None,
+        prepared: Prepared | None = None,
     ) -> None:
         code_digest(experiment.engine)  # taken before anything else, and once a process
         check_writable(Path(output_dir))
-        self.prepared = prepare(experiment, device=device)
+        self.prepared = prepared or prepare(experiment, device=device)
         self.path: Path | None = None
         self._output_dir = Path(output_dir)
         self._save_model = save_model
@@ -143,14 +144,14 @@ class Run:
             self._keep(record)
         return record
 
+    def leave(self, status: Status, error: str) -> Path:
+        """Leave the record of this run, which another process did and could not record; gives its file."""
+        return self._keep(self._record(status=status, error=_without_folders(clean(error))))
+
     def _keep(self, record: RunRecord) -> Path:
         """Add the record; an interrupt waits for it."""
-        held = {signal.SIGINT, signal.SIGTERM}
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
-        try:
+        with environment.interrupts_wait():
             self.path = records.save(record, self._output_dir / "records")
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return self.path
 
     @contextlib.contextmanager
@@ -161,8 +162,9 @@ class Run:
         except BaseException as error:
             if self.path is not None:
                 raise
-            record = self._record(status=_status(error), error=_one_line(error))
-            path = self._keep(record)
+            with environment.interrupts_wait():  # an impatient second Ctrl-C
+                record = self._record(status=status_of(error), error=_one_line(error))
+                path = self._keep(record)
             if not isinstance(error, Exception):
                 raise
             raise RunFailedError(record, path) from error
@@ -294,7 +296,8 @@ def _source(of: Splits | Encoder) -> Source:
     return Source(name=of.name, revision=of.revision, sha256=of.sha256, notes=of.notes)
 
 
-def _status(error: BaseException) -> Status:
+def status_of(error: BaseException) -> Status:
+    """How a run ended that an error ended."""
     if isinstance(error, NonFiniteLossError):
         return "nan"
     if isinstance(error, KeyboardInterrupt | SystemExit):
@@ -304,7 +307,10 @@ def _status(error: BaseException) -> Status:
 
 def _one_line(error: BaseException) -> str:
     """An exception in one line, without the folders of any absolute path in it: a record names no machine."""
-    text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    return _without_folders(" ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":"))
+
+
+def _without_folders(text: str) -> str:
     text = re.sub(r"(['\"])/[^'\"]*/([^'\"]*)\1", r"\1\2\1", text)
     return re.sub(r"(?<![\w.])/(?:[^\s/'\":]+/)+", "", text)
 

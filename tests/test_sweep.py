@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import dying
 import pytest
 import small
 
@@ -178,7 +179,7 @@ def test_a_study_loads_its_data_and_digests_its_encoder_once(monkeypatch):
         whole = getattr(owner, name)
 
         def counted(*arguments, whole=whole, name=name, **options):
-            calls.append((name, *options.values()))
+            calls.append((name, options["limit"]) if "limit" in options else (name,))
             return whole(*arguments, **options)
 
         monkeypatch.setattr(owner, name, counted)
@@ -231,11 +232,47 @@ def test_a_failure_is_recorded_and_the_others_go_on(data, svm, rtlab, tmp_path, 
     assert everything(tmp_path) == before
 
 
-def test_a_process_that_dies_is_told_from_a_run_that_failed(svm, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(sweep, "_run_one", print)  # it leaves no record and says nothing to the sweep
+# How the process of a run can end without a record, and what the sweep records then.
+DEATHS = {
+    dying.killed: ("oom", "its process was killed (signal 9): most likely out of memory"),
+    dying.segmentation_fault: ("failed", "its process died of signal 11 (SIGSEGV)"),
+    dying.aborted: ("failed", "its process died of signal 6 (SIGABRT)"),
+    dying.left: ("failed", "its process ended with status 3 and left no record"),
+    dying.silent: ("failed", "its process ended with status 0 and left no record"),
+    dying.no_memory: ("oom", "MemoryError:"),
+    dying.no_file: ("failed", "ValueError: no file 'x.csv'\ufffd[2J"),
+}
+
+
+@pytest.mark.parametrize(("death", "ended"), DEATHS.items(), ids=lambda one: getattr(one, "__name__", ""))
+def test_the_sweep_records_what_a_process_could_not(svm, tmp_path, monkeypatch, capfd, death, ended):
+    monkeypatch.setattr(sweep, "_run_one", death)
     [one] = sweep.sweep(sweep.plan([svm]), output_dir=tmp_path)
-    assert (one.recorded, one.to_do) == ("died", True)
-    assert "died" not in capfd.readouterr().out
+    assert (one.recorded, one.to_do) == (ended[0], True)
+    record = records.load(one.path)
+    assert (record.id, record.status, record.error) == (one.id, *ended)
+    assert record.experiment.method == svm.method
+    assert sweep.plan([svm], [record])[0].to_do
+    assert capfd.readouterr() == ("", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["records"]
+
+
+def test_a_process_that_dies_after_its_record_has_that(svm, done, tmp_path, monkeypatch):
+    ready = records.save(done, tmp_path / "ready")
+    monkeypatch.setattr(sweep, "_run_one", dying.killed_after_its_record)
+    [one] = sweep.sweep(sweep.plan([svm]), output_dir=tmp_path / "results")
+    assert one.recorded == "ok"
+    assert list((tmp_path / "results" / "records").iterdir()) == [one.path]
+    assert one.path.name == ready.name
+
+
+def test_the_other_runs_go_on(svm, rtlab, tmp_path, monkeypatch):
+    monkeypatch.setattr("rtlab.studies.study", lambda *_, **__: (svm, dataclasses.replace(svm, seed=7)))
+    monkeypatch.setattr(sweep, "_run_one", dying.killed)
+    said = rtlab("sweep", "smoke")
+    assert said.status == 1
+    assert said.out.splitlines()[-1] == "0 done, 2 failed; records in results/records"
+    assert [line.split()[0] for line in said.out.splitlines()[3:5]] == ["oom", "oom"]
 
 
 def test_changed_sources_end_a_sweep(svm, tmp_path, monkeypatch):

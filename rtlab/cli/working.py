@@ -217,7 +217,8 @@ class Sweep:
         with Bars(sys.stderr) as bars:
             for number, one in enumerate(sweep(to_do, output_dir=self.output_dir, device=self.device), start=1):
                 failed += one.recorded != "ok"
-                print(f"{one.recorded:9}  {one.id}  {one.experiment.title}", flush=True)
+                by = " (by another sweep)" if one.by_another else ""
+                print(f"{one.recorded:9}  {one.id}  {one.experiment.title}{by}", flush=True)
                 bars.update("runs", number, len(to_do))
         print(f"{len(to_do) - failed} done, {failed} failed; records in {self.output_dir / 'records'}")
         return FAILED if failed else DONE
