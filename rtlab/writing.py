@@ -7,6 +7,7 @@ into the folder removes it. Where a file system knows no locks, nothing is remov
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -15,32 +16,50 @@ import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 _PART = re.compile(r"\.rtlab-(\d{1,9})-[0-9a-f]{8}\.part")
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that a reader, or a crash at any moment, sees the old file or the new one, never a part.
+    """Write a text file at once; how, and errors, as `whole_file`."""
+    with whole_file(path) as file:
+        file.write(text)
 
-    A symbolic link is followed, and a device, a pipe, or where this process's own standard output goes is written to:
-    they stay what they are. A file that is there keeps its permissions and its owner. Half a surrogate pair, which is
-    no UTF-8, becomes a question mark.
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """A text file, UTF-8, for the block to write.
+
+    A reader, or a crash at any moment, sees the old file or the new one, never a part. A symbolic link is followed,
+    and a device, a pipe, or where this process's own standard output goes is written to: they stay what they are. A
+    file that is there keeps its permissions and its owner. Half a surrogate pair, which is no UTF-8, is written by its
+    number.
 
     Raises:
         OSError: If it cannot be written; the error names it, and nothing is left of it.
     """
-    data = text.encode(errors="replace")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         there = _stat(path)
         if there is None or (stat.S_ISREG(there.st_mode) and _descriptor(there) is None):
-            _replace(Path(os.path.realpath(path)), data, there)
+            with _replacing(Path(os.path.realpath(path)), there) as file:
+                yield file
         else:  # a folder refuses to be opened
-            descriptor = _descriptor(there)
-            with open(path if descriptor is None else descriptor, "wb", closefd=descriptor is None) as stream:
-                stream.write(data)
+            own = _descriptor(there)
+            with open(
+                path if own is None else own,
+                "w",
+                closefd=own is None,
+                encoding="utf-8",
+                errors="backslashreplace",
+                newline="",
+            ) as stream:
+                yield stream
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        if error.filename is None or _PART.fullmatch(Path(str(error.filename)).name):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 @contextlib.contextmanager
@@ -101,14 +120,18 @@ def _descriptor(there: os.stat_result) -> int | None:
     return None
 
 
-def _replace(path: Path, data: bytes, there: os.stat_result | None) -> None:
+@contextlib.contextmanager
+def _replacing(path: Path, there: os.stat_result | None) -> Iterator[TextIO]:
     if there is not None and not os.access(path, os.W_OK):  # to replace it needs no permission but the folder's
-        raise PermissionError(13, "Permission denied", str(path))
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     remove_leftovers(path.parent)
     part = _part(path.parent)
     try:
-        with part.open("xb") as file, _locked(os.dup(file.fileno())):
-            file.write(data)
+        with (
+            part.open("x", encoding="utf-8", errors="backslashreplace", newline="") as file,
+            _locked(os.dup(file.fileno())),
+        ):
+            yield file
             file.flush()
             if there is not None:
                 _like(file.fileno(), there)

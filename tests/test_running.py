@@ -610,3 +610,40 @@ def test_a_directory_that_is_read_only_is_refused(data, tmp_path):
             run(data, tmp_path / "out")
     finally:
         tmp_path.chmod(0o755)
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("phase", ["train", "evaluate"])
+def test_a_second_interrupt_waits_for_the_record(data, tmp_path, monkeypatch, phase, first, second):
+    """An impatient Ctrl-C Ctrl-C: the second comes while the record of the first is written."""
+    from rtlab import records
+
+    whole = records.save
+
+    def save(*arguments):
+        signal.raise_signal(second)
+        return whole(*arguments)
+
+    monkeypatch.setattr(SvmEngine, phase, lambda *_: signal.raise_signal(first))
+    monkeypatch.setattr(records, "save", save)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            run(data, tmp_path, method="svm")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    [path] = (tmp_path / "records").iterdir()
+    assert load(path).status == "cancelled"
+
+
+def test_a_run_that_is_prepared_is_not_prepared_again(data, tmp_path, monkeypatch):
+    asked = small.experiment(data, method="svm")
+    prepared = prepare(asked, device="cpu")
+    monkeypatch.setattr("rtlab.running.prepare", raising(AssertionError()))
+    one = rtlab.Run(asked, output_dir=tmp_path, prepared=prepared)
+    record = load(one.leave("oom", "its process\nwas '/home/somebody/killed'"))
+    assert (record.id, record.status, record.error) == (prepared.id, "oom", "its process was 'killed'")

@@ -121,11 +121,12 @@ def _failed(error: Exception, given: Sequence[str]) -> int:
     if isinstance(error, ValueError):
         _say(_as_typed(clean(error), given))
         return WRONG
-    from rtlab.running import RunFailedError  # here, not above: start-up stays light
+    from rtlab.engines.engine import out_of_memory  # here, not above: start-up stays light
+    from rtlab.running import RunFailedError
 
     if isinstance(error, RunFailedError):
         _say(f"{error}; record {error.path}")
-    elif isinstance(error, OSError | MemoryError):  # a full disk, a folder in a file's place
+    elif isinstance(error, OSError) or out_of_memory(error):  # a full disk, a folder in a file's place
         _say("; ".join([str(error) or "out of memory", *getattr(error, "__notes__", ())]))
     elif "--debug" not in given:  # what nobody expected is not dressed up
         traceback.print_exc()

@@ -31,6 +31,7 @@ from rtlab.running import OUTPUT, Run, RunFailedError, status_of
 from rtlab.scheduling.sharing import claim, remove_dead_claims
 from rtlab.testbed import code_digest, testbed
 
+PATIENCE_S = 30  # that an interrupted run has for its record
 FINISHED = ("ok", "nan")  # a run that diverged diverges again; other failures are tried again
 
 
@@ -220,7 +221,7 @@ def _end(process: SpawnProcess) -> None:
     """End an interrupted run; the terminal's Ctrl-C may have reached it as well."""
     if process.pid is not None:
         process.terminate()
-        process.join(timeout=30)
+        process.join(timeout=PATIENCE_S)
         process.kill()
         process.join()
 
