@@ -647,3 +647,15 @@ def test_a_run_that_is_prepared_is_not_prepared_again(data, tmp_path, monkeypatc
     one = rtlab.Run(asked, output_dir=tmp_path, prepared=prepared)
     record = load(one.leave("oom", "its process\nwas '/home/somebody/killed'"))
     assert (record.id, record.status, record.error) == (prepared.id, "oom", "its process was 'killed'")
+
+
+@pytest.mark.parametrize("kind", ["../../LORA", "/tmp/x", "LORA/../..", "a\0b"])
+def test_a_kind_of_adapter_is_no_path(data, tmp_path, kind):
+    adapter = rtlab.Adapter(recipe=rtlab.Recipe(), peft_type=kind)
+    with pytest.raises(ValueError, match="peft_type must be"):
+        rtlab.run(
+            rtlab.Experiment(encoder="tiny-distilbert", dataset=str(data), method=adapter),
+            output_dir=tmp_path / "out",
+            save_model=True,
+        )
+    assert not (tmp_path / "out").exists()
