@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import json
 import re
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -149,9 +150,18 @@ class Run:
         return self._keep(self._record(status=status, error=_without_folders(clean(error))))
 
     def _keep(self, record: RunRecord) -> Path:
-        """Add the record; an interrupt waits for it."""
+        """Add the record; an interrupt waits for it. Where it cannot be written it is kept elsewhere, as it cost hours.
+
+        Raises:
+            OSError: If it cannot be written where it belongs; a note of the error says where it is.
+        """
         with environment.interrupts_wait():
-            self.path = records.save(record, self._output_dir / "records")
+            try:
+                self.path = records.save(record, self._output_dir / "records")
+            except OSError as error:
+                self.path = records.save(record, Path(tempfile.mkdtemp(prefix="rtlab-")))
+                error.add_note(f"the record is {self.path}; move it to {self._output_dir / 'records'}")
+                raise
         return self.path
 
     @contextlib.contextmanager

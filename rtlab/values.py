@@ -41,6 +41,14 @@ def check_one_of(name: str, value: object, known: Sequence[object]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(str, known))}; got {shown(value)}")
 
 
+def check_utf8(name: str, text: str) -> None:
+    """Refuse (`ValueError`) half a surrogate pair, which is how bytes that are no UTF-8 come from a command line."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} must be text in UTF-8; got {shown(text)}") from None
+
+
 def shown(value: object) -> str:
     """A value as an error shows it: its beginning."""
     text = repr(value)

@@ -659,3 +659,24 @@ def test_a_kind_of_adapter_is_no_path(data, tmp_path, kind):
             save_model=True,
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_record_that_cannot_be_written_is_kept_elsewhere_and_it_is_said_where(data, tmp_path, monkeypatch):
+    """A disk that is full after hours of training."""
+    from rtlab import records
+
+    whole = records.save
+
+    def full(record, folder):
+        if folder.is_relative_to(tmp_path / "out"):
+            raise OSError(28, "No space left on device", str(folder))
+        return whole(record, folder)
+
+    monkeypatch.setattr(records, "save", full)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "spare"))
+    (tmp_path / "spare").mkdir()
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        run(data, tmp_path / "out", method="svm")
+    [path] = (tmp_path / "spare").glob("*/*.json")
+    assert caught.value.__notes__ == [f"the record is {path}; move it to {tmp_path / 'out' / 'records'}"]
+    assert load(path).status == "ok"

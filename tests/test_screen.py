@@ -180,6 +180,12 @@ def test_a_name_of_a_file_in_an_error_is_only_shown(tmp_path):
     assert done.stderr.count("\ufffd[2J".encode()) == 1
 
 
+def test_words_that_are_no_utf8_are_refused(rtlab):
+    done = rtlab("probe", "--encoder", "tiny-distilbert", "--sample-text", os.fsdecode(b"a \xff\xfe b"))
+    assert (done.status, done.out) == (2, "")
+    assert done.err == "rtlab: --sample-text must be text in UTF-8; got 'a \\udcff\\udcfe b'\n"
+
+
 @pytest.mark.parametrize("line", ["svm", "explore", "probe", "sweep smoke --dry-run", "predict x --model x"])
 def test_under_oo_what_needs_transformers_is_refused(tmp_path, line):
     done = shell(f"rtlab {line}", tmp_path, PYTHONOPTIMIZE="2")

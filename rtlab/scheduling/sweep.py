@@ -246,7 +246,11 @@ def _recorded(
     for path in sorted(_files(folder, one.id) - before):  # it died just after it
         return load(path, logits=False).status, path
     run = Run(one.experiment, output_dir=folder, device=device, prepared=one.prepared)
-    return answer.status, run.leave(answer.status, answer.error)
+    try:
+        return answer.status, run.leave(answer.status, answer.error)
+    except OSError as error:
+        error.add_note(answer.error)  # a full disk, and where the run's own record is then
+        raise
 
 
 @contextlib.contextmanager
@@ -280,7 +284,8 @@ def _run_one(
     except RunFailedError as error:
         to_sweep.send(_Answer(error.record.status, error.path))
     except BaseException as error:  # noqa: BLE001  # before it could record anything; the sweep does
-        to_sweep.send(_Answer(status_of(error), None, f"{type(error).__name__}: {error}"))
+        said = "; ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
+        to_sweep.send(_Answer(status_of(error), None, said))
 
 
 def _end_with_the_sweep() -> None:
