@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what asks a process to end
+_asked: list[int] = []  # those of them that came
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
@@ -77,6 +78,49 @@ def slow_precision(precision: str, device: "torch.device") -> str | None:
     else:
         fast, those = torch.cpu._is_amx_tile_supported(), "CPUs with AMX"
     return None if fast else f"precision 'bf16' is fast on {those}; on {device_name(device)} fp32 would be faster"
+
+
+@contextlib.contextmanager
+def ended_by_signals(*, once: bool = False) -> Iterator[None]:
+    """Meanwhile Ctrl-C, SIGTERM and a hang-up end this process by an exception, so that a run leaves its record.
+
+    What is ignored, as under `nohup`, stays so.
+
+    Args:
+        once: Whether all that come after the first are ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
+        yield
+        return
+
+    def end(number: int, _: object) -> None:
+        _asked.append(number)
+        for each in before if once else ():
+            signal.signal(each, signal.SIG_IGN)
+        end_if_asked()
+
+    before = {number: signal.getsignal(number) for number in ENDING}
+    before = {number: handler for number, handler in before.items() if handler not in (None, signal.SIG_IGN)}
+    for number in before:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _asked.clear()
+
+
+def end_if_asked() -> None:
+    """End this process if a signal has asked for it; to be called at times, for an exception may be lost.
+
+    What a signal's handler raises in a destructor, a callback from C, or an import that forgives errors is lost there.
+
+    Raises:
+        KeyboardInterrupt, SystemExit: If so.
+    """
+    if _asked:
+        raise KeyboardInterrupt if _asked[-1] == signal.SIGINT else SystemExit(128 + _asked[-1])
 
 
 @contextlib.contextmanager

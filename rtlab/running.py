@@ -83,7 +83,7 @@ class Run:
         self.path: Path | None = None
         self._output_dir = Path(output_dir)
         self._save_model = save_model
-        self._progress, self._on_log = progress or _ignore, on_log or _ignore
+        self._progress, self._on_log = _until_asked_to_end(progress or _ignore), on_log or _ignore
         self._testbed = testbed(self.prepared.device, experiment.engine)
         self._environment = fingerprint(self.prepared.device)  # with the commit that runs, whatever comes after it
         self._watch = environment.Stopwatch(self.prepared.device)
@@ -91,6 +91,7 @@ class Run:
     def execute(self) -> RunRecord:
         """Do all of it; returns and errors as `finish`."""
         with self._recording():  # what interrupts between two phases is recorded as well
+            environment.end_if_asked()
             self.build()
             self.train()
             return self.finish()
@@ -323,6 +324,16 @@ def _one_line(error: BaseException) -> str:
 def _without_folders(text: str) -> str:
     text = re.sub(r"(['\"])/[^'\"]*/([^'\"]*)\1", r"\1\2\1", text)
     return re.sub(r"(?<![\w.])/(?:[^\s/'\":]+/)+", "", text)
+
+
+def _until_asked_to_end(progress: Progress) -> Progress:
+    """A run's progress, at which it ends if a signal's exception was lost in a library."""
+
+    def update(phase: str, done: int, total: int) -> None:
+        environment.end_if_asked()
+        progress(phase, done, total)
+
+    return update
 
 
 def _ignore(*_: object) -> None:

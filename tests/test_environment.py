@@ -449,3 +449,31 @@ def test_in_another_thread_nothing_waits():
     thread.start()
     thread.join()
     assert done == [1]
+
+
+@pytest.mark.parametrize(("number", "error"), ENDED_BY.items())
+def test_what_a_signal_raises_and_a_library_loses_is_raised_again(number, error):
+    environment.end_if_asked()
+    with environment.ended_by_signals():
+        with pytest.raises(error):  # as in a destructor
+            signal.raise_signal(number)
+        with pytest.raises(error):
+            environment.end_if_asked()
+    environment.end_if_asked()
+
+
+@pytest.mark.parametrize("number", ENDED_BY)
+def test_after_the_first_signal_others_are_ignored_where_that_is_asked_for(number):
+    before = {each: signal.getsignal(each) for each in ENDED_BY}
+
+    def work():
+        with environment.ended_by_signals(once=True):
+            try:
+                signal.raise_signal(number)
+            finally:
+                for each in ENDED_BY:
+                    signal.raise_signal(each)
+
+    with pytest.raises(ENDED_BY[number]):
+        work()
+    assert {each: signal.getsignal(each) for each in ENDED_BY} == before

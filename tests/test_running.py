@@ -1,5 +1,6 @@
 """A run: its record, its reproducibility, how it ends when it fails, and what is refused before it begins."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -21,6 +22,7 @@ import transformers
 from sklearn.metrics import precision_recall_fscore_support
 
 import rtlab
+from rtlab import environment
 from rtlab.data import load_splits
 from rtlab.encoders import load_encoder
 from rtlab.engines import svm, trainer
@@ -680,3 +682,18 @@ def test_a_record_that_cannot_be_written_is_kept_elsewhere_and_it_is_said_where(
     [path] = (tmp_path / "spare").glob("*/*.json")
     assert caught.value.__notes__ == [f"the record is {path}; move it to {tmp_path / 'out' / 'records'}"]
     assert load(path).status == "ok"
+
+
+def test_a_signal_whose_exception_is_lost_ends_the_run_at_its_next_progress(data, tmp_path, monkeypatch):
+    plain = SvmEngine.train
+
+    def loses(self):
+        with contextlib.suppress(SystemExit):
+            signal.raise_signal(signal.SIGTERM)
+        return plain(self)
+
+    monkeypatch.setattr(SvmEngine, "train", loses)
+    with pytest.raises(SystemExit), environment.ended_by_signals():
+        run(data, tmp_path, method="svm")
+    [path] = (tmp_path / "records").iterdir()
+    assert load(path).status == "cancelled"

@@ -7,12 +7,10 @@ record is written), 2 the request was wrong (nothing was run), 129 hung up, 130 
 import contextlib
 import io
 import os
-import signal
 import sys
-import threading
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import get_args
 
 import tyro
@@ -23,6 +21,7 @@ from rtlab.cli.options import DONE, FAILED, HUNG_UP, INTERRUPTED, TERMINATED, WR
 from rtlab.cli.reading import Claims, Compare, Figures, Report, Tables
 from rtlab.cli.screen import NAMES, drop_output, screens
 from rtlab.cli.working import Explore, Finetune, Lora, Predict, Probe, Svm, Sweep, Tokenize
+from rtlab.environment import ended_by_signals
 from rtlab.values import clean
 
 Verb = (
@@ -49,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     with screens():
         try:
-            with _terminable(), warnings.catch_warnings():
+            with ended_by_signals(), warnings.catch_warnings():
                 warnings.showwarning = _warn  # type: ignore[assignment]  # it takes what Python hands over
                 status = _command(given)
                 sys.stdout.flush()  # here, where an end of the pipe is no traceback
@@ -139,26 +138,6 @@ def _say(text: str) -> None:
     """A line on standard error, where that is still there: a terminal that hung up is not."""
     with contextlib.suppress(OSError):
         print("rtlab:", clean(text), file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Meanwhile SIGTERM and a hang-up end this process as Ctrl-C does, by an exception: a run then leaves its record.
-
-    What `nohup` has the process ignore stays ignored.
-    """
-    if threading.current_thread() is not threading.main_thread():  # only that one may
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, lambda number, _: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _as_typed(message: str, given: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from rtlab.data import load_splits
 from rtlab.encoders import load_encoder
-from rtlab.environment import ENDING, interrupts_wait
+from rtlab.environment import ENDING, ended_by_signals, interrupts_wait
 from rtlab.experiment import Experiment
 from rtlab.preparing import Prepared, check_writable, prepare
 from rtlab.records import RunRecord, Status, load
@@ -263,29 +263,24 @@ def _signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _end_once(number: int, _: object) -> None:
-    """End this process by an exception at the first signal, and let it write its record whatever comes after."""
-    for each in ENDING:
-        signal.signal(each, signal.SIG_IGN)
-    raise SystemExit(128 + number)
-
-
 def _run_one(
     experiment: Experiment, output_dir: str, device: str | None, to_sweep: "Connection[_Answer, None]"
 ) -> None:
     threading.Thread(target=_end_with_the_sweep, daemon=True).start()
+    with ended_by_signals(once=True):  # it writes its record and answers, whatever comes after
+        to_sweep.send(_answer(experiment, output_dir, device))
+
+
+def _answer(experiment: Experiment, output_dir: str, device: str | None) -> _Answer:
     try:
-        for each in ENDING:
-            if each != signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN:  # as under nohup
-                signal.signal(each, _end_once)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         one = Run(experiment, output_dir=output_dir, device=device)
-        to_sweep.send(_Answer(one.execute().status, one.path))
+        return _Answer(one.execute().status, one.path)
     except RunFailedError as error:
-        to_sweep.send(_Answer(error.record.status, error.path))
+        return _Answer(error.record.status, error.path)
     except BaseException as error:  # noqa: BLE001  # before it could record anything; the sweep does
         said = "; ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
-        to_sweep.send(_Answer(status_of(error), None, said))
+        return _Answer(status_of(error), None, said)
 
 
 def _end_with_the_sweep() -> None:
