@@ -60,7 +60,7 @@ def test_help_stays_cheap_however_many_verbs_there_are(monkeypatch, capsys):
     many = calls(["--help"])
     assert few < 250_000
     assert many - few < 40 * 3000
-    assert calls(["svm", "--help"]) < one + 1000
+    assert calls(["svm", "--help"]) < 2 * one
     assert "more39" in capsys.readouterr().out
 
 
