@@ -4,6 +4,7 @@ The tiny ones are for tests; their tokenizer knows the words of the built-in cor
 DistilBERT's full shape and word pieces, for speed work without a download.
 """
 
+import atexit
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -13,10 +14,12 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rtlab.data import corpus
+from rtlab.writing import new_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerFast
@@ -37,18 +40,29 @@ def locate(name: str) -> Path:
     """
     if name == "minilm":
         return _minilm()
-    folder = _cache_folder() / f"{name}-{_recipe_digest()}"
+    try:
+        return _kept(name, _cache_folder() / f"{name}-{_recipe_digest()}")
+    except (OSError, RuntimeError):  # no home, one that nobody may write, or a full disk
+        return _kept(name, _temporary_folder() / name)
+
+
+def _kept(name: str, folder: Path) -> Path:
+    """The folder of a random encoder, which is made if it is not there."""
     if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{name}-"))
         try:
-            _build(name, part)
-            part.rename(folder)
+            with new_folder(folder) as part:
+                _build(name, part)
         except OSError:
             if not folder.exists():  # else another process was first, with the same contents
                 raise
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+@cache
+def _temporary_folder() -> Path:
+    """A folder for as long as this process lives."""
+    folder = Path(tempfile.mkdtemp(prefix="rtlab-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 

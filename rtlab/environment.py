@@ -7,7 +7,9 @@ import contextlib
 import ctypes
 import gc
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,8 @@ from rtlab.testbed import device_name
 if TYPE_CHECKING:
     import torch
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what asks a process to end
+_asked: list[int] = []  # those of them that came
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
@@ -25,8 +29,9 @@ def find_device(name: str | None = None) -> "torch.device":
     """The device to compute on: the one named, else CUDA where there is one, else the CPU.
 
     Raises:
-        ValueError: If the device named is not there.
+        ValueError: If the device named is not there, or as `check_docstrings`.
     """
+    check_docstrings()
     import torch
 
     if name is None:
@@ -35,6 +40,12 @@ def find_device(name: str | None = None) -> "torch.device":
     if name not in there:
         raise ValueError(f"device must be one of those here ({', '.join(there)}); got {name!r}")
     return torch.device(name)
+
+
+def check_docstrings() -> None:
+    """Refuse (`ValueError`) a Python without docstrings: transformers 5 makes parts of its own from them."""
+    if sys.flags.optimize > 1:
+        raise ValueError("python -OO takes away docstrings that transformers needs to load a model; python -O would do")
 
 
 def set_precision(precision: str, device: "torch.device") -> None:
@@ -67,6 +78,72 @@ def slow_precision(precision: str, device: "torch.device") -> str | None:
     else:
         fast, those = torch.cpu._is_amx_tile_supported(), "CPUs with AMX"
     return None if fast else f"precision 'bf16' is fast on {those}; on {device_name(device)} fp32 would be faster"
+
+
+@contextlib.contextmanager
+def ended_by_signals(*, once: bool = False) -> Iterator[None]:
+    """Meanwhile Ctrl-C, SIGTERM and a hang-up end this process by an exception, so that a run leaves its record.
+
+    What is ignored, as under `nohup`, stays so.
+
+    Args:
+        once: Whether all that come after the first are ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
+        yield
+        return
+
+    def end(number: int, _: object) -> None:
+        _asked.append(number)
+        for each in before if once else ():
+            signal.signal(each, signal.SIG_IGN)
+        end_if_asked()
+
+    before = {number: signal.getsignal(number) for number in ENDING}
+    before = {number: handler for number, handler in before.items() if handler not in (None, signal.SIG_IGN)}
+    for number in before:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _asked.clear()
+
+
+def end_if_asked() -> None:
+    """End this process if a signal has asked for it; to be called at times, for an exception may be lost.
+
+    What a signal's handler raises in a destructor, a callback from C, or an import that forgives errors is lost there.
+
+    Raises:
+        KeyboardInterrupt, SystemExit: If so.
+    """
+    if _asked:
+        raise KeyboardInterrupt if _asked[-1] == signal.SIGINT else SystemExit(128 + _asked[-1])
+
+
+@contextlib.contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Meanwhile Ctrl-C, SIGTERM and a hang-up wait, for what must be written whole; the first of them comes after it.
+
+    A mask would not do: other threads of torch take the signal, and Python runs its handler all the same.
+    """
+    if threading.current_thread() is not threading.main_thread():  # no signal's handler runs in another
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in ENDING}
+    before = {number: handler for number, handler in before.items() if handler not in (None, signal.SIG_IGN)}
+    for number in before:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def seed_everything(seed: int) -> None:

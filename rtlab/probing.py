@@ -9,7 +9,7 @@ from tabulate import tabulate
 from rtlab import environment
 from rtlab.encoders import load_encoder
 from rtlab.experiment import DEFAULT_ENCODER, SHORTEST
-from rtlab.values import Json, to_json
+from rtlab.values import Json, check_utf8, to_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -86,6 +86,8 @@ def probe(
     """
     import torch
 
+    for text in sentences:
+        check_utf8("sample_text", text)
     if not sentences:
         raise ValueError("sample_text must hold at least one sentence; got none")
     where = environment.find_device(device)

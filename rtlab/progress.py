@@ -1,5 +1,6 @@
 """How far a run is, on standard error: a bar on a terminal, a line at every quarter elsewhere."""
 
+import contextlib
 from types import TracebackType
 from typing import NoReturn, Self, TextIO
 
@@ -38,7 +39,8 @@ class Bars:
             self._bar.update(done - self._bar.n)
         elif done * QUARTERS // total > self._quarter:
             self._quarter = done * QUARTERS // total
-            print(f"{phase} {done}/{total}", file=self._stream, flush=True)
+            with contextlib.suppress(OSError):  # a run goes on where nobody looks any more
+                print(f"{phase} {done}/{total}", file=self._stream, flush=True)
 
     def _begin(self, phase: str, total: int) -> None:
         if self._bar is not None:

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import gc
 import re
-import signal
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,9 +23,10 @@ from rtlab.engines.engine import Engine, NonFiniteLossError, OnLog, Progress, Ta
 from rtlab.engines.reloading import SavedModelError
 from rtlab.experiment import RESULTS, Experiment
 from rtlab.metrics import scores
-from rtlab.preparing import check_writable, prepare
+from rtlab.preparing import Prepared, check_writable, prepare
 from rtlab.records import HeldOut, Memory, Predictions, RunRecord, Source, Status, Timing
 from rtlab.testbed import code_digest, fingerprint, testbed
+from rtlab.values import clean
 
 OUTPUT = Path("results")
 
@@ -56,6 +57,7 @@ class Run:
         device: `cpu` or `cuda`; CUDA where there is one by default.
         progress: Called with a phase, its units done and their number.
         on_log: Called with each entry of the loss history as it is made.
+        prepared: The experiment as `prepare` gives it, where that was done already.
 
     Attributes:
         path: Where the record lies, once there is one.
@@ -73,14 +75,15 @@ class Run:
         device: str | None = None,
         progress: Progress | None = None,
         on_log: OnLog | None = None,
+        prepared: Prepared | None = None,
     ) -> None:
         code_digest(experiment.engine)  # taken before anything else, and once a process
         check_writable(Path(output_dir))
-        self.prepared = prepare(experiment, device=device)
+        self.prepared = prepared or prepare(experiment, device=device)
         self.path: Path | None = None
         self._output_dir = Path(output_dir)
         self._save_model = save_model
-        self._progress, self._on_log = progress or _ignore, on_log or _ignore
+        self._progress, self._on_log = _until_asked_to_end(progress or _ignore), on_log or _ignore
         self._testbed = testbed(self.prepared.device, experiment.engine)
         self._environment = fingerprint(self.prepared.device)  # with the commit that runs, whatever comes after it
         self._watch = environment.Stopwatch(self.prepared.device)
@@ -88,6 +91,7 @@ class Run:
     def execute(self) -> RunRecord:
         """Do all of it; returns and errors as `finish`."""
         with self._recording():  # what interrupts between two phases is recorded as well
+            environment.end_if_asked()
             self.build()
             self.train()
             return self.finish()
@@ -148,14 +152,23 @@ class Run:
             raise RunFailedError(record, path)
         return record
 
+    def leave(self, status: Status, error: str) -> Path:
+        """Leave the record of this run, which another process did and could not record; gives its file."""
+        return self._keep(self._record(status=status, error=_without_folders(clean(error))))
+
     def _keep(self, record: RunRecord) -> Path:
-        """Add the record; an interrupt waits for it."""
-        held = {signal.SIGINT, signal.SIGTERM}
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
-        try:
-            self.path = records.save(record, self._output_dir / "records")
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        """Add the record; an interrupt waits for it. Where it cannot be written it is kept elsewhere, as it cost hours.
+
+        Raises:
+            OSError: If it cannot be written where it belongs; a note of the error says where it is.
+        """
+        with environment.interrupts_wait():
+            try:
+                self.path = records.save(record, self._output_dir / "records")
+            except OSError as error:
+                self.path = records.save(record, Path(tempfile.mkdtemp(prefix="rtlab-")))
+                error.add_note(f"the record is {self.path}; move it to {self._output_dir / 'records'}")
+                raise
         return self.path
 
     @contextlib.contextmanager
@@ -166,8 +179,9 @@ class Run:
         except BaseException as error:
             if self.path is not None:
                 raise
-            record = self._record(status=_status(error), error=_one_line(error))
-            path = self._keep(record)
+            with environment.interrupts_wait():  # an impatient second Ctrl-C
+                record = self._record(status=status_of(error), error=_one_line(error))
+                path = self._keep(record)
             if not isinstance(error, Exception):
                 raise
             raise RunFailedError(record, path) from error
@@ -299,7 +313,8 @@ def _source(of: Splits | Encoder) -> Source:
     return Source(name=of.name, revision=of.revision, sha256=of.sha256, notes=of.notes)
 
 
-def _status(error: BaseException) -> Status:
+def status_of(error: BaseException) -> Status:
+    """How a run ended that an error ended."""
     if isinstance(error, NonFiniteLossError):
         return "nan"
     if isinstance(error, KeyboardInterrupt | SystemExit):
@@ -315,6 +330,16 @@ def _one_line(error: BaseException) -> str:
 def _without_folders(text: str) -> str:
     text = re.sub(r"(['\"])/[^'\"]*/([^'\"]*)\1", r"\1\2\1", text)
     return re.sub(r"(?<![\w.])/(?:[^\s/'\":]+/)+", "", text)
+
+
+def _until_asked_to_end(progress: Progress) -> Progress:
+    """A run's progress, at which it ends if a signal's exception was lost in a library."""
+
+    def update(phase: str, done: int, total: int) -> None:
+        environment.end_if_asked()
+        progress(phase, done, total)
+
+    return update
 
 
 def _ignore(*_: object) -> None:

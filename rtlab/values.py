@@ -7,6 +7,7 @@ the field, what was given and what would do.
 import dataclasses
 import sys
 import types
+import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import cache
 from math import inf
@@ -16,6 +17,7 @@ Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json
 T = TypeVar("T")
 
 LARGEST_WHOLE = 2**63 - 1  # beyond it, readers of JSON make another number of it
+_BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0"
 DEEPEST = 20  # lists and objects within each other, where a field is any JSON
 
 
@@ -39,16 +41,51 @@ def check_one_of(name: str, value: object, known: Sequence[object]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(str, known))}; got {shown(value)}")
 
 
+def check_utf8(name: str, text: str) -> None:
+    """Refuse (`ValueError`) half a surrogate pair, which is how bytes that are no UTF-8 come from a command line."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} must be text in UTF-8; got {shown(text)}") from None
+
+
 def shown(value: object) -> str:
     """A value as an error shows it: its beginning."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def visible(text: str, *, keep: str = "\n\t") -> str:
+    """A text without what could move a cursor, reverse the writing, hide, or is no character: U+FFFD stands there.
+
+    Those are Unicode's categories Cc, Cf, Cs, Co, Cn, Zl and Zp, and the letters and marks that are shown as nothing
+    (Default_Ignorable_Code_Point but for variation selectors, which choose how the character before them looks).
+
+    Args:
+        text: What is to be shown.
+        keep: Control characters that stay.
+    """
+    if text.isprintable() and text.isascii():
+        return text
+    return "".join(sign if sign in keep or _is_seen(sign) else "\ufffd" for sign in text)
+
+
+def _is_seen(sign: str) -> bool:
+    if sign.isascii():
+        return sign.isprintable()
+    kind = unicodedata.category(sign)
+    return kind[0] != "C" and kind not in ("Zl", "Zp") and sign not in _BLANK
+
+
+def clean(text: object) -> str:
+    """A value's text as one line that a screen only shows, as `visible`; what separates words becomes one blank."""
+    return visible(" ".join(str(text).split()), keep="")
+
+
 def one_line(text: str) -> str:
-    """A text as one line that a terminal only shows: no breaks, no control characters, and no more than 500 signs."""
-    signs = "".join(sign if sign.isprintable() else "?" for sign in " ".join(text[:10_000].split()))
-    return signs if len(signs) <= 500 else f"{signs[:497]}..."
+    """A text as `clean` gives it, of no more than 500 characters."""
+    line = clean(text[:10_000])
+    return line if len(line) <= 500 else f"{line[:497]}..."
 
 
 def to_json(value: object) -> Json:

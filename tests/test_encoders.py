@@ -144,6 +144,32 @@ def test_the_cache_is_in_the_home_directory_by_default(tmp_path, monkeypatch):
     assert locate("tiny-bert").parent == tmp_path / ".cache" / "rtlab" / "encoders"
 
 
+NO_HOMES = {
+    "read-only": {"XDG_CACHE_HOME": "/proc/1"},
+    "not there": {"XDG_CACHE_HOME": None, "HOME": "/proc/none"},
+    "a file": {"XDG_CACHE_HOME": None, "HOME": "/dev/null"},
+}
+
+
+@pytest.mark.parametrize("variables", NO_HOMES.values(), ids=NO_HOMES)
+def test_without_a_home_that_can_be_written_encoders_are_made_for_this_process(run_python, tmp_path, variables):
+    code = "from rtlab.built_in import locate\nfirst, again = locate('tiny-bert'), locate('tiny-bert')\n"
+    code += "assert first == again\nprint(sorted(path.name for path in first.iterdir()))"
+    done = run_python(code, TMPDIR=str(tmp_path), **variables)
+    assert done.returncode == 0, done.stderr
+    assert "model.safetensors" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_any_home_too(monkeypatch):
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", nowhere)
+    assert (locate("tiny-bert") / "model.safetensors").is_file()
+
+
 def test_distilbert_random_has_distilberts_shape(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     encoder = load_encoder("distilbert-random")

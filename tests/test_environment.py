@@ -5,8 +5,10 @@ import platform
 import random
 import re
 import resource
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -395,3 +397,87 @@ def test_tf32_changes_products_on_the_gpu_and_fp32_does_not(precision_kept):
         set_precision(precision, CUDA)
         error[precision] = float(((square @ square).double() - exact).abs().max())
     assert error["tf32"] > 10 * error["fp32"]
+
+
+# Interrupts
+
+ENDED_BY = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: SystemExit, signal.SIGHUP: SystemExit}
+
+
+@pytest.fixture
+def ending():
+    """Handlers as the command line has them, and the tests' own again after it."""
+    before = {number: signal.getsignal(number) for number in ENDED_BY}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("second", ENDED_BY)
+@pytest.mark.parametrize("first", ENDED_BY)
+def test_interrupts_wait_and_the_first_comes_after(ending, first, second):
+    done = []
+
+    def work():
+        with environment.interrupts_wait():
+            with environment.interrupts_wait():
+                signal.raise_signal(first)
+                signal.raise_signal(second)
+                done.append("inner")
+            done.append("outer")
+
+    with pytest.raises(ENDED_BY[first]):
+        work()
+    assert done == ["inner", "outer"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_is_ignored_stays_so(ending):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with environment.interrupts_wait():
+        signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+def test_in_another_thread_nothing_waits():
+    done = []
+
+    def work():
+        with environment.interrupts_wait():
+            done.append(1)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done == [1]
+
+
+@pytest.mark.parametrize(("number", "error"), ENDED_BY.items())
+def test_what_a_signal_raises_and_a_library_loses_is_raised_again(number, error):
+    environment.end_if_asked()
+    with environment.ended_by_signals():
+        with pytest.raises(error):  # as in a destructor
+            signal.raise_signal(number)
+        with pytest.raises(error):
+            environment.end_if_asked()
+    environment.end_if_asked()
+
+
+@pytest.mark.parametrize("number", ENDED_BY)
+def test_after_the_first_signal_others_are_ignored_where_that_is_asked_for(number):
+    before = {each: signal.getsignal(each) for each in ENDED_BY}
+
+    def work():
+        with environment.ended_by_signals(once=True):
+            try:
+                signal.raise_signal(number)
+            finally:
+                for each in ENDED_BY:
+                    signal.raise_signal(each)
+
+    with pytest.raises(ENDED_BY[number]):
+        work()
+    assert {each: signal.getsignal(each) for each in ENDED_BY} == before

@@ -117,7 +117,7 @@ def parsed(monkeypatch):
 
     def parse(*arguments):
         verbs = []
-        monkeypatch.setattr(cli, "_guarded", lambda verb, _: verbs.append(verb) or 0)
+        monkeypatch.setattr(cli, "_done", lambda verb: verbs.append(verb) or 0)
         assert cli.main(arguments) == 0
         return verbs[0]
 

@@ -87,3 +87,13 @@ def test_a_terminals_bar_stops_where_the_run_does():
 @pytest.mark.parametrize("stream", [io.StringIO(), Terminal()], ids=["elsewhere", "terminal"])
 def test_nothing_done_is_nothing_written(stream):
     assert shown(stream) == ""
+
+
+def test_a_run_goes_on_where_nobody_looks_any_more():
+    stream = io.StringIO()
+
+    def gone(_):
+        raise BrokenPipeError
+
+    stream.write = gone
+    assert shown(stream, ("fit", 8)) == ""

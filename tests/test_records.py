@@ -451,7 +451,7 @@ def test_writers_of_one_file_do_not_share_a_part(tmp_path, monkeypatch):
     for _ in range(3):
         write_whole(tmp_path / "file", "text")
     assert len(set(names)) == 3
-    assert all(name.startswith(".file.") for name in names)
+    assert all(name.startswith(f".rtlab-{os.getpid()}-") for name in names)
 
 
 KILLED_AT = """

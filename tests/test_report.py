@@ -25,6 +25,7 @@ from rtlab.reporting import report_data
 from rtlab.reporting.markup import embedded_json
 from rtlab.reporting.report import report
 from rtlab.reporting.report_data import CURVE_POINTS, page_data, run_names
+from rtlab.values import visible
 
 SENTENCES = 40
 LABELS = [row % 2 for row in range(SENTENCES)]
@@ -327,6 +328,32 @@ def test_a_run_without_a_result_shows_its_error():
     assert (row["status"], row["test accuracy"], row["95 %"]) == ("oom", "", "")
     assert row["error"] == "RuntimeError:\ufffd no room"
     assert "1 record; 1 run without a result; " in report(records)
+
+
+def texts_of(value):
+    """Every text in JSON, names too."""
+    match value:
+        case str():
+            yield value
+        case dict():
+            for name, part in value.items():
+                yield name
+                yield from texts_of(part)
+        case list():
+            for part in value:
+                yield from texts_of(part)
+
+
+def test_what_is_hidden_in_names_errors_and_sentences_is_nowhere_in_the_page():
+    nasty = "a\x1b[2Jb \u202egnp \u2066c \u200bd \0e \x9bf \ufeff \u3164"
+    places = {"encoder": nasty, "dataset": nasty, "environment": {"device": nasty, nasty: {"torch": nasty}}}
+    records = [made(**places), made(LORA, **places), failed(error=nasty)]
+    sentences = {split: [nasty] * SENTENCES for split in ("validation", "test")}
+    html = report(records, texts={records[0].dataset.sha256: sentences})
+    assert visible(html) == html
+    shown = list(texts_of(Page(html).data))
+    assert len([text for text in shown if text.startswith("a\ufffd[2Jb")]) >= 2 * SENTENCES
+    assert [text for text in shown if visible(text) != text] == []
 
 
 def test_a_failure_beside_a_finished_record_is_not_counted():

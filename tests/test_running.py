@@ -1,5 +1,6 @@
 """A run: its record, its reproducibility, how it ends when it fails, and what is refused before it begins."""
 
+import contextlib
 import json
 import math
 import os
@@ -20,6 +21,7 @@ import transformers
 from sklearn.metrics import precision_recall_fscore_support
 
 import rtlab
+from rtlab import environment
 from rtlab.data import load_splits
 from rtlab.encoders import load_encoder
 from rtlab.engines import svm, trainer
@@ -611,3 +613,88 @@ def test_a_directory_that_is_read_only_is_refused(data, tmp_path):
             run(data, tmp_path / "out")
     finally:
         tmp_path.chmod(0o755)
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("phase", ["train", "evaluate"])
+def test_a_second_interrupt_waits_for_the_record(data, tmp_path, monkeypatch, phase, first, second):
+    """An impatient Ctrl-C Ctrl-C: the second comes while the record of the first is written."""
+    from rtlab import records
+
+    whole = records.save
+
+    def save(*arguments):
+        signal.raise_signal(second)
+        return whole(*arguments)
+
+    monkeypatch.setattr(SvmEngine, phase, lambda *_: signal.raise_signal(first))
+    monkeypatch.setattr(records, "save", save)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            run(data, tmp_path, method="svm")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    [path] = (tmp_path / "records").iterdir()
+    assert load(path).status == "cancelled"
+
+
+def test_a_run_that_is_prepared_is_not_prepared_again(data, tmp_path, monkeypatch):
+    asked = small.experiment(data, method="svm")
+    prepared = prepare(asked, device="cpu")
+    monkeypatch.setattr("rtlab.running.prepare", raising(AssertionError()))
+    one = rtlab.Run(asked, output_dir=tmp_path, prepared=prepared)
+    record = load(one.leave("oom", "its process\nwas '/home/somebody/killed'"))
+    assert (record.id, record.status, record.error) == (prepared.id, "oom", "its process was 'killed'")
+
+
+@pytest.mark.parametrize("kind", ["../../LORA", "/tmp/x", "LORA/../..", "a\0b"])
+def test_a_kind_of_adapter_is_no_path(data, tmp_path, kind):
+    adapter = rtlab.Adapter(recipe=rtlab.Recipe(), peft_type=kind)
+    with pytest.raises(ValueError, match="peft_type must be"):
+        rtlab.run(
+            rtlab.Experiment(encoder="tiny-distilbert", dataset=str(data), method=adapter),
+            output_dir=tmp_path / "out",
+            save_model=True,
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_record_that_cannot_be_written_is_kept_elsewhere_and_it_is_said_where(data, tmp_path, monkeypatch):
+    """A disk that is full after hours of training."""
+    from rtlab import records
+
+    whole = records.save
+
+    def full(record, folder):
+        if folder.is_relative_to(tmp_path / "out"):
+            raise OSError(28, "No space left on device", str(folder))
+        return whole(record, folder)
+
+    monkeypatch.setattr(records, "save", full)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "spare"))
+    (tmp_path / "spare").mkdir()
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        run(data, tmp_path / "out", method="svm")
+    [path] = (tmp_path / "spare").glob("*/*.json")
+    assert caught.value.__notes__ == [f"the record is {path}; move it to {tmp_path / 'out' / 'records'}"]
+    assert load(path).status == "ok"
+
+
+def test_a_signal_whose_exception_is_lost_ends_the_run_at_its_next_progress(data, tmp_path, monkeypatch):
+    plain = SvmEngine.train
+
+    def loses(self):
+        with contextlib.suppress(SystemExit):
+            signal.raise_signal(signal.SIGTERM)
+        return plain(self)
+
+    monkeypatch.setattr(SvmEngine, "train", loses)
+    with pytest.raises(SystemExit), environment.ended_by_signals():
+        run(data, tmp_path, method="svm")
+    [path] = (tmp_path / "records").iterdir()
+    assert load(path).status == "cancelled"

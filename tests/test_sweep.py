@@ -1,13 +1,16 @@
 """A study, run after run: what is recorded is left out, failures are survived, kills cost the run in flight."""
 
 import dataclasses
+import multiprocessing
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 
+import dying
 import pytest
 import small
 
@@ -190,7 +193,7 @@ def test_a_study_loads_its_data_and_digests_its_encoder_once(monkeypatch):
         whole = getattr(owner, name)
 
         def counted(*arguments, whole=whole, name=name, **options):
-            calls.append((name, *([options["limit"]] if "limit" in options else [])))
+            calls.append((name, options["limit"]) if "limit" in options else (name,))
             return whole(*arguments, **options)
 
         monkeypatch.setattr(owner, name, counted)
@@ -243,11 +246,47 @@ def test_a_failure_is_recorded_and_the_others_go_on(data, svm, rtlab, tmp_path, 
     assert everything(tmp_path) == before
 
 
-def test_a_process_that_dies_is_told_from_a_run_that_failed(svm, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(sweep, "_run_one", print)  # it leaves no record and says nothing to the sweep
+# How the process of a run can end without a record, and what the sweep records then.
+DEATHS = {
+    dying.killed: ("oom", "its process was killed (signal 9): most likely out of memory"),
+    dying.segmentation_fault: ("failed", "its process died of signal 11 (SIGSEGV)"),
+    dying.aborted: ("failed", "its process died of signal 6 (SIGABRT)"),
+    dying.left: ("failed", "its process ended with status 3 and left no record"),
+    dying.silent: ("failed", "its process ended with status 0 and left no record"),
+    dying.no_memory: ("oom", "MemoryError:"),
+    dying.no_file: ("failed", "ValueError: no file 'x.csv'\ufffd[2J"),
+}
+
+
+@pytest.mark.parametrize(("death", "ended"), DEATHS.items(), ids=lambda one: getattr(one, "__name__", ""))
+def test_the_sweep_records_what_a_process_could_not(svm, tmp_path, monkeypatch, capfd, death, ended):
+    monkeypatch.setattr(sweep, "_run_one", death)
     [one] = sweep.sweep(sweep.plan([svm]), output_dir=tmp_path)
-    assert (one.recorded, one.to_do) == ("died", True)
-    assert "died" not in capfd.readouterr().out
+    assert (one.recorded, one.to_do) == (ended[0], True)
+    record = records.load(one.path)
+    assert (record.id, record.status, record.error) == (one.id, *ended)
+    assert record.experiment.method == svm.method
+    assert sweep.plan([svm], [record])[0].to_do
+    assert capfd.readouterr() == ("", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["records"]
+
+
+def test_a_process_that_dies_after_its_record_has_that(svm, done, tmp_path, monkeypatch):
+    ready = records.save(done, tmp_path / "ready")
+    monkeypatch.setattr(sweep, "_run_one", dying.killed_after_its_record)
+    [one] = sweep.sweep(sweep.plan([svm]), output_dir=tmp_path / "results")
+    assert one.recorded == "ok"
+    assert list((tmp_path / "results" / "records").iterdir()) == [one.path]
+    assert one.path.name == ready.name
+
+
+def test_the_other_runs_go_on(svm, rtlab, tmp_path, monkeypatch):
+    monkeypatch.setattr("rtlab.studies.study", lambda *_, **__: (svm, dataclasses.replace(svm, seed=7)))
+    monkeypatch.setattr(sweep, "_run_one", dying.killed)
+    said = rtlab("sweep", "smoke")
+    assert said.status == 1
+    assert said.out.splitlines()[-1] == "0 done, 2 failed; records in results/records"
+    assert [line.split()[0] for line in said.out.splitlines()[3:5]] == ["oom", "oom"]
 
 
 def test_changed_sources_end_a_sweep(svm, tmp_path, monkeypatch):
@@ -284,6 +323,9 @@ def test_a_finished_record_stays_when_its_run_is_repeated_and_ends_early(svm, tm
     assert len(after) == 2
     [planned] = sweep.plan([svm], library.load_records(tmp_path / "records").records)
     assert (planned.to_do, planned.recorded, planned.id) == (False, "ok", first.id)
+
+
+THOROUGH = pytest.mark.thorough
 
 
 def start(data, *words, program=("-c", SWEEP)):
@@ -338,7 +380,9 @@ def all_of_three(folder, data):
     return {record.status for record in found.records} == {"ok"}
 
 
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), pytest.param(signal.SIGHUP, 129, marks=THOROUGH)]
+)
 def test_a_signal_to_the_sweep_alone_reaches_the_run(sent, status, data, tmp_path):
     """As `kill` or an editor sends it: no terminal tells the run."""
     (tmp_path / "long.py").write_text(LONG)
@@ -381,3 +425,138 @@ def test_killed_at_random_moments_it_ends_with_the_same_records(data, tmp_path):
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert all_of_three(tmp_path, data)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_run_that_does_not_end_is_killed_and_recorded_whatever_else_is_sent(svm, tmp_path, monkeypatch, times):
+    monkeypatch.setattr(sweep, "_run_one", dying.deaf)
+    monkeypatch.setattr(sweep, "PATIENCE_S", 0.2)
+    planned = sweep.plan([svm])
+
+    def interrupt():
+        while not (tmp_path / "deaf").exists():
+            time.sleep(0.02)
+        for _ in range(times):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    sender = threading.Thread(target=interrupt)
+    sender.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(sweep.sweep(planned, output_dir=tmp_path))
+    finally:
+        sender.join()
+        signal.signal(signal.SIGINT, before)
+    assert not multiprocessing.active_children()
+    [record] = library.load_records(tmp_path / "records").records
+    assert (record.id, record.status) == (planned[0].id, "cancelled")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deaf", "records"]
+
+
+# Two sweeps into one folder
+
+
+def test_two_sweeps_share_the_runs_and_both_end_when_all_are_done(data, tmp_path):
+    both = [start(data, "--output-dir", tmp_path) for _ in range(2)]
+    said = [process.communicate(timeout=600) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert all_of_three(tmp_path, data)  # each once
+    assert [path.name for path in tmp_path.iterdir()] == ["records"]
+    assert all(" done, 0 failed; records in " in out.splitlines()[-1] for out, _ in said)
+    assert not [err for _, err in said if "Traceback" in err]
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from rtlab.scheduling.sharing import claim
+folder = Path(sys.argv[1])
+with claim(folder, sys.argv[2]):
+    print("claimed", flush=True)
+    word = sys.stdin.readline().strip()
+    if word == "done":
+        (folder / "records").mkdir(exist_ok=True)
+        [ready] = (folder.parent / "ready").iterdir()
+        ready.rename(folder / "records" / ready.name)
+"""
+
+
+@pytest.fixture
+def other_sweep(tmp_path, monkeypatch):
+    """A process that has a run, and ends in one way or the other once this one waits for it."""
+    started = []
+
+    def begin(run, ending):
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(tmp_path / "results"), run],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stdout.readline() == "claimed\n"
+
+        def waiting(message, **_):
+            assert message == "1 run is being done by another sweep; waiting for it"
+            if ending == "killed":
+                process.kill()
+            else:
+                process.stdin.write(f"{ending}\n")
+                process.stdin.flush()
+
+        monkeypatch.setattr(sweep.warnings, "warn", waiting)
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("status", ["ok", "nan", "failed", "oom"])
+def test_what_another_sweep_does_meanwhile_is_not_done_again(svm, done, tmp_path, monkeypatch, other_sweep, status):
+    """Not even what failed: it was tried just now."""
+    records.save(ended(done, status), tmp_path / "ready")
+    other_sweep(done.id, "done")
+    monkeypatch.setattr(sweep, "_run_one", dying.killed)
+    first, last = sweep.sweep(sweep.plan([svm, dataclasses.replace(svm, seed=7)]), output_dir=tmp_path / "results")
+    assert (first.recorded, first.by_another) == ("oom", False)  # the run that was free came first
+    assert (last.recorded, last.by_another, last.id) == (status, True, done.id)
+    assert last.to_do == (status not in sweep.FINISHED)
+
+
+@pytest.mark.parametrize("ending", ["killed", "nothing"])
+def test_what_another_sweep_leaves_undone_is_done(svm, done, tmp_path, monkeypatch, other_sweep, ending):
+    other_sweep(done.id, ending)
+    monkeypatch.setattr(sweep, "_run_one", dying.left)
+    [one] = sweep.sweep(sweep.plan([svm]), output_dir=tmp_path / "results")
+    assert (one.recorded, one.by_another) == ("failed", False)
+
+
+def test_a_cancelled_run_of_another_sweep_is_done(svm, done, tmp_path, monkeypatch, other_sweep):
+    records.save(ended(done, "cancelled"), tmp_path / "ready")
+    other_sweep(done.id, "done")
+    monkeypatch.setattr(sweep, "_run_one", dying.left)
+    [one] = sweep.sweep(sweep.plan([svm]), output_dir=tmp_path / "results")
+    assert (one.recorded, one.by_another) == ("failed", False)
+
+
+@pytest.mark.parametrize(("change", "again"), [(lambda one: one, False), (elsewhere, True), (disturbed, True)])
+def test_for_a_time_another_sweeps_run_counts_if_it_has_that_time(svm, done, tmp_path, monkeypatch, change, again):
+    planned = sweep.plan([svm], retime=True)
+    records.save(change(done), tmp_path / "records")
+    monkeypatch.setattr(sweep, "_run_one", dying.left)
+    [one] = sweep.sweep(planned, output_dir=tmp_path)
+    assert one.by_another != again
+    assert one.recorded == ("failed" if again else "ok")
+
+
+def test_what_was_known_is_no_news(svm, done, tmp_path, monkeypatch):
+    failed = ended(done, "failed")
+    records.save(failed, tmp_path / "records")
+    monkeypatch.setattr(sweep, "_run_one", dying.left)
+    [one] = sweep.sweep(sweep.plan([svm], [failed]), output_dir=tmp_path)
+    assert not one.by_another
+    assert len(list((tmp_path / "records").iterdir())) == 2

@@ -138,7 +138,7 @@ def test_offline_mode_keeps_the_run_on_disk(rtlab_process, data, tmp_path):
     """With the real package: nothing is sent anywhere, and standard output is still the record alone."""
     pytest.importorskip("wandb", reason="the extra rtlab[wandb] is not installed")
     home = {name: str(tmp_path / "home") for name in ("HOME", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR")}
-    words = (*training(data, seed=7), "--use-wandb", "--json", "-")
+    words = (*training(data, seed=7), "--use-wandb", "--json", "-", "--run-name", "../../out of the folder/\x1b[2J")
     done = rtlab_process("finetune", *words, WANDB_MODE="offline", OMP_NUM_THREADS="1", **home)
     assert done.returncode == 0, done.stderr
     [record] = load_records(tmp_path / "out" / "records").records
@@ -147,8 +147,10 @@ def test_offline_mode_keeps_the_run_on_disk(rtlab_process, data, tmp_path):
     (log,) = folder.glob("*.wandb")
     kept = log.read_bytes()
     for text in (
-        *("full-native-packed-lr2e-05-seed7", "tiny-distilbert"),
+        *("../../out of the folder/", "tiny-distilbert"),
         *("train/loss", "train/learning_rate", "test/accuracy"),
     ):
         assert text.encode() in kept, text
     assert record.id.encode() in kept
+    assert {path.name for path in tmp_path.iterdir()} <= {"data", "home", "out"}  # a name is no path
+    assert not list(tmp_path.parent.glob("out of*"))

@@ -11,7 +11,19 @@ import strategies
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtlab.values import DEEPEST, Json, check_one_of, check_whole, from_json, is_number, one_line, shown, to_json
+from rtlab.values import (
+    DEEPEST,
+    Json,
+    check_one_of,
+    check_whole,
+    clean,
+    from_json,
+    is_number,
+    one_line,
+    shown,
+    to_json,
+    visible,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,5 +248,42 @@ def test_one_line_is_one_line_that_a_terminal_only_shows(text):
 
 def test_one_line_leaves_what_is_one():
     assert one_line("box lacks the field 'größe'") == "box lacks the field 'größe'"
-    assert one_line("a\n  b\tc\x1b[31m") == "a b c?[31m"
+    assert one_line("a\n  b\tc\x1b[31m") == "a b c\ufffd[31m"
     assert one_line("a" * 501) == "a" * 497 + "..."
+
+
+HIDDEN = {
+    "escape sequence": "\x1b[2J",
+    "carriage return": "\r",
+    "backspace": "\x08",
+    "NUL": "\0",
+    "C1 control": "\x9b31m",
+    "next line": "\x85",
+    "right-to-left override": "\u202e",
+    "isolate": "\u2067",
+    "zero-width space": "\u200b",
+    "zero-width joiner": "\u200d",
+    "byte order mark": "\ufeff",
+    "soft hyphen": "\xad",
+    "tag": "\U000e0041",
+    "line separator": "\u2028",
+    "half a pair": "\udc80",
+    "private use": "\ue000",
+    "filler": "\u3164",
+    "joiner without a width": "\u034f",
+}
+
+
+@pytest.mark.parametrize("sign", HIDDEN.values(), ids=HIDDEN)
+def test_nothing_hidden_is_shown(sign):
+    text = f"a{sign}b\n\tc"
+    for made in (visible(text), clean(text), one_line(text)):
+        assert sign not in made.replace("\n", "")
+        assert made.startswith("a")
+        assert made.endswith("c")
+    assert visible(text).count("\n") == 1
+
+
+@pytest.mark.parametrize("text", ["größer 10 €", "日本語　全角", "naïve\xa0café", "✈️ \u0301", "| `a` |\n|---|"])
+def test_what_can_be_seen_stays(text):
+    assert visible(text) == text

@@ -1,25 +1,29 @@
 """The command line: one verb for each thing the lab does. The only place that prints.
 
 Results go to standard output, progress and errors to standard error. Exit status: 0 done, 1 the run failed (its
-record is written), 2 the request was wrong (nothing was run), 130 interrupted, 143 terminated.
+record is written), 2 the request was wrong (nothing was run), 129 hung up, 130 interrupted, 143 terminated.
 """
 
 import contextlib
+import io
 import os
-import signal
 import sys
-import threading
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import get_args
 
 import tyro
 
+from rtlab.cli.docstrings import restore_docstrings
 from rtlab.cli.lab_steps import translate
-from rtlab.cli.options import DONE, FAILED, INTERRUPTED, TERMINATED, WRONG
+from rtlab.cli.options import DONE, FAILED, HUNG_UP, INTERRUPTED, TERMINATED, WRONG
 from rtlab.cli.reading import Claims, Compare, Figures, Report, Tables
+from rtlab.cli.screen import NAMES, drop_output, screens
 from rtlab.cli.using import Evaluate, Merge, Predict
 from rtlab.cli.working import Explore, Finetune, Lora, Probe, Svm, Sweep, Tokenize
+from rtlab.environment import ended_by_signals
+from rtlab.values import clean
 
 Verb = (
     Explore
@@ -57,72 +61,98 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given == ["--version"]:
+    with screens():
+        try:
+            with ended_by_signals(), warnings.catch_warnings():
+                warnings.showwarning = _warn  # type: ignore[assignment]  # it takes what Python hands over
+                status = _command(given)
+                sys.stdout.flush()  # here, where an end of the pipe is no traceback
+                return status
+        except KeyboardInterrupt:
+            _say("interrupted")
+            return INTERRUPTED
+        except SystemExit as stop:
+            if stop.code in (TERMINATED, HUNG_UP):
+                _say("terminated")
+            return int(stop.code or 0)  # else the parser has said what was wrong, or shown its help
+        except Exception as error:  # noqa: BLE001  # said, with its traceback where it is a fault of ours
+            return _failed(error, given)
+
+
+def _command(given: Sequence[str]) -> int:
+    if list(given) == ["--version"]:
         from importlib.metadata import version
 
         print(f"rtlab {version('rtlab')}")
         return DONE
-    try:
-        words, notes = translate(given)
-        for note in notes:
-            print(f"rtlab: {note}", file=sys.stderr)
-        verb = tyro.cli(
-            Verb,
-            args=words,
-            prog="rtlab",
-            description="Adapt a small pretrained encoder to your sentences, and measure what each way costs and buys.",
-            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-        )
-    except SystemExit as stop:  # the parser has said what was wrong, or shown its help
-        return int(stop.code or 0)
-    return _guarded(verb, given)
+    words, notes = translate(given)
+    for note in notes:
+        _say(note)
+    return _done(_parsed(words))
 
 
-def _guarded(verb: Verb, given: Sequence[str]) -> int:
+def _done(verb: Verb) -> int:
     try:
-        verb.output.check()
-        with _terminable(), warnings.catch_warnings():
-            warnings.showwarning = _warn  # type: ignore[assignment]  # it takes what Python hands over
-            status = verb() or DONE
-            sys.stdout.flush()  # here, where an end of the pipe is no traceback
-            return status
-    except KeyboardInterrupt:
-        print("rtlab: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except SystemExit as stop:
-        print("rtlab: terminated", file=sys.stderr)
-        return int(stop.code or 0)
-    except BrokenPipeError:  # whoever read has read enough, such as `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes nowhere, and quietly
+        os.getcwd()  # noqa: PTH109  # Path.cwd() is the same, and says no more
+    except FileNotFoundError:
+        raise ValueError("the working directory is no longer there; cd to one that is") from None
+    if sys.flags.optimize > 1 and type(verb).__module__ != Tables.__module__:  # it works with more than records
+        from rtlab.environment import check_docstrings
+
+        check_docstrings()
+    verb.output.check()
+    return verb() or DONE
+
+
+def _parsed(words: Sequence[str]) -> Verb:
+    """The verb that the first word names, with its options.
+
+    The parsers of the others are not built, but for an error, which then names options of theirs that are alike.
+    """
+    if sys.flags.optimize > 1:
+        restore_docstrings()
+    verbs = {verb.__name__.lower(): verb for verb in get_args(Verb)}
+    config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+    if words and words[0] in verbs:
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):
+                found: Verb = tyro.cli(verbs[words[0]], args=words[1:], prog=f"rtlab {words[0]}", config=config)
+                return found
+        except SystemExit as stop:
+            if not stop.code:  # that was help
+                raise
+    about = "Adapt a small pretrained encoder to your sentences, and measure what each way costs and buys."
+    return tyro.cli(Verb, args=words, prog="rtlab", description=about, config=config)
+
+
+def _failed(error: Exception, given: Sequence[str]) -> int:
+    """Say what ended the verb, in one line if it is no fault of ours, and give the exit status."""
+    if isinstance(error, BrokenPipeError) and error.filename in NAMES:  # whoever read has read enough, such as `head`
+        drop_output()
         return DONE
-    except Exception as error:
-        if verb.output.debug:
-            traceback.print_exc()
-        if isinstance(error, ValueError):
-            print("rtlab:", _as_typed(" ".join(str(error).split()), given), file=sys.stderr)
-            return WRONG
-        from rtlab.running import RunFailedError  # here, not above: start-up stays light
+    if "--debug" in given:
+        traceback.print_exc()
+    if isinstance(error, ValueError):
+        _say(_as_typed(clean(error), given))
+        return WRONG
+    from rtlab.engines.engine import out_of_memory  # here, not above: start-up stays light
+    from rtlab.running import RunFailedError
 
-        if isinstance(error, RunFailedError):
-            print(f"rtlab: {error}; record {error.path}", file=sys.stderr)
-        elif isinstance(error, OSError):  # a full disk, a folder in a file's place
-            print(f"rtlab: {' '.join(str(error).split())}", file=sys.stderr)
-        else:
-            raise
-        return FAILED
+    if isinstance(error, RunFailedError):
+        _say(f"{error}; record {error.path}")
+    elif isinstance(error, OSError) or out_of_memory(error):  # a full disk, a folder in a file's place
+        _say("; ".join([str(error) or "out of memory", *getattr(error, "__notes__", ())]))
+    elif "--debug" not in given:  # what nobody expected is not dressed up
+        traceback.print_exc()
+    if isinstance(error, OSError) and error.filename in NAMES:
+        drop_output()
+    return FAILED
 
 
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Meanwhile SIGTERM ends this process as Ctrl-C does, by an exception: a run then leaves its record."""
-    if threading.current_thread() is not threading.main_thread():  # only that one may
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _say(text: str) -> None:
+    """A line on standard error, where that is still there: a terminal that hung up is not."""
+    with contextlib.suppress(OSError):
+        print("rtlab:", clean(text), file=sys.stderr, flush=True)
 
 
 def _as_typed(message: str, given: Sequence[str]) -> str:
@@ -138,4 +168,4 @@ def _as_typed(message: str, given: Sequence[str]) -> str:
 
 def _warn(message: Warning | str, *_: object) -> None:
     """A warning in one line, without the place in the source that Python would print with it."""
-    print("rtlab:", " ".join(str(message).split()), file=sys.stderr)
+    _say(str(message))

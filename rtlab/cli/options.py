@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from rtlab.values import Json
 if TYPE_CHECKING:
     from rtlab.records import RunRecord
 
-DONE, FAILED, WRONG, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+DONE, FAILED, WRONG, HUNG_UP, INTERRUPTED, TERMINATED = 0, 1, 2, 129, 130, 143
 
 
 def alias(*names: str) -> object:
@@ -35,9 +36,20 @@ Device = Annotated[Literal["cpu", "cuda"] | None, optional("{cpu,cuda}", "cuda w
 
 def check_file(option: str, file: Path | str, *, or_else: str = "") -> None:
     """Refuse (`ValueError`) a file that cannot be written, before anything is computed for it."""
+    refusal = f"{option} must be a file in a writable directory{or_else}; got {str(file)!r}"
     path = Path(file).absolute()
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ValueError(f"{option} must be a file in a writable directory{or_else}; got {str(file)!r}")
+    folder = Path(os.path.realpath(path)).parent
+    try:
+        kind = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):  # also where a link leads to nothing yet
+        writable = folder.is_dir() and os.access(folder, os.W_OK)
+    except (OSError, ValueError) as error:  # a name too long, a link to itself
+        raise ValueError(f"{refusal} ({getattr(error, 'strerror', error)})") from error
+    else:
+        replaced = stat.S_ISREG(kind) and os.access(folder, os.W_OK)
+        writable = os.access(path, os.W_OK) and (replaced or not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)))
+    if not writable:
+        raise ValueError(refusal)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,15 +67,17 @@ class Output:
             check_file("json", self.json, or_else=", or -")
 
     def emit(self, result: Json, text: str) -> None:
-        """Print a result as text, or as JSON where that was asked for."""
+        """Print a result as text, or as JSON where that was asked for; if the one fails, the other is still given."""
         if self.json == "-":
-            print(json.dumps(result, allow_nan=False))
+            print(json.dumps(result, allow_nan=False), flush=True)
             return
-        if self.json is not None:
-            from rtlab.records import write_whole
+        try:
+            if self.json is not None:
+                from rtlab.records import write_whole
 
-            write_whole(Path(self.json), json.dumps(result, allow_nan=False) + "\n")
-        print(text)
+                write_whole(Path(self.json), json.dumps(result, allow_nan=False) + "\n")
+        finally:
+            print(text, flush=True)
 
 
 TEXT = Output()  # of verbs that give text alone

@@ -207,7 +207,7 @@ class Sweep:
         experiments = tuple(replace(one, dataset_options=self.reading.options) for one in experiments)
         check_writable(self.output_dir)
         planned = plan(experiments, recorded(self.output_dir)[0], device=self.device, retime=self.retime)
-        say(dict.fromkeys(note for one in planned for note in one.notes))
+        say(dict.fromkeys(note for one in planned if one.prepared for note in one.prepared.splits.notes))
         to_do = [one for one in planned if one.to_do]
         for one in planned:
             before = f" ({one.recorded} before)" if one.to_do and one.recorded else ""
@@ -219,7 +219,8 @@ class Sweep:
         with Bars(sys.stderr) as bars:
             for number, one in enumerate(sweep(to_do, output_dir=self.output_dir, device=self.device), start=1):
                 failed += one.recorded != "ok"
-                print(f"{one.recorded:9}  {one.id}  {one.experiment.title}", flush=True)
+                by = " (by another sweep)" if one.by_another else ""
+                print(f"{one.recorded:9}  {one.id}  {one.experiment.title}{by}", flush=True)
                 bars.update("runs", number, len(to_do))
         print(f"{len(to_do) - failed} done, {failed} failed; records in {self.output_dir / 'records'}")
         return FAILED if failed else DONE
@@ -273,7 +274,11 @@ def _run(method: Method, data: Data, running: Running, output: Output) -> int:
         if tracker is not None:
             tracker.finish(record)
     where = f"record  {run.path}\nmodel   {record.error or model_folder(running.output_dir, record)}"
-    output.emit(record.to_json(), f"{summary(record)}\n\n{where}")
+    try:
+        output.emit(record.to_json(), f"{summary(record)}\n\n{where}")
+    except OSError as error:
+        error.add_note(f"record {run.path}")  # nothing is lost
+        raise
     if record.error is None:
         return DONE
     print(f"rtlab: {record.error}", file=sys.stderr)

@@ -1,5 +1,7 @@
 """What an engine is, what it is given, and what may go wrong in it."""
 
+import errno
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,16 +98,45 @@ class NonFiniteLossError(ArithmeticError):
         self.step = step
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: torch says so in an error of its own, on a CPU in a plain one, or behind another.
+# How libraries say it that have no error of their own for it: torch, for CUDA's libraries and worker processes too,
+# C++, Rust, and the system's own words with the number of the error.
+_NO_MEMORY = re.compile(
+    r"can't allocate memory|DefaultCPUAllocator: not enough memory|std::bad_alloc|(CUDA|HIP|MPS)[\w ]* out of memory"
+    r"|CUDA error: out of memory|(CUBLAS|CUDNN|CUSOLVER|CUSPARSE|CUFFT)_(STATUS_)?(ALLOC|ALLOCATION)_FAILED"
+    r"|cudaErrorMemoryAllocation|memory allocation of \d+ bytes failed|Cannot allocate memory \((os error )?12\)"
+    r"|\[Errno 12\]|is killed by signal: Killed"
+)
 
-    A step that does not fit while it is captured ends in the error of a capture that was cut short.
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: by an error's type, its number, its library's words, or behind or within another error.
+
+    A step that does not fit while it is captured ends in the error of a capture that was cut short. Words count in
+    errors of the types alone in which libraries say so, since others may quote whatever a file holds.
     """
+    waiting: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while waiting:
+        one = waiting.pop()
+        if one is None or id(one) in seen:  # two errors may name each other
+            continue
+        if _says_no_memory(one):
+            return True
+        seen.add(id(one))
+        waiting += [one.__cause__, one.__context__, *(one.exceptions if isinstance(one, BaseExceptionGroup) else ())]
+    return False
+
+
+def _says_no_memory(error: BaseException) -> bool:
     import torch
 
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return error.__context__ is not None and out_of_memory(error.__context__)
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # Rust's libraries raise plain ones: tokenizers Exception itself, safetensors one of its own.
+    plain = isinstance(error, RuntimeError) or type(error) is Exception or type(error).__name__ == "SafetensorError"
+    return plain and _NO_MEMORY.search(str(error)) is not None
 
 
 def does_not_fit(what: str, *, sentences: int, tokens: int, device: str) -> MemoryError:

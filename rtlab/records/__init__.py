@@ -1,6 +1,6 @@
 """Records: what a run leaves, and the folder that they are added to and read from."""
 
-from rtlab.records.files import Loaded, load, load_records, save, write_whole
+from rtlab.records.files import Loaded, load, load_records, save
 from rtlab.records.record import (
     Classes,
     Counts,
@@ -13,6 +13,7 @@ from rtlab.records.record import (
     Status,
     Timing,
 )
+from rtlab.writing import write_whole
 
 __all__ = [
     "Classes",

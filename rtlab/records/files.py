@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from rtlab.records.checking import record_of
 from rtlab.records.record import RunRecord
 from rtlab.values import Json, one_line
+from rtlab.writing import write_whole
 
 MANY = 2000  # files, for which it pays to start processes
 LARGEST_FILE = 2**28  # bytes: a million held-out sentences of ten classes
@@ -53,28 +54,6 @@ def save(record: RunRecord, folder: Path) -> Path:
     path = folder / f"{record.id}-{moment}-{secrets.token_hex(4)}.json"
     write_whole(path, text + "\n")
     return path
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that a reader, or a crash at any moment, sees the old file or the new one, never a part.
-
-    A link is followed, and a device or a pipe written to; they stay what they are.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path = path.resolve()
-    if path.exists() and not path.is_file() and not path.is_dir():
-        path.write_text(text, encoding="utf-8")
-        return
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def load(path: Path, *, logits: bool = True, within: Path | None = None) -> RunRecord:

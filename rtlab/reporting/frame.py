@@ -47,7 +47,7 @@ def _each(part: str, *names: str) -> dict[str, Callable[[object], Cell]]:
 
 
 def _finished(columns: Mapping[str, Callable[[RunRecord], Cell]]) -> dict[str, Callable[[RunRecord], Cell]]:
-    """Columns that are empty for runs that failed, whatever their records keep: who averages them averages no failure."""
+    """Columns that are empty for runs that failed, whatever their records keep, so that no mean has a failure in it."""
 
     def kept(column: Callable[[RunRecord], Cell]) -> Callable[[RunRecord], Cell]:
         return lambda record: column(record) if record.status == "ok" else None

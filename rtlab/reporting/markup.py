@@ -8,13 +8,13 @@ import html
 import json
 import re
 import textwrap
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 from rtlab.reporting.wording import NONE, plural
-from rtlab.values import Json
+from rtlab.values import Json, visible
+from rtlab.values import clean as clean  # what all of reporting takes from here
 
 Form = Literal["markdown", "text", "html"]
 WIDTH = 120
@@ -75,14 +75,6 @@ class Block:
     title: str
     tables: tuple[Table, ...]
     nothing: str = ""
-
-
-def clean(text: object) -> str:
-    """Text in one line, without what could move a cursor, reverse the writing, or is no character."""
-    line = " ".join(str(text).split())
-    if line.isascii() and line.isprintable():
-        return line
-    return "".join("\ufffd" if unicodedata.category(character)[0] == "C" else character for character in line)
 
 
 def escape(value: object) -> str:
@@ -197,6 +189,17 @@ def _flat(values: Mapping[str, Json], prefix: str = "") -> Iterable[tuple[str, o
 
 
 def embedded_json(value: Json) -> str:
-    """JSON for a `<script type="application/json">`: no `<` is left in it, so no text in it can end the element."""
-    text = json.dumps(value, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    """JSON for a `<script type="application/json">`: no `<` is left in it, so no text in it can end the element.
+
+    The script shows its texts as they are, so they are made `visible` here.
+    """
+    text = json.dumps(_seen(value), allow_nan=False, sort_keys=True, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _seen(value: Json) -> Json:
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, Mapping):
+        return {visible(name): _seen(part) for name, part in value.items()}
+    return [_seen(part) for part in value] if isinstance(value, list | tuple) else value
