@@ -19,7 +19,9 @@ LEVELS = {
     **dict.fromkeys(("saved_models", "preparing", "running"), 4),
     **dict.fromkeys(("scheduling", "reporting"), 5),
     **dict.fromkeys(("exploring", "probing", "tokenizing", "tracking", "progress"), 5),
-    **dict.fromkeys(("opening", "predicting", "streaming", "labelled", "evaluating", "row_files"), 5),
+    **dict.fromkeys(
+        ("opening", "predicting", "streaming", "labelled", "evaluating", "evaluation_text", "row_files"), 5
+    ),
     **dict.fromkeys(("cli", "__main__"), 6),
 }
 ORACLE_NEVER_IMPORTS = {
