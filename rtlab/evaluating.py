@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tabulate import tabulate
 
 from rtlab.experiment import DatasetOptions
 from rtlab.labelled import Sentences, labelled_sentences
@@ -23,11 +22,10 @@ from rtlab.predicting import WINDOW, logits, not_finite
 from rtlab.preparing import check_writable
 from rtlab.records import write_whole
 from rtlab.statistics import Interval, accuracy_interval, macro_f1_interval
-from rtlab.values import Json, check_whole, one_line, shown, to_json
+from rtlab.values import Json, check_whole, shown, to_json
 
 FOLDER = "evaluations"
 SCHEMA = 1
-SHOWN_CLASSES = 12  # of more the confusion matrix is wider than a terminal; the file has it
 _AS_IT_IS = DatasetOptions()
 
 
@@ -173,36 +171,6 @@ def save(evaluation: Evaluation, output_dir: Path) -> Path:
     return path
 
 
-def as_text(found: Evaluation) -> str:
-    """A result for a terminal: scores, scores by class, who is taken for whom, and the surest errors."""
-    of, on = found.model, found.dataset
-    parts = [
-        f"model     {of.label} {of.id}\n"
-        f"data set  {one_line(on.name)}, {on.split}: {on.sentences:,} sentences ({on.sha256[:8]})\n"
-        f"accuracy  {_shown(found.accuracy)}\n"
-        f"macro-F1  {_shown(found.macro_f1)}\n"
-        "in brackets the 95 % interval over sentences",
-        _table(
-            ["class", "precision", "recall", "F1", "sentences"],
-            [
-                [one_line(one.label), _shown(one.precision), _shown(one.recall), _shown(one.f1), f"{one.support:,}"]
-                for one in found.by_class
-            ],
-        ),
-    ]
-    if len(found.by_class) <= SHOWN_CLASSES:
-        labels = [one_line(one.label) for one in found.by_class]
-        rows = [[label, *map(str, counts)] for label, counts in zip(labels, found.confusion, strict=True)]
-        parts.append(_table(["is \\ predicted", *labels], rows))
-    if found.errors:
-        rows = [
-            [one_line(e.label), one_line(e.predicted), f"{e.probability:.3f}", one_line(e.place), one_line(e.text)]
-            for e in found.errors
-        ]
-        parts.append(_table(["label", "predicted", "probability", "place", "sentence"], rows))
-    return "\n\n".join(parts)
-
-
 def match_labels(names: Sequence[str], known: Sequence[str], where: str) -> dict[str, str]:
     """The model's name of each label: the same one, else the only one that differs in case alone.
 
@@ -319,14 +287,6 @@ def _errors(
         )
         for row in rows.tolist()
     )
-
-
-def _shown(interval: Interval | None) -> str:
-    return "–" if interval is None else f"{interval.value:.4f} [{interval.low:.3f}, {interval.high:.3f}]"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return tabulate(rows, headers=header, tablefmt="simple", disable_numparse=True)
 
 
 def _ignore(*_: object) -> None:

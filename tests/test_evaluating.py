@@ -9,7 +9,8 @@ import sklearn.metrics
 import small
 
 import rtlab as library
-from rtlab.evaluating import as_text, evaluate, match_labels
+from rtlab.evaluating import evaluate, match_labels
+from rtlab.evaluation_text import as_text
 from rtlab.predicting import NotFiniteError
 from rtlab.records import load_records
 from rtlab.running import model_folder

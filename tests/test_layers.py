@@ -20,7 +20,8 @@ LEVELS = {
     **dict.fromkeys(("saved_models", "model_card", "preparing", "saving", "running"), 4),
     **dict.fromkeys(("scheduling", "reporting"), 5),
     **dict.fromkeys(("exploring", "probing", "tokenizing", "tracking", "progress"), 5),
-    **dict.fromkeys(("opening", "merging", "predicting", "streaming", "labelled", "evaluating", "row_files"), 5),
+    **dict.fromkeys(("opening", "merging", "predicting", "streaming"), 5),
+    **dict.fromkeys(("labelled", "evaluating", "evaluation_text", "row_files"), 5),
     **dict.fromkeys(("cli", "__main__"), 6),
 }
 ORACLE_NEVER_IMPORTS = {

@@ -152,7 +152,8 @@ class Evaluate:
     output: Output
 
     def __call__(self) -> int:
-        from rtlab.evaluating import as_text, evaluate, save
+        from rtlab.evaluating import evaluate, save
+        from rtlab.evaluation_text import as_text
         from rtlab.predicting import NotFiniteError
         from rtlab.preparing import check_writable
 
