@@ -197,3 +197,30 @@ def test_under_oo_what_needs_transformers_is_refused(tmp_path, line):
 def test_under_oo_tables_are_the_same(results):
     plain, stripped = (shell("rtlab tables --results .", results, PYTHONOPTIMIZE=level) for level in ("0", "2"))
     assert (stripped.returncode, stripped.stdout) == (0, plain.stdout)
+
+
+IMPORT_INTERRUPTED = """
+import builtins, sys
+plain = builtins.__import__
+def interrupted(name, *rest):
+    if name == "rtlab.cli":
+        raise KeyboardInterrupt
+    return plain(name, *rest)
+from rtlab.__main__ import main
+builtins.__import__ = interrupted
+sys.exit(main())
+"""
+
+
+def test_an_interrupt_while_the_program_is_loaded_is_no_traceback(run_python):
+    done = run_python(IMPORT_INTERRUPTED)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_an_interrupt_while_words_are_read_is_no_traceback(rtlab, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tyro.cli", interrupt)
+    done = rtlab("svm")
+    assert (done.status, done.out, done.err) == (130, "", "rtlab: interrupted\n")
