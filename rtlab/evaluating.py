@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rtlab.experiment import DatasetOptions
 from rtlab.labelled import Sentences, labelled_sentences
+from rtlab.metrics import confusion
 from rtlab.opening import LoadedModel, load_model
 from rtlab.predicting import WINDOW, logits, not_finite
 from rtlab.preparing import check_writable
@@ -200,7 +201,7 @@ def _measure(
     true_N = np.array([index[labels[label]] for label in sentences.labels], dtype=np.int64)
     probabilities_NC = _probabilities(model, sentences, progress)
     predicted_N = probabilities_NC.argmax(axis=1)
-    confusion_CC = np.bincount(true_N * len(names) + predicted_N, minlength=len(names) ** 2).reshape(len(names), -1)
+    confusion_CC = confusion(true_N, predicted_N, num_labels=len(names))
     description = model.description
     return Evaluation(
         model=OfModel(
@@ -221,7 +222,7 @@ def _measure(
         accuracy=accuracy_interval((predicted_N == true_N)[None]),
         macro_f1=macro_f1_interval(true_N, predicted_N),
         by_class=tuple(_of_class(name, true_N == number, predicted_N == number) for name, number in index.items()),
-        confusion=tuple(tuple(int(count) for count in row) for row in confusion_CC),
+        confusion=tuple(map(tuple, confusion_CC.tolist())),
         errors=_errors(sentences, names, true_N, probabilities_NC, show_errors),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -10,7 +10,7 @@ from rtlab.data import Checks, Splits, check, load_splits
 from rtlab.data.findings import find_warnings
 from rtlab.encoders import Encoder, load_encoder
 from rtlab.experiment import AS_IT_IS, DEFAULT_DATASET, DEFAULT_ENCODER, SHORTEST, DatasetOptions
-from rtlab.values import Json, check_whole, to_json
+from rtlab.values import Json, check_whole, clean, to_json
 
 PERCENTILES = (0, 25, 50, 75, 90, 99, 100)
 MOST_COLUMNS = 8  # classes that are columns, and whose samples are shown as text
@@ -117,7 +117,7 @@ def as_text(exploration: Exploration) -> str:
         for unit, found in (("words", exploration.words), ("word pieces", exploration.word_pieces))
         for split in found
     ]
-    names = exploration.label_names
+    names = [clean(name) for name in exploration.label_names]
     sizes_headers = ["split", "sentences", *(names if few else ()), "empty", "duplicates", "bytes"]
     of_classes = zip(names, *(check.label_counts for _, check in checks.items()), strict=True)
     classes = [[name, *(f"{count:,}" for count in counts)] for name, *counts in of_classes]
@@ -133,7 +133,7 @@ def as_text(exploration: Exploration) -> str:
         f"lengths (word pieces of {exploration.encoder}, special tokens included)\n"
         + _table(lengths, ["split", "unit", "mean", *_percentile_names()], left=2),
         *(
-            "\n".join([f"{name}:", *(f"  {text}" for text in texts)])
+            "\n".join([f"{clean(name)}:", *(f"  {clean(text)}" for text in texts)])
             for name, texts in [*exploration.samples.items()][:MOST_COLUMNS]
         ),
     ]

@@ -7,13 +7,12 @@ pooler may be missing, and a head is always fresh unless a saved model is read.
 
 import contextlib
 import copy
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
 
-from rtlab.built_in import quiet
+from rtlab.built_in import in_this_thread, quiet
 from rtlab.checkpoints import read_weights
 from rtlab.values import one_line
 
@@ -226,7 +225,7 @@ def _made(
     """The model, by transformers' own loading, and its report of what did not fit."""
     import torch
 
-    with said_in_one_line(name), _in_this_thread():
+    with said_in_one_line(name), in_this_thread():
         model, report = of.from_pretrained(
             None,
             config=config,
@@ -274,18 +273,3 @@ def said_in_one_line(name: str) -> Iterator[None]:
             raise
         reason = one_line(str(error)) or type(error).__name__
         raise ValueError(f"encoder {name!r} cannot be made into a model ({reason}); {_WOULD_DO}") from error
-
-
-@contextlib.contextmanager
-def _in_this_thread() -> Iterator[None]:
-    """Weights read here: an interrupt amid transformers' pool of threads can leave one that the exit waits for."""
-    name = "HF_DEACTIVATE_ASYNC_LOAD"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before

@@ -25,7 +25,7 @@ from rtlab.loading import head_modules, load
 from rtlab.methods import Adapter, Full, Svm
 from rtlab.saved_models import Description, read_description
 from rtlab.tokens import Tokens
-from rtlab.values import Json, one_line, shown
+from rtlab.values import Json, one_line, shown, to_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -205,7 +205,7 @@ def _check_adapter(folder: Path, method: Adapter, encoder: Encoder) -> None:
         raise ValueError(f"{ADAPTER} must be JSON, as PEFT saves it; got {one_line(str(error))}") from error
     if not isinstance(saved, Mapping):
         raise ValueError(f"{ADAPTER} must be an object with fields; got {shown(saved)}")
-    expected: dict[str, Json] = {"peft_type": method.peft_type, **method.settings}
+    expected = {"peft_type": method.peft_type, **{name: to_json(value) for name, value in method.settings.items()}}
     for name, value in expected.items():
         if saved.get(name) != value:
             raise ValueError(

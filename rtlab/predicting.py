@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtlab.opening import LoadedModel, load_model
+from rtlab.soundness import check_sentences
 from rtlab.tokens import token_arrays
 from rtlab.values import one_line, shown
 
@@ -103,7 +104,9 @@ def logits(model: LoadedModel, sentences: Sequence[str]) -> NDArray[np.float64]:
     """One score per class of N sentences, (N, C)."""
     max_length = model.description.experiment.max_length
     tokenizer = model.encoder.tokenizer
-    return model.logits(token_arrays([cut(text, tokenizer, max_length) for text in sentences], tokenizer, max_length))
+    texts = [cut(text, tokenizer, max_length) for text in sentences]
+    check_sentences(model.encoder, texts, max_length, option="sentences")
+    return model.logits(token_arrays(texts, tokenizer, max_length))
 
 
 def cut(text: str, tokenizer: "PreTrainedTokenizerFast", max_length: int) -> str:

@@ -4,12 +4,12 @@ import contextlib
 import csv
 import json
 import math
-import os
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
+
+from rtlab.writing import whole_file
 
 FORMATS = (".csv", ".tsv", ".jsonl")
 
@@ -65,28 +65,3 @@ def _field(value: object) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
-
-
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[TextIO]:
-    """A text file that takes its name when the block ends, and leaves nothing where that ends in an error.
-
-    A link is followed, and a device or a pipe written to; they stay what they are.
-    """
-    path = path.resolve()
-    if path.exists() and not path.is_file() and not path.is_dir():
-        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            yield file
-        return
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with temporary.open("x", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            if path.is_file():
-                temporary.chmod(path.stat().st_mode & 0o7777)
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -110,8 +110,9 @@ class Predict:
 
     def _writers(self, stack: contextlib.ExitStack, columns: Sequence[str]) -> "Sequence[Write]":
         """Where labels go: to a table, as JSON, and as text unless one of these takes its place."""
-        from rtlab.row_files import json_line, whole_file
+        from rtlab.row_files import json_line
         from rtlab.streaming import as_json, as_line
+        from rtlab.writing import whole_file
 
         writers = []
         if self.table is not None:
