@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rtlab.data import Splits, load_splits
     from rtlab.encoders import Encoder, load_encoder
-    from rtlab.evaluating import evaluate
     from rtlab.experiment import Experiment
     from rtlab.exploring import explore
-    from rtlab.merging import merge
     from rtlab.methods import Adapter, Full, Recipe, Svm
-    from rtlab.predicting import predict
     from rtlab.probing import probe
     from rtlab.records import RunRecord, load_records
     from rtlab.reporting.frame import frame
     from rtlab.running import Run, RunFailedError, run
+    from rtlab.saved_models.evaluating import evaluate
+    from rtlab.saved_models.merging import merge
+    from rtlab.saved_models.predicting import predict
     from rtlab.tokenizing import tokenize
 
 _HOMES = {
@@ -40,14 +40,14 @@ _HOMES = {
     "RunRecord": "records",
     "Splits": "data",
     "Svm": "methods",
-    "evaluate": "evaluating",
+    "evaluate": "saved_models.evaluating",
     "explore": "exploring",
     "frame": "reporting.frame",
     "load_encoder": "encoders",
     "load_records": "records",
     "load_splits": "data",
-    "merge": "merging",
-    "predict": "predicting",
+    "merge": "saved_models.merging",
+    "predict": "saved_models.predicting",
     "probe": "probing",
     "run": "running",
     "tokenize": "tokenizing",

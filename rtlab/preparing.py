@@ -12,9 +12,9 @@ from rtlab import environment
 from rtlab.architectures import PACKED
 from rtlab.data import Splits, load_splits
 from rtlab.encoders import Encoder, checked, load_encoder, packs, target_modules
+from rtlab.encoders.modules import check_settings
 from rtlab.experiment import Experiment, identity
 from rtlab.methods import Adapter, Engine, Svm
-from rtlab.modules import check_settings
 from rtlab.soundness import check_first_token, check_padding, check_sentences
 
 if TYPE_CHECKING:

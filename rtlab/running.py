@@ -16,15 +16,16 @@ from typing import get_args
 
 import numpy as np
 
-from rtlab import environment, records, saving
+from rtlab import environment, records
 from rtlab.data import Splits
 from rtlab.encoders import Encoder
 from rtlab.engines.engine import Engine, NonFiniteLossError, OnLog, Progress, Task, Training, out_of_memory
-from rtlab.engines.reloading import SavedModelError
 from rtlab.experiment import RESULTS, Experiment
 from rtlab.metrics import scores
 from rtlab.preparing import Prepared, check_writable, prepare
 from rtlab.records import HeldOut, Memory, Predictions, RunRecord, Source, Status, Timing
+from rtlab.saved_models import saving
+from rtlab.saved_models.reloading import SavedModelError
 from rtlab.testbed import code_digest, fingerprint, testbed
 from rtlab.values import clean
 

@@ -8,8 +8,8 @@ depend on which sentences were batched together. So a sentence is computed alone
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rtlab.built_in import quiet
 from rtlab.encoders import Encoder
+from rtlab.encoders.built_in import quiet
 from rtlab.methods import Method, Svm
 from rtlab.tokens import token_lists
 from rtlab.values import one_line, shown

@@ -8,8 +8,8 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from rtlab.built_in import quiet
 from rtlab.encoders import load_encoder
+from rtlab.encoders.built_in import quiet
 
 SIZE = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16, "num_hidden_layers": 2}
 POSITIONS = {"max_position_embeddings": 64}

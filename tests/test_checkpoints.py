@@ -6,8 +6,8 @@ from pathlib import Path
 import odd_encoders as odd
 import pytest
 
-from rtlab.checkpoints import weight_files
 from rtlab.encoders import load_encoder
+from rtlab.encoders.checkpoints import weight_files
 
 CODE = """
 from pathlib import Path

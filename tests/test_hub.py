@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from rtlab.built_in import BUILT_IN, locate
 from rtlab.data.reviews import HUB_REVISION
-from rtlab.encoders import PINNED
+from rtlab.encoders.built_in import BUILT_IN, locate
+from rtlab.encoders.encoder import PINNED
 from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER
 from rtlab.hub import ANSWER_S
 

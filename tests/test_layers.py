@@ -13,15 +13,12 @@ LEVELS = {
         ("values", "methods", "experiment", "metrics", "statistics", "testbed", "environment", "hub", "writing"),
         0,
     ),
-    **dict.fromkeys(("records", "studies", "data", "built_in", "architectures"), 1),
-    **dict.fromkeys(("checkpoints", "loading", "modules", "encoders"), 1),
+    **dict.fromkeys(("records", "studies", "data", "architectures", "encoders"), 1),
     **dict.fromkeys(("tokens", "batches", "dataset_dict"), 2),
     **dict.fromkeys(("engines", "soundness"), 3),
-    **dict.fromkeys(("saved_models", "model_card", "preparing", "saving", "running"), 4),
+    **dict.fromkeys(("preparing", "saved_models", "running"), 4),
     **dict.fromkeys(("scheduling", "reporting"), 5),
     **dict.fromkeys(("exploring", "probing", "tokenizing", "tracking", "progress"), 5),
-    **dict.fromkeys(("opening", "merging", "predicting", "streaming"), 5),
-    **dict.fromkeys(("labelled", "evaluating", "evaluation_text", "row_files"), 5),
     **dict.fromkeys(("cli", "__main__"), 6),
 }
 ORACLE_NEVER_IMPORTS = {

@@ -11,9 +11,9 @@ from safetensors.numpy import load_file, save_file
 from transformers import AutoModelForSequenceClassification, pipeline
 
 import rtlab as lab
-from rtlab import merging
-from rtlab.merging import MergeFailedError, merge
 from rtlab.running import model_folder
+from rtlab.saved_models import merging
+from rtlab.saved_models.merging import MergeFailedError, merge
 
 NAMES = ('it\'s "bad"', "fair", "gut ü")
 ADAPTERS = {

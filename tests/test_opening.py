@@ -10,8 +10,8 @@ from safetensors.numpy import load_file, save_file
 
 import rtlab
 from rtlab.encoders import load_encoder
-from rtlab.opening import load_model
 from rtlab.running import model_folder
+from rtlab.saved_models.opening import load_model
 
 METHODS = ("svm", "full", "lora")
 WEIGHTS = {"svm": "svm.safetensors", "full": "model.safetensors", "lora": "adapter_model.safetensors"}
@@ -302,7 +302,7 @@ def test_memory_that_runs_out_is_no_damaged_folder(copy, monkeypatch):
     def full(*_):
         raise MemoryError("no more")
 
-    monkeypatch.setattr("rtlab.opening.load_encoder", full)
+    monkeypatch.setattr("rtlab.saved_models.opening.load_encoder", full)
     with pytest.raises(MemoryError):
         load_model(folder, device="cpu")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import small
 
-from rtlab.built_in import locate
+from rtlab.encoders.built_in import locate
 from rtlab.experiment import Experiment
 from rtlab.methods import Adapter, Full, Recipe
 from rtlab.running import run

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rtlab as library
-from rtlab.row_files import json_line, row_file, whole_file
 from rtlab.running import model_folder
+from rtlab.saved_models.row_files import json_line, row_file, whole_file
 
 ROWS = [
     {"id": "1", "text": 'a fine, "quiet" film', "stars": "5"},
@@ -104,7 +104,7 @@ def test_all_columns_and_rows_come_back_with_labels(rtlab, model, tmp_path, name
 
 
 def test_a_table_of_many_windows_keeps_its_order(rtlab, model, tmp_path, monkeypatch):
-    monkeypatch.setattr("rtlab.streaming.WINDOW", 2)
+    monkeypatch.setattr("rtlab.saved_models.streaming.WINDOW", 2)
     rows = [{"text": f"film {number}" if number != 3 else "", "id": str(number)} for number in range(5)]
     as_delimited(",")(tmp_path / "mine.csv", rows)
     assert rtlab("predict", "--model", model, "--file", "mine.csv", "--output", "out.csv").status == 0

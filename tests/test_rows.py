@@ -15,7 +15,7 @@ import strategies
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rtlab.data import opening
+from rtlab.data import streams
 from rtlab.data.rows import open_rows, read_rows
 
 ROWS = [
@@ -276,7 +276,7 @@ def test_encodings(tmp_path, text, encoding, said):
 
 
 def test_a_multi_byte_sign_across_pieces_of_the_file_is_one_sign(tmp_path, monkeypatch):
-    monkeypatch.setattr(opening, "CHUNK", 3)
+    monkeypatch.setattr(streams, "CHUNK", 3)
     rows = [{"text": "ééé\u2028é" * 3, "label": "1"}]
     path = save(tmp_path, "a.csv", csv_bytes(rows))
     assert (read(path), open_rows(path).notes) == (rows, ())
@@ -386,7 +386,7 @@ def test_a_stray_quote_costs_its_own_row_alone(tmp_path):
 def test_many_stray_quotes_are_not_read_again_without_end(tmp_path, monkeypatch):
     """Each quote that is never closed costs a bounded number of lines, not the rest of the file."""
     taken = 0
-    before = opening.lines_of
+    before = streams.lines_of
 
     def counted(*arguments):
         nonlocal taken
@@ -425,7 +425,7 @@ def test_lines_within_a_quote_that_read_as_rows(tmp_path, header, lines, within)
 
 @pytest.mark.parametrize("name", ["a.csv.gz", "a.jsonl.zst", "a.json.gz", "a.csv.zip"])
 def test_a_file_that_unfolds_beyond_the_bound_is_seen_before_it_is_kept(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(opening, "MOST_ROWS", 1000)
+    monkeypatch.setattr(streams, "MOST_ROWS", 1000)
     inner, suffix = name.rsplit(".", 1)
     rows = [{"text": "good", "label": "1"}] * 4800
     data = WRITERS["a.json" if "json" in name and "jsonl" not in name else f"a.{inner.split('.')[1]}"](rows)
@@ -442,22 +442,22 @@ def test_a_file_of_too_many_bytes_is_read_no_further(tmp_path, monkeypatch):
             asked.append(size)
             return b"text,label\n" if len(asked) == 1 else b"a" * min(size, 2**20)
 
-    monkeypatch.setattr(opening, "MOST_BYTES", 5 * 2**20)
-    monkeypatch.setattr(opening, "unfolded", lambda _: Endless())
-    found = opening.survey(path)
+    monkeypatch.setattr(streams, "MOST_BYTES", 5 * 2**20)
+    monkeypatch.setattr(streams, "unfolded", lambda _: Endless())
+    found = streams.survey(path)
     assert "GiB that are read" in found.beyond
     assert len(asked) <= 8
 
 
 def test_what_unfolds_to_a_hundred_times_its_size_is_read_no_further(tmp_path, monkeypatch):
-    monkeypatch.setattr(opening, "FREELY_UNFOLDED", 2**16)
-    monkeypatch.setattr(opening, "CHUNK", 2**16)
+    monkeypatch.setattr(streams, "FREELY_UNFOLDED", 2**16)
+    monkeypatch.setattr(streams, "CHUNK", 2**16)
     path = save(tmp_path, "a.csv.gz", gzip.compress(b"text,label\n" + b"good,1\n" * 100_000))
     assert open_rows(path).beyond == "unfolds to more than 100 times its size"
 
 
 def test_a_line_without_end_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(opening, "LONGEST_LINE", 100)
+    monkeypatch.setattr(streams, "LONGEST_LINE", 100)
     path = save(tmp_path, "a.csv", b"text,label\n" + b"a" * 200 + b",1\n")
     with pytest.raises(ValueError, match=r"a\.csv, line 2: longer than 100 characters; shorter texts would do"):
         read(path)

@@ -19,12 +19,12 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 import rtlab
-from rtlab import saving
 from rtlab.encoders import load_encoder
-from rtlab.engines.reloading import SavedModelError, check_saved
 from rtlab.records import load
 from rtlab.reporting.groups import groups, lost_runs
 from rtlab.running import model_folder
+from rtlab.saved_models import saving
+from rtlab.saved_models.reloading import SavedModelError, check_saved
 from rtlab.scheduling.sweep import plan
 
 # Names that mean something to Python, to markdown or to a terminal.
@@ -144,7 +144,9 @@ def trained(data, tmp_path_factory, one_thread):
     """What is checked of a run of each method: its folder, task and logits."""
     patch, found = pytest.MonkeyPatch(), {}
     for name in ("svm", "full-trainer", "lora-trainer"):
-        patch.setattr("rtlab.saving.check_saved", lambda *checked, name=name: found.update({name: checked}))
+        patch.setattr(
+            "rtlab.saved_models.saving.check_saved", lambda *checked, name=name: found.update({name: checked})
+        )
         run(data, tmp_path_factory.mktemp("trained"), **METHODS[name])
     patch.undo()
     return found
@@ -200,7 +202,9 @@ def check_failed(record, path):
 
 
 def test_a_sweep_tries_a_run_again_that_saved_another_model(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("rtlab.saving.check_saved", raising(SavedModelError("the saved model is not the trained one")))
+    monkeypatch.setattr(
+        "rtlab.saved_models.saving.check_saved", raising(SavedModelError("the saved model is not the trained one"))
+    )
     with pytest.raises(rtlab.RunFailedError) as failed:
         run(data, tmp_path)
     asked = small.experiment(data, max_length=30, learning_rate=5e-3)
@@ -228,7 +232,9 @@ def test_a_failed_runs_scores_are_in_no_mean(data, tmp_path, monkeypatch):
 def test_an_earlier_description_does_not_stay_beside_another_model(data, tmp_path, monkeypatch):
     folder = model_folder(tmp_path, run(data, tmp_path))
     assert (folder / "rtlab.json").is_file()
-    monkeypatch.setattr("rtlab.saving.check_saved", raising(SavedModelError("the saved model is not the trained one")))
+    monkeypatch.setattr(
+        "rtlab.saved_models.saving.check_saved", raising(SavedModelError("the saved model is not the trained one"))
+    )
     with pytest.raises(rtlab.RunFailedError):
         run(data, tmp_path)
     assert not (folder / "rtlab.json").exists()
@@ -236,14 +242,14 @@ def test_an_earlier_description_does_not_stay_beside_another_model(data, tmp_pat
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("out\nof luck")], ids=repr)
 def test_a_model_that_cannot_be_loaded_again_fails_the_run(data, tmp_path, monkeypatch, error):
-    monkeypatch.setattr("rtlab.engines.reloading.load_saved", raising(error))
+    monkeypatch.setattr("rtlab.saved_models.reloading.load_saved", raising(error))
     with pytest.raises(rtlab.RunFailedError, match=f"cannot be loaded: {type(error).__name__}") as failed:
         run(data, tmp_path)
     check_failed(failed.value.record, failed.value.path)
 
 
 def test_an_interrupt_while_the_model_is_loaded_again_loses_no_scores(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("rtlab.engines.reloading.load_saved", raising(KeyboardInterrupt()))
+    monkeypatch.setattr("rtlab.saved_models.reloading.load_saved", raising(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         run(data, tmp_path)
     (path,) = (tmp_path / "records").iterdir()
@@ -292,7 +298,7 @@ def test_a_check_draws_nothing_asks_nobody_and_is_in_no_time(data, tmp_path, mon
         check_saved(folder, task, logits_NC)
         calls.append(seconds == task.watch.seconds)
 
-    monkeypatch.setattr("rtlab.saving.check_saved", checked)
+    monkeypatch.setattr("rtlab.saved_models.saving.check_saved", checked)
     run(data, tmp_path, **METHODS[name])
     assert calls == [True]
     assert torch.equal(torch.get_rng_state(), before[0])
@@ -305,7 +311,7 @@ def test_two_models_are_never_there_at_once(data, tmp_path, monkeypatch, name):
     one.build()
     model = weakref.ref(one._engine._model)
     alive = []
-    monkeypatch.setattr("rtlab.saving.check_saved", lambda *_: alive.append(model() is not None))
+    monkeypatch.setattr("rtlab.saved_models.saving.check_saved", lambda *_: alive.append(model() is not None))
     one.train()
     one.finish()
     assert alive == [False]
@@ -408,7 +414,7 @@ def test_a_readme_says_what_the_model_is(saved, name):
 
 
 def test_a_readme_names_an_encoder_of_the_hub_by_its_revision(saved):
-    from rtlab.model_card import model_card
+    from rtlab.saved_models.card import model_card
 
     encoder = dataclasses.replace(load_encoder("tiny-bert"), name="owner/name", revision="f" * 40, source="owner/name")
     text = model_card(small.experiment("reviews", method="lora"), encoder, ["a", "b"], {"run": "0" * 16})

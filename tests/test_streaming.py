@@ -14,10 +14,10 @@ import pytest
 import small
 
 import rtlab
-from rtlab.opening import load_model
-from rtlab.predicting import NotFiniteError
 from rtlab.running import model_folder
-from rtlab.streaming import AT_ONCE, LONGEST_LINE, label_windows, lines, words
+from rtlab.saved_models.opening import load_model
+from rtlab.saved_models.predicting import NotFiniteError
+from rtlab.saved_models.streaming import AT_ONCE, LONGEST_LINE, label_windows, lines, words
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -173,7 +173,7 @@ def test_a_sentence_without_scores_is_named_by_its_line_and_those_before_it_are_
     def scores(sentences):
         return np.array([[np.nan if "odd" in text else 1.0, 0.0] for text in sentences])
 
-    monkeypatch.setattr("rtlab.predicting.logits", lambda _, sentences: scores(sentences))
+    monkeypatch.setattr("rtlab.saved_models.predicting.logits", lambda _, sentences: scores(sentences))
     found = []
     with pytest.raises(NotFiniteError, match=r"scores of line 4 are not finite"):
         found.extend(
@@ -223,7 +223,9 @@ def test_a_json_file_has_a_line_for_each_and_is_written_whole_or_not_at_all(rtla
 
 
 def test_scores_that_are_not_finite_end_with_status_1(rtlab, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("rtlab.opening.LoadedModel.logits", lambda _, tokens: np.full((len(tokens), 2), np.nan))
+    monkeypatch.setattr(
+        "rtlab.saved_models.opening.LoadedModel.logits", lambda _, tokens: np.full((len(tokens), 2), np.nan)
+    )
     (tmp_path / "s.txt").write_bytes(b"fine\n")
     for given in (["fine"], ["--file", "s.txt"]):
         done = rtlab("predict", "--model", folder, *given)

@@ -189,7 +189,7 @@ def test_retime_repeats_what_was_not_timed_here_undisturbed(svm, done, there, to
 
 def test_a_study_loads_its_data_and_digests_its_encoder_once(monkeypatch):
     calls = []
-    for name, owner in (("load_splits", sweep), ("_digest", sys.modules["rtlab.encoders"])):
+    for name, owner in (("load_splits", sweep), ("_digest", sys.modules["rtlab.encoders.encoder"])):
         whole = getattr(owner, name)
 
         def counted(*arguments, whole=whole, name=name, **options):

@@ -17,8 +17,8 @@ from rtlab.progress import Bars
 from rtlab.values import to_json
 
 if TYPE_CHECKING:
-    from rtlab.predicting import Prediction
-    from rtlab.streaming import Item, Labelled, Window
+    from rtlab.saved_models.predicting import Prediction
+    from rtlab.saved_models.streaming import Item, Labelled, Window
 
     Write = Callable[[Labelled], None]
 
@@ -49,7 +49,7 @@ class Predict:
     output: Output
 
     def __call__(self) -> int:
-        from rtlab.predicting import NotFiniteError
+        from rtlab.saved_models.predicting import NotFiniteError
 
         if self.table is not None:
             self._check_table(self.table)
@@ -65,7 +65,7 @@ class Predict:
         return DONE
 
     def _check_table(self, table: Path) -> None:
-        from rtlab.row_files import check_format
+        from rtlab.saved_models.row_files import check_format
 
         check_format("output", table)
         check_file("output", table)
@@ -73,14 +73,14 @@ class Predict:
             raise ValueError(f"output must be another file than --file; got {str(table)!r} for both")
 
     def _label_words(self) -> None:
-        from rtlab.predicting import as_text, predict
+        from rtlab.saved_models.predicting import as_text, predict
 
         found = predict(self.model, self.sentences, device=self.device)
         self.output.emit(to_json(found), as_text(found))
 
     def _label_stream(self) -> None:
-        from rtlab.opening import load_model
-        from rtlab.streaming import label_windows
+        from rtlab.saved_models.opening import load_model
+        from rtlab.saved_models.streaming import label_windows
 
         with contextlib.ExitStack() as stack:
             columns, windows = self._source(stack)  # refused here, before the model is loaded, if it cannot be read
@@ -96,7 +96,7 @@ class Predict:
 
     def _source(self, stack: contextlib.ExitStack) -> "tuple[tuple[str, ...], Iterator[Window]]":
         """Columns of what is to be labelled, and its windows."""
-        from rtlab.streaming import TEXT, is_table, lines, open_lines, rows, words
+        from rtlab.saved_models.streaming import TEXT, is_table, lines, open_lines, rows, words
 
         if self.file is None:
             return (TEXT,), words(self.sentences)
@@ -110,8 +110,8 @@ class Predict:
 
     def _writers(self, stack: contextlib.ExitStack, columns: Sequence[str]) -> "Sequence[Write]":
         """Where labels go: to a table, as JSON, and as text unless one of these takes its place."""
-        from rtlab.row_files import json_line
-        from rtlab.streaming import as_json, as_line
+        from rtlab.saved_models.row_files import json_line
+        from rtlab.saved_models.streaming import as_json, as_line
         from rtlab.writing import whole_file
 
         writers = []
@@ -153,10 +153,10 @@ class Evaluate:
     output: Output
 
     def __call__(self) -> int:
-        from rtlab.evaluating import evaluate, save
-        from rtlab.evaluation_text import as_text
-        from rtlab.predicting import NotFiniteError
         from rtlab.preparing import check_writable
+        from rtlab.saved_models.evaluating import evaluate, save
+        from rtlab.saved_models.evaluation_text import as_text
+        from rtlab.saved_models.predicting import NotFiniteError
 
         check_writable(self.output_dir, within=("evaluations",))
         try:
@@ -198,7 +198,7 @@ def _lines_to(file: TextIO, line: "Callable[[Item, Prediction | None], str]") ->
 @contextlib.contextmanager
 def _table(path: Path, columns: Sequence[str]) -> "Iterator[Write]":
     """What writes rows with their labels into a file; a new column whose name is taken gets another, which is said."""
-    from rtlab.row_files import row_file
+    from rtlab.saved_models.row_files import row_file
 
     label, probability, probabilities = (_free(name, columns) for name in ("label", "probability", "probabilities"))
     with row_file(path, (*columns, label, probability)) as write_row:  # all probabilities go into JSON lines alone
@@ -235,7 +235,7 @@ class Merge:
     output: Output
 
     def __call__(self) -> int:
-        from rtlab.merging import MergeFailedError, as_text, merge
+        from rtlab.saved_models.merging import MergeFailedError, as_text, merge
 
         try:
             found = merge(self.model, self.output_dir, device=self.device)

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rtlab.data.opening import MOST_BYTES, MOST_ROWS
 from rtlab.data.row import Row, Rows
+from rtlab.data.streams import MOST_BYTES, MOST_ROWS
 from rtlab.hub import one_line
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from rtlab.data.opening import lines_of, survey
 from rtlab.data.row import Fault, Row, Rows
+from rtlab.data.streams import lines_of, survey
 
 DELIMITERS = (",", "\t", ";", "|")
 SAMPLE = 100  # records that the delimiter is found by

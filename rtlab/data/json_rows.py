@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from rtlab.data.opening import CHUNK, LONGEST_LINE, Survey, lines_of, survey, text_of, unfolded
 from rtlab.data.row import Fault, Row, Rows
+from rtlab.data.streams import CHUNK, LONGEST_LINE, Survey, lines_of, survey, text_of, unfolded
 from rtlab.hub import one_line
 
 SAMPLE = 1000  # rows whose fields are the columns

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtlab.data.opening import COMPRESSED, data_name
 from rtlab.data.rows import FORMATS, SHEETS, TAKEN, format_of
 from rtlab.data.splits import SPLIT_NAMES
+from rtlab.data.streams import COMPRESSED, data_name
 
 # Names that stand for a split, as parts of a file's or a folder's name.
 SYNONYMS: Mapping[str, str] = {

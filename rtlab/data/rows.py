@@ -6,8 +6,8 @@ from pathlib import Path
 from rtlab.data.arrow_rows import open_arrow, open_parquet
 from rtlab.data.delimited import open_delimited
 from rtlab.data.json_rows import open_json
-from rtlab.data.opening import SHEET, data_name
 from rtlab.data.row import Row, Rows
+from rtlab.data.streams import SHEET, data_name
 
 DELIMITED, JSON, COLUMNS = (".csv", ".tsv", ".tab"), (".json", ".jsonl", ".ndjson"), (".parquet", ".arrow")
 FORMATS = (*DELIMITED, *JSON, *COLUMNS)

@@ -15,8 +15,8 @@ from sys import intern
 
 from rtlab.data.columns import Columns
 from rtlab.data.labels import Places, Table, cleaned, is_nothing
-from rtlab.data.opening import LONGEST_LINE, MOST_BYTES, MOST_ROWS, refuse_beyond
 from rtlab.data.row import Fault, Row, Rows
+from rtlab.data.streams import LONGEST_LINE, MOST_BYTES, MOST_ROWS, refuse_beyond
 from rtlab.experiment import DatasetOptions
 
 # Of a file that is beyond what is read, a limit takes its sentences from so many first rows.

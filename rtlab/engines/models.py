@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rtlab.built_in import quiet
 from rtlab.encoders import Encoder
+from rtlab.encoders.built_in import quiet
+from rtlab.encoders.loading import head_modules
 from rtlab.engines.engine import Task
-from rtlab.loading import head_modules
 from rtlab.methods import Adapter
 from rtlab.values import to_json
 

@@ -16,20 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtlab import environment
-from rtlab.built_in import quiet
 from rtlab.data import corpus
 from rtlab.encoders import Encoder
+from rtlab.encoders.built_in import quiet
 from rtlab.engines.agreement import MANY, TOLERANCE, allowed, disagreement
 from rtlab.engines.engine import out_of_memory
-from rtlab.engines.reloading import Reloaded, load_saved
 from rtlab.experiment import Experiment
 from rtlab.methods import Adapter, Full
-from rtlab.model_card import CARD, model_card
-from rtlab.opening import encoder_of
 from rtlab.preparing import check_writable
 from rtlab.records import write_whole
-from rtlab.saved_models import read_description
-from rtlab.saving import describe
+from rtlab.saved_models.card import CARD, model_card
+from rtlab.saved_models.description import read_description
+from rtlab.saved_models.opening import encoder_of
+from rtlab.saved_models.reloading import Reloaded, load_saved
+from rtlab.saved_models.saving import describe
 from rtlab.values import one_line
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rtlab import hub
 from rtlab.architectures import ARCHITECTURES, PACKED, Architecture
-from rtlab.built_in import BUILT_IN, locate, quiet
-from rtlab.checkpoints import WEIGHTS, check_files, digest, file_digests
+from rtlab.encoders.built_in import BUILT_IN, locate, quiet
+from rtlab.encoders.checkpoints import WEIGHTS, check_files, digest, file_digests
+from rtlab.encoders.loading import Head, Loaded, load, positions, said_in_one_line
+from rtlab.encoders.modules import target_modules as target_modules
 from rtlab.experiment import DEFAULT_ENCODER
-from rtlab.loading import Head, Loaded, load, positions, said_in_one_line
-from rtlab.modules import target_modules as target_modules
 from rtlab.values import one_line
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rtlab.loading import body_class, head_class, said_in_one_line, skeleton
+from rtlab.encoders.loading import body_class, head_class, said_in_one_line, skeleton
 from rtlab.methods import Adapter, Setting
 from rtlab.values import one_line, shown
 

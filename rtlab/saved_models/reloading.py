@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtlab.batches import plan_by_length
-from rtlab.built_in import in_this_thread, quiet
 from rtlab.encoders import Encoder
+from rtlab.encoders.built_in import in_this_thread, quiet
 from rtlab.engines import svm
 from rtlab.engines.agreement import TOLERANCE, allowed, disagreement, spread
 from rtlab.engines.engine import Task

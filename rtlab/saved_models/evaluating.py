@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtlab.experiment import DatasetOptions
-from rtlab.labelled import Sentences, labelled_sentences
 from rtlab.metrics import confusion
-from rtlab.opening import LoadedModel, load_model
-from rtlab.predicting import WINDOW, logits, not_finite
 from rtlab.preparing import check_writable
 from rtlab.records import write_whole
+from rtlab.saved_models.labelled import Sentences, labelled_sentences
+from rtlab.saved_models.opening import LoadedModel, load_model
+from rtlab.saved_models.predicting import WINDOW, logits, not_finite
 from rtlab.statistics import Interval, accuracy_interval, macro_f1_interval
 from rtlab.values import Json, check_whole, shown, to_json
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rtlab.data.columns import Columns, choose_columns
-from rtlab.data.opening import COMPRESSED
 from rtlab.data.row import Fault, Rows
 from rtlab.data.rows import FORMATS, SHEETS, open_rows
+from rtlab.data.streams import COMPRESSED
 from rtlab.data.tables import NO_TEXT, checked_text
 from rtlab.experiment import DatasetOptions
-from rtlab.opening import LoadedModel
-from rtlab.predicting import NONE_GIVEN, WINDOW, Prediction, check_text, label, not_finite
+from rtlab.saved_models.opening import LoadedModel
+from rtlab.saved_models.predicting import NONE_GIVEN, WINDOW, Prediction, check_text, label, not_finite
 from rtlab.values import Json, one_line
 
 AT_ONCE = 2**18  # bytes; a pipe gives 2**16 at most

@@ -7,12 +7,12 @@ since a model travels, and a README is read by others.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
-from rtlab.built_in import BUILT_IN
 from rtlab.encoders import Encoder
-from rtlab.engines.reloading import BASE, classes
+from rtlab.encoders.built_in import BUILT_IN
 from rtlab.experiment import Experiment
 from rtlab.methods import Adapter, Svm
 from rtlab.records import RunRecord
+from rtlab.saved_models.reloading import BASE, classes
 from rtlab.values import one_line
 
 CARD = "README.md"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from rtlab.evaluating import Evaluation
+from rtlab.saved_models.evaluating import Evaluation
 from rtlab.statistics import Interval
 from rtlab.values import one_line
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from rtlab.opening import LoadedModel, load_model
+from rtlab.saved_models.opening import LoadedModel, load_model
 from rtlab.soundness import check_sentences
 from rtlab.tokens import token_arrays
 from rtlab.values import one_line, shown

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from rtlab.encoders import Encoder
 from rtlab.engines.engine import Engine, Task
-from rtlab.engines.reloading import check_saved
 from rtlab.experiment import Experiment
-from rtlab.model_card import CARD, model_card, run_facts
 from rtlab.records import Predictions, RunRecord, write_whole
-from rtlab.saved_models import DESCRIPTION, digests
+from rtlab.saved_models.card import CARD, model_card, run_facts
+from rtlab.saved_models.description import DESCRIPTION, digests
+from rtlab.saved_models.reloading import check_saved
 from rtlab.values import Json
 
 

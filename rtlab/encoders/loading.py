@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
 
-from rtlab.built_in import in_this_thread, quiet
-from rtlab.checkpoints import read_weights
+from rtlab.encoders.built_in import in_this_thread, quiet
+from rtlab.encoders.checkpoints import read_weights
 from rtlab.values import one_line
 
 if TYPE_CHECKING:

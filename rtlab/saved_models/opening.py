@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtlab import environment
-from rtlab.built_in import quiet
 from rtlab.encoders import Encoder, load_encoder, target_modules
+from rtlab.encoders.built_in import quiet
+from rtlab.encoders.loading import head_modules, load
 from rtlab.engines.engine import out_of_memory
 from rtlab.engines.reading import What, read, readable
 from rtlab.experiment import Precision
-from rtlab.loading import head_modules, load
 from rtlab.methods import Adapter, Full, Svm
-from rtlab.saved_models import Description, read_description
+from rtlab.saved_models.description import Description, read_description
 from rtlab.tokens import Tokens
 from rtlab.values import Json, one_line, shown, to_json
 
