@@ -244,7 +244,9 @@ def test_an_adapter_saved_without_its_pooler_is_refused(written, data, tmp_path)
     settings = json.loads((folder / "adapter_config.json").read_text())
     settings["modules_to_save"] = ["classifier", "score"]
     (folder / "adapter_config.json").write_text(json.dumps(settings))
-    with pytest.raises(ValueError, match=r"model must hold all that was trained; got .*, without bert\.pooler, "):
+    description = json.loads((folder / "rtlab.json").read_text())
+    (folder / "rtlab.json").write_text(json.dumps(description | {"files": {}}))  # as before there were digests
+    with pytest.raises(ValueError, match=r"has weights of another model: it does not need .*bert\.pooler\.dense"):
         rtlab.predict(folder, ["fine"], device="cpu")
 
 

@@ -198,7 +198,7 @@ def test_a_line_of_output_for_each_line_of_input(rtlab, folder, tmp_path):
     first, blank, last = done.out.split("\n")[:-1]
     assert blank == ""
     assert [len(line.split("\t")) for line in (first, last)] == [3, 3]
-    assert last.split("\t")[2] == "dull ?[31m and? ? long"
+    assert last.split("\t")[2] == "dull �[31m and� � long"
     assert done.out.replace("\n", "").replace("\t", "").isprintable()
 
     done = rtlab("predict", "--model", folder, "--file", "s.txt", "--json", "-")

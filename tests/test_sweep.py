@@ -189,7 +189,7 @@ def test_retime_repeats_what_was_not_timed_here_undisturbed(svm, done, there, to
 
 def test_a_study_loads_its_data_and_digests_its_encoder_once(monkeypatch):
     calls = []
-    for name, owner in (("load_splits", sweep), ("_digest", sys.modules["rtlab.encoders.encoder"])):
+    for name, owner in (("load_splits", sweep), ("digest", sys.modules["rtlab.encoders.encoder"])):
         whole = getattr(owner, name)
 
         def counted(*arguments, whole=whole, name=name, **options):
@@ -199,10 +199,10 @@ def test_a_study_loads_its_data_and_digests_its_encoder_once(monkeypatch):
         monkeypatch.setattr(owner, name, counted)
     planned = sweep.plan(study("smoke", seeds=2, limit=8))
     assert len(planned) == 66
-    assert sorted(calls) == [("_digest",), ("load_splits", 8)]
+    assert sorted(calls) == [("digest",), ("load_splits", 8)]
     calls.clear()
     sweep.plan(study("embedded", encoder="tiny-distilbert", limit=200))
-    assert sorted(calls) == [("_digest",), ("load_splits", TIMED), ("load_splits", 200)]
+    assert sorted(calls) == [("digest",), ("load_splits", TIMED), ("load_splits", 200)]
 
 
 def test_a_study_that_cannot_work_is_refused_whole(svm, data):

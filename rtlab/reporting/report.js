@@ -400,8 +400,9 @@ function lossCurves() {
   update();
 }
 
-// Disagreements. Classes are one character a sentence, counted from "0"; logits are 16-bit steps of the largest one.
-const classAt = (text, row) => text.charCodeAt(row) - 48;
+// Disagreements. Classes are one character a sentence, counted from "0" to "~", then from U+4E00 on; logits are 16-bit
+// steps of the largest one.
+const classAt = (text, row) => text.charCodeAt(row) - (text.charCodeAt(row) < 127 ? 48 : 0x4e00);
 
 function logitsAt(split, row) {
   if (!split.logits) return "–";

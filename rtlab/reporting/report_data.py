@@ -237,5 +237,5 @@ def _packed(found: Predictions | Classes, labels: dict[str, int]) -> dict[str, J
 
 
 def _characters(classes: NDArray[np.integer]) -> str:
-    """Classes as one character each, counted from "0"."""
-    return "".join(chr(ord("0") + number) for number in classes.tolist())
+    """Classes as one character each, counted from "0" to "~", then through the ideographs: all of them are visible."""
+    return "".join(chr(number + (ord("0") if number < 79 else 0x4E00)) for number in classes.tolist())

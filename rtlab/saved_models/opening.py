@@ -163,14 +163,13 @@ def _model(folder: Path, description: Description, encoder: Encoder) -> "PreTrai
 
 
 def _fine_tuned(folder: Path, description: Description, encoder: Encoder) -> "PreTrainedModel":
-    model = encoder.saved_classifier(description.label_names)
-    names = tuple(str(name) for _, name in sorted(model.config.id2label.items()))
+    names = tuple(str(name) for _, name in sorted(encoder.config.id2label.items()))
     if names != description.label_names:
         raise ValueError(
             f"model {folder} is mixed from two: its config.json names the classes {shown(list(names))}, its "
             f"rtlab.json {shown(list(description.label_names))}"
         )
-    return model
+    return encoder.saved_classifier(description.label_names)
 
 
 def _adapted(folder: Path, description: Description, method: Adapter, encoder: Encoder) -> "PreTrainedModel":
