@@ -83,7 +83,7 @@ def load(
     model.name_or_path = model.config.name_or_path = str(path)
     absent = {key for key in report["missing_keys"] if head != "fresh" or key.startswith(parts.prefix)}
     poolers = {key for key in absent if "pooler" in key.split(".") and head != "saved"}
-    prefixed = any(key.startswith(parts.prefix) for key in stored)
+    prefixed = head != "saved" and any(key.startswith(parts.prefix) for key in stored)
     others = {key for key in report["unexpected_keys"] if prefixed and parts.lies_outside(key)}
     _check_fit(
         name,
