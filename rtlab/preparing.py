@@ -103,7 +103,7 @@ def _check(experiment: Experiment, encoder: Encoder) -> tuple[str, ...]:
 
     modules = target_modules(encoder, method.target_modules)
     check_settings(encoder, method)
-    adapter_config(method, modules)
+    adapter_config(method, modules, encoder.config.model_type)
     return modules
 
 

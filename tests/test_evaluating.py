@@ -170,7 +170,7 @@ def test_sentences_that_the_model_was_trained_on_are_warned_of(trained):
         split: evaluate(folder, str(data), split=split, output_dir=None).dataset.notes for split in ("train", "test")
     }
     assert notes["test"] == ()
-    assert notes["train"][0].startswith("The model was trained on a data set of this name, reviews2: scores")
+    assert notes["train"][0].startswith("The model was trained on a data set of this name, reviews2: if it is")
 
 
 def test_a_result_is_added_beside_the_records_and_names_no_folder(trained, tmp_path):

@@ -109,6 +109,19 @@ def test_layouts_that_will_not_do(tmp_path, files, expected):
     assert expected in str(caught.value)
 
 
+@pytest.mark.parametrize("second", [["pos", "neg"], None], ids=["another order", "none"])
+@pytest.mark.parametrize("names", [("train-00000-of-00002", "train-00001-of-00002"), ("train/one", "train/two")])
+def test_files_of_one_split_whose_classes_differ_are_refused(tmp_path, names, second):
+    """The same number would be two classes, and the names of the first file would be said of both."""
+    for name, classes in zip(names, (["neg", "pos"], second), strict=True):
+        part = datasets.Dataset.from_dict({"text": [text for text, _ in ROWS], "label": [n for _, n in ROWS]})
+        path = tmp_path / f"{name}.parquet"
+        path.parent.mkdir(exist_ok=True)
+        (part.cast_column("label", datasets.ClassLabel(names=classes)) if classes else part).to_parquet(path)
+    with pytest.raises(ValueError, match=r"but .* has classes neg, pos; the same classes in the same order would do"):
+        load_splits(str(tmp_path))
+
+
 def test_shards_are_read_in_their_order(tmp_path):
     write(tmp_path, "train-00000-of-00002.csv", "train-00001-of-00002.csv")
     texts = load_splits(str(tmp_path)).train.texts
@@ -141,7 +154,7 @@ def test_splits_by_a_column(tmp_path):
     (tmp_path / "a.csv").write_text(with_splits(rows))
     splits = load_splits(str(tmp_path / "a.csv"), options=DatasetOptions(split_column="Fold"))
     assert [len(split) for _, split in splits.items()] == [20, 10, 10]
-    assert splits.notes == ("Split 'unused' was left out.",)
+    assert splits.notes == ("Split 'unused' was left out, 20 sentences.",)
     assert splits.validation.texts[:2] == ("sentence number 4", "sentence number 5")
 
 
@@ -151,6 +164,10 @@ def test_splits_by_a_column(tmp_path):
         (["a", "b"], "split_column must say train of some rows; got 'Fold', which says 'a', 'b'"),
         (["dev", "test"], "split_column must say train of some rows; got 'Fold', which says 'dev', 'test'"),
         (["train", ""], "30 rows without a split (line 3; line 5; …)"),
+        (
+            ["train", "training", "test"],
+            "split_column must say each split in one way; got 'Fold', which says 't",
+        ),
         (["train", "val", "dev"], "splits 'val' and 'dev' could each be validation; one would do"),
     ],
 )

@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rtlab.data import streams
-from rtlab.data.rows import open_rows, read_rows
+from rtlab.data.rows import open_rows
 
 ROWS = [
     {"id": "1", "text": "a good film", "label": "5"},
@@ -99,7 +99,7 @@ def read(path):
 
 def bad(path):
     """The rows that cannot be used: their line, and why."""
-    return [(row.number, *row.fault) for row in read_rows(path) if row.fault]
+    return [(row.number, *row.fault) for row in open_rows(path).read() if row.fault]
 
 
 def save(folder, name, data):
@@ -138,7 +138,7 @@ def test_no_line_of_a_broken_csv_file_is_lost(tmp_path_factory, lines):
     path = tmp_path_factory.mktemp("broken") / "a.csv"
     path.write_bytes(("text,label\n" + "".join(f"{line}\n" for line in lines)).encode())
     physical = path.read_bytes().decode().split("\n")[1:-1]
-    rows = [*read_rows(path)]
+    rows = [*open_rows(path).read()]
     covered = set()
     for row in rows:
         breaks = sum(value.count("\n") for value in map(str, row.values.values()))
@@ -380,7 +380,7 @@ def test_a_stray_quote_costs_its_own_row_alone(tmp_path):
     lines[2500] = '"text,1'
     path = save(tmp_path, "a.csv", ("text,label\n" + "\n".join(lines)).encode())
     assert [number for number, *_ in bad(path)] == [2502]
-    assert sum(row.fault is None for row in read_rows(path)) == 4999
+    assert sum(row.fault is None for row in open_rows(path).read()) == 4999
 
 
 def test_many_stray_quotes_are_not_read_again_without_end(tmp_path, monkeypatch):
@@ -397,7 +397,7 @@ def test_many_stray_quotes_are_not_read_again_without_end(tmp_path, monkeypatch)
     monkeypatch.setattr("rtlab.data.delimited.lines_of", counted)
     monkeypatch.setattr("rtlab.data.delimited.MOST_LINES", 10)
     path = save(tmp_path, "a.csv", b"text,label\n" + b'"text,1\nb,0\n' * 300)
-    assert sum(row.fault is None for row in read_rows(path)) >= 300
+    assert sum(row.fault is None for row in open_rows(path).read()) >= 300
     assert taken <= 601 + 200  # once each, and the beginning to find the delimiter
 
 
@@ -415,7 +415,7 @@ def test_many_stray_quotes_are_not_read_again_without_end(tmp_path, monkeypatch)
 )
 def test_lines_within_a_quote_that_read_as_rows(tmp_path, header, lines, within):
     path = save(tmp_path, "a.csv", f"{header}\n{lines}".encode())
-    (row,) = read_rows(path)
+    (row,) = open_rows(path).read()
     found = [line for line, values in row.within if values["label"].strip() in ("0", "1")]
     assert found == within
 
@@ -431,7 +431,7 @@ def test_a_file_that_unfolds_beyond_the_bound_is_seen_before_it_is_kept(tmp_path
     data = WRITERS["a.json" if "json" in name and "jsonl" not in name else f"a.{inner.split('.')[1]}"](rows)
     path = save(tmp_path, name, COMPRESSIONS[f".{suffix}"](inner, data))
     assert open_rows(path).beyond == "more than the 1,000 rows that are read"
-    assert len([*islice(read_rows(path), 10)]) == 10
+    assert len([*islice(open_rows(path).read(), 10)]) == 10
 
 
 def test_a_file_of_too_many_bytes_is_read_no_further(tmp_path, monkeypatch):
@@ -471,7 +471,7 @@ def test_parquet_of_many_rows_is_known_by_its_description(tmp_path, monkeypatch)
 
 def test_a_repeated_text_of_parquet_is_held_once(tmp_path):
     path = save(tmp_path, "a.parquet", parquet_bytes([{"text": "good " * 1000, "label": "1"}] * 500))
-    assert len({id(row.values["text"]) for row in [*read_rows(path)]}) == 1
+    assert len({id(row.values["text"]) for row in [*open_rows(path).read()]}) == 1
 
 
 def test_a_damaged_arrow_file_is_refused_and_never_followed(tmp_path):

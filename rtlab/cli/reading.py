@@ -161,6 +161,8 @@ class Figures:
         for path in removed:
             print(f"{path} removed")
         print(f"{plural(len(written), 'figure')} in {self.results / 'figures'}")
+        if not written:
+            print("figures show whole epochs, and times of runs that nothing disturbed: there are none here")
 
 
 def _records(results: Path, *, logits: int = 0, history: bool = False) -> "tuple[tuple[RunRecord, ...], bool]":

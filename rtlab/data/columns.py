@@ -122,14 +122,15 @@ def _check_header(rows: Rows, options: DatasetOptions, sample: Sequence[Row]) ->
     """Refuse a file that begins with a row in place of names: its first sentence would be lost in silence."""
     if not rows.headed:
         return
-    asked = {options.text_column, options.label_column, options.split_column} - {None}
-    usual = TEXTS | LABELS | SPLITS | {name for pair in PAIRS for name in pair}
-    if asked or any(_plain(name) in usual for name in rows.columns):
+    if {options.text_column, options.label_column, options.split_column} - {None}:
         return
+    usual = TEXTS | LABELS | SPLITS | {name for pair in PAIRS for name in pair}
+    named = any(_plain(name) in usual for name in rows.columns)
     values = {name: {str(row.values[name]).strip() for row in sample} for name in rows.columns}
-    if any(
-        _is_number(name) or len(name) > LONGEST_NAME or len(name.split()) > 4 or (name in values[name])
-        for name in rows.columns
+    kinds = [name for name in rows.columns if _plain(name) in LABELS] if named else rows.columns
+    if any(name in values[name] for name in kinds if name) or (
+        not named
+        and any(_is_number(name) or len(name) > LONGEST_NAME or len(name.split()) > 4 for name in rows.columns)
     ):
         shown = ", ".join(f"{name!r:.40}" for name in rows.columns[:3])
         raise ValueError(

@@ -1,12 +1,11 @@
 """Rows out of a person's file, whatever its format: one at a time, with all columns, in constant memory."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from rtlab.data.arrow_rows import open_arrow, open_parquet
 from rtlab.data.delimited import open_delimited
 from rtlab.data.json_rows import open_json
-from rtlab.data.row import Row, Rows
+from rtlab.data.row import Rows
 from rtlab.data.streams import SHEET, data_name
 
 DELIMITED, JSON, COLUMNS = (".csv", ".tsv", ".tab"), (".json", ".jsonl", ".ndjson"), (".parquet", ".arrow")
@@ -51,12 +50,3 @@ def open_rows(path: Path) -> Rows:
         case ".arrow":
             return open_arrow(path)
     return open_json(path)
-
-
-def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a file, those that cannot be used among them (`Row.fault`), in order and constant memory.
-
-    Raises:
-        ValueError: as `open_rows`; also while reading, where the file is damaged.
-    """
-    yield from open_rows(path).read()

@@ -161,7 +161,18 @@ def _read_by_column(
     for rows in files[1:]:
         _columns_in(rows, columns)
     read = read_tables(files, columns, options, limit=limit)
-    chosen, left_out = by_synonym(files[0].where, tuple(read.tables))
+    chosen, _ = by_synonym(files[0].where, tuple(read.tables))
+    left_out = [
+        f"Split {name!r} was left out, {len(table.texts):,} sentences."
+        for name, table in read.tables.items()
+        if name not in chosen.values()
+    ]
+    for name in read.tables:
+        if (meant := split_of(name)) in chosen and chosen[meant] != name:
+            raise ValueError(
+                f"split_column must say each split in one way; got {options.split_column!r}, which says {name!r} and "
+                f"{chosen[meant]!r}"
+            )
     if "train" not in chosen:
         said = ", ".join(f"{name!r:.40}" for name in [*read.tables][:8])
         raise ValueError(f"split_column must say train of some rows; got {options.split_column!r}, which says {said}")

@@ -76,6 +76,7 @@ def read_tables(opened: Sequence[Rows], columns: Columns, options: DatasetOption
     Raises:
         ValueError: a file cannot be read or lacks a column, or there are bad rows.
     """
+    _check_alike(opened, columns)
     found, faults, size = _Gathered(), Faults(), 0
     notes = [*columns.notes]
     suspects: list[tuple[int, int, str]] = []
@@ -107,6 +108,22 @@ def read_tables(opened: Sequence[Rows], columns: Columns, options: DatasetOption
             )
         notes.append(f"Left out of {where.name}: {_said(faults)}.")
     return Read(tables, tuple(dict.fromkeys(notes)))
+
+
+def _check_alike(opened: Sequence[Rows], columns: Columns) -> None:
+    """Refuse files whose labels cannot be read as one column: the same number would be two classes."""
+    first = opened[0]
+    for rows in opened[1:]:
+        ours, theirs = (one.classes.get(columns.label or "") for one in (first, rows))
+        if ours != theirs:
+            said = [f"classes {', '.join(names)}" if names else "no names of classes" for names in (ours, theirs)]
+            raise ValueError(
+                f"{rows.where}: {said[1]}, but {first.where} has {said[0]}; the same classes in the same order would do"
+            )
+        if rows.typed != first.typed:
+            raise ValueError(
+                f"{rows.where} and {first.where}: only one of them tells numbers from texts; files of one format would do"
+            )
 
 
 def _rows_to_read(rows: Rows, limit: int | None) -> tuple[int | None, list[str]]:

@@ -8,7 +8,7 @@ that plain transformers and PEFT can open.
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -40,7 +40,7 @@ FILES = (
 
 _ALTERNATIVES = f"a local directory or a built-in encoder ({', '.join(BUILT_IN)}) would do"
 # What a configuration may ask for besides the result, or in another form; a result does not depend on it.
-_ONLY_ASKED_FOR = {
+ONLY_ASKED_FOR: Mapping[str, bool | int] = {
     "return_dict": True,
     "output_hidden_states": False,
     "output_attentions": False,
@@ -229,7 +229,7 @@ def _config(found: _Found) -> "PreTrainedConfig":
     check_files(found.path, found.name)
     with _reading(found.name):
         config = AutoConfig.from_pretrained(found.path, trust_remote_code=False)
-        for name, value in _ONLY_ASKED_FOR.items():
+        for name, value in ONLY_ASKED_FOR.items():
             if hasattr(config, name):
                 setattr(config, name, value)
     _check_config(config, found.name)

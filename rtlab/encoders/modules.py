@@ -5,6 +5,7 @@ nothing. Here a name is a name: it must be that of a module that is there.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,8 @@ def _linear_layers(encoder: "Encoder") -> tuple[str, ...]:
 def _short_names(linear: Sequence[str]) -> list[str]:
     """Short names of one layer's linear modules: the last part where that says which one it is."""
     within = dict.fromkeys(re.split(r"\.\d+\.", name, maxsplit=1)[1] for name in linear)
-    return [name if name.endswith(".dense") else name.rpartition(".")[2] for name in within]
+    last = Counter(name.rpartition(".")[2] for name in within)
+    return [name.rpartition(".")[2] if last[name.rpartition(".")[2]] == 1 else name for name in within]
 
 
 def check_settings(encoder: "Encoder", adapter: Adapter) -> None:

@@ -44,7 +44,7 @@ def with_adapter(
     """
     import peft
 
-    config = adapter_config(adapter, target_modules)
+    config = adapter_config(adapter, target_modules, encoder.config.model_type)
     config.modules_to_save = [*(config.modules_to_save or ()), *_not_trained_by_peft(model, encoder)] or None
     with quiet():
         adapted = peft.get_peft_model(model, config)
@@ -59,8 +59,13 @@ def _not_trained_by_peft(model: "PreTrainedModel", encoder: Encoder) -> tuple[st
     return tuple(name for name in fresh if not name.endswith(PEFTS_HEADS))
 
 
-def adapter_config(adapter: Adapter, target_modules: tuple[str, ...]) -> "PeftConfig":
+def adapter_config(adapter: Adapter, target_modules: tuple[str, ...], model_type: str) -> "PeftConfig":
     """PEFT's own configuration of an adapter.
+
+    Args:
+        adapter: Its kind and settings.
+        target_modules: Names of the modules that are adapted.
+        model_type: What transformers calls the encoder's architecture.
 
     Raises:
         ValueError: If PEFT has no such kind of adapter, or refuses a setting.
@@ -70,7 +75,7 @@ def adapter_config(adapter: Adapter, target_modules: tuple[str, ...]) -> "PeftCo
     known = {
         str(kind.value): of
         for kind, of in peft.PEFT_TYPE_TO_CONFIG_MAPPING.items()
-        if "target_modules" in of.__dataclass_fields__  # the others add tokens
+        if {"target_modules", "modules_to_save"} <= of.__dataclass_fields__.keys()  # the others add tokens
     }
     if adapter.peft_type not in known:
         raise ValueError(
@@ -79,10 +84,16 @@ def adapter_config(adapter: Adapter, target_modules: tuple[str, ...]) -> "PeftCo
     if adapter.settings.get("inference_mode"):
         raise ValueError("settings must not hold inference_mode: an adapter is trained here")
     settings = {name: to_json(setting) for name, setting in adapter.settings.items()}
+    if adapter.peft_type == "IA3" and "feedforward_modules" not in settings:
+        # PEFT fills in names of its own, which it then refuses to load where they are no target modules.
+        usual = peft.utils.TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING.get(model_type, [])
+        settings["feedforward_modules"] = [
+            module for module in target_modules if any(module == end or module.endswith(f".{end}") for end in usual)
+        ]
     of = known[adapter.peft_type]
     try:
         return of(task_type=peft.TaskType.SEQ_CLS, target_modules=list(target_modules), **settings)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"settings of a {adapter.peft_type} adapter are refused by PEFT: {error}") from error
 
 

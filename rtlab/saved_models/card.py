@@ -12,7 +12,7 @@ from rtlab.encoders.built_in import BUILT_IN
 from rtlab.experiment import Experiment
 from rtlab.methods import Adapter, Svm
 from rtlab.records import RunRecord
-from rtlab.saved_models.reloading import BASE, classes
+from rtlab.saved_models.reloading import BASE, classes, plainly
 from rtlab.values import one_line
 
 CARD = "README.md"
@@ -110,7 +110,7 @@ def _code(experiment: Experiment, encoder: Encoder, label_names: Sequence[str], 
         return _SVM
     if not alone:
         return _WHOLE.format(max_length=experiment.max_length)
-    arguments: dict[str, object] = {**classes(label_names), **BASE}
+    arguments: dict[str, object] = {**classes(label_names), **BASE, **plainly(encoder)}
     if encoder.revision is not None:
         arguments = {"revision": encoder.revision, **arguments}
     return _ADAPTER.format(

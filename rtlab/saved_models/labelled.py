@@ -124,6 +124,6 @@ def _warning(found: Tables, split: str, trained_on: str) -> tuple[str, ...]:
         return whole
     return (
         *whole,
-        f"The model was trained on a data set of this name, {found.name}: scores of sentences that it was trained on "
-        f"are too high{'' if split else '; --split test takes those that it was not'}.",
+        f"The model was trained on a data set of this name, {found.name}: if it is the same one, scores of sentences "
+        f"that it was trained on are too high{'' if split else '; --split test takes those that it was not'}.",
     )

@@ -35,13 +35,6 @@ from rtlab.values import one_line
 if TYPE_CHECKING:
     import torch
 
-# What a pipeline needs of a configuration, whatever the encoder's own asks for: one label, and no further outputs.
-_ANSWERS = {
-    "problem_type": "single_label_classification",
-    "return_dict": True,
-    "output_hidden_states": False,
-    "output_attentions": False,
-}
 _REPEATS = 20  # of the sentences, for one that is cut
 
 
@@ -160,7 +153,7 @@ def _merge(
                 raise
             said = one_line(str(error)) or type(error).__name__
             raise ValueError(f"model must be an adapter that PEFT can merge; got {source}: {said}") from error
-        merged.config.update(_ANSWERS)
+        merged.config.problem_type = "single_label_classification"  # whatever the encoder was saved for
         merged.save_pretrained(to)
         adapter.tokenizer.save_pretrained(to)
     return expected_SC

@@ -7,6 +7,7 @@ Shapes: S sentences, C classes, D width.
 """
 
 import contextlib
+import json
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtlab.batches import plan_by_length
-from rtlab.encoders import Encoder
+from rtlab.encoders import ONLY_ASKED_FOR, Encoder
 from rtlab.encoders.built_in import in_this_thread, quiet
 from rtlab.engines import svm
 from rtlab.engines.agreement import TOLERANCE, allowed, disagreement, spread
@@ -112,18 +113,25 @@ def load_saved(
         warnings.simplefilter("ignore")  # what they are about shows in the logits
         match experiment.method:
             case Svm():
-                model, home = AutoModel.from_pretrained(encoder.path, dtype=BASE["dtype"], **where), encoder.path
+                model = AutoModel.from_pretrained(encoder.path, dtype=BASE["dtype"], **plainly(encoder), **where)
+                home = encoder.path
                 head = svm.load(folder)[:2]
             case Adapter():
                 from peft import PeftModel
 
-                names = classes(label_names)
-                base = AutoModelForSequenceClassification.from_pretrained(encoder.path, **names, **BASE, **where)
+                how = classes(label_names) | BASE | plainly(encoder)
+                base = AutoModelForSequenceClassification.from_pretrained(encoder.path, **how, **where)
                 model = PeftModel.from_pretrained(base, str(folder), local_files_only=True)
             case _:
                 model = AutoModelForSequenceClassification.from_pretrained(folder, **where)
         tokenizer = AutoTokenizer.from_pretrained(home, local_files_only=True, trust_remote_code=False)
     return Reloaded(model=model.to(device).eval(), tokenizer=tokenizer, experiment=experiment, svm=head)
+
+
+def plainly(encoder: Encoder) -> dict[str, object]:
+    """What an encoder's own configuration asks for besides a result, or in another form, and is not to have here."""
+    stored = json.loads((encoder.path / "config.json").read_bytes())
+    return {name: usual for name, usual in ONLY_ASKED_FOR.items() if stored.get(name, usual) != usual}
 
 
 def classes(label_names: Sequence[str]) -> dict[str, object]:
