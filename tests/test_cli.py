@@ -502,7 +502,9 @@ def test_the_defaults_are_the_experiments(parsed):
     usual = Experiment(method=Adapter())
     verb = parsed("lora", "--engine", "trainer")
     recipe = verb.training.recipe("tiny-bert", "cpu")
-    assert Experiment(method=verb.adapter.adapter(recipe), **vars(verb.data)) == usual
+    data = verb.data
+    options = {"dataset": data.dataset, "dataset_options": data.reading.options, "limit": data.limit}
+    assert Experiment(method=verb.adapter.adapter(recipe), encoder=data.encoder, **options) == usual
     assert parsed("lora").training.recipe("tiny-bert", "cpu") == Recipe(engine="native")
     running = verb.running
     assert (running.max_length, running.precision, running.seed) == (usual.max_length, usual.precision, usual.seed)
@@ -533,7 +535,7 @@ def test_every_verb_has_help_with_its_defaults(rtlab, verb):
     assert done.out.startswith(f"usage: rtlab {verb} ")
     assert "None" not in done.out  # not a word for users
     assert "(default: )" not in done.out
-    defaults = re.findall(r"\((?:default: |required)", done.out)
+    defaults = re.findall(r"\((?:default:|required)", done.out)  # a line may end behind the word
     options = re.findall(r"^(?:│ |  )(--[a-z][a-z-]*)", done.out, re.MULTILINE)
     assert len(options) == len(set(options)) >= 1
     assert len(defaults) >= len(options)
@@ -715,6 +717,7 @@ def test_what_is_out_of_range_is_named_by_the_option_that_was_typed(refused, tin
 
 SWEPT = {
     "--seeds 0": "must be at least 1; got 0",
+    "--part 1": "must be 1 to 4, of the study evidence; got 1 of smoke",
     "--epochs 0": f"{WHOLE} 1; got 0",
     "--limit 0": f"{WHOLE} 1; got 0",
     "--limit 1": "1: too few for 2 classes; 2 or more would do",
@@ -752,8 +755,8 @@ def test_the_errors_of_every_option_are_tested(rtlab, verb):
 
 def test_what_was_not_typed_is_named_by_its_field(refused, tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("RTLAB_DATASET", "nope")
-    assert refused("svm", *tiny[:2]).startswith("dataset 'nope': no such directory")
-    assert refused("svm", *tiny[:2], "--dataset", "nope").startswith("--dataset 'nope': no such directory")
+    assert refused("svm", *tiny[:2]).startswith("dataset 'nope': no such file or directory")
+    assert refused("svm", *tiny[:2], "--dataset", "nope").startswith("--dataset 'nope': no such file or directory")
     short = without_packing(tmp_path / "mpnet", "mpnet")
     config = json.loads((short / "config.json").read_text()) | {"max_position_embeddings": 20}
     (short / "config.json").write_text(json.dumps(config))
@@ -907,24 +910,24 @@ def hide(monkeypatch, package):
 # Data sets
 
 
-GOOD = "text,label\na fine film,pos\na dull film,neg\n"
+GOOD = "text,label\na fine film,pos\na dull film,neg\na warm film,pos\na stale film,neg\n"
 DATASETS = {
     "missing column": (
-        {"train.csv": "sentence,label\na,pos\n"},
-        "train.csv: no column 'text' (columns: 'sentence', 'label')",
+        {"train.csv": "words\na fine film\na dull film\n"},
+        "train.csv: no column 'label', nor another that is surely the label (columns: 'words'); --label-column with one",
     ),
     "unknown label": (
         {"test.csv": GOOD + "so so,mixed\n"},
-        "test.csv, row 3: label 'mixed' is not in train, which has 'neg', 'pos'",
+        "test.csv, line 6: label 'mixed' is not in train, which has 'neg', 'pos'; one of those would do",
     ),
-    "no text": ({"train.csv": GOOD + ",neg\n"}, "train.csv, row 3: no text; a string in every row would do"),
+    "no text": ({"train.csv": GOOD + ",neg\n"}, "train.csv: 1 row without a text (line 6); rows without these, or "),
     "null text": (
         {"test.csv": None, "test.jsonl": '{"text": null, "label": "pos"}\n'},
-        "test.jsonl, row 1: no text; a string in every row would do",
+        "test.jsonl: 1 row without a text (line 1); rows without these, or --skip-bad-rows to leave them out, would do",
     ),
     "NaN text": (
         {"test.csv": None, "test.jsonl": '{"text": NaN, "label": "pos"}\n'},
-        "test.jsonl, row 1: no text; a string in every row would do",
+        "test.jsonl: 1 row without a text (line 1); rows without these, or --skip-bad-rows to leave them out, would do",
     ),
     "one class": (
         {"train.csv": "text,label\na,pos\nb,pos\n"},
@@ -932,16 +935,16 @@ DATASETS = {
     ),
     "empty split": ({"validation.csv": "text,label\n"}, "validation.csv: no sentences; some of each class would do"),
     "unreadable encoding": (
-        {"train.csv": (GOOD + "café,pos\n").encode("latin-1")},
-        "train.csv: not UTF-8 (byte 0xe9 at offset",
+        {"train.csv": GOOD.encode("utf-32")},
+        "train.csv: UTF-32; the same file saved as UTF-8 would do",
     ),
     "missing file": (
-        {"test.csv": None},
-        "no file for test (there are train.csv, validation.csv); 'corpus' (built in), a directory",
+        {"train.csv": None},
+        "no train split (there is validation, test); 'corpus' (built in), a directory",
     ),
     "no files": (
         dict.fromkeys(("train.csv", "validation.csv", "test.csv")),
-        "no file for train, validation, test (nor rt-polarity.pos",
+        "empty; .csv, .tsv, .json, .jsonl, .parquet or .arrow, the first four also as .gz, .zst or a zip of one file ",
     ),
 }
 
@@ -959,13 +962,15 @@ def test_a_directory_that_is_no_data_set(refused, tmp_path, contents, message, v
     assert said.endswith(" would do")
 
 
-ALTERNATIVES = "'corpus' (built in), a directory with rt-polarity.pos and rt-polarity.neg, or one with train, "
+ALTERNATIVES = "'corpus' (built in), a directory with rt-polarity.pos and rt-polarity.neg, a file of sentences "
 
 
 @pytest.mark.parametrize("verb", ["explore", "svm", "tokenize", "finetune", "lora"])
 def test_a_data_set_that_is_not_there(refused, verb):
     message = refused(verb, "--encoder", "tiny-distilbert", "--dataset", "nope")
-    assert message.startswith(f"--dataset 'nope': no such directory, and no hub id (owner/name); {ALTERNATIVES}")
+    assert message.startswith(
+        f"--dataset 'nope': no such file or directory, and no hub id (owner/name); {ALTERNATIVES}"
+    )
 
 
 @pytest.mark.parametrize("dataset", ["some-owner/some-reviews", None])

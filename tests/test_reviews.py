@@ -603,7 +603,7 @@ def test_a_hub_data_set_without_all_splits(downloaded, dataset, sizes, said):
     ("dataset", "expected"),
     [
         ("acme/other-splits", "no train split (there is test); 'corpus'"),
-        ("acme/columns", "train: no column 'text', nor another that is surely the text (columns: 'a1', 'b1'); "),
+        ("acme/columns", "train: no column 'label', nor another that is surely the label (columns: 'a1', 'b1'); "),
         (
             "acme/broken",
             "Parquet magic bytes not found in footer. Either the file is corrupted or this is not a parquet file; ",

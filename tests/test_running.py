@@ -574,7 +574,7 @@ def test_a_request_that_cannot_work_writes_nothing(data, tmp_path, monkeypatch, 
 
 def test_a_data_set_that_is_not_there_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="no such directory"):
+    with pytest.raises(ValueError, match="no such file or directory"):
         run(tmp_path / "nowhere", "out")
     assert list(tmp_path.iterdir()) == []
 

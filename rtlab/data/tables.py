@@ -122,7 +122,7 @@ def _check_alike(opened: Sequence[Rows], columns: Columns) -> None:
             )
         if rows.typed != first.typed:
             raise ValueError(
-                f"{rows.where} and {first.where}: only one of them tells numbers from texts; files of one format would do"
+                f"{rows.where} and {first.where}: one of them alone tells numbers from texts; one format would do"
             )
 
 
