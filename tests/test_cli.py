@@ -914,7 +914,7 @@ GOOD = "text,label\na fine film,pos\na dull film,neg\na warm film,pos\na stale f
 DATASETS = {
     "missing column": (
         {"train.csv": "words\na fine film\na dull film\n"},
-        "train.csv: no column 'label', nor another that is surely the label (columns: 'words'); --label-column with one",
+        "train.csv: no column 'label', nor another that is surely the label (columns: 'words'); --label-column with ",
     ),
     "unknown label": (
         {"test.csv": GOOD + "so so,mixed\n"},
