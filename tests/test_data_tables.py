@@ -108,7 +108,7 @@ def test_a_place_is_a_file_and_a_line():
 
 
 def test_a_file_beyond_the_bound_is_refused_or_read_up_to_the_limit(tmp_path, monkeypatch):
-    for name in ("opening.MOST_ROWS", "arrow_rows.MOST_ROWS", "tables.MOST_ROWS", "tables.ROWS_FOR_A_LIMIT"):
+    for name in ("streams.MOST_ROWS", "arrow_rows.MOST_ROWS", "tables.MOST_ROWS", "tables.ROWS_FOR_A_LIMIT"):
         monkeypatch.setattr(f"rtlab.data.{name}", 500)
     lines = [f"sentence number {row},{row % 2}" for row in range(3000)]
     path = tmp_path / "a.csv.gz"

@@ -266,7 +266,7 @@ LAYOUTS = {
 FAULTS = {
     "no columns": (
         {"train.csv": b""},
-        "train.csv: no column 'text', nor another that is surely the text (columns: none)",
+        "train.csv: empty; a line of column names and a row for each sentence would do",
     ),
     "json column": ({"test.jsonl": b'{"text": "a", "y": 1}\n'}, "test.jsonl: no column 'label' (columns: 'text', 'y')"),
     "no lines": ({"test.jsonl": b""}, "test.jsonl: no column 'text' and no 'label' (columns: none)"),

@@ -302,7 +302,6 @@ def test_a_broken_line_of_a_utf_8_file_is_not_latin_1(tmp_path, broken):
         (b"text,label\r\ngood,1\r\nbad,0\r\n", 2),
         (b"\n\ntext,label\n\ngood,1\n \n\r\n\nbad,0\n\n\n", 2),
         (b"text,label\n", 0),
-        (b"", 0),
     ],
 )
 def test_line_ends_and_blank_lines(tmp_path, data, rows):
@@ -482,3 +481,31 @@ def test_a_damaged_arrow_file_is_refused_and_never_followed(tmp_path):
     path = save(tmp_path, "a.arrow", data.replace(offsets, offsets[:8] + b"\0\0\0\x40"))
     with pytest.raises(ValueError, match=r"no readable arrow file \(.*; a whole one would do"):
         read(path)
+
+
+ROW = {"text": "good", "label": "1"}
+
+
+@pytest.mark.parametrize(
+    ("name", "contents", "expected"),
+    [
+        (
+            "a.json",
+            json.dumps({"train": [ROW], "test": [ROW]}),
+            "one object that holds all rows ('train', 'test'); ",
+        ),
+        (
+            "a.json",
+            json.dumps({"text": ["good"], "label": ["1"]}),
+            "one object that holds all rows ('text', 'label')",
+        ),
+        ("a.jsonl", json.dumps({"text": {"0": "good"}, "label": {"0": 1}}), "one object that holds all rows ("),
+        ("a.csv", "", "a.csv: empty; a line of column names and a row for each sentence would do"),
+        ("a.tsv", "\n \n\n", "a.tsv: empty; a line of column names and a row for each sentence would do"),
+    ],
+)
+def test_files_that_are_no_rows_are_called_what_they_are(tmp_path, name, contents, expected):
+    (tmp_path / name).write_text(contents)
+    with pytest.raises(ValueError, match=r"\A[^\n]*\Z") as caught:
+        open_rows(tmp_path / name)
+    assert expected in str(caught.value)

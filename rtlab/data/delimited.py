@@ -45,7 +45,9 @@ def open_delimited(path: Path, name: str) -> Rows:
     found = survey(path)
     preferred = "\t" if name.lower().endswith((".tsv", ".tab")) else ""
     start = list(islice((line for line in lines_of(path, found) if line.strip()), SAMPLE))
-    declared = re.fullmatch(r"sep=(.)[\r\n]*", start[0], re.IGNORECASE) if start else None  # as Excel writes it
+    if not start:
+        raise ValueError(f"{path}: empty; a line of column names and a row for each sentence would do")
+    declared = re.fullmatch(r"sep=(.)[\r\n]*", start[0], re.IGNORECASE)  # as Excel writes it
     skipped = 1 if declared else 0
     delimiter = declared[1] if declared else _delimiter(start, preferred)
     header = next(_records(iter(start[skipped:]), delimiter), _Record(1, ()))

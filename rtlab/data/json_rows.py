@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from rtlab.hub import one_line
 
 SAMPLE = 1000  # rows whose fields are the columns
 MALFORMED = "of malformed JSON"
+_FORMS = "an array of objects, or one a line, would do"
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -29,10 +30,13 @@ def open_json(path: Path) -> Rows:
 
     start = [*islice(read(), SAMPLE)]
     columns = dict.fromkeys(name for row in start for name in row.values)
+    if not is_array and len(start) == 1 and _holds_all(start[0].values):
+        held = ", ".join(map(repr, [*columns][:3]))
+        raise ValueError(f"{path}: one object that holds all rows ({held}); {_FORMS}")
     if start and not columns:
         what = start[0].fault.detail if start[0].fault else "an object without fields"
         where = f"{'row' if is_array else 'line'} {start[0].number}: {what}"
-        raise ValueError(f"{path}: no row that can be read ({where}); an array of objects, or one a line, would do")
+        raise ValueError(f"{path}: no row that can be read ({where}); {_FORMS}")
     return Rows(
         where=str(path),
         columns=tuple(columns),
@@ -42,6 +46,11 @@ def open_json(path: Path) -> Rows:
         beyond=found.beyond,
         notes=(found.note,) if found.note else (),
     )
+
+
+def _holds_all(values: Mapping[str, object]) -> bool:
+    """Whether an object is not a row, but a table by columns, or one within another."""
+    return bool(values) and all(isinstance(value, list | dict) for value in values.values())
 
 
 def _first_sign(path: Path, found: Survey) -> str:
