@@ -48,14 +48,16 @@ def test_seeds_are_rounds_and_each_leaves_a_record(saved):
 
 
 def test_the_timed_part_is_training(saved):
+    """It holds warm-up and training, and not the phases around them, however busy the machine is."""
     folder, _, found = saved
+    records = rtlab.load_records(folder / "records").records
     for case in found["benchmarks"]:
-        records = rtlab.load_records(folder / "records").records
-        times = sorted(
-            r.timing.warmup_s + r.timing.train_s for r in records if r.experiment.label.startswith(case["group"])
-        )
-        assert case["stats"]["min"] == pytest.approx(times[0], rel=0.05, abs=0.02)
-        assert case["stats"]["max"] == pytest.approx(times[-1], rel=0.05, abs=0.02)
+        times = [record.timing for record in records if record.experiment.label.startswith(case["group"])]
+        trained = [time.warmup_s + time.train_s for time in times]
+        around = [time.load_s + time.prepare_s + time.evaluate_s for time in times]
+        assert case["stats"]["min"] >= min(trained)
+        assert case["stats"]["total"] >= sum(trained)
+        assert case["stats"]["total"] < sum(trained) + sum(around)
 
 
 def test_a_saved_benchmark_holds_figures_and_names_no_machine(saved):

@@ -76,7 +76,7 @@ def shell(line, folder, **changes):
 
 
 ENCODINGS = {
-    "C": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    "C": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": None},
     "Latin-1": {"PYTHONIOENCODING": "latin-1"},
     "UTF-8": {"PYTHONIOENCODING": "utf-8"},
 }
@@ -86,7 +86,7 @@ ENCODINGS = {
 def test_tables_in_any_locale(results, variables):
     done = shell("rtlab tables --results .", results, **variables)
     assert (done.returncode, done.stderr) == (0, b"")
-    text = done.stdout.decode(variables.get("PYTHONIOENCODING", "ascii"))
+    text = done.stdout.decode(variables["PYTHONIOENCODING"] or "ascii")
     assert not RAW & set(text)
     assert "red " in text
 
