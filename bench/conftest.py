@@ -14,8 +14,8 @@ from typing import Any, get_args
 import pytest
 
 from rtlab import environment
-from rtlab.experiment import RESULTS, Experiment
-from rtlab.methods import Adapter, Full, Svm
+from rtlab.experiment import Experiment
+from rtlab.methods import RESULTS, Adapter, Full
 from rtlab.records import RunRecord
 from rtlab.reporting.markup import as_text
 from rtlab.reporting.tables import LEGEND, tables
@@ -214,10 +214,8 @@ def _long_id(experiment: Experiment) -> str:
 
 
 def _parameters(experiment: Experiment) -> tuple[object, ...]:
-    match experiment.method:
-        case Svm():
-            return ("svm", "-", "-", "-", "-")
-        case Full(recipe=recipe):
-            return ("full", recipe.padding, recipe.learning_rate, "-", recipe.engine)
-        case Adapter(recipe=recipe, target_modules=modules, peft_type=kind):
-            return (kind.lower(), recipe.padding, recipe.learning_rate, "+".join(modules), recipe.engine)
+    method, recipe = experiment.method, experiment.method.recipe
+    modules = "+".join(method.target_modules) if isinstance(method, Adapter) else "-"
+    if recipe is None:
+        return (method.name, "-", "-", modules, "-")
+    return (method.name, recipe.padding, recipe.learning_rate, modules, recipe.engine)

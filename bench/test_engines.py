@@ -21,8 +21,9 @@ from rtlab.engines.operations import product
 from rtlab.engines.reading import read, readable
 from rtlab.environment import Stopwatch, find_device, set_precision
 from rtlab.experiment import Experiment
-from rtlab.methods import Adapter, Full, Recipe
+from rtlab.methods import Adapter, Full
 from rtlab.preparing import prepare
+from rtlab.recipe import Recipe
 from rtlab.records import load
 from rtlab.scheduling.sweep import plan, sweep
 from rtlab.statistics import paired_difference, ratio_of_times

@@ -17,8 +17,9 @@ import pytest
 
 from rtlab import testbed
 from rtlab.experiment import Experiment
-from rtlab.methods import Adapter, Full, Recipe
+from rtlab.methods import Adapter, Full
 from rtlab.metrics import scores
+from rtlab.recipe import Recipe
 from rtlab.records import Counts, LogEntry, Memory, Predictions, RunRecord, Source, Timing
 
 SEEDS = 5

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from rtlab.encoders import Encoder, load_encoder
     from rtlab.experiment import Experiment
     from rtlab.exploring import explore
-    from rtlab.methods import Adapter, Full, Recipe, Svm
+    from rtlab.methods import Adapter, Full, Svm
     from rtlab.probing import probe
+    from rtlab.recipe import Recipe
     from rtlab.records import RunRecord, load_records
     from rtlab.reporting.frame import frame
     from rtlab.running import Run, RunFailedError, run
@@ -34,7 +35,7 @@ _HOMES = {
     "DatasetOptions": "experiment",
     "Experiment": "experiment",
     "Full": "methods",
-    "Recipe": "methods",
+    "Recipe": "recipe",
     "Run": "running",
     "RunFailedError": "running",
     "RunRecord": "records",

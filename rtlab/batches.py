@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from rtlab.methods import Padding
+from rtlab.recipe import Padding
 from rtlab.tokens import Tokens
 
 MEGABATCH = 50  # batches that are sorted by length together; Hugging Face's LengthGroupedSampler takes 50 as well

@@ -8,11 +8,11 @@ threads) and where it writes are no part of an experiment: they do not decide it
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Self, get_args
 
-from rtlab.methods import Adapter, Full, Method, Recipe, Svm
+from rtlab.methods import RESULTS, Adapter, Full, Method
+from rtlab.recipe import Recipe
 from rtlab.values import Json, check_one_of, check_whole, from_json, to_json
 
 Precision = Literal["fp32", "tf32", "bf16"]
@@ -22,10 +22,6 @@ DEFAULT_DATASET = "cornell-movie-review-data/rotten_tomatoes"
 
 SHORTEST = 3  # [CLS], one word piece, [SEP]
 LARGEST_SEED = 2**32 - 1  # what numpy's generators take
-
-# Raised by hand when a change moves what an engine computes; every record of that engine is then an old one.
-# `tests/test_golden.py` says when.
-RESULTS: Mapping[str, int] = {"svm": 1, "trainer": 1, "native": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +67,7 @@ class Experiment:
     encoder: str = DEFAULT_ENCODER
     dataset: str = DEFAULT_DATASET
     dataset_options: DatasetOptions = DatasetOptions()
-    method: Method = Full()  # noqa: RUF009  # it cannot be changed, so all may share it
+    method: Method = Full()
     max_length: int = 512
     precision: Precision = "fp32"
     seed: int = 42
@@ -95,8 +91,8 @@ class Experiment:
 
     @property
     def engine(self) -> str:
-        """Who does it: the recipe's engine, or `svm`; the names of `RESULTS`."""
-        return "svm" if isinstance(self.method, Svm) else self.method.recipe.engine
+        """Who does it: the recipe's engine, or the method's own; the names of `rtlab.methods.RESULTS`."""
+        return self.method.engine
 
     @property
     def label(self) -> str:
@@ -104,14 +100,7 @@ class Experiment:
 
         The engine is named where it is not the reference.
         """
-        match self.method:
-            case Svm(pooling=pooling):
-                return f"svm-{pooling}"
-            case Full(recipe=recipe):
-                return f"full-{_recipe_label(recipe)}"
-            case Adapter(recipe=recipe, peft_type=peft_type, target_modules=modules, settings=settings):
-                rank = f"-r{settings['r']}" if "r" in settings else ""
-                return f"{peft_type.lower()}-{_recipe_label(recipe)}{rank}-{'+'.join(modules)}"
+        return self.method.label
 
     @property
     def title(self) -> str:
@@ -119,8 +108,9 @@ class Experiment:
         parts = [self.label]
         if self.limit is not None:
             parts.append(f"{self.limit} sentences a split")
-        if not isinstance(self.method, Svm) and self.method.recipe.epochs != Recipe().epochs:
-            parts.append(f"{self.method.recipe.epochs} epoch{'s' if self.method.recipe.epochs > 1 else ''}")
+        recipe = self.method.recipe
+        if recipe is not None and recipe.epochs != Recipe().epochs:
+            parts.append(f"{recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}")
         if self.max_length != Experiment.max_length:
             parts.append(f"max length {self.max_length}")
         return ", ".join([*parts, f"seed {self.seed}"])
@@ -172,16 +162,6 @@ def identity(
 def _kind(method: Method) -> str:
     """What `rtlab.values.from_json` tells methods apart by."""
     return type(method).__name__.lower()
-
-
-def rate_text(rate: float) -> str:
-    """A learning rate with as many digits as it has, such as `2e-05`."""
-    return next(text for digits in range(17) if float(text := f"{rate:.{digits}e}") == rate)
-
-
-def _recipe_label(recipe: Recipe) -> str:
-    engine = "" if recipe.engine == "trainer" else f"{recipe.engine}-"
-    return f"{engine}{recipe.padding}{'-compiled' if recipe.compile else ''}-lr{rate_text(recipe.learning_rate)}"
 
 
 def _fields(value: Experiment | Method) -> dict[str, Json]:

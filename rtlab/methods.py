@@ -1,72 +1,41 @@
 """The ways of adapting an encoder, as values: an SVM on its features, full fine-tuning, PEFT's adapters.
 
 A method has the fields that it has and no others, so nothing stands empty: `match` tells them apart. What `Full` and
-`Adapter` have in common is their `Recipe`.
+`Adapter` have in common is their `Recipe`. Besides its fields each method says of itself:
+
+    name     what tables and records' frames call it: `svm`, `full`, the kind of adapter such as `lora`
+    engine   who does it, a module of `rtlab.engines`
+    recipe   how it is trained in steps; None where it is not
+    reads    what it reads off the encoder
+    label    a short readable name with its settings, without blanks
+    setup    the same in words
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import ClassVar, Literal, TypeAlias, get_args
 
+from rtlab.recipe import Recipe, rate_text
 from rtlab.values import LARGEST_WHOLE, Json, check_one_of, check_whole, is_number, shown
 
-Engine = Literal["trainer", "native"]
-Padding = Literal["fixed", "dynamic", "bucketed", "packed"]
 Pooling = Literal["cls", "mean"]
+# Logits of a classifier; of an encoder without a head the first token's vector, or the mean over the tokens' vectors.
+Reads = Literal["logits", "cls", "mean"]
 Setting: TypeAlias = "bool | int | float | str | tuple[Setting, ...] | Settings | None"
 
-USUAL_PADDING: Mapping[Engine, Padding] = {"trainer": "dynamic", "native": "packed"}
+# Raised by hand when a change moves what an engine computes; every record of that engine is then an old one.
+# `tests/test_golden.py` says when.
+RESULTS: Mapping[str, int] = {"svm": 1, "trainer": 1, "native": 1}
+
+# What people call the usual methods, by name, in the order in which they are shown.
+TITLES: Mapping[str, str] = {"svm": "linear SVM", "full": "full fine-tuning", "lora": "LoRA"}
+_ALPHA = "\N{GREEK SMALL LETTER ALPHA}"  # by its name: it looks like another letter
+_FEATURES: Mapping[Pooling, str] = {"cls": "[CLS] features", "mean": "mean-pooled features"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How `Full` and `Adapter` are trained.
-
-    Attributes:
-        engine: Who trains: `trainer`, Hugging Face's `Trainer` with PEFT, or `native`, the same mathematics faster.
-        padding: How sentences become batches; where none is given, `dynamic` on `trainer` and `packed` on `native`.
-        learning_rate: Peak of the linear decay to 0.
-        epochs: Passes over the training split.
-        batch_size: Sentences per optimizer step.
-        max_steps: Optimizer steps to stop after, `None` for all.
-        logging_steps: Steps per entry of the loss history.
-        compile: Whether `native` compiles the encoder's layers with torch.compile, which takes a minute or so and pays
-            in long runs on CUDA.
-
-    Raises:
-        ValueError: If a field is out of range; the message names the field, what was given and what would do.
-    """
-
-    engine: Engine = "trainer"
-    padding: Padding = None  # type: ignore[assignment]  # it is given the engine's usual one at once
-    learning_rate: float = 2e-5
-    epochs: int = 5
-    batch_size: int = 16
-    max_steps: int | None = None
-    logging_steps: int = 50
-    compile: bool = False
-
-    def __post_init__(self) -> None:
-        check_one_of("engine", self.engine, get_args(Engine))
-        if self.padding is None:
-            object.__setattr__(self, "padding", USUAL_PADDING[self.engine])
-        check_one_of("padding", self.padding, get_args(Padding))
-        if not isinstance(self.compile, bool):
-            raise ValueError(f"compile must be True or False; got {self.compile!r}")
-        if self.engine == "trainer" and self.compile:
-            raise ValueError("compile is not possible on engine 'trainer'; got True; engine native would do")
-        if self.engine == "trainer" and self.padding == "packed":
-            raise ValueError(
-                "padding 'packed' is not possible on engine 'trainer', which feeds the model padded batches; "
-                "fixed, dynamic or bucketed would do, or engine native"
-            )
-        if not is_number(self.learning_rate) or not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be finite and above 0, such as 2e-5; got {self.learning_rate!r}")
-        object.__setattr__(self, "learning_rate", float(self.learning_rate))
-        for name in ("epochs", "batch_size", "logging_steps"):
-            check_whole(name, getattr(self, name))
-        if self.max_steps is not None:
-            check_whole("max_steps", self.max_steps)
+def method_title(name: str) -> str:
+    """A method's name in a sentence."""
+    return TITLES.get(name, name.upper())
 
 
 def _is_recipe(value: object) -> None:
@@ -87,8 +56,27 @@ class Svm:
 
     pooling: Pooling = "cls"
 
+    name: ClassVar[str] = "svm"
+    engine: ClassVar[str] = "svm"
+    recipe: ClassVar[None] = None
+
     def __post_init__(self) -> None:
         check_one_of("pooling", self.pooling, get_args(Pooling))
+
+    @property
+    def reads(self) -> Reads:
+        """The feature."""
+        return self.pooling
+
+    @property
+    def label(self) -> str:
+        """Such as `svm-cls`."""
+        return f"svm-{self.pooling}"
+
+    @property
+    def setup(self) -> str:
+        """Such as `SVM, [CLS] features`."""
+        return f"SVM, {_FEATURES[self.pooling]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +89,26 @@ class Full:
 
     recipe: Recipe = Recipe()
 
+    name: ClassVar[str] = "full"
+    reads: ClassVar[Reads] = "logits"
+
     def __post_init__(self) -> None:
         _is_recipe(self.recipe)
+
+    @property
+    def engine(self) -> str:
+        """The recipe's engine."""
+        return self.recipe.engine
+
+    @property
+    def label(self) -> str:
+        """Such as `full-dynamic-lr2e-05`."""
+        return f"full-{self.recipe.label}"
+
+    @property
+    def setup(self) -> str:
+        """Such as `full, dynamic, lr 2e-05`; engine, epochs and what else the recipe has are named apart."""
+        return f"full, {self.recipe.padding}, lr {rate_text(self.recipe.learning_rate)}"
 
 
 def _frozen(value: Json) -> Setting:
@@ -191,6 +197,8 @@ class Adapter:
     target_modules: tuple[str, ...] = ("attention",)
     settings: Mapping[str, Setting] = Settings({})
 
+    reads: ClassVar[Reads] = "logits"
+
     def __post_init__(self) -> None:
         _is_recipe(self.recipe)
         if not isinstance(self.peft_type, str) or not self.peft_type.strip():
@@ -212,6 +220,30 @@ class Adapter:
         object.__setattr__(
             self, "settings", _checked_lora(settings) if self.peft_type == "LORA" else Settings(settings)
         )
+
+    @property
+    def name(self) -> str:
+        """Its kind in lower case, such as `lora`."""
+        return self.peft_type.lower()
+
+    @property
+    def engine(self) -> str:
+        """The recipe's engine."""
+        return self.recipe.engine
+
+    @property
+    def label(self) -> str:
+        """Such as `lora-dynamic-lr1e-03-r8-attention`."""
+        rank = f"-r{self.settings['r']}" if "r" in self.settings else ""
+        return f"{self.name}-{self.recipe.label}{rank}-{'+'.join(self.target_modules)}"
+
+    @property
+    def setup(self) -> str:
+        """Such as `LoRA r8 … attention, dynamic, lr 1e-03`; what else it has is named apart."""
+        size = f" r{self.settings['r']}" if "r" in self.settings else ""
+        size += f" {_ALPHA}{self.settings['lora_alpha']}" if "lora_alpha" in self.settings else ""
+        rate = rate_text(self.recipe.learning_rate)
+        return f"{method_title(self.name)}{size} {' '.join(self.target_modules)}, {self.recipe.padding}, lr {rate}"
 
 
 Method = Svm | Full | Adapter

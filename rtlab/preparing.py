@@ -14,7 +14,8 @@ from rtlab.data import Splits, load_splits
 from rtlab.encoders import Encoder, checked, load_encoder, packs, target_modules
 from rtlab.encoders.modules import check_settings
 from rtlab.experiment import Experiment, identity
-from rtlab.methods import Adapter, Engine, Svm
+from rtlab.methods import Adapter
+from rtlab.recipe import Engine
 from rtlab.soundness import check_first_token, check_padding, check_sentences
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _sound(experiment: Experiment, encoder: Encoder, splits: Splits) -> Encoder:
     check_first_token(encoder, experiment.method)
     for name, split in splits.items():
         check_sentences(encoder, split.texts, experiment.max_length, option=f"dataset (its {name} split)")
-    encoder = checked(encoder, None if isinstance(experiment.method, Svm) else splits.label_names)
+    encoder = checked(encoder, splits.label_names if experiment.method.reads == "logits" else None)
     check_padding(encoder, splits.train.texts, experiment.max_length, experiment.method)
     return encoder
 

@@ -20,7 +20,8 @@ from rtlab import environment, records
 from rtlab.data import Splits
 from rtlab.encoders import Encoder
 from rtlab.engines.engine import Engine, NonFiniteLossError, OnLog, Progress, Task, Training, out_of_memory
-from rtlab.experiment import RESULTS, Experiment
+from rtlab.experiment import Experiment
+from rtlab.methods import RESULTS
 from rtlab.metrics import scores
 from rtlab.preparing import Prepared, check_writable, prepare
 from rtlab.records import HeldOut, Memory, Predictions, RunRecord, Source, Status, Timing

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rtlab.encoders import Encoder
 from rtlab.encoders.built_in import quiet
-from rtlab.methods import Method, Svm
+from rtlab.methods import Method, Reads
 from rtlab.tokens import token_lists
 from rtlab.values import one_line, shown
 
@@ -62,7 +62,7 @@ def check_sentences(encoder: Encoder, texts: Sequence[str], max_length: int, *, 
 
 def check_first_token(encoder: Encoder, method: Method) -> None:
     """Refuse (`ValueError`) an SVM on the first token's vector where the tokenizer puts no token before a sentence."""
-    if not isinstance(method, Svm) or method.pooling != "cls":
+    if method.reads != "cls":
         return
     ids = encoder.tokenizer("").input_ids
     if not ids or ids[0] == encoder.tokenizer.eos_token_id:
@@ -79,7 +79,7 @@ def check_padding(encoder: Encoder, texts: Sequence[str], max_length: int, metho
         encoder: The encoder; of an architecture that is known, nothing is tried.
         texts: Sentences of the run.
         max_length: Where they are cut.
-        method: What reads the encoder: its classifier, or an SVM.
+        method: What reads something off the encoder.
     """
     import torch
 
@@ -91,10 +91,10 @@ def check_padding(encoder: Encoder, texts: Sequence[str], max_length: int, metho
     shorter = [long[:kept] + long[-1:] for kept in (len(long) // 2 - 1, len(long) // 2) if kept > 0]
     with torch.random.fork_rng(devices=[]), torch.inference_mode(), quiet():
         torch.manual_seed(0)
-        model = encoder.base() if isinstance(method, Svm) else encoder.classifier(("0", "1")).eval()
+        model = encoder.classifier(("0", "1")).eval() if method.reads == "logits" else encoder.base()
         try:
-            beside = _read(model, method, encoder, [*shorter, long])
-            alone = [_read(model, method, encoder, [ids])[0] for ids in shorter]
+            beside = _read(model, method.reads, encoder, [*shorter, long])
+            alone = [_read(model, method.reads, encoder, [ids])[0] for ids in shorter]
         except Exception as error:
             reason = one_line(str(error)) or type(error).__name__
             raise ValueError(
@@ -127,15 +127,15 @@ def _check_token_types(encoder: Encoder) -> None:
 Found = tuple["torch.Tensor", "torch.Tensor"]
 
 
-def _read(model: "PreTrainedModel", method: Method, encoder: Encoder, ids: list[list[int]]) -> list[Found]:
+def _read(model: "PreTrainedModel", what: Reads, encoder: Encoder, ids: list[list[int]]) -> list[Found]:
     """What becomes of each sentence, all padded to the longest."""
     batch = encoder.tokenizer.pad({"input_ids": ids}, return_tensors="pt")
     mask_SL = batch["attention_mask"]
     output = model(input_ids=batch["input_ids"], attention_mask=mask_SL, output_hidden_states=True)
     hidden_SLD = output.hidden_states[-1]
-    if not isinstance(method, Svm):
+    if what == "logits":
         read_SC = output.logits
-    elif method.pooling == "cls":
+    elif what == "cls":
         read_SC = output.last_hidden_state[:, 0]
     else:
         read_SC = (output.last_hidden_state * mask_SL[..., None]).sum(1) / mask_SL.sum(1, keepdim=True)

@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 from rtlab.experiment import Experiment
-from rtlab.methods import USUAL_PADDING, Adapter, Engine, Full, Method, Padding, Recipe, Svm
+from rtlab.methods import Adapter, Full, Method, Svm
+from rtlab.recipe import PADDINGS, Engine, Padding, Recipe
 
 Study = Literal["smoke", "embedded", "lab", "evidence"]
 
@@ -70,7 +71,11 @@ def study(
             cases = [case for make in (parts if part is None else parts[part - 1 : part]) for case in make(base)]
         case _:
             raise ValueError(f"study must be one of {', '.join(get_args(Study))}; got {name!r}")
-    kept = [(case, seeds or own) for case, own in cases if engine is None or case.engine in (engine, "svm")]
+    kept = [
+        (case, seeds or own)
+        for case, own in cases
+        if engine is None or case.method.recipe is None or case.engine == engine
+    ]
     return tuple(
         replace(
             case,
@@ -116,13 +121,12 @@ def _capacity(base: Experiment) -> list[Case]:
 def _padding_and_time(base: Experiment) -> list[Case]:
     """A whole epoch of the headline's setups, timed; what padding costs in time; and in accuracy, if anything."""
     once = Recipe(epochs=1)
-    paddings: tuple[Padding, ...] = ("fixed", "dynamic", "bucketed", "packed")
     timed: list[Method] = [
         of(replace(once, engine=engine, padding=padding))
         for of in (_usual_full, _usual_lora)
         for engine in get_args(Engine)
-        for padding in paddings
-        if (engine, padding) != ("trainer", "packed")
+        for padding in get_args(Padding)
+        if padding in PADDINGS[engine]
     ]
     compared: list[Method] = [
         of(Recipe(engine="native", padding=padding, epochs=2))
@@ -138,7 +142,7 @@ def _padding_and_time(base: Experiment) -> list[Case]:
 
 def _both_engines(recipe: Recipe) -> list[Method]:
     """Full fine-tuning and LoRA on the reference with dynamic padding, and on the native engine packed."""
-    recipes = [replace(recipe, engine=engine, padding=USUAL_PADDING[engine]) for engine in get_args(Engine)]
+    recipes = [replace(recipe, engine=engine, padding=PADDINGS[engine][0]) for engine in get_args(Engine)]
     return [of(recipe) for of in (_usual_full, _usual_lora) for recipe in recipes]
 
 
@@ -206,4 +210,4 @@ def _lora(
 
 
 def _lasting(method: Method, epochs: int) -> Method:
-    return method if isinstance(method, Svm) else replace(method, recipe=replace(method.recipe, epochs=epochs))
+    return method if method.recipe is None else replace(method, recipe=replace(method.recipe, epochs=epochs))

@@ -14,8 +14,9 @@ from rtlab.data import load_splits
 from rtlab.dataset_dict import dataset_dict
 from rtlab.encoders import load_encoder
 from rtlab.experiment import AS_IT_IS, DEFAULT_DATASET, DatasetOptions, Experiment
-from rtlab.methods import Full, Padding, Recipe
+from rtlab.methods import Full
 from rtlab.preparing import check_writable
+from rtlab.recipe import Padding, Recipe
 from rtlab.values import Json
 
 if TYPE_CHECKING:

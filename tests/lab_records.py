@@ -7,8 +7,9 @@ from functools import cache
 import numpy as np
 
 from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER, Experiment, identity
-from rtlab.methods import Adapter, Full, Recipe, Svm
+from rtlab.methods import Adapter, Full, Svm
 from rtlab.metrics import scores
+from rtlab.recipe import Recipe
 from rtlab.records import Counts, LogEntry, Memory, Predictions, RunRecord, Source, Timing
 from rtlab.testbed import Testbed
 
@@ -89,7 +90,7 @@ def made(
     experiment = dataclasses.replace(experiment, encoder=encoder, dataset=dataset)
     experiment = experiment if seed is None else dataclasses.replace(experiment, seed=seed)
     method = experiment.method
-    recipe = getattr(method, "recipe", Recipe(epochs=1))
+    recipe = method.recipe or Recipe(epochs=1)
     steps = recipe.epochs * -(-TRAIN // 16) if recipe.max_steps is None else recipe.max_steps
     samples = recipe.epochs * TRAIN if recipe.max_steps is None else 16 * recipe.max_steps
     tokens = REAL_TOKENS * samples

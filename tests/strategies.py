@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from rtlab.data import Split, Splits
 from rtlab.experiment import Experiment
-from rtlab.methods import Adapter, Full, Recipe, Svm
+from rtlab.methods import Adapter, Full, Svm
 from rtlab.metrics import scores
+from rtlab.recipe import Recipe
 from rtlab.records import Counts, LogEntry, Memory, Predictions, RunRecord, Source, Timing
 from rtlab.testbed import Testbed
 

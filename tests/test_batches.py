@@ -22,7 +22,7 @@ from rtlab.batches import (
     shape_of,
 )
 from rtlab.encoders import load_encoder
-from rtlab.methods import Padding
+from rtlab.recipe import Padding
 from rtlab.tokens import Tokens, token_arrays
 
 PADDINGS = get_args(Padding)

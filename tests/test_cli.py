@@ -22,7 +22,8 @@ from rtlab.engines.native import NativeEngine
 from rtlab.engines.svm import SvmEngine
 from rtlab.engines.trainer import TrainerEngine
 from rtlab.experiment import Experiment
-from rtlab.methods import Adapter, Full, Recipe, Svm
+from rtlab.methods import Adapter, Full, Svm
+from rtlab.recipe import Recipe
 from rtlab.records import load, load_records, save
 
 VERBS = [verb.__name__.lower() for verb in cli.Verb.__args__]
@@ -782,7 +783,7 @@ def test_positions_that_begin_behind_the_padding_are_counted_so(refused, tiny):
 def test_packed_on_the_trainer(refused, tiny, verb):
     message = refused(verb, *tiny, "--engine", "trainer", "--padding", "packed")
     assert message.startswith("--padding 'packed' is not possible on engine 'trainer'")
-    assert message.endswith("fixed, dynamic or bucketed would do, or engine native")
+    assert message.endswith("one of these would do, or engine native")
 
 
 MODULES = {

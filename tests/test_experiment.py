@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 import rtlab
 from rtlab import experiment as experiments
-from rtlab.experiment import RESULTS, DatasetOptions, Experiment, identity
-from rtlab.methods import Adapter, Full, Recipe, Svm
+from rtlab.experiment import DatasetOptions, Experiment, identity
+from rtlab.methods import RESULTS, Adapter, Full, Svm
+from rtlab.recipe import Recipe
 
 DATASET, ENCODER = "d" * 64, "e" * 64
 NATIVE = Recipe(engine="native", padding="dynamic")
@@ -382,7 +383,8 @@ TOMORROW = """
 import json, sys
 from pathlib import Path
 from rtlab.experiment import Experiment, identity
-from rtlab.methods import Full, Recipe
+from rtlab.methods import Full
+from rtlab.recipe import Recipe
 from rtlab.records import load
 
 def digest(experiment):
@@ -404,7 +406,7 @@ def test_a_field_that_is_added_tomorrow_leaves_todays_ids_and_records_valid(tmp_
     """On a copy of the package in which a recipe has one field more."""
     package = Path(rtlab.__file__).parent
     shutil.copytree(package, tmp_path / "rtlab", ignore=shutil.ignore_patterns("__pycache__"))
-    source = tmp_path / "rtlab" / "methods.py"
+    source = tmp_path / "rtlab" / "recipe.py"
     last_field = "    compile: bool = False\n"
     assert source.read_text().count(last_field) == 1
     source.write_text(source.read_text().replace(last_field, f"{last_field}    label_smoothing: float = 0.0\n"))

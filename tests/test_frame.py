@@ -11,7 +11,8 @@ from lab_records import FULL, LORA, SVM, lost, made
 
 import rtlab
 from rtlab.experiment import Experiment
-from rtlab.methods import Adapter, Full, Recipe, Svm
+from rtlab.methods import Adapter, Full, Svm
+from rtlab.recipe import Recipe
 from rtlab.reporting.frame import COLUMNS, SETUP, frame
 from rtlab.reporting.groups import groups
 

@@ -1,6 +1,6 @@
 """What small runs of every method, engine and padding came to, kept: losses of each step, logits, ids.
 
-Where an engine's numbers moved on purpose, raise its version in `rtlab.experiment.RESULTS`, which makes all of its
+Where an engine's numbers moved on purpose, raise its version in `rtlab.methods.RESULTS`, which makes all of its
 records old, and write the file anew: `python tests/test_golden.py`.
 """
 
@@ -15,7 +15,7 @@ import small
 import torch
 
 import rtlab
-from rtlab.experiment import RESULTS
+from rtlab.methods import RESULTS
 from rtlab.preparing import prepare
 
 FILE = Path(__file__).with_name("golden.json")
@@ -78,7 +78,7 @@ def test_a_run_comes_to_what_it_came_to(name, kept):
     experiment = experiments()[name]
     found, expected = ran(experiment), kept[name]
     assert found["results"] == expected["results"] == RESULTS[experiment.engine]
-    moved = f"the results of engine {experiment.engine} moved: raise RESULTS in rtlab/experiment.py (see the module)"
+    moved = f"the results of engine {experiment.engine} moved: raise RESULTS in rtlab/methods.py (see the module)"
     pairs = [(found["losses"], expected["losses"])]
     pairs += [(found["logits"][split], expected["logits"][split]) for split in ("validation", "test")]
     for one, other in pairs:

@@ -8,7 +8,8 @@ import pytest
 import strategies
 from hypothesis import given
 
-from rtlab.methods import Adapter, Full, Recipe, Settings, Svm
+from rtlab.methods import RESULTS, Adapter, Full, Settings, Svm
+from rtlab.recipe import Recipe
 from rtlab.values import to_json
 
 # Defaults
@@ -33,6 +34,32 @@ def test_the_defaults_are_the_designs():
         "target_modules": ("attention",),
         "settings": {"r": 8, "lora_alpha": 32, "lora_dropout": 0.1},
     }
+
+
+# Each with its name, engine, what it reads, label and setup.
+SAID = {
+    Svm(): ("svm", "svm", "cls", "svm-cls", "SVM, [CLS] features"),
+    Svm(pooling="mean"): ("svm", "svm", "mean", "svm-mean", "SVM, mean-pooled features"),
+    Full(): ("full", "trainer", "logits", "full-dynamic-lr2e-05", "full, dynamic, lr 2e-05"),
+    Full(recipe=Recipe(engine="native", compile=True)): (
+        *("full", "native", "logits"),
+        *("full-native-packed-compiled-lr2e-05", "full, packed, lr 2e-05"),
+    ),
+    Adapter(recipe=Recipe(learning_rate=1e-3)): (
+        *("lora", "trainer", "logits"),
+        *("lora-dynamic-lr1e-03-r8-attention", "LoRA r8 \N{GREEK SMALL LETTER ALPHA}32 attention, dynamic, lr 1e-03"),
+    ),
+    Adapter(peft_type="IA3", target_modules="q_lin,v_lin"): (
+        *("ia3", "trainer", "logits"),
+        *("ia3-dynamic-lr2e-05-q_lin+v_lin", "IA3 q_lin v_lin, dynamic, lr 2e-05"),
+    ),
+}
+
+
+@pytest.mark.parametrize("method", SAID, ids=lambda method: method.label)
+def test_what_a_method_says_of_itself(method):
+    assert (method.name, method.engine, method.reads, method.label, method.setup) == SAID[method]
+    assert method.engine in RESULTS
 
 
 def test_an_engine_has_a_padding_of_its_own():
@@ -235,7 +262,7 @@ def test_a_recipe_is_a_recipe(of, value):
 def test_the_trainer_cannot_pack():
     message = refusal(Recipe, padding="packed")
     assert message.startswith("padding 'packed' is not possible on engine 'trainer'")
-    assert message.endswith("fixed, dynamic or bucketed would do, or engine native")
+    assert message.endswith("which takes dynamic, fixed, bucketed; one of these would do, or engine native")
 
 
 def test_compiling_is_for_the_native_engine():

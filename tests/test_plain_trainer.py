@@ -12,7 +12,8 @@ import small
 
 from rtlab.encoders.built_in import locate
 from rtlab.experiment import Experiment
-from rtlab.methods import Adapter, Full, Recipe
+from rtlab.methods import Adapter, Full
+from rtlab.recipe import Recipe
 from rtlab.running import run
 
 SCRIPT = Path(__file__).with_name("plain_trainer.py")

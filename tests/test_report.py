@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from lab_records import with_recipe
 
 from rtlab.experiment import Experiment
-from rtlab.methods import Adapter, Full, Recipe, Svm
+from rtlab.methods import Adapter, Full, Svm
 from rtlab.metrics import scores
+from rtlab.recipe import Recipe
 from rtlab.records import LogEntry, Memory, Predictions, Source, load_records, save
 from rtlab.reporting import report_data
 from rtlab.reporting.markup import embedded_json

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from rtlab import testbed  # not its names, which pytest would take for tests
-from rtlab.experiment import RESULTS
+from rtlab.methods import RESULTS
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")

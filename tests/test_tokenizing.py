@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, DataCollatorWithPadding
 
 from rtlab.batches import plan_epoch
 from rtlab.encoders import load_encoder
-from rtlab.methods import Padding
+from rtlab.recipe import Padding
 from rtlab.tokenizing import as_text, tokenize
 
 COLUMNS = ["text", "label", "input_ids", "attention_mask"]

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER, DatasetOptions, Precision
-from rtlab.methods import Adapter, Engine, Padding, Recipe
+from rtlab.methods import Adapter
+from rtlab.recipe import Engine, Padding, Recipe
 from rtlab.values import Json
 
 if TYPE_CHECKING:

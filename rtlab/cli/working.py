@@ -26,9 +26,10 @@ from rtlab.cli.options import (
     say,
 )
 from rtlab.experiment import DEFAULT_ENCODER, Experiment
-from rtlab.methods import Engine, Full, Method, Pooling
+from rtlab.methods import Full, Method, Pooling
 from rtlab.methods import Svm as SvmMethod
 from rtlab.progress import Bars
+from rtlab.recipe import Engine
 from rtlab.studies import Study
 
 if TYPE_CHECKING:

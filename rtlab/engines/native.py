@@ -30,7 +30,8 @@ from rtlab.engines.self_check import check, plain_logits
 from rtlab.engines.step import Step
 from rtlab.engines.vocabulary import UsedRows
 from rtlab.environment import keep_freed_memory, seed_everything
-from rtlab.methods import Adapter, Full, Recipe
+from rtlab.methods import Full
+from rtlab.recipe import Recipe
 from rtlab.records import Counts, HeldOut, LogEntry
 from rtlab.tokens import Tokens, tokenize
 
@@ -53,7 +54,7 @@ class NativeEngine:
 
     def __init__(self, task: Task) -> None:
         experiment, method = task.experiment, task.experiment.method
-        assert isinstance(method, Full | Adapter), "an SVM is not trained in steps"
+        assert method.recipe is not None, "it trains in steps"
         self._task, self._recipe = task, method.recipe
         with task.watch.phase("prepare"):
             self._tokens = tokenize(task.splits, task.encoder.tokenizer, max_length=experiment.max_length)

@@ -6,7 +6,7 @@ rounded up a little; else they are padded, in batches of similar length.
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rtlab.batches import PaddingCost, padded, plan_by_length, plan_by_tokens, round_up
 from rtlab.encoders import Encoder
 from rtlab.experiment import Precision
+from rtlab.methods import Reads
 from rtlab.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -25,11 +26,8 @@ PADDED_BATCH = 64  # sentences, where the encoder cannot be packed
 PACKED_TOKENS = {"cpu": 2048, "cuda": 16384}
 PACKED_STEP = {"cpu": 64, "cuda": 1}  # tokens; see `rtlab.engines.native.SHAPE_STEP`
 
-# Logits of a classifier; of an encoder without a head the first token's vector, or the mean over the tokens' vectors.
-What = Literal["logits", "cls", "mean"]
 
-
-def readable(model: "PreTrainedModel", encoder: Encoder, what: What) -> "PreTrainedModel":
+def readable(model: "PreTrainedModel", encoder: Encoder, what: Reads) -> "PreTrainedModel":
     """Prepare a model for `read`, in place: evaluation, packed where the encoder allows it, faster on a CPU."""
     if encoder.packs:
         from rtlab.engines import operations
@@ -47,7 +45,7 @@ def read(
     tokens: Tokens,
     encoder: Encoder,
     *,
-    what: What,
+    what: Reads,
     precision: Precision,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[NDArray[np.float32], PaddingCost]:
@@ -57,7 +55,7 @@ def read(
         model: What `readable` gave for `what`, on its device.
         tokens: N sentences.
         encoder: The model's encoder.
-        what: What to read.
+        what: Reads to read.
         precision: `bf16` runs under autocast.
         progress: Called with sentences done and N.
 
@@ -87,7 +85,7 @@ def read(
 Part = tuple[NDArray[np.int64], int, "torch.Tensor"]
 
 
-def _packed(model: "PreTrainedModel", tokens: Tokens, encoder: Encoder, what: What) -> Iterator[Part]:
+def _packed(model: "PreTrainedModel", tokens: Tokens, encoder: Encoder, what: Reads) -> Iterator[Part]:
     from rtlab.engines.layouts import Packer
     from rtlab.engines.packing import forward, mean_of_tokens
 
@@ -98,7 +96,7 @@ def _packed(model: "PreTrainedModel", tokens: Tokens, encoder: Encoder, what: Wh
         yield rows_S, total, _read(forward(model, layout), what, partial(mean_of_tokens, layout=layout))
 
 
-def _padded(model: "PreTrainedModel", tokens: Tokens, encoder: Encoder, what: What) -> Iterator[Part]:
+def _padded(model: "PreTrainedModel", tokens: Tokens, encoder: Encoder, what: Reads) -> Iterator[Part]:
     import torch
 
     for rows_S in plan_by_length(tokens.lengths, batch_size=PADDED_BATCH).batches:
@@ -114,7 +112,7 @@ def _masked_mean(hidden_SLD: "torch.Tensor", *, mask_SL: "torch.Tensor") -> "tor
     return (hidden_SLD * mask_SL[..., None]).sum(1) / mask_SL.sum(1, keepdim=True)
 
 
-def _read(output: "ModelOutput", what: What, mean: "Callable[[torch.Tensor], torch.Tensor]") -> "torch.Tensor":
+def _read(output: "ModelOutput", what: Reads, mean: "Callable[[torch.Tensor], torch.Tensor]") -> "torch.Tensor":
     match what:
         case "logits":
             return output.logits

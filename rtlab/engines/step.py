@@ -17,7 +17,7 @@ from rtlab.engines.engine import NonFiniteLossError
 from rtlab.engines.layouts import Layout, Packer
 from rtlab.engines.packing import forward
 from rtlab.experiment import Precision
-from rtlab.methods import Recipe
+from rtlab.recipe import Recipe
 from rtlab.records import LogEntry
 
 if TYPE_CHECKING:

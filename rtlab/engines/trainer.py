@@ -18,7 +18,6 @@ from rtlab.encoders import Encoder
 from rtlab.engines.engine import NonFiniteLossError, OnLog, Progress, Task, Training, mean_of_last_epoch
 from rtlab.engines.models import classifier, parameters, save
 from rtlab.environment import seed_everything
-from rtlab.methods import Adapter, Full
 from rtlab.records import Counts, HeldOut, LogEntry
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class TrainerEngine:
 
     def __init__(self, task: Task) -> None:
         experiment, method = task.experiment, task.experiment.method
-        assert isinstance(method, Full | Adapter), "an SVM is not trained in steps"
+        assert method.recipe is not None, "it trains in steps"
         self._task = task
         with task.watch.phase("prepare"):
             self._data = dataset_dict(
@@ -101,9 +100,8 @@ def build_trainer(task: Task, model: "PreTrainedModel", train: "Dataset", *, out
     """
     from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments
 
-    experiment, method = task.experiment, task.experiment.method
-    assert isinstance(method, Full | Adapter), "an SVM is not trained in steps"
-    recipe = method.recipe
+    experiment, recipe = task.experiment, task.experiment.method.recipe
+    assert recipe is not None, "it trains in steps"
     all_steps = recipe.epochs * math.ceil(len(train) / recipe.batch_size)
     arguments = TrainingArguments(
         output_dir=output_dir,

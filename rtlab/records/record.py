@@ -187,7 +187,7 @@ class RunRecord:
 
     Attributes:
         id: `rtlab.experiment.identity` of the run.
-        results: The engine's results version (`rtlab.experiment.RESULTS`) that ran.
+        results: The engine's results version (`rtlab.methods.RESULTS`) that ran.
         status: `ok`, or how the run ended: `failed`, `oom`, `nan`, `cancelled`. Then the measured fields are empty,
             but for a run that failed since the model that it saved is not the one that it trained.
         error: One line that says what went wrong; an `ok` run has one if its model could not be saved.

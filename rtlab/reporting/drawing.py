@@ -23,10 +23,10 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, ScalarFormatter
 from numpy.typing import NDArray
 
-from rtlab.experiment import rate_text
+from rtlab.methods import TITLES
+from rtlab.recipe import rate_text
 from rtlab.reporting.groups import Group
 from rtlab.reporting.markup import clean
-from rtlab.reporting.wording import METHODS
 from rtlab.statistics import mean_interval
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def marked(
 
 def method_styles(methods: Iterable[str]) -> Mapping[str, tuple[str, str]]:
     """Colour and marker of each method: the usual methods' own, then those of others; no two alike of sixteen."""
-    every, kinds = [*METHODS, *sorted(set(methods) - set(METHODS))], len(COLOURS)
+    every, kinds = [*TITLES, *sorted(set(methods) - set(TITLES))], len(COLOURS)
     return {
         name: (COLOURS[number % kinds], MARKERS[(number + number // kinds) % kinds])
         for number, name in enumerate(every)

@@ -8,7 +8,8 @@ import pandas as pd
 
 from rtlab.architectures import ARCHITECTURES
 from rtlab.experiment import Experiment
-from rtlab.methods import LORA, Adapter, Recipe, Settings
+from rtlab.methods import LORA, Adapter, Settings
+from rtlab.recipe import Recipe
 from rtlab.records import RunRecord
 from rtlab.values import to_json
 
@@ -16,12 +17,6 @@ Cell: TypeAlias = str | int | float | bool | None
 
 _GROUPS = {frozenset(names): group for row in ARCHITECTURES.values() for group, names in row.groups.items()}
 PLACE = ("encoder", "dataset", "encoder_sha256", "dataset_sha256")
-
-
-def method_name(experiment: Experiment) -> str:
-    """`svm`, `full`, or the kind of adapter in lower case, such as `lora`."""
-    method = experiment.method
-    return method.peft_type.lower() if isinstance(method, Adapter) else type(method).__name__.lower()
 
 
 def _at(path: str) -> Callable[[object], Cell]:
@@ -72,7 +67,7 @@ def _other_settings(experiment: Experiment) -> Cell:
 
 # What an experiment is but for its encoder, data set and seed. A field that is added to a method belongs here too.
 _SETUP: Mapping[str, str | Callable[[Experiment], Cell]] = {
-    "method": method_name,
+    "method": "method.name",
     "pooling": "method.pooling",
     **{name: f"method.recipe.{name}" for name in Recipe.__dataclass_fields__},
     "peft_type": "method.peft_type",

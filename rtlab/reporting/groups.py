@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtlab.experiment import Experiment
-from rtlab.methods import Svm
 from rtlab.records import RunRecord
 from rtlab.reporting.frame import COLUMNS, PLACE, SETUP, TIMES, Cell, frame, setup_fields
 from rtlab.statistics import Interval, accuracy_interval
@@ -58,7 +57,7 @@ class Group:
     @property
     def chance(self) -> bool:
         """Whether other seeds could give other scores."""
-        return not isinstance(self.experiment.method, Svm)
+        return self.experiment.method.recipe is not None
 
     @property
     def results(self) -> int:

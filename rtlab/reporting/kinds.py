@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from rtlab.methods import USUAL_PADDING
+from rtlab.recipe import PADDINGS
 from rtlab.reporting.frame import Cell
 from rtlab.reporting.groups import SPLITS, Group, families
 from rtlab.reporting.markup import Text
@@ -79,8 +79,8 @@ def _compared(here: Sequence[Group]) -> Sequence[Family]:
 
 def _usual(group: Group) -> tuple[object, ...]:
     """Groups of one engine: with its usual padding before others, of one results version the newest."""
-    fields = group.fields
-    usual = fields["padding"] == USUAL_PADDING.get(group.experiment.engine)  # type: ignore[call-overload]  # svm has none
+    fields, recipe = group.fields, group.experiment.method.recipe
+    usual = recipe is not None and recipe.padding == PADDINGS[recipe.engine][0]
     return group.results, usual, not fields["compile"], len(group.scored)
 
 
@@ -105,7 +105,7 @@ def _best(found: Iterable[Family], worth: Callable[[Family], tuple[float, ...]])
 
 
 def _is_trained(group: Group) -> bool:
-    return group.fields["method"] != "svm"
+    return group.experiment.method.recipe is not None
 
 
 # What stands in a row

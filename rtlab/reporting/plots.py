@@ -7,18 +7,19 @@ warm-up, throughputs do not. A speed-up has its quality beside it.
 
 from collections.abc import Iterable, Sequence
 from statistics import mean
+from typing import get_args
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from rtlab.experiment import Experiment
-from rtlab.methods import Adapter
+from rtlab.methods import Adapter, method_title
+from rtlab.recipe import Padding
 from rtlab.reporting import drawing
 from rtlab.reporting.drawing import COLOURS, INK, canvas
-from rtlab.reporting.frame import method_name
 from rtlab.reporting.groups import SPLITS, Group, families
 from rtlab.reporting.pairs import pareto_front, quality, time_ratio
-from rtlab.reporting.wording import PADDINGS, method_order, method_title, setups
+from rtlab.reporting.wording import method_order, setups
 
 REFERENCE = "trainer"
 LENGTH = ("epochs", "max_steps", "logging_steps")
@@ -101,7 +102,7 @@ def throughput(here: Sequence[Group], where: str) -> Figure | None:
     figure, axes = canvas("Training throughput by padding and engine", where, panels=len(shown))
     engines = sorted({engine for rows in shown for engine in rows}, key=lambda engine: (engine != REFERENCE, engine))
     for panel, rows in zip(axes, shown, strict=True):
-        kinds = [kind for kind in PADDINGS if any(kind in row for row in rows.values())]
+        kinds = [kind for kind in get_args(Padding) if any(kind in row for row in rows.values())]
         found = {engine: [rows.get(engine, {}).get(kind) for kind in kinds] for engine in engines}
         speeds = {
             f"engine {engine}": [group.values("samples_per_s") if group else [] for group in cells]
@@ -218,7 +219,7 @@ def _settings(group: Group) -> str:
 
 def _adapted(experiment: Experiment) -> tuple[str, ...]:
     """The method, the size of its adapter, and the modules that it adapts."""
-    method, title = experiment.method, method_title(method_name(experiment))
+    method, title = experiment.method, method_title(experiment.method.name)
     if not isinstance(method, Adapter):
         return (title,)
     words = {"r": "rank", "lora_alpha": "alpha"}

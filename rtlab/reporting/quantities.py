@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from rtlab.experiment import Experiment
-from rtlab.methods import Recipe
+from rtlab.recipe import Recipe
 from rtlab.records import RunRecord
 from rtlab.reporting.frame import setup_fields
 from rtlab.reporting.groups import Group, Place, without_code
@@ -220,7 +220,7 @@ def _spanned(values: Sequence[float]) -> Interval | None:
 def _size(record: RunRecord, split: str) -> float | None:
     if split != "train":
         return len(record.predictions[split].labels) if split in record.predictions else None
-    recipe = getattr(record.experiment.method, "recipe", Recipe(epochs=1))
+    recipe = record.experiment.method.recipe or Recipe(epochs=1)
     return None if record.counts is None or recipe.max_steps is not None else record.counts.samples / recipe.epochs
 
 

@@ -17,13 +17,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from rtlab.methods import TITLES, method_title
 from rtlab.records import Classes, LogEntry, Predictions, RunRecord
 from rtlab.reporting.classes import class_names
 from rtlab.reporting.frame import COLUMNS, Cell
 from rtlab.reporting.groups import Group, by_place, groups, machines, place_of
 from rtlab.reporting.markup import clean
 from rtlab.reporting.pairs import pareto_front
-from rtlab.reporting.wording import METHODS, method_title, setups
+from rtlab.reporting.wording import setups
 from rtlab.statistics import CONFIDENCE, mean_interval
 from rtlab.values import Json
 
@@ -70,7 +71,7 @@ def page_data(records: Sequence[RunRecord], texts: Texts) -> dict[str, Json]:
         "labels": list(labels),
         "classes": [list(names) for names in classes],
         "methods": [
-            [name, method_title(name)] for name in dict.fromkeys([*METHODS, *map(str, _column(records, "method"))])
+            [name, method_title(name)] for name in dict.fromkeys([*TITLES, *map(str, _column(records, "method"))])
         ],
         "texts": {
             sha256: {split: list(sentences) for split, sentences in splits.items()}

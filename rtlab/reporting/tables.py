@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tabulate import tabulate
 
+from rtlab.methods import method_title
 from rtlab.records import RunRecord
 from rtlab.reporting import wording
 from rtlab.reporting.classes import ByClass, by_class, of_one
-from rtlab.reporting.frame import COLUMNS, method_name
+from rtlab.reporting.frame import COLUMNS
 from rtlab.reporting.groups import Group, Place, by_place, groups, lost_runs, place_of, would_be
 from rtlab.reporting.kinds import TABLES, TEXTS, Family, Kind, Row
 from rtlab.reporting.markup import Block, Column, Table
@@ -134,7 +135,7 @@ def summary(record: RunRecord) -> str:
     lossy = record.train_loss is not None
     losses = f", mean loss {record.train_loss:.4f}, last epoch {record.final_loss:.4f}" if lossy else ""
     return (
-        f"{wording.method_title(method_name(record.experiment))} of {record.encoder.name} on {record.dataset.name} "
+        f"{method_title(record.experiment.method.name)} of {record.encoder.name} on {record.dataset.name} "
         f"({wording.setup(record.experiment)}, seed {record.experiment.seed})\n\n{table}\n\n{classes}"
         f"trained {counts.parameters_trained:,} of {counts.parameters_total:,} parameters "
         f"in {timing.train_s:.1f} s ({timing.samples_per_s:.1f} samples/s){losses}\n"

@@ -3,35 +3,26 @@
 import math
 import string
 from collections.abc import Iterable, Mapping, Sequence
+from typing import get_args
 
 import numpy as np
 
-from rtlab.experiment import Experiment, rate_text
-from rtlab.methods import LORA, Adapter, Full, Recipe, Svm
+from rtlab.experiment import Experiment
+from rtlab.methods import LORA, TITLES, Adapter
+from rtlab.recipe import Padding, Recipe
 from rtlab.records import RunRecord
-from rtlab.reporting.frame import method_name
 from rtlab.reporting.groups import Group, Place, without_code
 from rtlab.statistics import Interval
 from rtlab.testbed import Testbed
 
-METHODS = {"svm": "linear SVM", "full": "full fine-tuning", "lora": "LoRA"}
-PADDINGS = ("fixed", "dynamic", "bucketed", "packed")
 NONE = "–"
 MOST_NAMES = 12  # in a line
-ALPHA = "\N{GREEK SMALL LETTER ALPHA}"  # by its name: it looks like another letter
-
-_FEATURES = {"cls": "[CLS] features", "mean": "mean-pooled features"}
-
-
-def method_title(name: str) -> str:
-    """A method's name in a sentence."""
-    return METHODS.get(name, name.upper())
 
 
 def method_order(name: str) -> tuple[int, str]:
     """Key that sorts names of methods: the usual ones first."""
-    methods = list(METHODS)
-    return (methods.index(name), "") if name in METHODS else (len(methods), name)
+    methods = list(TITLES)
+    return (methods.index(name), "") if name in TITLES else (len(methods), name)
 
 
 def setups(experiments: Sequence[Experiment]) -> tuple[list[str], str]:
@@ -50,7 +41,7 @@ def setups(experiments: Sequence[Experiment]) -> tuple[list[str], str]:
         if len(values) == 1:
             shared[name] = values.pop()
     names = [
-        ", ".join([_core(experiment), *(text for name, text in recipe.items() if text and name not in shared)])
+        ", ".join([experiment.method.setup, *(text for name, text in recipe.items() if text and name not in shared)])
         for experiment, recipe in zip(experiments, recipes, strict=True)
     ]
     return names, ", ".join(filter(None, shared.values()))
@@ -62,25 +53,11 @@ def setup(experiment: Experiment) -> str:
     return f"{name}, {common}"
 
 
-def _core(experiment: Experiment) -> str:
-    """What an experiment is known by."""
-    match experiment.method:
-        case Svm(pooling=pooling):
-            return f"SVM, {_FEATURES[pooling]}"
-        case Full(recipe=recipe):
-            return f"full, {recipe.padding}, lr {rate_text(recipe.learning_rate)}"
-        case Adapter(recipe=recipe, settings=settings, target_modules=modules):
-            size = f" r{settings['r']}" if "r" in settings else ""
-            size += f" {ALPHA}{settings['lora_alpha']}" if "lora_alpha" in settings else ""
-            rate = rate_text(recipe.learning_rate)
-            return f"{method_title(method_name(experiment))}{size} {' '.join(modules)}, {recipe.padding}, lr {rate}"
-
-
 def _recipe(experiment: Experiment) -> dict[str, str]:
     """Words for what is left, by field; empty for what is usual, or not limited."""
-    method, words = experiment.method, {}
-    if not isinstance(method, Svm):
-        recipe, every = method.recipe, method.recipe.logging_steps
+    method, recipe, words = experiment.method, experiment.method.recipe, {}
+    if recipe is not None:
+        every = recipe.logging_steps
         words = {
             "engine": f"engine {recipe.engine}",
             "compile": "compiled" if recipe.compile else "",
@@ -125,7 +102,7 @@ def order(group: Group) -> tuple[object, ...]:
         *(modules.count("+"), modules),
         *(float(fields["r"] or 0), float(fields["lora_alpha"] or 0), float(fields["learning_rate"] or 0)),
         fields["engine"] != Recipe().engine,
-        PADDINGS.index(str(padding)) if padding else -1,
+        get_args(Padding).index(padding) if padding else -1,
         sorted(_recipe(group.experiment).items()),
         group.results,
     )

@@ -12,7 +12,8 @@ of the solver differ. Losses may differ by 0.01 and ratios of speed by a tenth: 
 import math
 
 from rtlab.experiment import Experiment
-from rtlab.methods import Adapter, Full, Recipe, Svm
+from rtlab.methods import Adapter, Full, Svm
+from rtlab.recipe import Recipe
 from rtlab.reporting.claims import Claim
 from rtlab.reporting.pairs import accuracy_difference, time_ratio
 from rtlab.reporting.quantities import (

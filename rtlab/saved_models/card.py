@@ -106,7 +106,7 @@ def _title(experiment: Experiment, *, merged: bool) -> str:
 
 
 def _code(experiment: Experiment, encoder: Encoder, label_names: Sequence[str], *, alone: bool) -> str:
-    if isinstance(experiment.method, Svm):
+    if experiment.method.reads != "logits":
         return _SVM
     if not alone:
         return _WHOLE.format(max_length=experiment.max_length)

@@ -20,9 +20,9 @@ from rtlab.encoders import Encoder, load_encoder, target_modules
 from rtlab.encoders.built_in import quiet
 from rtlab.encoders.loading import head_modules, load
 from rtlab.engines.engine import out_of_memory
-from rtlab.engines.reading import What, read, readable
+from rtlab.engines.reading import read, readable
 from rtlab.experiment import Precision
-from rtlab.methods import Adapter, Full, Svm
+from rtlab.methods import Adapter, Full, Method, Reads, Svm
 from rtlab.saved_models.description import Description, read_description
 from rtlab.tokens import Tokens
 from rtlab.values import Json, one_line, shown, to_json
@@ -67,13 +67,11 @@ class LoadedModel:
             return self._read(tokens, "logits").astype(np.float64)
         from rtlab.engines.svm import decision_logits
 
-        method = self.description.experiment.method
-        assert isinstance(method, Svm), "no other method has such a head"
-        features_ND = self._read(tokens, method.pooling)
+        features_ND = self._read(tokens, self.description.experiment.method.reads)
         logits_NC = decision_logits(features_ND, self.head.coef_CD, self.head.intercept_C)
         return logits_NC.astype(np.float64) / self.head.temperature
 
-    def _read(self, tokens: Tokens, what: What) -> NDArray[np.float32]:
+    def _read(self, tokens: Tokens, what: Reads) -> NDArray[np.float32]:
         return read(self.model, tokens, self.encoder, what=what, precision=self.precision)[0]
 
 
@@ -98,13 +96,12 @@ def load_model(model_dir: Path | str, *, device: str | None = None) -> LoadedMod
     _check_parts(folder, method)
     with _opening(folder):
         encoder = encoder_of(folder, description)
-        what: What = method.pooling if isinstance(method, Svm) else "logits"
         head = _svm(folder, description, encoder) if isinstance(method, Svm) else None
-        model = readable(_model(folder, description, encoder).to(where), encoder, what)
+        model = readable(_model(folder, description, encoder).to(where), encoder, method.reads)
     return LoadedModel(description=description, encoder=encoder, model=model, head=head, precision=precision)
 
 
-def _check_parts(folder: Path, method: Svm | Full | Adapter) -> None:
+def _check_parts(folder: Path, method: Method) -> None:
     """What a folder must hold, and what transformers would take an adapter from unasked."""
     weights = WEIGHTS.get(type(method))
     needed = [weights] if weights is not None else []

@@ -26,7 +26,7 @@ from rtlab.engines.engine import Task
 from rtlab.engines.reading import PADDED_BATCH
 from rtlab.environment import set_precision
 from rtlab.experiment import Experiment, Precision
-from rtlab.methods import Adapter, Full, Svm
+from rtlab.methods import Adapter, Svm
 from rtlab.tokens import token_lists
 from rtlab.values import one_line
 
@@ -79,7 +79,7 @@ class Reloaded:
 
     def _logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
         longest, method = self.experiment.max_length, self.experiment.method
-        fixed = isinstance(method, Full | Adapter) and method.recipe.padding == "fixed"
+        fixed = method.recipe is not None and method.recipe.padding == "fixed"
         padding = ("max_length" if fixed else "longest") if len(texts) > 1 else "do_not_pad"
         inputs = self.tokenizer(
             list(texts), truncation=True, max_length=longest, padding=padding, return_tensors="pt"
@@ -88,7 +88,7 @@ class Reloaded:
         if self.svm is None:
             return np.asarray(output.logits.float().cpu())
         hidden_SLD, mask_SL1 = output.last_hidden_state.float(), inputs["attention_mask"][..., None]
-        mean = isinstance(method, Svm) and method.pooling == "mean"
+        mean = method.reads == "mean"
         features_SD = (hidden_SLD * mask_SL1).sum(1) / mask_SL1.sum(1) if mean else hidden_SLD[:, 0]
         return svm.decision_logits(np.asarray(features_SD.cpu()), *self.svm)
 
@@ -187,8 +187,8 @@ def _apart(
 def _padded_together(found: Reloaded, texts: Sequence[str]) -> NDArray[np.int64]:
     """A batch of sentences that the run evaluated together."""
     experiment = found.experiment
-    if isinstance(experiment.method, Full | Adapter):
-        return np.arange(min(len(texts), experiment.method.recipe.batch_size))
+    if (recipe := experiment.method.recipe) is not None:
+        return np.arange(min(len(texts), recipe.batch_size))
     lengths_N = np.asarray([len(ids) for ids in token_lists(texts, found.tokenizer, experiment.max_length)])
     return plan_by_length(lengths_N, batch_size=PADDED_BATCH).batches[0]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from statistics import median
 
 from rtlab.experiment import Experiment
-from rtlab.methods import Adapter, Recipe, Svm
+from rtlab.methods import Adapter
 from rtlab.preparing import Prepared
 from rtlab.records import RunRecord
 from rtlab.testbed import testbed
@@ -37,16 +37,16 @@ def seconds(prepared: Prepared, records: Iterable[RunRecord]) -> float | None:
 
 
 def _kind(experiment: Experiment) -> tuple[str, ...]:
-    method = experiment.method
-    return (type(method).__name__, experiment.engine, method.peft_type if isinstance(method, Adapter) else "")
+    return experiment.method.name, experiment.engine
 
 
 def _likeness(record: RunRecord, wanted: Experiment, testbed_name: str) -> tuple[bool, ...]:
     """What is alike, the weightiest first."""
     method, other = wanted.method, record.experiment.method
+    recipe, others = method.recipe, other.recipe
     return (
         record.testbed.name == testbed_name,
-        isinstance(method, Svm) or isinstance(other, Svm) or method.recipe.padding == other.recipe.padding,
+        recipe is None or others is None or recipe.padding == others.padding,
         record.experiment.limit == wanted.limit,
         not (isinstance(method, Adapter) and isinstance(other, Adapter))
         or (method.target_modules, method.settings) == (other.target_modules, other.settings),
@@ -60,7 +60,7 @@ def _scaled(record: RunRecord, prepared: Prepared) -> float:
     assert counts is not None, "a run with a time has counted"
     splits, experiment = prepared.splits, prepared.experiment
     samples = _samples(experiment, len(splits.train))
-    recipe = None if isinstance(experiment.method, Svm) else experiment.method.recipe
+    recipe = experiment.method.recipe
     if recipe is not None and recipe.padding == "fixed":  # its tokens are known before anything is tokenized
         training = samples * experiment.max_length / timing.padded_tokens_per_s
     else:
@@ -72,8 +72,8 @@ def _scaled(record: RunRecord, prepared: Prepared) -> float:
 
 def _samples(experiment: Experiment, train: int) -> int:
     """Sentences that go through training."""
-    if isinstance(experiment.method, Svm):
+    recipe = experiment.method.recipe
+    if recipe is None:
         return train
-    recipe: Recipe = experiment.method.recipe
     samples = train * recipe.epochs
     return samples if recipe.max_steps is None else min(samples, recipe.max_steps * recipe.batch_size)
