@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rtlab.encoders import Encoder, load_encoder
     from rtlab.experiment import Experiment
     from rtlab.exploring import explore
-    from rtlab.methods import Adapter, Full, Svm
+    from rtlab.methods import Adapter, Full, Svm, Words
     from rtlab.probing import probe
     from rtlab.recipe import Recipe
     from rtlab.records import RunRecord, load_records
@@ -41,6 +41,7 @@ _HOMES = {
     "RunRecord": "records",
     "Splits": "data",
     "Svm": "methods",
+    "Words": "methods",
     "evaluate": "saved_models.evaluating",
     "explore": "exploring",
     "frame": "reporting.frame",
@@ -66,6 +67,7 @@ __all__ = [
     "RunRecord",
     "Splits",
     "Svm",
+    "Words",
     "evaluate",
     "explore",
     "frame",

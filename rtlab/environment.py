@@ -160,7 +160,7 @@ class Stopwatch:
         seconds: Phase name to seconds; a phase that is entered twice adds up.
     """
 
-    def __init__(self, device: "torch.device") -> None:
+    def __init__(self, device: "torch.device | None") -> None:
         self.device = device
         self.seconds: dict[str, float] = {}
 
@@ -174,7 +174,7 @@ class Stopwatch:
             self.seconds[name] = self.seconds.get(name, 0.0) + self._now() - start
 
     def _now(self) -> float:
-        if self.device.type == "cuda":
+        if _on_cuda(self.device):
             import torch
 
             torch.cuda.synchronize(self.device)
@@ -193,12 +193,12 @@ def keep_freed_memory() -> None:
         allocator.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def reset_peak_memory(device: "torch.device") -> None:
+def reset_peak_memory(device: "torch.device | None") -> None:
     """Forget earlier peaks, so that `peak_memory` speaks of what follows; what is free goes back to the system."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # the C library's own, where it is glibc
         ctypes.CDLL(None).malloc_trim(0)
-    if device.type == "cuda":
+    if _on_cuda(device):
         import torch
 
         torch.cuda.reset_peak_memory_stats(device)
@@ -206,10 +206,10 @@ def reset_peak_memory(device: "torch.device") -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def peak_memory(device: "torch.device") -> tuple[int | None, int]:
+def peak_memory(device: "torch.device | None") -> tuple[int | None, int]:
     """Peak bytes since the last reset: allocated on the device (`None` on the CPU), resident on the host."""
     on_device = None
-    if device.type == "cuda":
+    if _on_cuda(device):
         import torch
 
         on_device = int(torch.cuda.max_memory_allocated(device))
@@ -223,14 +223,21 @@ def peak_memory(device: "torch.device") -> tuple[int | None, int]:
     return on_device, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def peak_reserved_memory(device: "torch.device") -> int | None:
+def peak_reserved_memory(device: "torch.device | None") -> int | None:
     """Peak bytes that torch has reserved on the device since the last reset; `None` on the CPU.
 
     A captured step's replay uses memory that was allocated at its capture, and that the allocator then only reserves.
     """
+    if not _on_cuda(device):
+        return None
     import torch
 
-    return int(torch.cuda.max_memory_reserved(device)) if device.type == "cuda" else None
+    return int(torch.cuda.max_memory_reserved(device))
+
+
+def _on_cuda(device: "torch.device | None") -> bool:
+    """Whether it is a GPU; a run that uses no torch has no device."""
+    return device is not None and device.type == "cuda"
 
 
 class OtherProcesses:

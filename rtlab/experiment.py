@@ -51,10 +51,11 @@ class Experiment:
     """One point of a lab's matrix.
 
     Attributes:
-        encoder: Hub id, local directory, or built-in name (`rtlab.encoders`).
+        encoder: Hub id, local directory, or built-in name (`rtlab.encoders`); `None` for a method that reads none,
+            to which `max_length` and `precision` mean nothing either.
         dataset: Hub id, file, local directory, or `corpus` (`rtlab.data`).
         dataset_options: How it is read.
-        method: What is trained, and how: `Svm`, `Full` or `Adapter`.
+        method: What is trained, and how: `Words`, `Svm`, `Full` or `Adapter`.
         max_length: Word pieces kept of a sentence, special tokens included.
         precision: Arithmetic of the encoder: `fp32`, `tf32` (CUDA) or `bf16` (autocast, fp32 master weights).
         seed: Moves the head's initialisation, the data order, dropout and the SVM's solver.
@@ -64,7 +65,7 @@ class Experiment:
         ValueError: If a field is out of range; the message names the field, what was given and what would do.
     """
 
-    encoder: str = DEFAULT_ENCODER
+    encoder: str | None = DEFAULT_ENCODER
     dataset: str = DEFAULT_DATASET
     dataset_options: DatasetOptions = DatasetOptions()
     method: Method = Full()
@@ -74,13 +75,16 @@ class Experiment:
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("encoder", "dataset"):
-            if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
-                raise ValueError(
-                    f"{name} must be a hub id, a directory or a built-in name; got {getattr(self, name)!r}"
-                )
         if not isinstance(self.method, Method):
-            raise ValueError(f"method must be a Svm, a Full or an Adapter, such as Full(); got {self.method!r}")
+            raise ValueError(f"method must be a Words, Svm, Full or Adapter, such as Full(); got {self.method!r}")
+        if self.method.reads is None:  # then these decide nothing, and two experiments that differ in them are one
+            for name, value in (("encoder", None), ("max_length", Experiment.max_length), ("precision", "fp32")):
+                object.__setattr__(self, name, value)
+        for name, value in (("encoder", self.encoder), ("dataset", self.dataset)):
+            if name == "encoder" and self.method.reads is None:
+                continue
+            if not isinstance(value, str) or not value.strip():
+                raise ValueError(f"{name} must be a hub id, a directory or a built-in name; got {value!r}")
         check_one_of("precision", self.precision, get_args(Precision))
         check_whole("max_length", self.max_length, at_least=SHORTEST)
         check_whole("seed", self.seed, at_least=0)
@@ -130,7 +134,7 @@ class Experiment:
 
 
 def identity(
-    experiment: Experiment, *, dataset_sha256: str, encoder_sha256: str, target_modules: tuple[str, ...] = ()
+    experiment: Experiment, *, dataset_sha256: str, encoder_sha256: str | None, target_modules: tuple[str, ...] = ()
 ) -> str:
     """The id of a run: 16 hexadecimal digits of the SHA-256 over what decides its result.
 
@@ -142,7 +146,7 @@ def identity(
     Args:
         experiment: What is asked for.
         dataset_sha256: Digest of the sentences and labels that are used.
-        encoder_sha256: Digest of the encoder's weights, configuration and tokenizer.
+        encoder_sha256: Digest of the encoder's weights, configuration and tokenizer; `None` if it reads none.
         target_modules: What an adapter's target modules resolve to; empty for other methods.
     """
     method = experiment.method

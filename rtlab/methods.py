@@ -1,4 +1,4 @@
-"""The ways of adapting an encoder, as values: an SVM on its features, full fine-tuning, PEFT's adapters.
+"""The ways of classifying sentences, as values: words alone, an encoder's features, fine-tuning it, PEFT's adapters.
 
 A method has the fields that it has and no others, so nothing stands empty: `match` tells them apart. What `Full` and
 `Adapter` have in common is their `Recipe`. Besides its fields each method says of itself:
@@ -6,7 +6,7 @@ A method has the fields that it has and no others, so nothing stands empty: `mat
     name     what tables and records' frames call it: `svm`, `full`, the kind of adapter such as `lora`
     engine   who does it, a module of `rtlab.engines`
     recipe   how it is trained in steps; None where it is not
-    reads    what it reads off the encoder
+    reads    what it reads off the encoder; None where it needs none
     label    a short readable name with its settings, without blanks
     setup    the same in words
 """
@@ -19,18 +19,20 @@ from rtlab.recipe import Recipe, rate_text
 from rtlab.values import LARGEST_WHOLE, Json, check_one_of, check_whole, is_number, shown
 
 Pooling = Literal["cls", "mean"]
+Classifier = Literal["svm", "logistic"]
 # Logits of a classifier; of an encoder without a head the first token's vector, or the mean over the tokens' vectors.
 Reads = Literal["logits", "cls", "mean"]
 Setting: TypeAlias = "bool | int | float | str | tuple[Setting, ...] | Settings | None"
 
 # Raised by hand when a change moves what an engine computes; every record of that engine is then an old one.
 # `tests/test_golden.py` says when.
-RESULTS: Mapping[str, int] = {"svm": 1, "trainer": 1, "native": 1}
+RESULTS: Mapping[str, int] = {"words": 1, "svm": 1, "trainer": 1, "native": 1}
 
 # What people call the usual methods, by name, in the order in which they are shown.
-TITLES: Mapping[str, str] = {"svm": "linear SVM", "full": "full fine-tuning", "lora": "LoRA"}
+TITLES: Mapping[str, str] = {"words": "words", "svm": "linear SVM", "full": "full fine-tuning", "lora": "LoRA"}
 _ALPHA = "\N{GREEK SMALL LETTER ALPHA}"  # by its name: it looks like another letter
 _FEATURES: Mapping[Pooling, str] = {"cls": "[CLS] features", "mean": "mean-pooled features"}
+_CLASSIFIERS: Mapping[Classifier, str] = {"svm": "SVM", "logistic": "logistic regression"}
 
 
 def method_title(name: str) -> str:
@@ -44,17 +46,64 @@ def _is_recipe(value: object) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Words:
+    """TF-IDF of a sentence's words and pairs of words, and a linear classifier on it, without an encoder.
+
+    Attributes:
+        characters: Whether its terms are 2 to 5 characters within words instead: for languages without blanks, names
+            and misspellings.
+        classifier: `svm`, or `logistic` regression.
+        c: Inverse strength of the regularisation (scikit-learn's C); `None` for the best of five on validation.
+
+    Raises:
+        ValueError: If a field is out of range.
+    """
+
+    characters: bool = False
+    classifier: Classifier = "svm"
+    c: float | None = None
+
+    name: ClassVar[str] = "words"
+    engine: ClassVar[str] = "words"
+    recipe: ClassVar[None] = None
+    reads: ClassVar[None] = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.characters, bool):
+            raise ValueError(f"characters must be True or False; got {self.characters!r}")
+        _check_linear(self)
+
+    @property
+    def label(self) -> str:
+        """Such as `words` or `words-characters-logistic-c0.3`."""
+        c = "" if self.c is None else f"-c{self.c:g}"
+        return f"words{'-characters' * self.characters}{'-logistic' * (self.classifier == 'logistic')}{c}"
+
+    @property
+    def setup(self) -> str:
+        """Such as `words, SVM`."""
+        c = "" if self.c is None else f", C {self.c:g}"
+        return f"{'characters' if self.characters else 'words'}, {_CLASSIFIERS[self.classifier]}{c}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Svm:
     """A linear SVM on features of the frozen encoder.
 
     Attributes:
         pooling: Feature of a sentence: its first token (`cls`) or the mean over its tokens.
+        with_words: Whether TF-IDF of words stands beside it, its share chosen on validation.
+        classifier: `svm`, or `logistic` regression.
+        c: Inverse strength of the regularisation (scikit-learn's C); `None` for the best of five on validation.
 
     Raises:
-        ValueError: If the pooling is unknown.
+        ValueError: If a field is out of range.
     """
 
     pooling: Pooling = "cls"
+    with_words: bool = False
+    classifier: Classifier = "svm"
+    c: float | None = 1.0
 
     name: ClassVar[str] = "svm"
     engine: ClassVar[str] = "svm"
@@ -62,6 +111,9 @@ class Svm:
 
     def __post_init__(self) -> None:
         check_one_of("pooling", self.pooling, get_args(Pooling))
+        if not isinstance(self.with_words, bool):
+            raise ValueError(f"with_words must be True or False; got {self.with_words!r}")
+        _check_linear(self)
 
     @property
     def reads(self) -> Reads:
@@ -70,13 +122,24 @@ class Svm:
 
     @property
     def label(self) -> str:
-        """Such as `svm-cls`."""
-        return f"svm-{self.pooling}"
+        """Such as `svm-cls` or `svm-mean-words-logistic-tuned`."""
+        c = "-tuned" if self.c is None else f"-c{self.c:g}" * (self.c != 1)
+        return f"svm-{self.pooling}{'-words' * self.with_words}{'-logistic' * (self.classifier == 'logistic')}{c}"
 
     @property
     def setup(self) -> str:
         """Such as `SVM, [CLS] features`."""
-        return f"SVM, {_FEATURES[self.pooling]}"
+        c = ", C tuned" if self.c is None else f", C {self.c:g}" * (self.c != 1)
+        words = " with words" * self.with_words
+        return f"{_CLASSIFIERS[self.classifier]}, {_FEATURES[self.pooling]}{words}{c}"
+
+
+def _check_linear(method: Words | Svm) -> None:
+    check_one_of("classifier", method.classifier, get_args(Classifier))
+    if method.c is not None:
+        if not is_number(method.c) or not method.c > 0:
+            raise ValueError(f"c must be finite and above 0, or None for the best on validation; got {method.c!r}")
+        object.__setattr__(method, "c", float(method.c))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,4 +309,4 @@ class Adapter:
         return f"{method_title(self.name)}{size} {' '.join(self.target_modules)}, {self.recipe.padding}, lr {rate}"
 
 
-Method = Svm | Full | Adapter
+Method = Words | Svm | Full | Adapter

@@ -13,8 +13,9 @@ from rtlab.architectures import PACKED
 from rtlab.data import Splits, load_splits
 from rtlab.encoders import Encoder, checked, load_encoder, packs, target_modules
 from rtlab.encoders.modules import check_settings
+from rtlab.engines.tfidf import check_terms
 from rtlab.experiment import Experiment, identity
-from rtlab.methods import Adapter
+from rtlab.methods import Adapter, Method, Svm, Words
 from rtlab.recipe import Engine
 from rtlab.soundness import check_first_token, check_padding, check_sentences
 
@@ -29,19 +30,19 @@ class Prepared:
     Attributes:
         experiment: What to do.
         splits: Sentences and labels.
-        encoder: What is adapted.
+        encoder: What is adapted; `None` for a method that reads none.
         target_modules: What an adapter's target modules resolve to; empty for other methods.
         id: Identity of the run.
-        device: Where to compute.
+        device: Where to compute; `None` for the processor, without torch.
         load_s: Seconds that loading took.
     """
 
     experiment: Experiment
     splits: Splits
-    encoder: Encoder
+    encoder: Encoder | None
     target_modules: tuple[str, ...]
     id: str
-    device: "torch.device"
+    device: "torch.device | None"
     load_s: float
 
 
@@ -66,20 +67,26 @@ def prepare(
         ValueError: If something is not there or does not fit; the message names it and what would do.
     """
     start = time.perf_counter()
-    where = environment.find_device(device)
-    environment.set_precision(experiment.precision, where)
-    if (slow := environment.slow_precision(experiment.precision, where)) is not None:
-        warnings.warn(slow, stacklevel=2)
+    where = None if experiment.method.reads is None else environment.find_device(device)
+    if where is not None:
+        environment.set_precision(experiment.precision, where)
+        if (slow := environment.slow_precision(experiment.precision, where)) is not None:
+            warnings.warn(slow, stacklevel=2)
     splits = load_splits(experiment.dataset, limit=experiment.limit, options=experiment.dataset_options)
-    encoder = load_encoder(experiment.encoder)
-    modules = _check(experiment, encoder)
-    encoder = _sound(experiment, encoder, splits)
+    _check_words(experiment.method, splits)
+    encoder: Encoder | None = None
+    modules: tuple[str, ...] = ()
+    if experiment.encoder is not None:
+        encoder = load_encoder(experiment.encoder)
+        modules = _check(experiment, encoder)
+        encoder = _sound(experiment, encoder, splits)
+    digest = None if encoder is None else encoder.sha256
     return Prepared(
         experiment=experiment,
         splits=splits,
         encoder=encoder,
         target_modules=modules,
-        id=identity(experiment, dataset_sha256=splits.sha256, encoder_sha256=encoder.sha256, target_modules=modules),
+        id=identity(experiment, dataset_sha256=splits.sha256, encoder_sha256=digest, target_modules=modules),
         device=where,
         load_s=time.perf_counter() - start,
     )
@@ -108,13 +115,24 @@ def _check(experiment: Experiment, encoder: Encoder) -> tuple[str, ...]:
     return modules
 
 
+def _check_words(method: Method, splits: Splits) -> None:
+    """Refuse sentences of which a method that counts words can make nothing."""
+    match method:
+        case Words(characters=characters):
+            check_terms(splits.train.texts, characters=characters, option="dataset (its train split)")
+        case Svm(with_words=True):
+            check_terms(splits.train.texts, characters=False, option="dataset (its train split)")
+
+
 def _sound(experiment: Experiment, encoder: Encoder, splits: Splits) -> Encoder:
     """The encoder, all of its weights read; refused where they do not fit, or it cannot take these sentences."""
-    check_first_token(encoder, experiment.method)
+    reads = experiment.method.reads
+    assert reads is not None, "a method that reads no encoder has none"
+    check_first_token(encoder, reads)
     for name, split in splits.items():
         check_sentences(encoder, split.texts, experiment.max_length, option=f"dataset (its {name} split)")
-    encoder = checked(encoder, splits.label_names if experiment.method.reads == "logits" else None)
-    check_padding(encoder, splits.train.texts, experiment.max_length, experiment.method)
+    encoder = checked(encoder, splits.label_names if reads == "logits" else None)
+    check_padding(encoder, splits.train.texts, experiment.max_length, reads)
     return encoder
 
 

@@ -21,7 +21,7 @@ from rtlab.data import Splits
 from rtlab.encoders import Encoder
 from rtlab.engines.engine import Engine, NonFiniteLossError, OnLog, Progress, Task, Training, out_of_memory
 from rtlab.experiment import Experiment
-from rtlab.methods import RESULTS
+from rtlab.methods import RESULTS, Words
 from rtlab.metrics import scores
 from rtlab.preparing import Prepared, check_writable, prepare
 from rtlab.records import HeldOut, Memory, Predictions, RunRecord, Source, Status, Timing
@@ -108,18 +108,7 @@ class Run:
         prepared = self.prepared
         with self._recording():
             environment.reset_peak_memory(prepared.device)
-            environment.set_precision(prepared.experiment.precision, prepared.device)
-            self._task = Task(
-                experiment=prepared.experiment,
-                splits=prepared.splits,
-                encoder=prepared.encoder,
-                target_modules=prepared.target_modules,
-                device=prepared.device,
-                progress=self._progress,
-                on_log=self._on_log,
-                watch=self._watch,
-            )
-            self._engine = _engine(self._task)
+            self._engine = _engine(prepared, progress=self._progress, on_log=self._on_log, watch=self._watch)
 
     def train(self) -> None:
         """Warm up and train; errors as `build`, and status `nan`."""
@@ -214,13 +203,15 @@ class Run:
             history=training.history,
             train_loss=training.train_loss,
             final_loss=training.final_loss,
+            chosen=training.chosen,
+            strongest=training.strongest,
         )
 
     def _timing(self, training: Training) -> Timing:
         counts, seconds = training.counts, self._watch.seconds
         train_s = seconds["train"]
         return Timing(
-            load_s=self.prepared.load_s + seconds["load"],
+            load_s=self.prepared.load_s + seconds.get("load", 0.0),
             prepare_s=seconds["prepare"],
             warmup_s=seconds.get("warmup", 0.0),
             train_s=train_s,
@@ -236,13 +227,15 @@ class Run:
         """The record, as far as it is known before a result."""
         experiment, splits, encoder = self.prepared.experiment, self.prepared.splits, self.prepared.encoder
         return RunRecord(
-            experiment=dataclasses.replace(experiment, dataset=splits.name, encoder=encoder.name),
+            experiment=dataclasses.replace(
+                experiment, dataset=splits.name, encoder=None if encoder is None else encoder.name
+            ),
             id=self.prepared.id,
             results=RESULTS[experiment.engine],
             status=status,
             error=error,
             dataset=dataclasses.replace(_source(splits), classes=splits.label_names),
-            encoder=_source(encoder),
+            encoder=None if encoder is None else _source(encoder),
             testbed=self._testbed,
             environment=self._environment,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -253,7 +246,7 @@ class Run:
         saving.write(self._engine, folder)
         del self._engine  # there may be no room for two
         gc.collect()
-        saving.check_and_describe(folder, self._task, record)
+        saving.check_and_describe(folder, self.prepared, record)
 
 
 def run(
@@ -294,9 +287,27 @@ def model_folder(output_dir: Path | str, record: RunRecord) -> Path:
     return Path(output_dir) / "models" / f"{record.experiment.label.partition('-')[0]}-{record.id}"
 
 
-def _engine(task: Task) -> Engine:
+def _engine(prepared: Prepared, *, progress: Progress, on_log: OnLog, watch: environment.Stopwatch) -> Engine:
     """The engine that does it; imported here, as each imports what the others do not need."""
-    match task.experiment.engine:
+    experiment, encoder, device = prepared.experiment, prepared.encoder, prepared.device
+    if isinstance(experiment.method, Words):
+        from rtlab.engines.words import WordsEngine
+
+        return WordsEngine(experiment.method, prepared.splits, seed=experiment.seed, watch=watch)
+    assert encoder is not None, "all other methods read one"
+    assert device is not None, "and torch computes it"
+    environment.set_precision(experiment.precision, device)
+    task = Task(
+        experiment=experiment,
+        splits=prepared.splits,
+        encoder=encoder,
+        target_modules=prepared.target_modules,
+        device=device,
+        progress=progress,
+        on_log=on_log,
+        watch=watch,
+    )
+    match experiment.engine:
         case "svm":
             from rtlab.engines.svm import SvmEngine
 

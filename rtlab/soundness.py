@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rtlab.encoders import Encoder
 from rtlab.encoders.built_in import quiet
-from rtlab.methods import Method, Reads
+from rtlab.methods import Reads
 from rtlab.tokens import token_lists
 from rtlab.values import one_line, shown
 
@@ -60,9 +60,9 @@ def check_sentences(encoder: Encoder, texts: Sequence[str], max_length: int, *, 
             )
 
 
-def check_first_token(encoder: Encoder, method: Method) -> None:
+def check_first_token(encoder: Encoder, reads: Reads) -> None:
     """Refuse (`ValueError`) an SVM on the first token's vector where the tokenizer puts no token before a sentence."""
-    if method.reads != "cls":
+    if reads != "cls":
         return
     ids = encoder.tokenizer("").input_ids
     if not ids or ids[0] == encoder.tokenizer.eos_token_id:
@@ -72,14 +72,14 @@ def check_first_token(encoder: Encoder, method: Method) -> None:
         )
 
 
-def check_padding(encoder: Encoder, texts: Sequence[str], max_length: int, method: Method) -> None:
+def check_padding(encoder: Encoder, texts: Sequence[str], max_length: int, reads: Reads) -> None:
     """Refuse (`ValueError`) an encoder that gives a sentence another result when it is padded.
 
     Args:
         encoder: The encoder; of an architecture that is known, nothing is tried.
         texts: Sentences of the run.
         max_length: Where they are cut.
-        method: What reads something off the encoder.
+        reads: What is read off the encoder.
     """
     import torch
 
@@ -91,10 +91,10 @@ def check_padding(encoder: Encoder, texts: Sequence[str], max_length: int, metho
     shorter = [long[:kept] + long[-1:] for kept in (len(long) // 2 - 1, len(long) // 2) if kept > 0]
     with torch.random.fork_rng(devices=[]), torch.inference_mode(), quiet():
         torch.manual_seed(0)
-        model = encoder.classifier(("0", "1")).eval() if method.reads == "logits" else encoder.base()
+        model = encoder.classifier(("0", "1")).eval() if reads == "logits" else encoder.base()
         try:
-            beside = _read(model, method.reads, encoder, [*shorter, long])
-            alone = [_read(model, method.reads, encoder, [ids])[0] for ids in shorter]
+            beside = _read(model, reads, encoder, [*shorter, long])
+            alone = [_read(model, reads, encoder, [ids])[0] for ids in shorter]
         except Exception as error:
             reason = one_line(str(error)) or type(error).__name__
             raise ValueError(

@@ -10,6 +10,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -63,19 +64,17 @@ class Testbed:
         return self.device if self.device.startswith("NVIDIA") else f"{self.device}, {self.threads} threads"
 
 
-def testbed(device: "torch.device", engine: str) -> Testbed:
+def testbed(device: "torch.device | None", engine: str) -> Testbed:
     """The testbed of this process.
 
     Args:
-        device: Where it computes.
-        engine: `trainer`, `native` or `svm`.
+        device: Where it computes; `None` for a processor without torch.
+        engine: `trainer`, `native`, `svm` or `words`.
     """
-    import torch
-
     versions = _versions()
     return Testbed(
         device=device_name(device),
-        threads=torch.get_num_threads(),
+        threads=threads(),
         torch=versions["torch"],
         transformers=versions["transformers"],
         peft=versions["peft"],
@@ -84,32 +83,65 @@ def testbed(device: "torch.device", engine: str) -> Testbed:
     )
 
 
-def device_name(device: "torch.device") -> str:
+def device_name(device: "torch.device | None") -> str:
     """What the device calls itself: a GPU's product name, or the processor's with its family and model."""
+    if device is None or device.type != "cuda":
+        return _processor()
     import torch
 
-    return str(torch.cuda.get_device_name(device)) if device.type == "cuda" else _processor()
+    return str(torch.cuda.get_device_name(device))
 
 
-def fingerprint(device: "torch.device") -> dict[str, Json]:
+def fingerprint(device: "torch.device | None") -> dict[str, Json]:
     """What else produced a record: driver, versions, precision flags, and the state of the checkout."""
-    import torch
-
-    cuda = device.type == "cuda"
     return {
         "device": device_name(device),
-        "device_type": device.type,
-        "driver": _nvidia_driver() if cuda else None,
-        "cuda": torch.version.cuda if cuda else None,
+        "device_type": "cpu" if device is None else device.type,
+        **_of_torch(device),
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "matmul_precision": torch.get_float32_matmul_precision(),
+        "threads": threads(),
         "platform": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": dict(_versions()),
         **_checkout(),
     }
+
+
+def _of_torch(device: "torch.device | None") -> dict[str, Json]:
+    """What only torch knows; nothing where it is not used."""
+    if device is None:
+        return {}
+    import torch
+
+    cuda = device.type == "cuda"
+    return {
+        "driver": _nvidia_driver() if cuda else None,
+        "cuda": torch.version.cuda if cuda else None,
+        "matmul_precision": torch.get_float32_matmul_precision(),
+    }
+
+
+def threads() -> int:
+    """Threads that torch computes with, or would in this process: it is not loaded for this."""
+    if (loaded := sys.modules.get("torch")) is not None:
+        return int(loaded.get_num_threads())
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        if (given := os.environ.get(name, "")).isdecimal() and int(given) > 0:
+            return min(int(given), _cores())  # as MKL does
+    return _cores()
+
+
+@cache
+def _cores() -> int:
+    """Physical cores that this process may use; logical ones where the system does not tell them apart."""
+    there = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    siblings = set()
+    for number in there:
+        with contextlib.suppress(OSError):
+            topology = Path(f"/sys/devices/system/cpu/cpu{number}/topology")
+            siblings.add((topology / "thread_siblings_list").read_text().strip())
+    return len(siblings) or len(there)
 
 
 @cache

@@ -1074,7 +1074,8 @@ def test_a_model_that_is_none(refused, tmp_path):
     for model in ("nowhere", "empty"):
         message = refused("predict", "model", "--model", model)  # a sentence is no option
         assert message.startswith(
-            f"--model must be a directory that rtlab svm, finetune or lora saved, with rtlab.json in it; got {model} ("
+            "--model must be a directory that rtlab words, svm, finetune or lora saved, with rtlab.json in it; got "
+            f"{model} ("
         )
 
 

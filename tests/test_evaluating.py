@@ -204,7 +204,7 @@ def test_digests_follow_what_is_evaluated(trained, tmp_path):
 def test_scores_that_are_not_finite_leave_nothing(trained, tmp_path, monkeypatch):
     folder, data, _ = trained[2]
     monkeypatch.setattr(
-        "rtlab.saved_models.opening.LoadedModel.logits", lambda _, tokens: np.full((len(tokens), 2), np.inf)
+        "rtlab.saved_models.opening.EncoderModel.logits", lambda _, tokens: np.full((len(tokens), 2), np.inf)
     )
     with pytest.raises(NotFiniteError, match=r"scores of test.csv, line 2 are not finite"):
         evaluate(folder, str(data), output_dir=tmp_path)
@@ -259,7 +259,7 @@ def test_a_wrong_request_is_one_line(rtlab, trained, tmp_path, given, message):
 
 def test_a_model_without_scores_is_a_failure(rtlab, trained, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "rtlab.saved_models.opening.LoadedModel.logits", lambda _, tokens: np.full((len(tokens), 2), np.nan)
+        "rtlab.saved_models.opening.EncoderModel.logits", lambda _, tokens: np.full((len(tokens), 2), np.nan)
     )
     folder, data, _ = trained[2]
     done = rtlab("evaluate", "--model", folder, "--dataset", data)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import rtlab
 from rtlab import experiment as experiments
 from rtlab.experiment import DatasetOptions, Experiment, identity
-from rtlab.methods import RESULTS, Adapter, Full, Svm
+from rtlab.methods import RESULTS, Adapter, Full, Svm, Words
 from rtlab.recipe import Recipe
 
 DATASET, ENCODER = "d" * 64, "e" * 64
@@ -72,13 +72,9 @@ def test_an_experiment_cannot_be_changed():
 
 
 def test_the_engine_is_the_recipes_or_the_svm():
-    assert [one.engine for one in (SVM, FULL, LORA, Experiment(method=Full(recipe=NATIVE)))] == [
-        "svm",
-        "trainer",
-        "trainer",
-        "native",
-    ]
-    assert {"svm", "trainer", "native"} == set(RESULTS)
+    every = (Experiment(method=Words()), SVM, FULL, LORA, Experiment(method=Full(recipe=NATIVE)))
+    assert [one.engine for one in every] == ["words", "svm", "trainer", "trainer", "native"]
+    assert {"words", "svm", "trainer", "native"} == set(RESULTS)
 
 
 # JSON
@@ -115,7 +111,7 @@ def test_json_holds_all_fields_that_the_method_has_and_no_others():
             "split_column": None,
             "skip_bad_rows": False,
         },
-        "method": {"kind": "svm", "pooling": "cls"},
+        "method": {"kind": "svm", "pooling": "cls", "with_words": False, "classifier": "svm", "c": 1.0},
         "max_length": 512,
         "precision": "fp32",
         "seed": 42,
@@ -152,7 +148,7 @@ def test_absent_means_default():
         ),
         (
             {"method": {"kind": "svm", "recipe": {}}},
-            "experiment.method has no field recipe; its fields are pooling",
+            "experiment.method has no field recipe; its fields are c, classifier, pooling, with_words",
         ),
         (
             {"method": {"kind": "full", "recipe": {"lr": 1}}},
@@ -163,7 +159,7 @@ def test_absent_means_default():
             {"method": {"kind": "adapter", "rank": 8}},
             "experiment.method has no field rank; its fields are peft_type, recipe, settings, target_modules",
         ),
-        ({"method": {"kind": "lora"}}, "experiment.method.kind must be one of svm, full, adapter; got 'lora'"),
+        ({"method": {"kind": "lora"}}, "experiment.method.kind must be one of words, svm, full, adapter; got 'lora'"),
         ({"method": "full"}, "experiment.method must be an object with fields; got 'full'"),
         ([], "experiment must be an object with fields; got []"),
     ],
@@ -467,7 +463,7 @@ def test_encoder_and_data_set_are_named(field, value):
 
 @pytest.mark.parametrize("value", ["lora", None, Recipe(), {"kind": "svm"}, Svm], ids=str)
 def test_a_method_is_a_value(value):
-    assert refusal(method=value) == f"method must be a Svm, a Full or an Adapter, such as Full(); got {value!r}"
+    assert refusal(method=value) == f"method must be a Words, Svm, Full or Adapter, such as Full(); got {value!r}"
 
 
 # The label

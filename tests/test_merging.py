@@ -93,7 +93,7 @@ def check_nothing(folder):
 
 REFUSED = {
     "full": r"model must be an adapter to be merged; got .*, a fully fine-tuned encoder, a plain checkpoint already",
-    "svm": r"model must be an adapter to be merged; got .*, an SVM",
+    "svm": r"model must be an adapter to be merged; got .*, linear SVM",
     "lily": r"model must be an adapter that PEFT can merge; got .*: This method is not supported for Lily",
 }
 

@@ -8,7 +8,7 @@ import pytest
 import strategies
 from hypothesis import given
 
-from rtlab.methods import RESULTS, Adapter, Full, Settings, Svm
+from rtlab.methods import RESULTS, Adapter, Full, Settings, Svm, Words
 from rtlab.recipe import Recipe
 from rtlab.values import to_json
 
@@ -26,7 +26,8 @@ def test_the_defaults_are_the_designs():
         "logging_steps": 50,
         "compile": False,
     }
-    assert vars(Svm()) == {"pooling": "cls"}
+    assert vars(Words()) == {"characters": False, "classifier": "svm", "c": None}
+    assert vars(Svm()) == {"pooling": "cls", "with_words": False, "classifier": "svm", "c": 1.0}
     assert vars(Full()) == {"recipe": Recipe()}
     assert vars(Adapter()) == {
         "recipe": Recipe(),
@@ -38,6 +39,15 @@ def test_the_defaults_are_the_designs():
 
 # Each with its name, engine, what it reads, label and setup.
 SAID = {
+    Words(): ("words", "words", None, "words", "words, SVM"),
+    Words(characters=True, classifier="logistic", c=0.3): (
+        *("words", "words", None),
+        *("words-characters-logistic-c0.3", "characters, logistic regression, C 0.3"),
+    ),
+    Svm(pooling="mean", with_words=True, classifier="logistic", c=None): (
+        *("svm", "svm", "mean"),
+        *("svm-mean-words-logistic-tuned", "logistic regression, mean-pooled features with words, C tuned"),
+    ),
     Svm(): ("svm", "svm", "cls", "svm-cls", "SVM, [CLS] features"),
     Svm(pooling="mean"): ("svm", "svm", "mean", "svm-mean", "SVM, mean-pooled features"),
     Full(): ("full", "trainer", "logits", "full-dynamic-lr2e-05", "full, dynamic, lr 2e-05"),

@@ -209,7 +209,8 @@ def test_a_description_that_is_none(copy, method, changes):
     described(folder, **changes)
     if changes != {"experiment": {}}:
         refused(
-            folder, r"^model must be a directory that rtlab .* saved, with rtlab.json in it; got .*\(rtlab\.json|label"
+            folder,
+            r"^model must be a directory that rtlab .* saved, with rtlab.json in it; got .*\(rtlab\.json|label|encoder",
         )
     elif method != "full":
         refused(folder, r"^model ")  # all defaults: full fine-tuning
@@ -311,7 +312,7 @@ def test_an_encoder_of_another_size_under_an_svm(copy):
     folder = copy("svm", digests=False)
     half = {"coef": np.ones((1, 32)), "intercept": np.ones(1), "temperature": np.ones(1)}
     save_file(half, folder / WEIGHTS["svm"])
-    assert "shape (1, 32); 2 classes on the 64 features" in refused(folder, "SVM")
+    assert "shape (1, 32); 2 classes on 64 features" in refused(folder, "linear classifier")
     for temperature in (0.0, -1.0, np.nan):
         save_file(half | {"coef": np.ones((1, 64)), "temperature": np.array([temperature])}, folder / WEIGHTS["svm"])
         refused(folder, "temperature")

@@ -16,8 +16,9 @@ from scipy.special import softmax
 import rtlab
 from rtlab.encoders import load_encoder
 from rtlab.running import model_folder
+from rtlab.saved_models.long_texts import cut
 from rtlab.saved_models.opening import load_model
-from rtlab.saved_models.predicting import as_text, cut, label
+from rtlab.saved_models.predicting import as_text, label
 
 METHODS = ("svm", "full", "lora")
 
@@ -219,7 +220,7 @@ def test_what_is_no_list_of_texts(saved, given):
 def test_a_sentence_that_a_model_has_no_scores_of_is_named(saved, monkeypatch, broken):
     """NaN is no label, though `argmax` gives one."""
     found = np.array([[1.0, 2.0], [broken, 1.0]])
-    monkeypatch.setattr("rtlab.saved_models.opening.LoadedModel.logits", lambda *_: found)
+    monkeypatch.setattr("rtlab.saved_models.opening.EncoderModel.logits", lambda *_: found)
     with pytest.raises(ArithmeticError, match=r"scores of sentence 2 are not finite, so it has no label: 'dull �'"):
         rtlab.predict(saved["svm", small.TWO].folder, ["fine", "dull \x1b"])
 

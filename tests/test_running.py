@@ -24,7 +24,8 @@ import rtlab
 from rtlab import environment
 from rtlab.data import load_splits
 from rtlab.encoders import Encoder, load_encoder
-from rtlab.engines import svm, trainer
+from rtlab.engines import trainer
+from rtlab.engines.linear import Linear
 from rtlab.engines.svm import SvmEngine
 from rtlab.engines.trainer import TrainerEngine
 from rtlab.experiment import identity
@@ -100,7 +101,7 @@ def test_the_record_is_complete(ran):
     assert set(written) == {
         *("schema", "experiment", "id", "results", "status", "error", "scores", "predictions", "timing", "counts"),
         *("memory", "history", "train_loss", "final_loss", "dataset", "encoder", "testbed", "environment"),
-        "created_at",
+        *("created_at", "chosen", "strongest"),
     }
     assert (written["schema"], written["results"], written["status"], written["error"]) == (2, 1, "ok", None)
     assert re.fullmatch("[0-9a-f]{16}", written["id"])
@@ -459,7 +460,7 @@ def test_an_interrupt_while_the_model_is_saved_loses_no_scores(data, tmp_path, m
 
 
 def test_logits_that_are_not_finite_are_no_result(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(svm, "decision_logits", lambda *_: np.full((small.HELD_OUT, 2), np.nan, dtype=np.float32))
+    monkeypatch.setattr(Linear, "logits", lambda *_: np.full((small.HELD_OUT, 2), np.nan, dtype=np.float32))
     with pytest.raises(rtlab.RunFailedError, match="the logits of validation are not finite") as failed:
         run(data, tmp_path, method="svm")
     assert failed.value.record.status == "nan"

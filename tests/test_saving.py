@@ -141,7 +141,7 @@ DAMAGE = {
 
 @pytest.fixture(scope="module")
 def trained(data, tmp_path_factory, one_thread):
-    """What is checked of a run of each method: its folder, task and logits."""
+    """What is checked of a run of each method: its folder, what was prepared, and logits."""
     patch, found = pytest.MonkeyPatch(), {}
     for name in ("svm", "full-trainer", "lora-trainer"):
         patch.setattr(
@@ -154,14 +154,14 @@ def trained(data, tmp_path_factory, one_thread):
 
 @pytest.mark.parametrize(("name", "damage"), [(name, damage) for name in DAMAGE for damage in DAMAGE[name]])
 def test_a_model_that_is_saved_otherwise_is_found_out(trained, tmp_path, name, damage):
-    folder, task, logits_NC = trained[name]
+    folder, prepared, logits_NC = trained[name]
     copy = shutil.copytree(folder, tmp_path / "copy")
-    check_saved(copy, task, logits_NC)
+    check_saved(copy, prepared, logits_NC)
     DAMAGE[name][damage](copy)
     with pytest.raises(
         SavedModelError, match=r"the saved model (is not the trained one|cannot be loaded): \S"
     ) as found:
-        check_saved(copy, task, logits_NC)
+        check_saved(copy, prepared, logits_NC)
     assert "\n" not in str(found.value)
 
 
@@ -292,14 +292,16 @@ def test_a_check_draws_nothing_asks_nobody_and_is_in_no_time(data, tmp_path, mon
     monkeypatch.setattr(socket.socket, "connect", raising(AssertionError("the network was asked")))
     before, calls = [], []
 
-    def checked(folder, task, logits_NC):
+    one = rtlab.Run(small.experiment(data, **METHODS[name]), output_dir=tmp_path, device="cpu", save_model=True)
+
+    def checked(folder, prepared, logits_NC):
         before.append(torch.get_rng_state())
-        seconds = dict(task.watch.seconds)
-        check_saved(folder, task, logits_NC)
-        calls.append(seconds == task.watch.seconds)
+        seconds = dict(one._watch.seconds)
+        check_saved(folder, prepared, logits_NC)
+        calls.append(seconds == one._watch.seconds)
 
     monkeypatch.setattr("rtlab.saved_models.saving.check_saved", checked)
-    run(data, tmp_path, **METHODS[name])
+    one.execute()
     assert calls == [True]
     assert torch.equal(torch.get_rng_state(), before[0])
 

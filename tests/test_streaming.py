@@ -173,7 +173,7 @@ def test_a_sentence_without_scores_is_named_by_its_line_and_those_before_it_are_
     def scores(sentences):
         return np.array([[np.nan if "odd" in text else 1.0, 0.0] for text in sentences])
 
-    monkeypatch.setattr("rtlab.saved_models.predicting.logits", lambda _, sentences: scores(sentences))
+    monkeypatch.setattr("rtlab.saved_models.opening.EncoderModel.logits", lambda _, sentences: scores(sentences))
     found = []
     with pytest.raises(NotFiniteError, match=r"scores of line 4 are not finite"):
         found.extend(
@@ -224,7 +224,7 @@ def test_a_json_file_has_a_line_for_each_and_is_written_whole_or_not_at_all(rtla
 
 def test_scores_that_are_not_finite_end_with_status_1(rtlab, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "rtlab.saved_models.opening.LoadedModel.logits", lambda _, tokens: np.full((len(tokens), 2), np.nan)
+        "rtlab.saved_models.opening.EncoderModel.logits", lambda _, tokens: np.full((len(tokens), 2), np.nan)
     )
     (tmp_path / "s.txt").write_bytes(b"fine\n")
     for given in (["fine"], ["--file", "s.txt"]):

@@ -15,7 +15,8 @@ from sklearn.svm import LinearSVC
 import rtlab
 from rtlab.data import corpus, load_splits
 from rtlab.encoders import load_encoder
-from rtlab.engines import svm
+from rtlab.engines import linear, svm
+from rtlab.engines.linear import Linear
 from rtlab.engines.reading import read, readable
 from rtlab.metrics import scores
 from rtlab.running import model_folder
@@ -193,14 +194,14 @@ def test_what_is_counted(fitted):
 def test_two_classes_share_a_decision_value():
     coef, intercept = np.array([[2.0, -1.0]]), np.array([0.5])
     features_ND = np.array([[1.0, 1.0], [0.0, 3.0]], dtype=np.float32)
-    logits_NC = svm.decision_logits(features_ND, coef, intercept)
+    logits_NC = Linear(coef_CD=coef, intercept_C=intercept).logits(features_ND)
     np.testing.assert_array_equal(logits_NC, np.array([[-0.75, 0.75], [1.25, -1.25]], dtype=np.float32), strict=True)
     np.testing.assert_allclose(softmax(logits_NC, axis=1)[:, 1], expit([1.5, -2.5]), rtol=1e-6)
 
 
 def test_more_classes_have_a_decision_value_each():
     coef, intercept = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), np.array([0.0, 10.0, -1.0])
-    logits_NC = svm.decision_logits(np.array([[2.0, 3.0]], dtype=np.float32), coef, intercept)
+    logits_NC = Linear(coef_CD=coef, intercept_C=intercept).logits(np.array([[2.0, 3.0]], dtype=np.float32))
     np.testing.assert_array_equal(logits_NC, np.array([[2, 13, 4]], dtype=np.float32), strict=True)
 
 
@@ -222,7 +223,7 @@ def drawn(seed, classes, scale, size=400):
 @given(st.integers(0, 2**32 - 1), st.integers(2, 5), st.floats(0.05, 20))
 def test_the_temperature_is_the_best_one_and_keeps_every_label(seed, classes, scale):
     logits_NC, labels_N = drawn(seed, classes, scale)
-    temperature = svm.fit_temperature(logits_NC, labels_N)
+    temperature = linear.fit_temperature(logits_NC, labels_N)
     best = log_loss(logits_NC, labels_N, temperature)
     for other in (1.0, temperature * 1.05, temperature / 1.05):
         assert best <= log_loss(logits_NC, labels_N, other) + 1e-9
@@ -232,14 +233,14 @@ def test_the_temperature_is_the_best_one_and_keeps_every_label(seed, classes, sc
 @pytest.mark.parametrize("scale", [0.1, 1, 10])
 def test_the_temperature_undoes_a_scale(scale):
     logits_NC, labels_N = drawn(0, 3, scale, size=20_000)
-    assert svm.fit_temperature(logits_NC, labels_N) == pytest.approx(scale, rel=0.05)
+    assert linear.fit_temperature(logits_NC, labels_N) == pytest.approx(scale, rel=0.05)
 
 
 def test_the_temperature_is_fitted_on_validation_and_lowers_its_log_loss(fitted):
-    _, _, temperature = svm.load(fitted.folder)
+    temperature = linear.load(fitted.folder / svm.CLASSIFIER).temperature
     predictions = fitted.record.predictions["validation"]
     logits_NC, labels_N = np.array(predictions.logits), np.array(predictions.labels)
-    assert temperature == pytest.approx(svm.fit_temperature(logits_NC.astype(np.float32), labels_N), rel=1e-6)
+    assert temperature == pytest.approx(linear.fit_temperature(logits_NC.astype(np.float32), labels_N), rel=1e-6)
     assert temperature != pytest.approx(1, rel=0.01)
     assert log_loss(logits_NC, labels_N, temperature) < log_loss(logits_NC, labels_N)
 
@@ -251,12 +252,12 @@ def test_the_temperature_is_fitted_on_validation_and_lowers_its_log_loss(fitted)
 def test_saving_and_loading_is_exact(tmp_path, classes):
     random = np.random.default_rng(0)
     coef_CD, intercept_C = random.standard_normal((classes, 7)), random.standard_normal(classes)
-    svm.save(tmp_path, np.asfortranarray(coef_CD), intercept_C, 1 / 3)  # safetensors keeps no strides
-    loaded_coef_CD, loaded_intercept_C, temperature = svm.load(tmp_path)
-    np.testing.assert_array_equal(loaded_coef_CD, coef_CD, strict=True)
-    np.testing.assert_array_equal(loaded_intercept_C, intercept_C, strict=True)
-    assert temperature == 1 / 3
-    assert [path.name for path in tmp_path.iterdir()] == ["svm.safetensors"]
+    model = Linear(coef_CD=np.asfortranarray(coef_CD), intercept_C=intercept_C, temperature=1 / 3)
+    linear.save(tmp_path / "it", model)  # safetensors keeps no strides
+    loaded = linear.load(tmp_path / "it")
+    np.testing.assert_array_equal(loaded.coef_CD, coef_CD, strict=True)
+    np.testing.assert_array_equal(loaded.intercept_C, intercept_C, strict=True)
+    assert loaded.temperature == 1 / 3
 
 
 # Real sentences
@@ -302,8 +303,8 @@ def test_mean_pooling_on_real_sentences(real):
 
 @pytest.mark.thorough
 def test_first_tokens_on_real_sentences(real):
-    classifier = svm.fit_svm(real.cls["train"], np.array(real.splits.train.labels), seed=42)
-    logits_NC = svm.decision_logits(real.cls["test"], classifier.coef_, classifier.intercept_)
+    labels_N = np.array(real.splits.train.labels)
+    logits_NC = linear.fit(real.cls["train"], labels_N, classifier="svm", c=1.0, seed=42).logits(real.cls["test"])
     accuracy = scores(real.splits.test.labels, logits_NC.argmax(axis=1), num_labels=2).accuracy
     assert 0.72 <= accuracy <= 0.74
 

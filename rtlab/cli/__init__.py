@@ -21,13 +21,14 @@ from rtlab.cli.options import DONE, FAILED, HUNG_UP, INTERRUPTED, TERMINATED, WR
 from rtlab.cli.reading import Claims, Compare, Figures, Report, Tables
 from rtlab.cli.screen import NAMES, drop_output, screens
 from rtlab.cli.using import Evaluate, Merge, Predict
-from rtlab.cli.working import Explore, Finetune, Lora, Probe, Svm, Sweep, Tokenize
+from rtlab.cli.working import Explore, Finetune, Lora, Probe, Svm, Sweep, Tokenize, Words
 from rtlab.environment import ended_by_signals
 from rtlab.values import clean
 
 Verb = (
     Explore
     | Probe
+    | Words
     | Svm
     | Tokenize
     | Finetune

@@ -121,16 +121,37 @@ def say(notes: Iterable[str]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
-    """What is worked on."""
+class Sentences:
+    """The data set."""
 
-    encoder: str = DEFAULT_ENCODER
-    """Hub id, local directory, or built in: minilm, tiny-{distilbert,bert,roberta,electra}, distilbert-random."""
     dataset: str = field(default_factory=lambda: os.environ.get("RTLAB_DATASET") or DEFAULT_DATASET)
     """Hub id, file or directory, or corpus, the built-in one. The environment's RTLAB_DATASET is the default."""
     limit: Annotated[int | None, optional("INT", "all")] = None
     """Sentences kept per split."""
     reading: Reading = AS_IT_IS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What is worked on."""
+
+    encoder: str = DEFAULT_ENCODER
+    """Hub id, local directory, or built in: minilm, tiny-{distilbert,bert,roberta,electra}, distilbert-random."""
+    sentences: Sentences
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaving:
+    """What a run leaves, and where."""
+
+    seed: int = 42
+    """Moves the head's initialisation, the data order and dropout."""
+    output_dir: Path = Path("results")
+    """Folder for the record (records/) and the trained model (models/)."""
+    use_wandb: bool = False
+    """Log to Weights & Biases (WANDB_MODE=offline keeps it on disk)."""
+    run_name: Annotated[str | None, optional("STR", "made from the experiment")] = None
+    """Name of the run there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,16 +162,9 @@ class Running:
     """Word pieces kept of a sentence, special tokens included."""
     precision: Precision = "fp32"
     """Arithmetic of the encoder; tf32 needs CUDA."""
-    seed: int = 42
-    """Moves the head's initialisation, the data order and dropout."""
     device: Device = None
     """Where to compute."""
-    output_dir: Path = Path("results")
-    """Folder for the record (records/) and the trained model (models/)."""
-    use_wandb: bool = False
-    """Log to Weights & Biases (WANDB_MODE=offline keeps it on disk)."""
-    run_name: Annotated[str | None, optional("STR", "made from the experiment")] = None
-    """Name of the run there."""
+    leaving: Leaving
 
 
 @dataclass(frozen=True, kw_only=True)

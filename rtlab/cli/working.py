@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from rtlab import methods
 from rtlab.cli.options import (
     AS_IT_IS,
     DONE,
@@ -16,18 +17,19 @@ from rtlab.cli.options import (
     TEXT,
     Data,
     Device,
+    Leaving,
     LoraOptions,
     Output,
     Reading,
     Running,
+    Sentences,
     Training,
     optional,
     recorded,
     say,
 )
 from rtlab.experiment import DEFAULT_ENCODER, Experiment
-from rtlab.methods import Full, Method, Pooling
-from rtlab.methods import Svm as SvmMethod
+from rtlab.methods import Classifier, Full, Method, Pooling
 from rtlab.progress import Bars
 from rtlab.recipe import Engine
 from rtlab.studies import Study
@@ -51,11 +53,11 @@ class Explore:
         from rtlab.exploring import as_text, explore
 
         found = explore(
-            self.data.dataset,
+            self.data.sentences.dataset,
             encoder=self.data.encoder,
-            limit=self.data.limit,
+            limit=self.data.sentences.limit,
             max_length=self.max_length,
-            options=self.data.reading.options,
+            options=self.data.sentences.reading.options,
         )
         say(found.notes)
         self.output.emit(found.to_json(), as_text(found))
@@ -81,17 +83,58 @@ class Probe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Words:
+    """Fit a linear classifier on TF-IDF of words, without an encoder: a few seconds, and what all else has to beat."""
+
+    characters: bool = False
+    """Count 2 to 5 characters within words in place of words and pairs of words."""
+    classifier: Classifier = "svm"
+    """A linear SVM, or logistic regression."""
+    c: Annotated[float | None, optional("FLOAT", "the best of five on validation")] = None
+    """Inverse strength of the regularisation."""
+    sentences: Sentences
+    leaving: Leaving
+    output: Output
+
+    def __call__(self) -> int:
+        experiment = Experiment(
+            dataset=self.sentences.dataset,
+            method=methods.Words(characters=self.characters, classifier=self.classifier, c=self.c),
+            seed=self.leaving.seed,
+            limit=self.sentences.limit,
+            dataset_options=self.sentences.reading.options,
+        )
+        return _run(experiment, self.leaving, self.output)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Svm:
     """Fit a linear SVM on features of the frozen encoder (lab step e13)."""
 
     pooling: Pooling = "cls"
     """Feature of a sentence: its first token, or the mean over its tokens."""
+    with_words: bool = False
+    """Put TF-IDF of words beside the features, its share chosen on validation."""
+    classifier: Classifier = "svm"
+    """A linear SVM, or logistic regression."""
+    c: float = 1.0
+    """Inverse strength of the regularisation."""
+    tune_c: bool = False
+    """Choose C out of five on validation."""
     data: Data
     running: Running
     output: Output
 
     def __call__(self) -> int:
-        return _run(SvmMethod(pooling=self.pooling), self.data, self.running, self.output)
+        if self.tune_c and self.c != 1.0:
+            raise ValueError(f"tune_c chooses C itself; got c {self.c:g} beside it; one of the two would do")
+        method = methods.Svm(
+            pooling=self.pooling,
+            with_words=self.with_words,
+            classifier=self.classifier,
+            c=None if self.tune_c else self.c,
+        )
+        return _adapt(method, self.data, self.running, self.output)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,10 +158,10 @@ class Tokenize:
         from rtlab.tokenizing import as_text, tokenize
 
         found = tokenize(
-            self.data.dataset,
+            self.data.sentences.dataset,
             encoder=self.data.encoder,
-            limit=self.data.limit,
-            options=self.data.reading.options,
+            limit=self.data.sentences.limit,
+            options=self.data.sentences.reading.options,
             padding=self.padding,
             max_length=self.max_length,
             batch_size=self.batch_size,
@@ -141,7 +184,7 @@ class Finetune:
 
     def __call__(self) -> int:
         recipe = self.training.recipe(self.data.encoder, self.running.device)
-        return _run(Full(recipe=recipe), self.data, self.running, self.output)
+        return _adapt(Full(recipe=recipe), self.data, self.running, self.output)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +199,7 @@ class Lora:
 
     def __call__(self) -> int:
         recipe = self.training.recipe(self.data.encoder, self.running.device)
-        return _run(self.adapter.adapter(recipe), self.data, self.running, self.output)
+        return _adapt(self.adapter.adapter(recipe), self.data, self.running, self.output)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,23 +281,28 @@ def _hours(to_do: "Sequence[Planned]") -> str:
     return f": about {time}{others}"
 
 
-def _run(method: Method, data: Data, running: Running, output: Output) -> int:
+def _adapt(method: Method, data: Data, running: Running, output: Output) -> int:
+    """Run a method that reads an encoder."""
+    experiment = Experiment(
+        encoder=data.encoder,
+        dataset=data.sentences.dataset,
+        method=method,
+        max_length=running.max_length,
+        precision=running.precision,
+        seed=running.leaving.seed,
+        limit=data.sentences.limit,
+        dataset_options=data.sentences.reading.options,
+    )
+    return _run(experiment, running.leaving, output, device=running.device)
+
+
+def _run(experiment: Experiment, leaving: Leaving, output: Output, *, device: str | None = None) -> int:
     """Run an experiment with a bar, save what it trained, and print what came of it."""
     from rtlab.reporting.tables import summary
     from rtlab.running import Run, model_folder
     from rtlab.tracking import Tracker, require_wandb, wandb_run
 
-    experiment = Experiment(
-        encoder=data.encoder,
-        dataset=data.dataset,
-        method=method,
-        max_length=running.max_length,
-        precision=running.precision,
-        seed=running.seed,
-        limit=data.limit,
-        dataset_options=data.reading.options,
-    )
-    if running.use_wandb:
+    if leaving.use_wandb:
         require_wandb()
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # whatever a library likes to print
@@ -262,19 +310,19 @@ def _run(method: Method, data: Data, running: Running, output: Output) -> int:
         tracker: Tracker | None = None
         run = Run(
             experiment,
-            output_dir=running.output_dir,
+            output_dir=leaving.output_dir,
             save_model=True,
-            device=running.device,
+            device=device,
             progress=bars.update,
             on_log=lambda entry: None if tracker is None else tracker.log(entry),
         )
         say(run.prepared.splits.notes)
-        if running.use_wandb:  # a wrong request was refused by now
-            tracker = stack.enter_context(wandb_run(experiment, name=running.run_name, folder=running.output_dir))
+        if leaving.use_wandb:  # a wrong request was refused by now
+            tracker = stack.enter_context(wandb_run(experiment, name=leaving.run_name, folder=leaving.output_dir))
         record = run.execute()
         if tracker is not None:
             tracker.finish(record)
-    where = f"record  {run.path}\nmodel   {record.error or model_folder(running.output_dir, record)}"
+    where = f"record  {run.path}\nmodel   {record.error or model_folder(leaving.output_dir, record)}"
     try:
         output.emit(record.to_json(), f"{summary(record)}\n\n{where}")
     except OSError as error:

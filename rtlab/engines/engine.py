@@ -2,8 +2,8 @@
 
 import errno
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,7 +27,7 @@ OnLog = Callable[[LogEntry], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What an engine is given.
+    """What an engine that reads an encoder is given.
 
     Attributes:
         experiment: What to do.
@@ -59,12 +59,16 @@ class Training:
         history: Loss and learning rate over the steps; empty for an SVM.
         train_loss: Mean loss over all steps; `None` for an SVM.
         final_loss: Mean loss over the steps of the last epoch that was begun; `None` for an SVM.
+        chosen: What was chosen on validation, by name.
+        strongest: Of each class the terms that speak for it most, where there are terms.
     """
 
     counts: Counts
     history: tuple[LogEntry, ...] = ()
     train_loss: float | None = None
     final_loss: float | None = None
+    chosen: Mapping[str, float] = field(default_factory=dict)
+    strongest: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Engine(Protocol):

@@ -168,6 +168,8 @@ def _check(record: RunRecord) -> None:
     measured = {"timing": record.timing, "counts": record.counts, "memory": record.memory}
     if record.status == "ok" and None in measured.values():
         raise ValueError(f"a run with a result has {', '.join(measured)}")
+    if (record.encoder is None) != (record.experiment.method.reads is None):
+        raise ValueError("encoder must be there where a method reads one, and only there")
     parts = {**measured, "testbed": record.testbed, "record": record}
     for name, found in parts.items():
         _check_numbers(name, {} if found is None else vars(found))

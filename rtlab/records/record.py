@@ -196,6 +196,8 @@ class RunRecord:
         history: One entry per logging interval.
         train_loss: Mean loss over all steps, as Hugging Face's `Trainer` states it.
         final_loss: Mean loss over the steps of the last epoch that was begun.
+        chosen: What was chosen on validation, such as C of a linear classifier.
+        strongest: Of each class the words that speak for it most, the strongest first, of a method that counts words.
         testbed: What its times depend on.
         environment: `rtlab.testbed.fingerprint`.
         created_at: UTC, ISO 8601.
@@ -206,7 +208,7 @@ class RunRecord:
     results: int
     status: Status
     dataset: Source
-    encoder: Source
+    encoder: Source | None
     testbed: Testbed
     environment: Mapping[str, Json]
     created_at: str
@@ -219,6 +221,13 @@ class RunRecord:
     history: tuple[LogEntry, ...] = ()
     train_loss: float | None = None
     final_loss: float | None = None
+    chosen: Mapping[str, float] = field(default_factory=dict)
+    strongest: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def worked_on(self) -> str:
+        """Encoder, where there is one, and data set: `minilm on rotten_tomatoes`."""
+        return f"{self.encoder.name} on {self.dataset.name}" if self.encoder is not None else self.dataset.name
 
     @property
     def undisturbed(self) -> bool:

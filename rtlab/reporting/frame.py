@@ -50,6 +50,11 @@ def _finished(columns: Mapping[str, Callable[[RunRecord], Cell]]) -> dict[str, C
     return {name: kept(column) for name, column in columns.items()}
 
 
+def _of_encoder(name: str) -> Callable[[Experiment], Cell]:
+    """A field that says how an encoder is read; empty for a method that reads none."""
+    return lambda experiment: None if experiment.method.reads is None else getattr(experiment, name)
+
+
 def _modules(experiment: Experiment) -> Cell:
     """Target modules joined by `+`; those of a group by its name, also where they were spelt out."""
     method = experiment.method
@@ -68,13 +73,14 @@ def _other_settings(experiment: Experiment) -> Cell:
 # What an experiment is but for its encoder, data set and seed. A field that is added to a method belongs here too.
 _SETUP: Mapping[str, str | Callable[[Experiment], Cell]] = {
     "method": "method.name",
-    "pooling": "method.pooling",
+    **{name: f"method.{name}" for name in ("pooling", "with_words", "characters", "classifier", "c")},
     **{name: f"method.recipe.{name}" for name in Recipe.__dataclass_fields__},
     "peft_type": "method.peft_type",
     "target_modules": _modules,
     **{name: f"method.settings.{name}" for name in LORA},
     "settings": _other_settings,
-    **{name: name for name in ("max_length", "precision", "limit")},
+    **{name: _of_encoder(name) for name in ("max_length", "precision")},
+    "limit": "limit",
 }
 SETUP: Mapping[str, Callable[[Experiment], Cell]] = {
     name: _at(of) if isinstance(of, str) else of for name, of in _SETUP.items()

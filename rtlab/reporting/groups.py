@@ -147,7 +147,10 @@ def same_labels(a: NDArray[np.integer], b: NDArray[np.integer]) -> bool:
 
 def place_of(record: RunRecord) -> Place:
     """Where a record was made."""
-    return Place(record.encoder.name, record.dataset.name, record.encoder.sha256, record.dataset.sha256)
+    encoder, dataset = record.encoder, record.dataset
+    if encoder is None:
+        return Place("", dataset.name, "", dataset.sha256)
+    return Place(encoder.name, dataset.name, encoder.sha256, dataset.sha256)
 
 
 def without_code(testbed: Testbed) -> Testbed:

@@ -68,7 +68,7 @@ def _summary(records: Sequence[RunRecord]) -> str:
     parts = [
         plural(len(records), "record"),
         f"{plural(lost, 'run')} without a result" if lost else "",
-        "encoders " + listed(record.encoder.name for record in records),
+        "encoders " + listed(record.encoder.name for record in records if record.encoder is not None),
         "data sets " + listed(record.dataset.name for record in records),
         "testbeds " + listed(record.testbed.name for record in records),
         f"made {dates(records)}",

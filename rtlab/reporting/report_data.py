@@ -86,8 +86,8 @@ def run_names(records: Sequence[RunRecord]) -> list[str]:
     """A name for each run: its setup, with its seed; no two are the same."""
     alone, _ = setups([record.experiment for record in records])
     names = [clean(f"{name}, seed {record.experiment.seed}") for name, record in zip(alone, records, strict=True)]
-    if len({(record.encoder.name, record.dataset.name) for record in records}) > 1:
-        names = [clean(f"{n}, {r.encoder.name} on {r.dataset.name}") for n, r in zip(names, records, strict=True)]
+    if len({record.worked_on for record in records}) > 1:
+        names = [clean(f"{name}, {record.worked_on}") for name, record in zip(names, records, strict=True)]
     counts, seen = Counter(names), Counter[str]()
     for number, name in enumerate(names):
         if counts[name] > 1:

@@ -135,7 +135,7 @@ def summary(record: RunRecord) -> str:
     lossy = record.train_loss is not None
     losses = f", mean loss {record.train_loss:.4f}, last epoch {record.final_loss:.4f}" if lossy else ""
     return (
-        f"{method_title(record.experiment.method.name)} of {record.encoder.name} on {record.dataset.name} "
+        f"{method_title(record.experiment.method.name)} of {record.worked_on} "
         f"({wording.setup(record.experiment)}, seed {record.experiment.seed})\n\n{table}\n\n{classes}"
         f"trained {counts.parameters_trained:,} of {counts.parameters_total:,} parameters "
         f"in {timing.train_s:.1f} s ({timing.samples_per_s:.1f} samples/s){losses}\n"

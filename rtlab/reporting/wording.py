@@ -66,8 +66,9 @@ def _recipe(experiment: Experiment) -> dict[str, str]:
             "batch_size": f"batch size {recipe.batch_size}",
             "logging_steps": "" if every == Recipe().logging_steps else f"logged every {plural(every, 'step')}",
         }
-    words["max_length"] = f"max length {experiment.max_length}"
-    words["precision"] = "" if experiment.precision == "fp32" else experiment.precision
+    if method.reads is not None:
+        words["max_length"] = f"max length {experiment.max_length}"
+        words["precision"] = "" if experiment.precision == "fp32" else experiment.precision
     words["limit"] = "" if experiment.limit is None else f"{plural(experiment.limit, 'sentence')} a split"
     if isinstance(method, Adapter):
         words["settings"] = _other_settings(method)

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from rtlab.encoders import Encoder
 from rtlab.encoders.built_in import BUILT_IN
 from rtlab.experiment import Experiment
-from rtlab.methods import Adapter, Svm
+from rtlab.methods import Adapter, Svm, Words
 from rtlab.records import RunRecord
 from rtlab.saved_models.reloading import BASE, classes, plainly
 from rtlab.values import one_line
 
 CARD = "README.md"
 
-_SVM = """\
+_OURS = """\
 import rtlab
 
 predictions = rtlab.predict(".", ["never dull ."])"""
@@ -52,7 +52,7 @@ def run_facts(record: RunRecord) -> dict[str, str]:
 
 def model_card(
     experiment: Experiment,
-    encoder: Encoder,
+    encoder: Encoder | None,
     label_names: Sequence[str],
     facts: Mapping[str, str],
     *,
@@ -62,35 +62,36 @@ def model_card(
 
     Args:
         experiment: What trained the model.
-        encoder: What was adapted.
+        encoder: What was adapted; `None` of words alone.
         label_names: Names of the classes.
         facts: What else there is to say, a name for each.
         merged: Whether an adapter was merged into its encoder since.
     """
     alone = isinstance(experiment.method, Adapter) and not merged
     every = {
-        "encoder": f"{encoder.name} (sha256 {encoder.sha256[:8]})",
+        **({} if encoder is None else {"encoder": f"{encoder.name} (sha256 {encoder.sha256[:8]})"}),
         "classes": ", ".join(map(repr, label_names)),
-        "sentences": f"cut to {experiment.max_length} tokens",
+        **({} if encoder is None else {"sentences": f"cut to {experiment.max_length} tokens"}),
         **facts,
     }
     width = max(map(len, every)) + 2
     parts = (
-        *_metadata(encoder, library="peft" if alone else "transformers"),
+        *_metadata(encoder, alone=alone),
         f"\n# {_title(experiment, merged=merged)}\n\nMade by rtlab.\n",
         *(f"    {name:{width}}{one_line(fact)}" for name, fact in every.items()),
         "\nIn Python, in this folder, or with its path in place of `.`:\n",
         f"```python\n{_code(experiment, encoder, label_names, alone=alone)}\n```\n",
-        *([_elsewhere(encoder)] if alone and encoder.revision is None else []),
+        *([_elsewhere(encoder)] if alone and encoder is not None and encoder.revision is None else []),
         'On the command line: `rtlab predict --model . "never dull ."`\n',
     )
     return "\n".join(parts)
 
 
-def _metadata(encoder: Encoder, *, library: str) -> Iterator[str]:
+def _metadata(encoder: Encoder | None, *, alone: bool) -> Iterator[str]:
     """What the hub reads of a card."""
+    library = "scikit-learn" if encoder is None else "peft" if alone else "transformers"
     yield f"---\nlibrary_name: {library}\npipeline_tag: text-classification"
-    if encoder.revision is not None:
+    if encoder is not None and encoder.revision is not None:
         yield f"base_model: {json.dumps(encoder.name)}"
     yield "---"
 
@@ -99,15 +100,15 @@ def _title(experiment: Experiment, *, merged: bool) -> str:
     match experiment.method:
         case Adapter(peft_type=kind):
             return f"An adapter of kind {kind}, {'merged into its encoder' if merged else 'without its encoder'}"
-        case Svm(pooling=pooling):
-            return f"A linear SVM on the features of an encoder, {pooling}"
+        case Words() | Svm() as method:
+            return f"A linear classifier: {method.setup}"
         case _:
             return "A fine-tuned encoder"
 
 
-def _code(experiment: Experiment, encoder: Encoder, label_names: Sequence[str], *, alone: bool) -> str:
-    if experiment.method.reads != "logits":
-        return _SVM
+def _code(experiment: Experiment, encoder: Encoder | None, label_names: Sequence[str], *, alone: bool) -> str:
+    if encoder is None or experiment.method.reads != "logits":
+        return _OURS
     if not alone:
         return _WHOLE.format(max_length=experiment.max_length)
     arguments: dict[str, object] = {**classes(label_names), **BASE, **plainly(encoder)}

@@ -16,7 +16,7 @@ from rtlab.values import Json, from_json, one_line
 
 DESCRIPTION = "rtlab.json"
 # What decides a saved model's labels, or would be read instead of it; a README or notes of a user's do not.
-READ = (*FILES, "adapter_config.json", "added_tokens.json", "*.bin", "*.py")
+READ = (*FILES, "words.json", "adapter_config.json", "added_tokens.json", "*.bin", "*.py")
 
 _SAVED_BY_OTHERS = {  # the file that tells it, and what it then is
     "adapter_config.json": "a PEFT adapter that rtlab did not save",
@@ -34,7 +34,7 @@ class Description:
         id: Of the run that trained the model.
         experiment: What that run did.
         label_names: Class index to class name.
-        encoder: What `rtlab.encoders.load_encoder` finds the encoder by.
+        encoder: What `rtlab.encoders.load_encoder` finds the encoder by; `None` of a model without one.
         encoder_sha256: Its digest.
         files: Digest of each file that the model is read from; empty where it was saved before there were digests.
     """
@@ -42,13 +42,23 @@ class Description:
     id: str
     experiment: Experiment
     label_names: tuple[str, ...]
-    encoder: str
-    encoder_sha256: str
+    encoder: str | None
+    encoder_sha256: str | None
     files: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.label_names) < 2 or len(set(self.label_names)) < len(self.label_names):
             raise ValueError(f"label_names must be two or more different names; got {list(self.label_names)}")
+        reads = self.experiment.method.reads is not None
+        if (self.encoder is not None, self.encoder_sha256 is not None) != (reads, reads):
+            raise ValueError("encoder and encoder_sha256 must be there for a method that reads one, and only there")
+
+    @property
+    def encoder_name(self) -> str | None:
+        """The encoder without a folder."""
+        if self.encoder is None or not Path(self.encoder).is_absolute():
+            return self.encoder
+        return Path(self.encoder).name
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -73,7 +83,7 @@ def read_description(folder: Path) -> Description:
         description = from_json(Description, described, DESCRIPTION)
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(
-            f"model must be a directory that rtlab svm, finetune or lora saved, with {DESCRIPTION} in it; "
+            f"model must be a directory that rtlab words, svm, finetune or lora saved, with {DESCRIPTION} in it; "
             f"got {folder} ({_found(folder) or one_line(str(error))})"
         ) from error
     if description.files:

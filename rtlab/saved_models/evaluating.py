@@ -21,7 +21,7 @@ from rtlab.preparing import check_writable
 from rtlab.records import write_whole
 from rtlab.saved_models.labelled import Sentences, labelled_sentences
 from rtlab.saved_models.opening import LoadedModel, load_model
-from rtlab.saved_models.predicting import WINDOW, logits, not_finite
+from rtlab.saved_models.predicting import WINDOW, not_finite
 from rtlab.statistics import Interval, accuracy_interval, macro_f1_interval
 from rtlab.values import Json, check_whole, shown, to_json
 
@@ -36,8 +36,8 @@ class OfModel:
 
     id: str
     label: str
-    encoder: str
-    encoder_sha256: str
+    encoder: str | None
+    encoder_sha256: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +207,7 @@ def _measure(
         model=OfModel(
             id=description.id,
             label=description.experiment.label,
-            encoder=Path(description.encoder).name if Path(description.encoder).is_absolute() else description.encoder,
+            encoder=description.encoder_name,
             encoder_sha256=description.encoder_sha256,
         ),
         dataset=OfDataset(
@@ -236,7 +236,7 @@ def _probabilities(
     parts = []
     for start in range(0, len(sentences.texts), WINDOW):
         window = sentences.texts[start : start + WINDOW]
-        logits_NC = logits(model, window)
+        logits_NC = model.logits(window)
         if not (finite_N := np.isfinite(logits_NC).all(axis=1)).all():
             row = int(finite_N.argmin())
             raise not_finite(sentences.place(start + row), window[row])

@@ -22,7 +22,7 @@ from rtlab.encoders.built_in import quiet
 from rtlab.engines.agreement import MANY, TOLERANCE, allowed, disagreement
 from rtlab.engines.engine import out_of_memory
 from rtlab.experiment import Experiment
-from rtlab.methods import Adapter, Full
+from rtlab.methods import Adapter, Full, method_title
 from rtlab.preparing import check_writable
 from rtlab.records import write_whole
 from rtlab.saved_models.card import CARD, model_card
@@ -83,7 +83,8 @@ def merge(model_dir: Path | str, output_dir: Path | str, *, device: str | None =
     description = read_description(source)
     method = description.experiment.method
     if not isinstance(method, Adapter):
-        what = "a fully fine-tuned encoder, a plain checkpoint already" if isinstance(method, Full) else "an SVM"
+        full = isinstance(method, Full)
+        what = "a fully fine-tuned encoder, a plain checkpoint already" if full else method_title(method.name)
         raise ValueError(f"model must be an adapter to be merged; got {source}, {what}")
     _check_free(to)
     encoder = encoder_of(source, description)

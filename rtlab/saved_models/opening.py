@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,67 +19,90 @@ from rtlab import environment
 from rtlab.encoders import Encoder, load_encoder, target_modules
 from rtlab.encoders.built_in import quiet
 from rtlab.encoders.loading import head_modules, load
+from rtlab.engines import linear, svm, tfidf, words
 from rtlab.engines.engine import out_of_memory
+from rtlab.engines.linear import Linear
 from rtlab.engines.reading import read, readable
+from rtlab.engines.tfidf import Tfidf
+from rtlab.engines.words import WordsClassifier
 from rtlab.experiment import Precision
-from rtlab.methods import Adapter, Full, Method, Reads, Svm
+from rtlab.methods import Adapter, Full, Method, Svm, Words
 from rtlab.saved_models.description import Description, read_description
-from rtlab.tokens import Tokens
+from rtlab.saved_models.long_texts import cut
+from rtlab.soundness import check_sentences
+from rtlab.tokens import token_arrays
 from rtlab.values import Json, one_line, shown, to_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-WEIGHTS = {Svm: "svm.safetensors", Adapter: "adapter_model.safetensors"}  # PEFT would fall back to a pickle
+WEIGHTS = "adapter_model.safetensors"  # else PEFT would fall back to a pickle
 ADAPTER = "adapter_config.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SvmHead:
-    """What an SVM does with features: coefficients (C or 1, D), intercepts (C or 1,), temperature."""
-
-    coef_CD: NDArray[np.float64]
-    intercept_C: NDArray[np.float64]
-    temperature: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadedModel:
-    """A saved model on its device.
+class EncoderModel:
+    """A saved model that reads an encoder, on its device.
 
     Attributes:
         description: How it was made, and the names of its classes.
         encoder: What it was made from; of a fully fine-tuned model the checkpoint itself.
-        model: The classifier, or the encoder alone under an SVM.
-        head: The SVM.
+        model: The classifier, or the encoder alone under a linear classifier of its features.
+        head: That classifier.
+        tfidf: The words that stand before its features, where there are such.
         precision: What it computes in: as it was trained, or fp32 where the device has no tf32.
     """
 
     description: Description
     encoder: Encoder
     model: "PreTrainedModel"
-    head: SvmHead | None
+    head: Linear | None
+    tfidf: Tfidf | None
     precision: Precision
 
-    def logits(self, tokens: Tokens) -> NDArray[np.float64]:
-        """One score per class of N sentences, (N, C); an SVM's are divided by its temperature."""
+    def logits(self, sentences: Sequence[str]) -> NDArray[np.float64]:
+        """One score per class of N sentences, (N, C), of which softmax makes probabilities.
+
+        Raises:
+            ValueError: If the encoder cannot take a sentence.
+        """
+        experiment = self.description.experiment
+        tokenizer, max_length, reads = self.encoder.tokenizer, experiment.max_length, experiment.method.reads
+        assert reads is not None, "it reads an encoder"
+        texts = [cut(text, tokenizer, max_length) for text in sentences]
+        check_sentences(self.encoder, texts, max_length, option="sentences")
+        tokens = token_arrays(texts, tokenizer, max_length)
+        read_NC, _ = read(self.model, tokens, self.encoder, what=reads, precision=self.precision)
         if self.head is None:
-            return self._read(tokens, "logits").astype(np.float64)
-        from rtlab.engines.svm import decision_logits
+            return read_NC.astype(np.float64)
+        return self.head.calibrated(read_NC if self.tfidf is None else self.tfidf.beside(sentences, read_NC))
 
-        features_ND = self._read(tokens, self.description.experiment.method.reads)
-        logits_NC = decision_logits(features_ND, self.head.coef_CD, self.head.intercept_C)
-        return logits_NC.astype(np.float64) / self.head.temperature
 
-    def _read(self, tokens: Tokens, what: Reads) -> NDArray[np.float32]:
-        return read(self.model, tokens, self.encoder, what=what, precision=self.precision)[0]
+@dataclass(frozen=True, kw_only=True)
+class WordsModel:
+    """A saved model of words alone.
+
+    Attributes:
+        description: How it was made, and the names of its classes.
+        words: What it knows.
+    """
+
+    description: Description
+    words: WordsClassifier
+
+    def logits(self, sentences: Sequence[str]) -> NDArray[np.float64]:
+        """One score per class of N sentences, (N, C), of which softmax makes probabilities."""
+        return self.words.classifier.calibrated(self.words.tfidf.features(sentences))
+
+
+LoadedModel: TypeAlias = EncoderModel | WordsModel
 
 
 def load_model(model_dir: Path | str, *, device: str | None = None) -> LoadedModel:
     """Load what `rtlab` saved.
 
     Args:
-        model_dir: The directory: of a fully fine-tuned encoder, an adapter, or an SVM.
+        model_dir: The directory: of a fully fine-tuned encoder, an adapter, an SVM, or words.
         device: `cpu` or `cuda`; CUDA where there is one by default.
 
     Raises:
@@ -88,26 +111,42 @@ def load_model(model_dir: Path | str, *, device: str | None = None) -> LoadedMod
     """
     folder = Path(model_dir)
     description = read_description(folder)
+    _check_parts(folder, description.experiment.method)
+    if description.experiment.method.reads is None:
+        with _opening(folder):
+            return WordsModel(description=description, words=_checked(folder, description))
+    return _with_encoder(folder, description, device)
+
+
+def _with_encoder(folder: Path, description: Description, device: str | None) -> EncoderModel:
     where = environment.find_device(device)
     asked = description.experiment.precision
     precision: Precision = "fp32" if asked == "tf32" and where.type == "cpu" else asked  # of the two the more exact
     environment.set_precision(precision, where)
     method = description.experiment.method
-    _check_parts(folder, method)
+    assert method.reads is not None, "it reads an encoder"
     with _opening(folder):
         encoder = encoder_of(folder, description)
-        head = _svm(folder, description, encoder) if isinstance(method, Svm) else None
+        tfidf = Tfidf.load(folder) if isinstance(method, Svm) and method.with_words else None
+        head = _head(folder, description, encoder, tfidf) if isinstance(method, Svm) else None
         model = readable(_model(folder, description, encoder).to(where), encoder, method.reads)
-    return LoadedModel(description=description, encoder=encoder, model=model, head=head, precision=precision)
+    return EncoderModel(
+        description=description, encoder=encoder, model=model, head=head, tfidf=tfidf, precision=precision
+    )
 
 
 def _check_parts(folder: Path, method: Method) -> None:
     """What a folder must hold, and what transformers would take an adapter from unasked."""
-    weights = WEIGHTS.get(type(method))
-    needed = [weights] if weights is not None else []
-    if isinstance(method, Adapter):
-        needed.append(ADAPTER)
-    elif (folder / ADAPTER).exists():
+    match method:
+        case Words():
+            needed = [*tfidf.FILES, words.CLASSIFIER]
+        case Svm(with_words=with_words):
+            needed = [svm.CLASSIFIER, *(tfidf.FILES if with_words else ())]
+        case Adapter():
+            needed = [WEIGHTS, ADAPTER]
+        case _:
+            needed = []
+    if not isinstance(method, Adapter) and (folder / ADAPTER).exists():
         raise ValueError(f"model {folder} is no adapter, and yet holds {ADAPTER}; move that away, or train again")
     for name in needed:
         if not (folder / name).is_file():
@@ -139,11 +178,12 @@ def encoder_of(folder: Path, description: Description) -> Encoder:
     # A fully fine-tuned checkpoint is complete in itself; adapters and SVMs need the encoder that they came from.
     if isinstance(description.experiment.method, Full):
         return load_encoder(str(folder.resolve()))
+    assert description.encoder is not None, "a model that reads an encoder names it"
     encoder = load_encoder(description.encoder)
     if encoder.sha256 != description.encoder_sha256:
         raise ValueError(
             f"model {folder} was trained on encoder {description.encoder} with digest "
-            f"{description.encoder_sha256[:12]}; got one with {encoder.sha256[:12]}: restore the former, "
+            f"{(description.encoder_sha256 or '')[:12]}; got one with {encoder.sha256[:12]}: restore the former, "
             "or train again"
         )
     return encoder
@@ -151,12 +191,12 @@ def encoder_of(folder: Path, description: Description) -> Encoder:
 
 def _model(folder: Path, description: Description, encoder: Encoder) -> "PreTrainedModel":
     match description.experiment.method:
-        case Svm():
-            return encoder.base()
         case Adapter() as method:
             return _adapted(folder, description, method, encoder)
         case Full():
             return _fine_tuned(folder, description, encoder)
+        case _:
+            return encoder.base()
 
 
 def _fine_tuned(folder: Path, description: Description, encoder: Encoder) -> "PreTrainedModel":
@@ -174,7 +214,7 @@ def _adapted(folder: Path, description: Description, method: Adapter, encoder: E
     from safetensors import safe_open
 
     _check_adapter(folder, method, encoder)
-    with safe_open(folder / WEIGHTS[Adapter], framework="numpy") as file:
+    with safe_open(folder / WEIGHTS, framework="numpy") as file:
         there = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # no mapping
     plain = load(encoder.config, encoder.path, encoder.name, head="fresh", label_names=description.label_names)
     drawn = (*plain.fresh, *head_modules(plain.model))  # with an adapter these are trained along, and saved
@@ -216,21 +256,31 @@ def _check_adapter(folder: Path, method: Adapter, encoder: Encoder) -> None:
         )
 
 
-def _svm(folder: Path, description: Description, encoder: Encoder) -> SvmHead:
-    from rtlab.engines import svm
+def _checked(folder: Path, description: Description) -> WordsClassifier:
+    found = words.load(folder)
+    _check_linear(folder, description, found.classifier, len(found.tfidf.terms), "terms")
+    return found
 
-    coef_CD, intercept_C, temperature = svm.load(folder)
+
+def _head(folder: Path, description: Description, encoder: Encoder, tfidf: Tfidf | None) -> Linear:
+    found, features = linear.load(folder / svm.CLASSIFIER), int(encoder.config.hidden_size)
+    terms = 0 if tfidf is None else len(tfidf.terms)
+    _check_linear(folder, description, found, features + terms, f"features of encoder {encoder.name}")
+    return found
+
+
+def _check_linear(folder: Path, description: Description, found: Linear, features: int, what: str) -> None:
     classes = len(description.label_names)
     rows = 1 if classes == 2 else classes
-    features = int(encoder.config.hidden_size)
-    if coef_CD.shape != (rows, features) or intercept_C.shape != (rows,):
+    if found.coef_CD.shape != (rows, features) or found.intercept_C.shape != (rows,):
         raise ValueError(
-            f"model {folder} has an SVM of shape {coef_CD.shape}; {classes} classes on the {features} features of "
-            f"encoder {encoder.name} take {(rows, features)}"
+            f"model {folder} has a linear classifier of shape {found.coef_CD.shape}; {classes} classes on {features} "
+            f"{what} take {(rows, features)}"
         )
-    if not temperature > 0:
-        raise ValueError(f"model {folder} has an SVM of temperature {temperature}; it must be above 0")
-    return SvmHead(coef_CD=coef_CD, intercept_C=intercept_C, temperature=temperature)
+    if not found.temperature > 0:
+        raise ValueError(
+            f"model {folder} has a linear classifier of temperature {found.temperature}; it must be above 0"
+        )
 
 
 def _refuse(folder: Path, fresh: Sequence[str], left_over: Iterable[str]) -> None:

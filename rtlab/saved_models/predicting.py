@@ -3,23 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtlab.saved_models.opening import LoadedModel, load_model
-from rtlab.soundness import check_sentences
-from rtlab.tokens import token_arrays
 from rtlab.values import one_line, shown
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
-
 WINDOW = 1024  # sentences that are computed at once, those of similar length together
-SHORT = 2**15  # characters; such a text goes to the tokenizer whole, which takes some 200 bytes a character
 NONE_GIVEN = "sentences must hold at least one; got none: give them as arguments, with --file, or on --file -"
-LONGEST = 2**20  # characters that may hold fewer than max_length tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +34,7 @@ class NotFiniteError(ArithmeticError):
 
 
 def predict(model_dir: Path | str, sentences: Sequence[str], *, device: str | None = None) -> tuple[Prediction, ...]:
-    """Label sentences with a saved model: a fine-tuned encoder, an adapter, or an SVM.
+    """Label sentences with a saved model: words, an SVM, a fine-tuned encoder or an adapter.
 
     Args:
         model_dir: A directory that `rtlab` saved a model to.
@@ -51,7 +43,7 @@ def predict(model_dir: Path | str, sentences: Sequence[str], *, device: str | No
 
     Returns:
         One prediction per sentence, in order. An SVM's probabilities come from temperature scaling on its
-        validation split (`rtlab.engines.svm.fit_temperature`).
+        validation split (`rtlab.engines.linear.fit_temperature`).
 
     Raises:
         ValueError: If a sentence is no text, or the directory holds no such model, a damaged one, or its encoder is
@@ -90,7 +82,7 @@ def label(model: LoadedModel, sentences: Sequence[str]) -> tuple[Prediction | No
         _prediction(text, logits_C, model.description.label_names)
         for start in range(0, len(sentences), WINDOW)
         for text, logits_C in zip(
-            sentences[start : start + WINDOW], logits(model, sentences[start : start + WINDOW]), strict=True
+            sentences[start : start + WINDOW], model.logits(sentences[start : start + WINDOW]), strict=True
         )
     )
 
@@ -98,46 +90,6 @@ def label(model: LoadedModel, sentences: Sequence[str]) -> tuple[Prediction | No
 def not_finite(place: str, text: str) -> NotFiniteError:
     """The error for a sentence that `label` has no prediction for."""
     return NotFiniteError(f"the model's scores of {place} are not finite, so it has no label: {one_line(text)[:80]!r}")
-
-
-def logits(model: LoadedModel, sentences: Sequence[str]) -> NDArray[np.float64]:
-    """One score per class of N sentences, (N, C)."""
-    max_length = model.description.experiment.max_length
-    tokenizer = model.encoder.tokenizer
-    texts = [cut(text, tokenizer, max_length) for text in sentences]
-    check_sentences(model.encoder, texts, max_length, option="sentences")
-    return model.logits(token_arrays(texts, tokenizer, max_length))
-
-
-def cut(text: str, tokenizer: "PreTrainedTokenizerFast", max_length: int) -> str:
-    """The part of a very long text that its tokens come from, up to a blank, so that the rest is never tokenized.
-
-    Raises:
-        ValueError: If a million characters hold fewer than `max_length` tokens, such as one endless word.
-    """
-    size, enough = SHORT, max_length + 16  # some more, lest the cut itself make a token
-    while size < len(text):
-        part = _end(text, size) if tokenizer.truncation_side == "left" else _beginning(text, size)
-        if len(tokenizer(part, truncation=True, max_length=enough).input_ids) >= enough:
-            return part
-        if size >= LONGEST:
-            raise ValueError(
-                f"sentences must have words; got one of {len(text):,} characters that begins {text[:20]!r} and has "
-                f"fewer than {max_length} tokens in a million of them"
-            )
-        size *= 2
-    return text
-
-
-def _beginning(text: str, size: int) -> str:
-    """Its first characters, without a part of a word."""
-    words = text[:size].rsplit(maxsplit=1)
-    return words[0] if len(words) > 1 else text[:size]
-
-
-def _end(text: str, size: int) -> str:
-    words = text[-size:].split(maxsplit=1)
-    return words[1] if len(words) > 1 else text[-size:]
 
 
 def as_text(predictions: Sequence[Prediction]) -> str:

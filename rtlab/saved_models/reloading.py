@@ -20,13 +20,16 @@ from numpy.typing import NDArray
 from rtlab.batches import plan_by_length
 from rtlab.encoders import ONLY_ASKED_FOR, Encoder
 from rtlab.encoders.built_in import in_this_thread, quiet
-from rtlab.engines import svm
+from rtlab.engines import linear, words
 from rtlab.engines.agreement import TOLERANCE, allowed, disagreement, spread
-from rtlab.engines.engine import Task
+from rtlab.engines.linear import Linear
 from rtlab.engines.reading import PADDED_BATCH
+from rtlab.engines.svm import CLASSIFIER
+from rtlab.engines.tfidf import Tfidf
 from rtlab.environment import set_precision
 from rtlab.experiment import Experiment, Precision
 from rtlab.methods import Adapter, Svm
+from rtlab.preparing import Prepared
 from rtlab.tokens import token_lists
 from rtlab.values import one_line
 
@@ -51,13 +54,15 @@ class Reloaded:
         model: A classifier; for an SVM its encoder without a head.
         tokenizer: The one that was saved with it, or the encoder's.
         experiment: What it was trained by.
-        svm: Coefficients and intercepts of an SVM.
+        head: The linear classifier of an encoder's features.
+        tfidf: The words that stand before its features, where there are such.
     """
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerFast"
     experiment: Experiment
-    svm: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    head: Linear | None = None
+    tfidf: Tfidf | None = None
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -85,12 +90,13 @@ class Reloaded:
             list(texts), truncation=True, max_length=longest, padding=padding, return_tensors="pt"
         ).to(self.model.device)
         output = self.model(**inputs, return_dict=True)
-        if self.svm is None:
+        if self.head is None:
             return np.asarray(output.logits.float().cpu())
         hidden_SLD, mask_SL1 = output.last_hidden_state.float(), inputs["attention_mask"][..., None]
         mean = method.reads == "mean"
         features_SD = (hidden_SLD * mask_SL1).sum(1) / mask_SL1.sum(1) if mean else hidden_SLD[:, 0]
-        return svm.decision_logits(np.asarray(features_SD.cpu()), *self.svm)
+        found_SD = np.asarray(features_SD.cpu())
+        return self.head.logits(found_SD if self.tfidf is None else self.tfidf.beside(texts, found_SD))
 
 
 def load_saved(
@@ -108,14 +114,15 @@ def load_saved(
     from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
     where = {"local_files_only": True, "use_safetensors": True, "trust_remote_code": False}
-    head, home = None, folder
+    head, tfidf, home = None, None, folder
     with quiet(), in_this_thread(), _other_draws(experiment.seed + 1, device), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what they are about shows in the logits
         match experiment.method:
-            case Svm():
+            case Svm(with_words=with_words):
                 model = AutoModel.from_pretrained(encoder.path, dtype=BASE["dtype"], **plainly(encoder), **where)
                 home = encoder.path
-                head = svm.load(folder)[:2]
+                head = linear.load(folder / CLASSIFIER)
+                tfidf = Tfidf.load(folder) if with_words else None
             case Adapter():
                 from peft import PeftModel
 
@@ -125,7 +132,7 @@ def load_saved(
             case _:
                 model = AutoModelForSequenceClassification.from_pretrained(folder, **where)
         tokenizer = AutoTokenizer.from_pretrained(home, local_files_only=True, trust_remote_code=False)
-    return Reloaded(model=model.to(device).eval(), tokenizer=tokenizer, experiment=experiment, svm=head)
+    return Reloaded(model=model.to(device).eval(), tokenizer=tokenizer, experiment=experiment, head=head, tfidf=tfidf)
 
 
 def plainly(encoder: Encoder) -> dict[str, object]:
@@ -142,27 +149,37 @@ def classes(label_names: Sequence[str]) -> dict[str, object]:
     }
 
 
-def check_saved(folder: Path, task: Task, logits_NC: NDArray[np.float32]) -> None:
+def check_saved(folder: Path, prepared: Prepared, logits_NC: NDArray[np.float32]) -> None:
     """Load a saved model again, and compare its logits of a few validation sentences with the run's.
 
     Args:
         folder: Where it was saved.
-        task: The run.
+        prepared: The run.
         logits_NC: The run's logits of the validation split.
 
     Raises:
         SavedModelError: If the model cannot be loaded, knows other label names, or gives other logits.
     """
-    label_names = task.splits.label_names
+    label_names, texts = prepared.splits.label_names, prepared.splits.validation.texts
     try:
-        found = load_saved(folder, task.experiment, task.encoder, label_names, task.device)
-        if found.svm is None and found.label_names != label_names:
+        if prepared.encoder is None or prepared.device is None:
+            _check_words(folder, texts, logits_NC)
+            return
+        found = load_saved(folder, prepared.experiment, prepared.encoder, label_names, prepared.device)
+        if found.head is None and found.label_names != label_names:
             raise SavedModelError(f"its classes are called {', '.join(found.label_names)}")
-        _check_logits(found, task.splits.validation.texts, logits_NC)
+        _check_logits(found, texts, logits_NC)
     except SavedModelError as error:
         raise SavedModelError(one_line(f"the saved model is not the trained one: {error}")) from None
     except Exception as error:  # whatever the libraries raise
         raise SavedModelError(one_line(f"the saved model cannot be loaded: {type(error).__name__}: {error}")) from error
+
+
+def _check_words(folder: Path, texts: Sequence[str], logits_NC: NDArray[np.float32]) -> None:
+    found = words.load(folder)
+    found_NC = found.classifier.logits(found.tfidf.features(texts))
+    if (said := disagreement(found_NC, logits_NC, TOLERANCE["fp32"])) is not None:
+        raise SavedModelError(said)
 
 
 def _check_logits(found: Reloaded, texts: Sequence[str], logits_NC: NDArray[np.float32]) -> None:

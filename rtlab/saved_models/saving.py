@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rtlab.encoders import Encoder
-from rtlab.engines.engine import Engine, Task
+from rtlab.engines.engine import Engine
 from rtlab.experiment import Experiment
+from rtlab.preparing import Prepared
 from rtlab.records import Predictions, RunRecord, write_whole
 from rtlab.saved_models.card import CARD, model_card, run_facts
 from rtlab.saved_models.description import DESCRIPTION, digests
@@ -26,12 +27,12 @@ def write(engine: Engine, folder: Path) -> None:
     engine.save(folder)
 
 
-def check_and_describe(folder: Path, task: Task, record: RunRecord) -> None:
+def check_and_describe(folder: Path, prepared: Prepared, record: RunRecord) -> None:
     """Load what was written again, and say beside it what it is.
 
     Args:
         folder: Where it was written.
-        task: The run.
+        prepared: The run.
         record: Its record.
 
     Raises:
@@ -39,22 +40,22 @@ def check_and_describe(folder: Path, task: Task, record: RunRecord) -> None:
     """
     validation = record.predictions["validation"]
     assert isinstance(validation, Predictions), "a run's own record has its logits"
-    check_saved(folder, task, validation.logits)
-    label_names = task.splits.label_names
-    write_whole(folder / CARD, model_card(task.experiment, task.encoder, label_names, run_facts(record)))
-    describe(folder, task.experiment, task.encoder, label_names, run_id=record.id)
+    check_saved(folder, prepared, validation.logits)
+    label_names = prepared.splits.label_names
+    write_whole(folder / CARD, model_card(prepared.experiment, prepared.encoder, label_names, run_facts(record)))
+    describe(folder, prepared.experiment, prepared.encoder, label_names, run_id=record.id)
 
 
 def describe(
-    folder: Path, experiment: Experiment, encoder: Encoder, label_names: Sequence[str], *, run_id: str
+    folder: Path, experiment: Experiment, encoder: Encoder | None, label_names: Sequence[str], *, run_id: str
 ) -> None:
     """Write `rtlab.json`: how the model was made, by a run of this id, and how to feed it."""
     description: dict[str, Json] = {
         "id": run_id,
         "experiment": experiment.to_json(),
         "label_names": list(label_names),
-        "encoder": encoder.source,
-        "encoder_sha256": encoder.sha256,
+        "encoder": None if encoder is None else encoder.source,
+        "encoder_sha256": None if encoder is None else encoder.sha256,
         "files": digests(folder),
     }
     write_whole(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")

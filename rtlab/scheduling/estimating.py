@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from statistics import median
 
+from rtlab.encoders import Encoder
 from rtlab.experiment import Experiment
 from rtlab.methods import Adapter
 from rtlab.preparing import Prepared
-from rtlab.records import RunRecord
+from rtlab.records import RunRecord, Source
 from rtlab.testbed import testbed
 
 
@@ -29,11 +30,15 @@ def seconds(prepared: Prepared, records: Iterable[RunRecord]) -> float | None:
         for record in records
         if record.timing is not None
         and record.counts is not None
-        and record.encoder.sha256 == prepared.encoder.sha256
+        and _digest(record.encoder) == _digest(prepared.encoder)
         and _kind(record.experiment) == _kind(prepared.experiment)
     ]
     best = max((likeness for likeness, _ in rated), default=None)
     return median(_scaled(record, prepared) for likeness, record in rated if likeness == best) if rated else None
+
+
+def _digest(encoder: Source | Encoder | None) -> str | None:
+    return None if encoder is None else encoder.sha256
 
 
 def _kind(experiment: Experiment) -> tuple[str, ...]:
