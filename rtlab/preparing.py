@@ -72,7 +72,7 @@ def prepare(
     splits = load_splits(experiment.dataset, limit=experiment.limit, options=experiment.dataset_options)
     encoder = load_encoder(experiment.encoder)
     modules = _check(experiment, encoder)
-    encoder = _sound(experiment, encoder, splits)
+    encoder = _sound(experiment, encoder, modules, splits)
     return Prepared(
         experiment=experiment,
         splits=splits,
@@ -107,13 +107,20 @@ def _check(experiment: Experiment, encoder: Encoder) -> tuple[str, ...]:
     return modules
 
 
-def _sound(experiment: Experiment, encoder: Encoder, splits: Splits) -> Encoder:
-    """The encoder, all of its weights read; refused where they do not fit, or it cannot take these sentences."""
+def _sound(experiment: Experiment, encoder: Encoder, modules: tuple[str, ...], splits: Splits) -> Encoder:
+    """The encoder, all of its weights read; refused where they do not fit, or it cannot take these sentences.
+
+    So is an adapter that does not suit it.
+    """
     check_first_token(encoder, experiment.method)
     for name, split in splits.items():
         check_sentences(encoder, split.texts, experiment.max_length, option=f"dataset (its {name} split)")
     encoder = checked(encoder, None if isinstance(experiment.method, Svm) else splits.label_names)
     check_padding(encoder, splits.train.texts, experiment.max_length, experiment.method)
+    if isinstance(experiment.method, Adapter):
+        from rtlab.engines.trial import check_adapter
+
+        check_adapter(encoder, experiment.method, modules, splits.train.texts, experiment.max_length)
     return encoder
 
 

@@ -20,6 +20,7 @@ from rtlab.encoders import Encoder, load_encoder, target_modules
 from rtlab.encoders.built_in import quiet
 from rtlab.encoders.loading import head_modules, load
 from rtlab.engines.engine import out_of_memory
+from rtlab.engines.models import keeps
 from rtlab.engines.reading import What, read, readable
 from rtlab.experiment import Precision
 from rtlab.methods import Adapter, Full, Svm
@@ -206,7 +207,7 @@ def _check_adapter(folder: Path, method: Adapter, encoder: Encoder) -> None:
         raise ValueError(f"{ADAPTER} must be an object with fields; got {shown(saved)}")
     expected = {"peft_type": method.peft_type, **{name: to_json(value) for name, value in method.settings.items()}}
     for name, value in expected.items():
-        if saved.get(name) != value:
+        if not keeps(name, value, saved.get(name)):
             raise ValueError(
                 f"model {folder} is mixed from two: its {ADAPTER} has {name} {shown(saved.get(name))}, its rtlab.json "
                 f"{shown(value)}"
