@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rtlab.encoders import FILES
+from rtlab.encoders.checkpoints import no_whole_file
 from rtlab.experiment import Experiment
 from rtlab.values import Json, from_json, one_line
 
@@ -66,6 +67,7 @@ def read_description(folder: Path) -> Description:
         ValueError: If it is no directory that rtlab saved a model to, or one of its files is missing, was added or
             changed since.
     """
+    _check_whole(folder)
     try:
         if not (folder / DESCRIPTION).is_file():  # a pipe of that name would be waited for
             raise FileNotFoundError(f"no file {DESCRIPTION}")
@@ -87,6 +89,13 @@ def _found(folder: Path) -> str | None:
         return None
     what = next((what for name, what in _SAVED_BY_OTHERS.items() if (folder / name).is_file()), None)
     return what and f"{what}: {_WHY}"
+
+
+def _check_whole(folder: Path) -> None:
+    """Refuse a folder that was cloned without its large files, or downloaded as pages of a web site."""
+    for file in (folder / DESCRIPTION, *(_read_from(folder) if folder.is_dir() else ())):
+        if file.is_file() and (what := no_whole_file(file)) is not None:
+            raise ValueError(f"model {folder} is not as it was saved: {one_line(file.name)} {what}")
 
 
 def _check_files(folder: Path, saved: Mapping[str, str]) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rtlab import environment
 from rtlab.encoders import Encoder, load_encoder, target_modules
 from rtlab.encoders.built_in import quiet
+from rtlab.encoders.checkpoints import not_finite
 from rtlab.encoders.loading import head_modules, load
 from rtlab.engines.engine import out_of_memory
 from rtlab.engines.models import keeps
@@ -29,6 +30,7 @@ from rtlab.tokens import Tokens
 from rtlab.values import Json, one_line, shown, to_json
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 WEIGHTS = {Svm: "svm.safetensors", Adapter: "adapter_model.safetensors"}  # PEFT would fall back to a pickle
@@ -175,11 +177,9 @@ def _fine_tuned(folder: Path, description: Description, encoder: Encoder) -> "Pr
 
 def _adapted(folder: Path, description: Description, method: Adapter, encoder: Encoder) -> "PreTrainedModel":
     import peft
-    from safetensors import safe_open
 
     _check_adapter(folder, method, encoder)
-    with safe_open(folder / WEIGHTS[Adapter], framework="numpy") as file:
-        there = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # no mapping
+    there = {name: tuple(tensor.shape) for name, tensor in adapter_weights(folder).items()}
     plain = load(encoder.config, encoder.path, encoder.name, head="fresh", label_names=description.label_names)
     drawn = (*plain.fresh, *head_modules(plain.model))  # with an adapter these are trained along, and saved
     _refuse(
@@ -195,6 +195,22 @@ def _adapted(folder: Path, description: Description, method: Adapter, encoder: E
     needed = {name: tuple(tensor.shape) for name, tensor in saved.items()}
     _refuse(folder, [name for name, shape in needed.items() if there.get(name) != shape], there.keys() - needed.keys())
     return adapted
+
+
+def adapter_weights(folder: Path) -> "dict[str, torch.Tensor]":
+    """All tensors of a saved adapter, by PEFT's names.
+
+    Raises:
+        ValueError: If a number of theirs is NaN or infinite.
+    """
+    from safetensors.torch import load_file
+
+    weights: dict[str, torch.Tensor] = load_file(folder / WEIGHTS[Adapter])
+    if (spoilt := not_finite(weights)) is not None:
+        raise ValueError(
+            f"model {folder} must hold finite weights; got NaN or infinity in {one_line(spoilt)}; train again"
+        )
+    return weights
 
 
 def _check_adapter(folder: Path, method: Adapter, encoder: Encoder) -> None:
@@ -232,8 +248,10 @@ def _svm(folder: Path, description: Description, encoder: Encoder) -> SvmHead:
             f"model {folder} has an SVM of shape {coef_CD.shape}; {classes} classes on the {features} features of "
             f"encoder {encoder.name} take {(rows, features)}"
         )
-    if not temperature > 0:
-        raise ValueError(f"model {folder} has an SVM of temperature {temperature}; it must be above 0")
+    if not 0 < temperature < np.inf:
+        raise ValueError(f"model {folder} has an SVM of temperature {temperature}; it must be above 0, and finite")
+    if not (np.isfinite(coef_CD).all() and np.isfinite(intercept_C).all()):
+        raise ValueError(f"model {folder} must hold finite weights; got NaN or infinity in its SVM; train again")
     return SvmHead(coef_CD=coef_CD, intercept_C=intercept_C, temperature=temperature)
 
 
