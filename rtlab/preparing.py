@@ -88,10 +88,7 @@ def _check(experiment: Experiment, encoder: Encoder) -> tuple[str, ...]:
     """Refuse what the encoder cannot do, and give the modules that an adapter adapts."""
     encoder.check_length(experiment.max_length)
     if experiment.engine == "native" and not encoder.packs:
-        raise ValueError(
-            f"engine 'native' takes encoders of type {', '.join(PACKED)}; got {encoder.name}, which is of type "
-            f"{encoder.config.model_type}; engine trainer would do"
-        )
+        raise ValueError(f"engine 'native' takes {_why_not_packed(encoder)}; engine trainer would do")
     method = experiment.method
     if not isinstance(method, Adapter):
         return ()
@@ -105,6 +102,16 @@ def _check(experiment: Experiment, encoder: Encoder) -> tuple[str, ...]:
     check_settings(encoder, method)
     adapter_config(method, modules, encoder.config.model_type)
     return modules
+
+
+def _why_not_packed(encoder: Encoder) -> str:
+    kind = encoder.config.model_type
+    if kind in PACKED:
+        return (
+            f"encoders whose tokens see all others of a sentence; got {encoder.name}, whose config.json says "
+            "is_decoder: its tokens see those before them alone"
+        )
+    return f"encoders of type {', '.join(PACKED)}; got {encoder.name}, which is of type {kind}"
 
 
 def _sound(experiment: Experiment, encoder: Encoder, modules: tuple[str, ...], splits: Splits) -> Encoder:

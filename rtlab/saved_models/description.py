@@ -38,6 +38,7 @@ class Description:
         encoder: What `rtlab.encoders.load_encoder` finds the encoder by.
         encoder_sha256: Its digest.
         files: Digest of each file that the model is read from; empty where it was saved before there were digests.
+        sentences: Digest of the sentences of each split of its data, by which they are known again; likewise.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Description:
     encoder: str
     encoder_sha256: str
     files: Mapping[str, str] = field(default_factory=dict)
+    sentences: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.label_names) < 2 or len(set(self.label_names)) < len(self.label_names):

@@ -95,7 +95,7 @@ def merge(model_dir: Path | str, output_dir: Path | str, *, device: str | None =
         apart = _compare(part, whole, encoder, names, where, expected_SC)
         write_whole(part / CARD, model_card(experiment, encoder, names, {"run": description.id}, merged=True))
         made_by = replace(whole, precision=description.experiment.precision)
-        describe(part, made_by, encoder, names, run_id=description.id)
+        describe(part, made_by, encoder, names, run_id=description.id, sentences=description.sentences)
     return Merged(
         id=description.id,
         peft_type=method.peft_type,
