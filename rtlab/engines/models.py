@@ -128,6 +128,8 @@ def keeps(name: str, asked: Json, saved: object) -> bool:
 def save(model: "PreTrainedModel", encoder: Encoder, folder: Path) -> None:
     """Write a plain Hugging Face checkpoint, or PEFT's for an adapter, and the tokenizer beside it."""
     adapter = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
+    # Trainer makes it the tokenizer's, but models of RoBERTa's kind count positions by their own.
+    model.config.pad_token_id = encoder.config.pad_token_id
     with quiet():
         model.save_pretrained(folder, **adapter)
         (folder / "README.md").unlink(missing_ok=True)  # PEFT's, a form with this machine's folders in it
