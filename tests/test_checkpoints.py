@@ -39,6 +39,20 @@ def test_what_lies_in_a_files_place_is_called_what_it_is(said, contents, encoder
     load_encoder(str(encoder))
 
 
+def test_a_configuration_of_nothing_or_of_other_types_is_called_that(encoder):
+    whole = (encoder / "config.json").read_text()
+    for contents in ("{}", "[]", '"bert"'):
+        (encoder / "config.json").write_text(contents)
+        with pytest.raises(
+            ValueError, match=r"must be described by its config\.json; got 'mine', whose config\.json holds"
+        ):
+            load_encoder(str(encoder))
+    (encoder / "config.json").write_text(whole)
+    odd.change(encoder, hidden_size="16")
+    with pytest.raises(ValueError, match=r"cannot be read \(Validation error for field 'hidden_size': .*expected int"):
+        load_encoder(str(encoder))
+
+
 def test_a_pointer_in_a_shards_place(sharded):
     shard = next(sharded.glob("model-*.safetensors"))
     shard.write_bytes(POINTER)

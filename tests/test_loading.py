@@ -160,6 +160,12 @@ def test_weights_that_a_configuration_calls_quantized_are_refused_at_once(writte
         load_encoder(str(encoder))
 
 
+def test_an_encoder_of_no_layers_is_refused(data, tmp_path):
+    encoder = odd.write(tmp_path / "none", "bert", num_hidden_layers=0)
+    for method in ("full", "svm"):
+        refused(data, encoder, "must have transformer layers; got 'none'", method)
+
+
 def test_a_configuration_that_makes_no_model_is_refused(written, data, tmp_path):
     encoder = odd.change(odd.copy(written("bert"), tmp_path / "spoilt"), num_attention_heads=3)
     refused(data, encoder, r"encoder 'spoilt' cannot be made into a model \(The hidden size .*\)")

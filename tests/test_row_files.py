@@ -194,10 +194,20 @@ def test_a_wrong_request_is_one_line_before_the_model_is_loaded(rtlab, tmp_path,
     assert len(done.err.splitlines()) == 1
 
 
-def test_options_of_a_table_and_sentences_alone(rtlab):
-    done = rtlab("predict", "--model", "nowhere", "--text-column", "text", "a film")
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            ["--text-column", "text", "a film"],
+            "--text-column is for a table; got it with sentences alone; a --file such",
+        ),
+        (["-"], "sentences must be words; got -: standard input is read with --file -"),
+    ],
+)
+def test_what_is_asked_of_sentences_alone(rtlab, given, message):
+    done = rtlab("predict", "--model", "nowhere", *given)
     assert (done.status, done.out) == (2, "")
-    assert done.err.startswith("rtlab: --text-column is for a table; got it with sentences alone; a --file such as")
+    assert done.err.startswith(f"rtlab: {message}")
 
 
 # Files

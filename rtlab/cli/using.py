@@ -72,6 +72,8 @@ class Predict:
 
         if not self.sentences and self.file is None:
             raise ValueError(NONE_GIVEN if sys.stdin.isatty() else f"{NONE_GIVEN}, which reads what is piped in")
+        if self.sentences == ("-",) and self.file is None:
+            raise ValueError("sentences must be words; got -: standard input is read with --file -")
         if self.file is not None and self.file != "-" and is_table(self.file):
             if self.sentences:
                 raise ValueError("sentences must stand in the table of --file, or be given without it; got both")

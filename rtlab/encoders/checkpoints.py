@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rtlab.values import one_line
+from rtlab.values import Json, one_line, shown
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +47,11 @@ def check_files(path: Path, name: str) -> None:
     for file in sorted(name for name in there if any(fnmatch.fnmatch(name, pattern) for pattern in _READ)):
         if (what := no_whole_file(path / file)) is not None:
             raise ValueError(f"encoder must hold its files whole; got {name!r}, whose {one_line(file)} {what}")
+    if (settings := _settings(path / "config.json")) is not None and not (isinstance(settings, dict) and settings):
+        raise ValueError(
+            f"encoder must be described by its config.json; got {name!r}, whose config.json holds {shown(settings)}; "
+            "the file downloaded or saved again would do"
+        )
     for file in _CODE:
         if _names_code(path / file):
             raise ValueError(
@@ -79,11 +84,17 @@ def no_whole_file(file: Path) -> str | None:
 
 
 def _names_code(file: Path) -> bool:
-    try:
-        settings = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):  # transformers says what is wrong with it
-        return False
+    settings = _settings(file)
     return isinstance(settings, dict) and bool(settings.get("auto_map"))
+
+
+def _settings(file: Path) -> Json:
+    """What a file of JSON holds; nothing where it is none: transformers says what is wrong with it."""
+    try:
+        settings: Json = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return settings
 
 
 def file_digests(path: Path) -> dict[str, str]:
