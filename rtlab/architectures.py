@@ -73,8 +73,18 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "flaubert": _LIKE_XLM,
     **dict.fromkeys(
         (
-            *("big_bird", "data2vec-text", "ernie", "layoutlm", "markuplm", "megatron-bert", "mobilebert", "rembert"),
-            *("roberta-prelayernorm", "roc_bert", "roformer", "xlm-roberta-xl"),
+            *(
+                "big_bird",
+                "data2vec-text",
+                "ernie",
+                "esm",
+                "layoutlm",
+                "luke",
+                "markuplm",
+                "megatron-bert",
+                "mobilebert",
+            ),
+            *("rembert", "roberta-prelayernorm", "roc_bert", "roformer", "xlm-roberta-xl"),
         ),
         _LIKE_BERT,
     ),

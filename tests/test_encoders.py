@@ -523,7 +523,11 @@ def linear_layers(kind, **settings):
     return {re.sub(r"^.*?\.\d+\.", "", name) for name in names if re.search(r"\.\d+\.", name)}
 
 
-BETWEEN = re.compile(r"bottleneck|^ffn\.\d")  # MobileBERT's layers are narrow inside
+OTHERS = re.compile(r"bottleneck|^ffn\.\d|[we]2e_query|e2w_query")  # MobileBERT's narrow parts, LUKE's entities
+NEEDED = {
+    "deberta": {"pos_att_type": ["c2p", "p2c"], "relative_attention": True},
+    "esm": {"vocab_size": 33, "pad_token_id": 1},
+}
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
@@ -533,15 +537,14 @@ def test_a_row_names_all_linear_layers_of_its_architecture(kind):
 
     if kind not in CONFIG_MAPPING:
         pytest.skip(f"this transformers has no {kind}")
-    row, more = ARCHITECTURES[kind], {"pos_att_type": ["c2p", "p2c"], "relative_attention": True}
-    there = linear_layers(kind, **(more if kind == "deberta" else {}))
+    row, there = ARCHITECTURES[kind], linear_layers(kind, **NEEDED.get(kind, {}))
     for names, told in ((row.attention, r"att"), (row.mlp, r"mlp|ffn|intermediate|^output|^lin")):
         for name in names:
             matched = [layer for layer in there if layer == name or layer.endswith(f".{name}")]
             assert any(re.search(told, layer) for layer in matched) or kind in ("xlm", "flaubert"), name
     groups = row.groups["attention+mlp"]
     missed = {layer for layer in there if not any(layer == name or layer.endswith(f".{name}") for name in groups)}
-    assert not {layer for layer in missed if not BETWEEN.search(layer)}
+    assert not {layer for layer in missed if not OTHERS.search(layer)}
 
 
 @pytest.mark.parametrize(("relative", "names"), [(True, ("in_proj", "pos_proj", "pos_q_proj")), (False, ("in_proj",))])
