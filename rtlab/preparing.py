@@ -79,7 +79,7 @@ def prepare(
     if experiment.encoder is not None:
         encoder = load_encoder(experiment.encoder)
         modules = _check(experiment, encoder)
-        encoder = _sound(experiment, encoder, splits)
+        encoder = _sound(experiment, encoder, modules, splits)
     digest = None if encoder is None else encoder.sha256
     return Prepared(
         experiment=experiment,
@@ -96,10 +96,7 @@ def _check(experiment: Experiment, encoder: Encoder) -> tuple[str, ...]:
     """Refuse what the encoder cannot do, and give the modules that an adapter adapts."""
     encoder.check_length(experiment.max_length)
     if experiment.engine == "native" and not encoder.packs:
-        raise ValueError(
-            f"engine 'native' takes encoders of type {', '.join(PACKED)}; got {encoder.name}, which is of type "
-            f"{encoder.config.model_type}; engine trainer would do"
-        )
+        raise ValueError(f"engine 'native' takes {_why_not_packed(encoder)}; engine trainer would do")
     method = experiment.method
     if not isinstance(method, Adapter):
         return ()
@@ -124,15 +121,32 @@ def _check_words(method: Method, splits: Splits) -> None:
             check_terms(splits.train.texts, characters=False, option="dataset (its train split)")
 
 
-def _sound(experiment: Experiment, encoder: Encoder, splits: Splits) -> Encoder:
-    """The encoder, all of its weights read; refused where they do not fit, or it cannot take these sentences."""
-    reads = experiment.method.reads
-    assert reads is not None, "a method that reads no encoder has none"
-    check_first_token(encoder, reads)
+def _why_not_packed(encoder: Encoder) -> str:
+    kind = encoder.config.model_type
+    if kind in PACKED:
+        return (
+            f"encoders whose tokens see all others of a sentence; got {encoder.name}, whose config.json says "
+            "is_decoder: its tokens see those before them alone"
+        )
+    return f"encoders of type {', '.join(PACKED)}; got {encoder.name}, which is of type {kind}"
+
+
+def _sound(experiment: Experiment, encoder: Encoder, modules: tuple[str, ...], splits: Splits) -> Encoder:
+    """The encoder, all of its weights read; refused where they do not fit, or it cannot take these sentences.
+
+    So is an adapter that does not suit it.
+    """
+    method, max_length = experiment.method, experiment.max_length
+    assert method.reads is not None, "a method that reads no encoder has none"
+    check_first_token(encoder, method.reads)
     for name, split in splits.items():
-        check_sentences(encoder, split.texts, experiment.max_length, option=f"dataset (its {name} split)")
-    encoder = checked(encoder, splits.label_names if reads == "logits" else None)
-    check_padding(encoder, splits.train.texts, experiment.max_length, reads)
+        check_sentences(encoder, split.texts, max_length, option=f"dataset (its {name} split)")
+    encoder = checked(encoder, splits.label_names if method.reads == "logits" else None)
+    check_padding(encoder, splits.train.texts, max_length, method.reads)
+    if isinstance(method, Adapter):
+        from rtlab.engines.trial import check_adapter
+
+        check_adapter(encoder, method, modules, splits.train.texts, max_length)
     return encoder
 
 

@@ -1,4 +1,4 @@
-"""Whether an encoder whose architecture is not known to us can be trained on padded batches, tried on two sentences.
+"""Whether an encoder whose sentences we do not pack can be trained on padded batches, tried on two sentences.
 
 Some architectures mix padding into a sentence (Fourier transforms, convolutions, landmarks), read its last token
 wherever that is, or take no attention mask; a decoder's first token sees no other. Each would train, to results that
@@ -76,7 +76,7 @@ def check_padding(encoder: Encoder, texts: Sequence[str], max_length: int, reads
     """Refuse (`ValueError`) an encoder that gives a sentence another result when it is padded.
 
     Args:
-        encoder: The encoder; of an architecture that is known, nothing is tried.
+        encoder: The encoder; of one that can be packed, nothing is tried.
         texts: Sentences of the run.
         max_length: Where they are cut.
         reads: What is read off the encoder.
@@ -84,7 +84,7 @@ def check_padding(encoder: Encoder, texts: Sequence[str], max_length: int, reads
     import torch
 
     _check_token_types(encoder)
-    if encoder.architecture is not None and not getattr(encoder.config, "is_decoder", False):
+    if encoder.packs:
         return
     (long,) = token_lists([max(texts, key=len)], encoder.tokenizer, max_length)
     # One of an even and one of an odd number of tokens: some architectures take tokens two by two.

@@ -9,6 +9,12 @@ import pytest
 from rtlab.encoders import load_encoder
 from rtlab.encoders.checkpoints import weight_files
 
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 267954768\n"
+PLACEHOLDERS = {
+    "is a pointer of Git LFS in its place; git lfs pull, in that directory, would do": POINTER,
+    "is a page of a web site in its place": b"\n<!DOCTYPE html>\n<html><body>Sign in</body></html>",
+    "is empty": b"",
+}
 CODE = """
 from pathlib import Path
 Path({!r}).write_text("ran")
@@ -19,6 +25,53 @@ from transformers import BertConfig as Config, BertModel as Model, BertTokenizer
 @pytest.fixture
 def encoder(tmp_path):
     return odd.write(tmp_path / "mine")
+
+
+@pytest.mark.parametrize(("said", "contents"), PLACEHOLDERS.items(), ids=["pointer", "page", "empty"])
+def test_what_lies_in_a_files_place_is_called_what_it_is(said, contents, encoder):
+    for file in ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"):
+        whole = (encoder / file).read_bytes()
+        (encoder / file).write_bytes(contents)
+        with pytest.raises(ValueError, match=rf"must hold its files whole; got 'mine', whose {file} {said}") as refusal:
+            load_encoder(str(encoder))
+        assert "\n" not in str(refusal.value)
+        (encoder / file).write_bytes(whole)
+    load_encoder(str(encoder))
+
+
+def test_a_configuration_of_nothing_or_of_other_types_is_called_that(encoder):
+    whole = (encoder / "config.json").read_text()
+    for contents in ("{}", "[]", '"bert"'):
+        (encoder / "config.json").write_text(contents)
+        with pytest.raises(
+            ValueError, match=r"must be described by its config\.json; got 'mine', whose config\.json holds"
+        ):
+            load_encoder(str(encoder))
+    (encoder / "config.json").write_text(whole)
+    odd.change(encoder, hidden_size="16")
+    with pytest.raises(ValueError, match=r"cannot be read \(Validation error for field 'hidden_size': .*expected int"):
+        load_encoder(str(encoder))
+
+
+def test_a_pointer_in_a_shards_place(sharded):
+    shard = next(sharded.glob("model-*.safetensors"))
+    shard.write_bytes(POINTER)
+    with pytest.raises(ValueError, match=rf"whose {shard.name} is a pointer of Git LFS"):
+        load_encoder(str(sharded))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -1e300])
+def test_weights_that_are_no_numbers_are_refused(number, encoder):
+    """At one place of one tensor; of 64 bits they may be too large for what trains."""
+
+    def spoil(weights):
+        tensor = weights["encoder.layer.1.output.dense.weight"].double()
+        tensor[3, 5] = number
+        return weights | {"encoder.layer.1.output.dense.weight": tensor}
+
+    odd.rewrite(encoder, spoil)
+    with pytest.raises(ValueError, match=r"finite weights; got 'mine', whose encoder\.layer\.1\.output\.dense\.weight"):
+        load_encoder(str(encoder)).base()
 
 
 @pytest.mark.parametrize("known", [True, False])

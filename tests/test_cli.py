@@ -1084,6 +1084,7 @@ def test_nothing_to_label(refused, models, tmp_path):
     for given in ((), ("--file", "blank.txt")):
         message = refused("predict", *given, "--model", models["svm"])
         assert message.startswith("sentences must hold at least one; got none: give them as arguments, with --file")
+        assert message.endswith("which reads what is piped in") == (given == ())
 
 
 def test_a_file_of_sentences_that_cannot_be_read(refused, models, tmp_path):

@@ -5,8 +5,10 @@ import json
 import os
 import re
 import shutil
+import warnings
 from pathlib import Path
 
+import odd_encoders as odd
 import peft
 import pytest
 import small
@@ -14,10 +16,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from rtlab.architectures import ARCHITECTURES
 from rtlab.data import corpus
 from rtlab.encoders import built_in, load_encoder, target_modules
 from rtlab.encoders import encoder as encoders
 from rtlab.encoders.built_in import BUILT_IN, TINY, locate
+from rtlab.encoders.loading import body_class, skeleton
 from rtlab.preparing import prepare
 
 BERT_ATTENTION = ("query", "key", "value", "attention.output.dense")
@@ -502,15 +506,52 @@ def test_one_module_of_one_layer_can_be_named():
 
 
 def test_an_architecture_without_groups_has_its_own_names(tmp_path):
-    from transformers import AlbertConfig, AlbertModel
-
-    size = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16, "embedding_size": 8}
-    AlbertModel(AlbertConfig(vocab_size=50, num_hidden_layers=2, **size)).save_pretrained(tmp_path)
-    load_encoder("tiny-bert").tokenizer.save_pretrained(tmp_path)
-    encoder = load_encoder(str(tmp_path))
+    encoder = load_encoder(str(odd.write(tmp_path / "nystromformer", "nystromformer")))
     with pytest.raises(ValueError, match=r"target_modules must be among query, key, value, .* got attention$"):
         target_modules(encoder, ["attention"])
     assert target_modules(encoder, ["query", "value"]) == ("query", "value")
+
+
+def linear_layers(kind, **settings):
+    """Names of a model's linear layers within its transformer layers, from a configuration alone."""
+    from transformers import AutoConfig
+
+    with warnings.catch_warnings(action="ignore"):
+        config = AutoConfig.for_model(kind, **settings)
+        model = skeleton(body_class(config), config)
+    names = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    return {re.sub(r"^.*?\.\d+\.", "", name) for name in names if re.search(r"\.\d+\.", name)}
+
+
+OTHERS = re.compile(r"bottleneck|^ffn\.\d|[we]2e_query|e2w_query")  # MobileBERT's narrow parts, LUKE's entities
+NEEDED = {
+    "deberta": {"pos_att_type": ["c2p", "p2c"], "relative_attention": True},
+    "esm": {"vocab_size": 33, "pad_token_id": 1},
+}
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_a_row_names_all_linear_layers_of_its_architecture(kind):
+    """So no name is a slip, nothing is left out, and attention is no feed-forward part."""
+    from transformers import CONFIG_MAPPING
+
+    if kind not in CONFIG_MAPPING:
+        pytest.skip(f"this transformers has no {kind}")
+    row, there = ARCHITECTURES[kind], linear_layers(kind, **NEEDED.get(kind, {}))
+    for names, told in ((row.attention, r"att"), (row.mlp, r"mlp|ffn|intermediate|^output|^lin")):
+        for name in names:
+            matched = [layer for layer in there if layer == name or layer.endswith(f".{name}")]
+            assert any(re.search(told, layer) for layer in matched) or kind in ("xlm", "flaubert"), name
+    groups = row.groups["attention+mlp"]
+    missed = {layer for layer in there if not any(layer == name or layer.endswith(f".{name}") for name in groups)}
+    assert not {layer for layer in missed if not OTHERS.search(layer)}
+
+
+@pytest.mark.parametrize(("relative", "names"), [(True, ("in_proj", "pos_proj", "pos_q_proj")), (False, ("in_proj",))])
+def test_a_group_holds_what_the_configuration_has(relative, names, tmp_path):
+    settings = {} if relative else {"relative_attention": False, "pos_att_type": []}
+    encoder = load_encoder(str(odd.write(tmp_path / "deberta", "deberta", **settings)))
+    assert target_modules(encoder, ["attention"]) == (*names, "attention.output.dense")
 
 
 def test_mpnets_positions_and_groups(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -164,13 +165,34 @@ def test_a_split_that_is_asked_for(trained, tmp_path):
         evaluate(folder, str(data), split="dev", output_dir=None)
 
 
-def test_sentences_that_the_model_was_trained_on_are_warned_of(trained):
+def test_sentences_that_the_model_was_trained_on_are_known_again(trained, tmp_path):
+    """By what they are, under any name and in any order; some of them as long as the run's data lie there."""
     folder, data, _ = trained[2]
-    notes = {
-        split: evaluate(folder, str(data), split=split, output_dir=None).dataset.notes for split in ("train", "test")
-    }
-    assert notes["test"] == ()
-    assert notes["train"][0].startswith("The model was trained on a data set of this name, reviews2: if it is")
+
+    def notes(dataset, model=folder, **options):
+        return evaluate(model, str(dataset), output_dir=None, **options).dataset.notes
+
+    assert notes(data) == ()
+    assert notes(data, split="validation") == ()
+    whole = "All of these sentences are among those that the model was trained on: scores of them are too high."
+    assert whole in notes(data, split="train")
+    texts, labels = small.read(data, "train")
+    rows = [(text, small.TWO[label]) for text, label in zip(texts, labels, strict=True)]
+    renamed = write(tmp_path / "other.csv", rows[::-1])
+    assert whole in notes(renamed)
+    some = write(tmp_path / "some.csv", [*rows[:3], ("quite another film", "positive")])
+    said = "3 of these 4 sentences are among those that the model was trained on: scores of them are too high; --split"
+    assert any(note.startswith(said) for note in notes(some))
+    moved = shutil.copytree(folder, tmp_path / "moved")
+    description = json.loads((moved / "rtlab.json").read_text())
+    description["experiment"]["dataset"] = str(tmp_path / "no-more" / data.name)
+    (moved / "rtlab.json").write_text(json.dumps(description))
+    assert whole in notes(renamed, moved)
+    assert not any("trained on" in note for note in notes(some, moved))
+    del description["sentences"]  # as models were saved before
+    (moved / "rtlab.json").write_text(json.dumps(description))
+    assert notes(data, moved, split="train")[0].startswith("The model was trained on a data set of this name, reviews2")
+    assert notes(data, moved) == ()
 
 
 def test_a_result_is_added_beside_the_records_and_names_no_folder(trained, tmp_path):

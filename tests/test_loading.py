@@ -124,7 +124,7 @@ def test_a_configuration_of_other_layers_is_refused(of, layers, said, written, d
     refused(data, encoder, rf"{said} .*layer\.")
 
 
-@pytest.mark.parametrize("contents", [b"", b"\x10\0\0\0\0\0\0\0{}", None], ids=["empty", "no header", "cut"])
+@pytest.mark.parametrize("contents", [b"\x10\0\0\0\0\0\0\0{}", None], ids=["no header", "cut"])
 def test_a_damaged_file_is_refused(contents, written, data, tmp_path):
     encoder = odd.copy(written("bert"), tmp_path / "spoilt")
     path = encoder / "model.safetensors"
@@ -158,6 +158,12 @@ def test_weights_that_a_configuration_calls_quantized_are_refused_at_once(writte
     encoder = odd.change(odd.copy(written("bert"), tmp_path / "spoilt"), quantization_config={"quant_method": "gptq"})
     with pytest.raises(ValueError, match=r"whose config\.json says that they are quantized"):
         load_encoder(str(encoder))
+
+
+def test_an_encoder_of_no_layers_is_refused(data, tmp_path):
+    encoder = odd.write(tmp_path / "none", "bert", num_hidden_layers=0)
+    for method in ("full", "svm"):
+        refused(data, encoder, "must have transformer layers; got 'none'", method)
 
 
 def test_a_configuration_that_makes_no_model_is_refused(written, data, tmp_path):

@@ -20,7 +20,6 @@ ADAPTERS = {
     "lora-native": (NAMES, {"engine": "native"}),
     "lora-trainer-bf16": (small.TWO, {"precision": "bf16", "encoder": "tiny-bert"}),
     "ia3": (NAMES, {"peft_type": "IA3", "settings": {}}),
-    "lily": (small.TWO, {"peft_type": "LILY", "settings": {}}),
 }
 
 
@@ -94,7 +93,6 @@ def check_nothing(folder):
 REFUSED = {
     "full": r"model must be an adapter to be merged; got .*, a fully fine-tuned encoder, a plain checkpoint already",
     "svm": r"model must be an adapter to be merged; got .*, linear SVM",
-    "lily": r"model must be an adapter that PEFT can merge; got .*: This method is not supported for Lily",
 }
 
 
@@ -106,6 +104,23 @@ def test_what_cannot_be_merged_is_refused(models, tmp_path, name):
     check_nothing(tmp_path)
 
 
+def test_a_kind_that_peft_cannot_merge_is_refused(models, tmp_path, monkeypatch):
+    def cannot(*_, **__):
+        raise NotImplementedError("This method is not supported for this kind.")
+
+    monkeypatch.setattr("peft.tuners.tuners_utils.BaseTuner.merge_and_unload", cannot)
+    with pytest.raises(ValueError, match=r"^model must be an adapter that PEFT can merge; got .*: This method is not"):
+        merge(models["ia3"].folder, tmp_path / "merged", device="cpu")
+    check_nothing(tmp_path)
+
+
+def not_finite(folder):
+    weights = folder / "adapter_model.safetensors"
+    save_file({name: tensor * np.float32(np.nan) for name, tensor in load_file(weights).items()}, weights)
+    description = folder / "rtlab.json"
+    description.write_text(json.dumps(json.loads(description.read_text()) | {"files": {}}))
+
+
 def without_head(folder):
     weights = folder / "adapter_model.safetensors"
     kept = {name: tensor for name, tensor in load_file(weights).items() if "classifier" not in name}
@@ -114,6 +129,7 @@ def without_head(folder):
 
 DAMAGE = {
     "no head": without_head,
+    "no numbers": not_finite,
     "cut off": lambda folder: (folder / "adapter_model.safetensors").write_bytes(b"\0" * 9),
     "pickled": lambda folder: (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin"),
     "no settings": lambda folder: (folder / "adapter_config.json").unlink(),

@@ -12,6 +12,7 @@ import shutil
 from types import SimpleNamespace
 
 import numpy as np
+import odd_encoders as odd
 import peft
 import pytest
 import small
@@ -581,6 +582,13 @@ def test_an_encoder_that_cannot_be_packed_is_refused(data, tmp_path):
     with pytest.raises(ValueError, match=r"engine 'native' takes encoders of type distilbert, bert.*mpnet.*trainer"):
         rtlab.run(asked, output_dir=tmp_path / "out", device="cpu")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_decoder_of_a_type_that_packs_is_called_one(data, tmp_path):
+    encoder = odd.write(tmp_path / "bert", "bert", is_decoder=True)
+    asked = small.experiment(data[small.TWO], encoder=str(encoder), engine="native", max_length=64)
+    with pytest.raises(ValueError, match=r"whose tokens see all others .* got bert, whose .* says is_decoder"):
+        rtlab.run(asked, output_dir=tmp_path / "out", device="cpu")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -79,6 +79,13 @@ def wider(tensors):
     return {name: np.concatenate([tensor, tensor]) for name, tensor in tensors.items()}
 
 
+def spoilt(tensors):
+    """One number of the last layer, or of an SVM, is NaN."""
+    name = next((name for name in tensors if "layer.1" in name and tensors[name].ndim == 2), "coef")
+    tensors[name][0, 0] = np.nan
+    return tensors
+
+
 def truncated(file):
     file.write_bytes(file.read_bytes()[:-100])
 
@@ -89,6 +96,8 @@ DAMAGE = {
     "weights truncated": truncated,
     "weights of zeros": lambda file: file.write_bytes(bytes(1000)),
     "weights that are a pickle": lambda file: file.write_bytes(b"\x80\x02}q\x00."),
+    "weights that point to Git LFS": lambda file: file.write_bytes(b"version https://git-lfs.github.com/spec/v1\n"),
+    "a number that is none": lambda file: change_tensors(file, spoilt),
     "a tensor missing": lambda file: change_tensors(file, without_first),
     "tensors renamed": lambda file: change_tensors(file, renamed),
     "tensors of another shape": lambda file: change_tensors(file, wider),
@@ -104,7 +113,18 @@ DAMAGE = {
 def test_damaged_weights(copy, method, damage, digests):
     folder = copy(method, digests=digests)
     DAMAGE[damage](folder / WEIGHTS[method])
-    refused(folder, r"^model ")
+    said = {"weights that point to Git LFS": "git lfs pull"}
+    if not digests:
+        said["a number that is none"] = "NaN or infinity"
+    assert said.get(damage, "") in refused(folder, r"^model ")
+
+
+@pytest.mark.parametrize("file", ["rtlab.json", "config.json", "tokenizer.json"])
+def test_a_clone_without_its_files(copy, file):
+    folder = copy("full", digests=True)
+    for contents, said in (("<html>Sign in</html>", "is a page of a web site in its place"), ("", "is empty")):
+        (folder / file).write_text(contents)
+        assert f"{file} {said}" in refused(folder, "is not as it was saved")
 
 
 def refused(folder, message):
@@ -216,7 +236,7 @@ def test_a_description_that_is_none(copy, method, changes):
         refused(folder, r"^model ")  # all defaults: full fine-tuning
 
 
-@pytest.mark.parametrize("contents", [b"", b"\xff\xfe{", b"{" * 5000, b"[" * 100_000, b"null", b'{"id": NaN}'])
+@pytest.mark.parametrize("contents", [b"\xff\xfe{", b"{" * 5000, b"[" * 100_000, b"null", b'{"id": NaN}'])
 def test_a_description_that_is_garbled(copy, contents):
     folder = copy("full", digests=True)
     (folder / "rtlab.json").write_bytes(contents)
@@ -313,7 +333,7 @@ def test_an_encoder_of_another_size_under_an_svm(copy):
     half = {"coef": np.ones((1, 32)), "intercept": np.ones(1), "temperature": np.ones(1)}
     save_file(half, folder / WEIGHTS["svm"])
     assert "shape (1, 32); 2 classes on 64 features" in refused(folder, "linear classifier")
-    for temperature in (0.0, -1.0, np.nan):
+    for temperature in (0.0, -1.0, np.nan, np.inf):
         save_file(half | {"coef": np.ones((1, 64)), "temperature": np.array([temperature])}, folder / WEIGHTS["svm"])
         refused(folder, "temperature")
 

@@ -173,6 +173,15 @@ def test_rows_that_cannot_be_read_are_left_out_and_counted_where_that_is_asked_f
         (["--file", "mine.xlsx"], "mine.xlsx: a spreadsheet; its sheet saved as CSV"),
         (["--file", "two.csv"], "two.csv: columns 'text' and 'review' could each be the text; --text-column"),
         (["--file", "gone.csv"], "gone.csv: no regular file"),
+        (
+            ["--file", "a.txt", "--text-column", "x"],
+            "--text-column is for a table; got it with --file a.txt, which",
+        ),
+        (
+            ["--file", "-", "--text-column", "x"],
+            "--text-column is for a table; got it with --file -, which",
+        ),
+        (["--file", "-", "--skip-bad-rows"], "--skip-bad-rows is for a table; got it with --file -, which"),
     ],
 )
 def test_a_wrong_request_is_one_line_before_the_model_is_loaded(rtlab, tmp_path, given, message):
@@ -183,6 +192,22 @@ def test_a_wrong_request_is_one_line_before_the_model_is_loaded(rtlab, tmp_path,
     assert (done.status, done.out) == (2, "")
     assert done.err.startswith(f"rtlab: {message}")
     assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            ["--text-column", "text", "a film"],
+            "--text-column is for a table; got it with sentences alone; a --file such",
+        ),
+        (["-"], "sentences must be words; got -: standard input is read with --file -"),
+    ],
+)
+def test_what_is_asked_of_sentences_alone(rtlab, given, message):
+    done = rtlab("predict", "--model", "nowhere", *given)
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith(f"rtlab: {message}")
 
 
 # Files

@@ -81,6 +81,21 @@ def other_rows(monkeypatch):
     monkeypatch.setattr(native, "UsedRows", Wrong)
 
 
+def of_what_is_added(change):
+    """A fault in what an adapter adds, of its weights and scale; nothing shows while it adds zero."""
+
+    def break_it(monkeypatch):
+        adapted = operations._Adapted.apply
+        monkeypatch.setattr(operations._Adapted, "apply", lambda *given: adapted(*given[:4], *change(*given[4:])))
+
+    return break_it
+
+
+ADDED = {
+    "scale of what is added": of_what_is_added(lambda down, up, scale: (down, up, scale * 1.05)),
+    "nothing is added": of_what_is_added(lambda down, up, scale: (down, up, scale * 0.0)),
+    "parts that are added in another order": of_what_is_added(lambda down, up, scale: (down.flip(0), up, scale)),
+}
 FAULTS = {
     "positions": of_layouts(lambda right: {"positions_1T": right.positions_1T + 1}),
     "first tokens": of_layouts(lambda right: {"first_S": right.first_S + 1}),
@@ -89,13 +104,14 @@ FAULTS = {
     "scale of attention": scaled,
     "a product of ours": other_activation,
     "rows of the embedding": other_rows,
+    **ADDED,
 }
 
 
 @pytest.mark.parametrize(
     ("method", "fault"),
     [
-        *(("full", fault) for fault in FAULTS),
+        *(("full", fault) for fault in FAULTS if fault not in ADDED),
         *(("lora", fault) for fault in FAULTS if fault != "rows of the embedding"),
     ],
 )
@@ -154,15 +170,41 @@ def test_what_is_right_is_taken_for_right(data, encoder, precision, recwarn):
         NativeEngine(small.task(asked(data, encoder=encoder, precision=precision, seed=seed)))
 
 
-def test_no_generator_is_moved(data, monkeypatch):
+@pytest.mark.parametrize(
+    "settings", [{}, {"use_rslora": True}, {"lora_alpha": 10**6}, {"init_lora_weights": False}, {"use_dora": True}]
+)
+def test_an_adapter_is_exercised_and_then_what_it_was(data, settings, monkeypatch):
+    """Bit for bit, also where the check refuses; and large scales are no fault."""
+    task = small.task(asked(data, method="lora", settings=settings))
+    monkeypatch.setattr(native, "plain_logits", lambda *_: None)
+    monkeypatch.setattr(native, "check", lambda *_: None)
+    unchecked = NativeEngine(task)._model.state_dict()
+    monkeypatch.undo()
+    model = NativeEngine(task)._model
+    assert all(torch.equal(weight, unchecked[name]) for name, weight in model.state_dict().items())
+    ups = [name for name in unchecked if "lora_B" in name]
+    meanwhile = {}
+
+    def refuse():
+        meanwhile.update({name: weight.clone() for name, weight in model.state_dict().items()})
+        raise ValueError("refused")
+
+    with pytest.raises(ValueError, match="refused"), self_check.adapter_exercised(model):
+        refuse()
+    assert {name for name, weight in meanwhile.items() if not torch.equal(weight, unchecked[name])} == {*ups}
+    assert all(torch.equal(weight, unchecked[name]) for name, weight in model.state_dict().items())
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_no_generator_is_moved(data, method, monkeypatch):
     def states():
         return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002  # what libraries draw from
 
-    NativeEngine(small.task(asked(data)))
+    NativeEngine(small.task(asked(data, method=method)))
     with_check = states()
     monkeypatch.setattr(native, "plain_logits", lambda *_: None)
     monkeypatch.setattr(native, "check", lambda *_: None)
-    NativeEngine(small.task(asked(data)))
+    NativeEngine(small.task(asked(data, method=method)))
     assert states() == with_check
 
 

@@ -132,7 +132,11 @@ def ran(data, encoder, method, engine, folder, **fields):
 
 @pytest.mark.parametrize(
     ("kind", "method", "oddity"),
-    [*(("bert", "full", oddity) for oddity in ODD), *(("roberta", "lora", oddity) for oddity in ADAPTED)],
+    [
+        *(("bert", "full", oddity) for oddity in ODD),
+        *(("roberta", "lora", oddity) for oddity in ADAPTED),
+        ("roberta", "full", "other padding"),  # by which positions are counted
+    ],
 )
 def test_an_odd_encoder_is_right_on_both_engines(kind, method, oddity, data, tmp_path):
     encoder = made(tmp_path, kind, oddity)

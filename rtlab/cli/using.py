@@ -51,6 +51,7 @@ class Predict:
     def __call__(self) -> int:
         from rtlab.saved_models.predicting import NotFiniteError
 
+        self._check_given()
         if self.table is not None:
             self._check_table(self.table)
         try:
@@ -63,6 +64,24 @@ class Predict:
             _say(str(error))
             return FAILED
         return DONE
+
+    def _check_given(self) -> None:
+        """Refuse sentences that nothing names, and options of a table where there is none."""
+        from rtlab.saved_models.predicting import NONE_GIVEN
+        from rtlab.saved_models.streaming import is_table
+
+        if not self.sentences and self.file is None:
+            raise ValueError(NONE_GIVEN if sys.stdin.isatty() else f"{NONE_GIVEN}, which reads what is piped in")
+        if self.sentences == ("-",) and self.file is None:
+            raise ValueError("sentences must be words; got -: standard input is read with --file -")
+        if self.file is not None and self.file != "-" and is_table(self.file):
+            if self.sentences:
+                raise ValueError("sentences must stand in the table of --file, or be given without it; got both")
+            return
+        what = "sentences alone" if self.file is None else f"--file {self.file}, which is read one sentence a line"
+        for name, given in (("text_column", self.text_column is not None), ("skip_bad_rows", self.skip_bad_rows)):
+            if given:
+                raise ValueError(f"{name} is for a table; got it with {what}; a --file such as .csv or .jsonl would do")
 
     def _check_table(self, table: Path) -> None:
         from rtlab.saved_models.row_files import check_format
@@ -100,9 +119,7 @@ class Predict:
 
         if self.file is None:
             return (TEXT,), words(self.sentences)
-        if self.file != "-" and (self.text_column is not None or is_table(self.file)):
-            if self.sentences:
-                raise ValueError("sentences must stand in the table of --file, or be given without it; got both")
+        if self.file != "-" and is_table(self.file):
             options = DatasetOptions(text_column=self.text_column, skip_bad_rows=self.skip_bad_rows)
             return rows(self.file, options, _say)
         stream = sys.stdin.buffer if self.file == "-" else stack.enter_context(open_lines(self.file))

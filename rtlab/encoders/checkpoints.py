@@ -7,11 +7,12 @@ unpickled, and no code that a directory brings is run.
 import fnmatch
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rtlab.values import one_line
+from rtlab.values import Json, one_line, shown
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +24,7 @@ NEEDED = {
     "vocabulary": ("tokenizer.json", "vocab*", "*.model"),  # without one, transformers makes an empty one in silence
     "safetensors": ("*.safetensors",),
 }
+_READ = ("*.json", "*.safetensors", "vocab*", "merges.txt", "*.model")
 _CODE = ("config.json", "tokenizer_config.json")  # where `auto_map` names a directory's own code
 # A tokenizer's settings may overrule its vocabulary's file (case, accents, spaces): what comes of this shows it.
 _TELLING = " A Good Film:  the café's déjà-vu, e\u0301té \u2014 3.5 STARS \u96fb\u5f71 \u2026"
@@ -42,6 +44,14 @@ def check_files(path: Path, name: str) -> None:
             f"encoder must hold config.json, tokenizer files and model.safetensors; got {name!r}, which has "
             f"no {' and no '.join(missing)} (pickled weights are not read)"
         )
+    for file in sorted(name for name in there if any(fnmatch.fnmatch(name, pattern) for pattern in _READ)):
+        if (what := no_whole_file(path / file)) is not None:
+            raise ValueError(f"encoder must hold its files whole; got {name!r}, whose {one_line(file)} {what}")
+    if (settings := _settings(path / "config.json")) is not None and not (isinstance(settings, dict) and settings):
+        raise ValueError(
+            f"encoder must be described by its config.json; got {name!r}, whose config.json holds {shown(settings)}; "
+            "the file downloaded or saved again would do"
+        )
     for file in _CODE:
         if _names_code(path / file):
             raise ValueError(
@@ -50,12 +60,41 @@ def check_files(path: Path, name: str) -> None:
             )
 
 
-def _names_code(file: Path) -> bool:
+def no_whole_file(file: Path) -> str | None:
+    """What lies in a file's place where it was not downloaded, and what would do; `None` where nothing tells that.
+
+    A clone without Git LFS has small texts that point to the large files; a page of a web site is what one gets that
+    was saved from a browser, or asked for without leave.
+
+    Args:
+        file: Configuration, vocabulary or weights; none of these begins so.
+    """
     try:
-        settings = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):  # transformers says what is wrong with it
-        return False
+        with file.open("rb") as stream:
+            begins = stream.read(200).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    except OSError:
+        return None  # whoever reads it says why
+    if begins.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS in its place; git lfs pull, in that directory, would do"
+    if begins.startswith((b"<!doctype", b"<html", b"<head", b"<?xml")):
+        return "is a page of a web site in its place; the file itself, downloaded again, would do"
+    if not begins:
+        return "is empty; the file downloaded or saved again would do"
+    return None
+
+
+def _names_code(file: Path) -> bool:
+    settings = _settings(file)
     return isinstance(settings, dict) and bool(settings.get("auto_map"))
+
+
+def _settings(file: Path) -> Json:
+    """What a file of JSON holds; nothing where it is none: transformers says what is wrong with it."""
+    try:
+        settings: Json = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return settings
 
 
 def file_digests(path: Path) -> dict[str, str]:
@@ -172,7 +211,24 @@ def read_weights(path: Path, name: str) -> "dict[str, torch.Tensor]":
                 f"({one_line(str(error))}); the file downloaded or saved again would do"
             ) from error
     _check_floats(weights, name)
+    if (spoilt := not_finite(weights)) is not None:
+        raise ValueError(
+            f"encoder must hold finite weights; got {name!r}, whose {one_line(spoilt)} has NaN or infinity among its "
+            "numbers; a checkpoint from before its training failed would do"
+        )
     return weights
+
+
+def not_finite(weights: "Mapping[str, torch.Tensor]") -> str | None:
+    """Name of the first tensor of floats in which a number is NaN or infinite in fp32, if there is one; reads all."""
+    import torch
+
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and tensor.dtype.itemsize > 1 and tensor.numel():
+            least, most = (float(end.float()) for end in torch.aminmax(tensor))  # NaN, both, where any number is
+            if not (math.isfinite(least) and math.isfinite(most)):
+                return name
+    return None
 
 
 def _check_floats(weights: "dict[str, torch.Tensor]", name: str) -> None:

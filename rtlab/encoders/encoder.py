@@ -242,6 +242,10 @@ def _check_config(config: "PreTrainedConfig", name: str) -> None:
             f"encoder must be an encoder alone; got {name!r}, of type {config.model_type}, which is an encoder with a "
             "decoder; a BERT or its kin would do"
         )
+    if getattr(config, "num_hidden_layers", 1) == 0:
+        raise ValueError(
+            f"encoder must have transformer layers; got {name!r}, whose config.json says none; {_ALTERNATIVES}"
+        )
     if getattr(config, "quantization_config", None) is not None:
         raise ValueError(
             f"encoder must hold weights as they were trained; got {name!r}, whose config.json says that they are "
@@ -257,7 +261,8 @@ def _reading(name: str) -> Iterator[None]:
             yield
     except Exception as error:
         lines = str(error).strip().splitlines()
-        reason = one_line(lines[0]) if lines else type(error).__name__
+        # huggingface_hub says of which setting first, and what is wrong with it behind a colon.
+        reason = one_line(" ".join(lines[: 1 + lines[0].endswith(":")])) if lines else type(error).__name__
         raise ValueError(f"encoder {name!r} cannot be read ({reason}); {_ALTERNATIVES}") from error
 
 

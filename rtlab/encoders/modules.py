@@ -34,9 +34,9 @@ def target_modules(encoder: "Encoder", names: Sequence[str]) -> tuple[str, ...]:
         ValueError: If a name matches no linear layer of the encoder; the message lists those there are.
     """
     linear = _linear_layers(encoder)
-    groups = encoder.architecture.groups if encoder.architecture is not None else {}
+    groups = _groups(encoder, linear)
     resolved = tuple(dict.fromkeys(module for name in names for module in groups.get(name, (name,))))
-    unknown = [name for name in resolved if not any(layer == name or layer.endswith(f".{name}") for layer in linear)]
+    unknown = [name for name in resolved if not _is_among(linear, name)]
     if not linear:
         raise ValueError(
             f"target_modules must be linear layers; got {', '.join(names)} for encoder {encoder.name}, of type "
@@ -48,6 +48,19 @@ def target_modules(encoder: "Encoder", names: Sequence[str]) -> tuple[str, ...]:
             f"got {', '.join(map(one_line, unknown))}"
         )
     return resolved
+
+
+def _groups(encoder: "Encoder", linear: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """This architecture's groups; what its configuration leaves out, such as relative positions, is in none."""
+    if encoder.architecture is None:
+        return {}
+    groups = encoder.architecture.groups.items()
+    there = {group: [module for module in modules if _is_among(linear, module)] for group, modules in groups}
+    return {group: modules for group, modules in there.items() if modules}
+
+
+def _is_among(full_names: Iterable[str], name: str) -> bool:
+    return any(full == name or full.endswith(f".{name}") for full in full_names)
 
 
 def _linear_layers(encoder: "Encoder") -> tuple[str, ...]:
@@ -86,7 +99,7 @@ def check_settings(encoder: "Encoder", adapter: Adapter) -> None:
     there = {name for name, _ in (*model.named_modules(), *model.named_parameters()) if name}
     for setting, value in named.items():
         for name in _names(setting, value):
-            if not any(full == name or full.endswith(f".{name}") for full in there):
+            if not _is_among(there, name):
                 raise ValueError(
                     f"{setting} must name modules of encoder {encoder.name}, no patterns; got {shown(name)}, which is "
                     f"none of it; {', '.join(_short_names(_linear_layers(encoder))[:3])} are some"

@@ -9,8 +9,18 @@ from rtlab.encoders.built_in import quiet
 from rtlab.encoders.loading import head_modules
 from rtlab.engines.engine import Task
 from rtlab.methods import Adapter
-from rtlab.values import to_json
+from rtlab.values import Json, to_json
 
+# Fields of PEFT's configurations that the run decides, and no setting of an adapter.
+NO_SETTINGS = (
+    "auto_mapping",
+    "base_model_name_or_path",
+    "inference_mode",
+    "peft_type",
+    "peft_version",
+    "revision",
+    "task_type",
+)
 PEFTS_HEADS = ("classifier", "score")  # what PEFT trains along with an adapter of a classifier, by the names' ends
 
 if TYPE_CHECKING:
@@ -81,8 +91,10 @@ def adapter_config(adapter: Adapter, target_modules: tuple[str, ...], model_type
         raise ValueError(
             f"peft_type must be one of PEFT's adapters, {', '.join(sorted(known))}; got {adapter.peft_type!r}"
         )
-    if adapter.settings.get("inference_mode"):
-        raise ValueError("settings must not hold inference_mode: an adapter is trained here")
+    if decided := [name for name in adapter.settings if name in NO_SETTINGS]:
+        raise ValueError(
+            f"settings must not hold {decided[0]}, which the run decides; a setting of the adapter would do"
+        )
     settings = {name: to_json(setting) for name, setting in adapter.settings.items()}
     if adapter.peft_type == "IA3" and "feedforward_modules" not in settings:
         # PEFT fills in names of its own, which it then refuses to load where they are no target modules.
@@ -97,9 +109,27 @@ def adapter_config(adapter: Adapter, target_modules: tuple[str, ...], model_type
         raise ValueError(f"settings of a {adapter.peft_type} adapter are refused by PEFT: {error}") from error
 
 
+def keeps(name: str, asked: Json, saved: object) -> bool:
+    """Whether a saved adapter has a setting as it was asked for.
+
+    Args:
+        name: The setting.
+        asked: What the run asked for.
+        saved: What PEFT made of it: names in no order, heads beside the modules to save.
+    """
+    if not isinstance(asked, list) or not isinstance(saved, list | set | tuple):
+        return asked == saved
+    if not all(isinstance(part, str) for part in asked):
+        return asked == list(saved)
+    names = sorted(map(str, asked)), sorted(map(str, saved))
+    return {*names[0]} <= {*names[1]} if name == "modules_to_save" else names[0] == names[1]
+
+
 def save(model: "PreTrainedModel", encoder: Encoder, folder: Path) -> None:
     """Write a plain Hugging Face checkpoint, or PEFT's for an adapter, and the tokenizer beside it."""
     adapter = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
+    # Trainer makes it the tokenizer's, but models of RoBERTa's kind count positions by their own.
+    model.config.pad_token_id = encoder.config.pad_token_id
     with quiet():
         model.save_pretrained(folder, **adapter)
         (folder / "README.md").unlink(missing_ok=True)  # PEFT's, a form with this machine's folders in it

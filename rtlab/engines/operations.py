@@ -41,15 +41,15 @@ def install(model: nn.Module, masks: Masks) -> None:
     """
     adapted = _lora_layers()
     gradients: dict[nn.Parameter, EmbeddingGradient] = {}  # one for a weight, also where two modules share it
-    for module in model.modules():
-        if isinstance(module, nn.Dropout) and module.p > 0:
+    for module in model.modules():  # exactly of these classes: one made from them, as PEFT's are, computes more
+        if type(module) is nn.Dropout and module.p > 0:
             module.forward = partial(_dropout, module, masks)
-        elif isinstance(module, nn.Embedding) and module.weight.requires_grad:
+        elif type(module) is nn.Embedding and module.weight.requires_grad:
             gradient = gradients.setdefault(module.weight, EmbeddingGradient(module.weight))
             module.forward = partial(_embedding, module, gradient)
         elif isinstance(module, adapted):
             module.forward = partial(_adapted, module, masks, module.forward)
-        elif isinstance(module, nn.Linear):
+        elif type(module) is nn.Linear:
             module.forward = partial(_linear, module)
 
 

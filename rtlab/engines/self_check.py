@@ -3,7 +3,8 @@
 A version of transformers that calls attention in another way, or an architecture that differs in a detail from its kin,
 would train something else without an error. So a handful of the run's own sentences goes through the plain model,
 padded by the tokenizer, before it is packed, and through the engine's own path after: in fp32, in which a fault cannot
-hide in rounding, and in the run's precision. An adapter starts as zero: what it adds is compared when it is saved.
+hide in rounding, and in the run's precision. An adapter starts as zero, and so would whatever is wrong in what it adds:
+both times, and only then, it has weights of a draw of its own.
 
 Shapes: S sentences, C classes.
 """
@@ -17,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from rtlab.batches import Shape
-from rtlab.engines.agreement import allowed, disagreement
+from rtlab.engines.agreement import LEAST, allowed, disagreement
 from rtlab.engines.engine import Task
 from rtlab.engines.packing import forward
 from rtlab.engines.step import Step
@@ -26,8 +27,6 @@ from rtlab.experiment import Precision
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-LEAST = 1e-5  # of a fresh head's logits, which are small: what fp32 makes of vectors of size 1
 
 Logits = Mapping[Precision, NDArray[np.float32]]
 
@@ -50,9 +49,10 @@ def plain_logits(model: "PreTrainedModel", task: Task, rows_S: NDArray[np.int64]
     ).to(task.device)
     model.eval()
     found: dict[Precision, NDArray[np.float32]] = {}
-    for precision in _precisions(task):
-        with _evaluating(task, precision):
-            found[precision] = np.asarray(model(**inputs).logits.float().cpu())
+    with adapter_exercised(model):
+        for precision in _precisions(task):
+            with _evaluating(task, precision):
+                found[precision] = np.asarray(model(**inputs).logits.float().cpu())
     return found
 
 
@@ -73,7 +73,7 @@ def check(step: Step, task: Task, rows_S: NDArray[np.int64], shape: Shape, plain
         return  # there is nothing to compare with; the first step's loss will show it
     layout = step.packer.layout(rows_S, slot=shape.slot, total=shape.total)
     for precision in _precisions(task):
-        with _evaluating(task, precision):
+        with adapter_exercised(step.model), _evaluating(task, precision):
             found_SC = np.asarray(forward(step.model, layout, step.masks).logits.float().cpu())
         most = allowed(plain[precision], plain["fp32"], precision, least=LEAST)
         if (said := disagreement(found_SC, plain[precision], most)) is not None:
@@ -81,6 +81,32 @@ def check(step: Step, task: Task, rows_S: NDArray[np.int64], shape: Shape, plain
                 f"engine 'native' does not compute what plain transformers does with encoder {task.encoder.name} "
                 f"in {precision} ({said}); --engine trainer would do"
             )
+
+
+@contextlib.contextmanager
+def adapter_exercised(model: "PreTrainedModel") -> Iterator[None]:
+    """Meanwhile what an adapter adds is no zero, and about as large as what it is added to; then all is as it was.
+
+    The weights of LoRA that start as zero are drawn, always the same, from a generator of their own.
+
+    Args:
+        model: With PEFT's adapter, or without: then nothing is done.
+    """
+    draws = torch.Generator().manual_seed(0)
+    before: list[tuple[torch.Tensor, torch.Tensor]] = []
+    try:
+        for module in model.modules():
+            for name, up in (getattr(module, "lora_B", None) or {}).items():
+                size = 1 / (abs(module.scaling[name]) or 1) / up.weight.shape[1] ** 0.5
+                before += [(weight, weight.detach().clone()) for weight in up.parameters()]
+                with torch.no_grad():
+                    for weight in up.parameters():
+                        weight.copy_(torch.randn(weight.shape, generator=draws) * size)
+        yield
+    finally:
+        with torch.no_grad():
+            for weight, as_it_was in before:
+                weight.copy_(as_it_was)
 
 
 def _precisions(task: Task) -> tuple[Precision, ...]:

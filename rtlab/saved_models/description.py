@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rtlab.encoders import FILES
+from rtlab.encoders.checkpoints import no_whole_file
 from rtlab.experiment import Experiment
 from rtlab.values import Json, from_json, one_line
 
@@ -37,6 +38,7 @@ class Description:
         encoder: What `rtlab.encoders.load_encoder` finds the encoder by; `None` of a model without one.
         encoder_sha256: Its digest.
         files: Digest of each file that the model is read from; empty where it was saved before there were digests.
+        sentences: Digest of the sentences of each split of its data, by which they are known again; likewise.
     """
 
     id: str
@@ -45,6 +47,7 @@ class Description:
     encoder: str | None
     encoder_sha256: str | None
     files: Mapping[str, str] = field(default_factory=dict)
+    sentences: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.label_names) < 2 or len(set(self.label_names)) < len(self.label_names):
@@ -76,6 +79,7 @@ def read_description(folder: Path) -> Description:
         ValueError: If it is no directory that rtlab saved a model to, or one of its files is missing, was added or
             changed since.
     """
+    _check_whole(folder)
     try:
         if not (folder / DESCRIPTION).is_file():  # a pipe of that name would be waited for
             raise FileNotFoundError(f"no file {DESCRIPTION}")
@@ -97,6 +101,13 @@ def _found(folder: Path) -> str | None:
         return None
     what = next((what for name, what in _SAVED_BY_OTHERS.items() if (folder / name).is_file()), None)
     return what and f"{what}: {_WHY}"
+
+
+def _check_whole(folder: Path) -> None:
+    """Refuse a folder that was cloned without its large files, or downloaded as pages of a web site."""
+    for file in (folder / DESCRIPTION, *(_read_from(folder) if folder.is_dir() else ())):
+        if file.is_file() and (what := no_whole_file(file)) is not None:
+            raise ValueError(f"model {folder} is not as it was saved: {one_line(file.name)} {what}")
 
 
 def _check_files(folder: Path, saved: Mapping[str, str]) -> None:

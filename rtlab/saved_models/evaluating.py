@@ -157,7 +157,7 @@ def evaluate(
     if output_dir is not None:
         check_writable(Path(output_dir), within=(FOLDER,))
     model = load_model(model_dir, device=device)
-    sentences = labelled_sentences(dataset, split, options, trained_on=model.description.experiment.dataset)
+    sentences = labelled_sentences(dataset, split, options, description=model.description)
     found = _measure(model, sentences, show_errors, progress or _ignore)
     if output_dir is not None:
         save(found, Path(output_dir))

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from rtlab.data.labels import Places, Table, named
 from rtlab.data.sources import Tables, load_tables
 from rtlab.data.splits import SPLIT_NAMES
 from rtlab.experiment import DatasetOptions
+from rtlab.saved_models.description import Description
+from rtlab.saved_models.overlap import seen_in_training
 from rtlab.values import check_one_of
 
 WHOLE = "all"  # the split of a data set that has none
@@ -57,15 +59,17 @@ class Sentences:
         return digest.hexdigest()
 
 
-def labelled_sentences(dataset: str, split: str | None, options: DatasetOptions, *, trained_on: str) -> Sentences:
-    """Read what a model is evaluated on.
+def labelled_sentences(
+    dataset: str, split: str | None, options: DatasetOptions, *, description: Description
+) -> Sentences:
+    """Read what a model is evaluated on; sentences that it was trained on are said in the notes.
 
     Args:
         dataset: As `rtlab.data.load_splits` takes it.
         split: Which split; by default test, and of a data set without splits all of it. One that is not there by
             itself is cut as for a training run.
         options: How it is read where its files leave that open.
-        trained_on: The data set of the model's own run.
+        description: Of the model.
 
     Raises:
         ValueError: If it cannot be read, or has no such split, no sentences or no labels.
@@ -75,8 +79,10 @@ def labelled_sentences(dataset: str, split: str | None, options: DatasetOptions,
     found = load_tables(dataset, options)
     wanted = split if split is not None else "" if "" in found.tables else "test"
     if wanted not in found.tables:
-        return _of_splits(load_splits(dataset, options=options), wanted)
-    return _of_table(found, wanted, _warning(found, wanted, trained_on))
+        sentences = _of_splits(load_splits(dataset, options=options), wanted)
+    else:
+        sentences = _of_table(found, wanted)
+    return replace(sentences, notes=(*sentences.notes, *_warning(sentences, dataset, description)))
 
 
 def _of_splits(splits: Splits, name: str) -> Sentences:
@@ -93,7 +99,7 @@ def _of_splits(splits: Splits, name: str) -> Sentences:
     )
 
 
-def _of_table(found: Tables, split: str, warning: tuple[str, ...]) -> Sentences:
+def _of_table(found: Tables, split: str) -> Sentences:
     table = found.tables[split]
     _check(table, found.name, split)
     names, words = named({split: table})
@@ -105,7 +111,7 @@ def _of_table(found: Tables, split: str, warning: tuple[str, ...]) -> Sentences:
         labels=words[split],
         label_names=names,
         places=table.places,
-        notes=(*found.notes, *warning),
+        notes=found.notes if split else (*found.notes, "No splits are named: all sentences are evaluated."),
     )
 
 
@@ -117,13 +123,17 @@ def _check(table: Table, name: str, split: str) -> None:
         raise ValueError(f"{table.places}: no labels; a column of labels{others} would do")
 
 
-def _warning(found: Tables, split: str, trained_on: str) -> tuple[str, ...]:
-    """What is to be said of sentences that the model may have been trained on."""
-    whole = () if split else ("No splits are named: all sentences are evaluated.",)
-    if split == "test" or Path(trained_on).name != found.name:
-        return whole
+def _warning(sentences: Sentences, dataset: str, description: Description) -> tuple[str, ...]:
+    """What is to be said of sentences that the model was trained on, or may have been."""
+    trained_by, texts = description.experiment, sentences.texts
+    seen = seen_in_training(texts, dataset, trained_by, description.sentences)
+    others = "; --split test takes those that it was not" if sentences.split == WHOLE and seen != len(texts) else ""
+    if seen:
+        which = "All of these sentences" if seen == len(texts) else f"{seen:,} of these {len(texts):,} sentences"
+        return (f"{which} are among those that the model was trained on: scores of them are too high{others}.",)
+    if seen == 0 or sentences.split == "test" or Path(trained_by.dataset).name != sentences.name:
+        return ()
     return (
-        *whole,
-        f"The model was trained on a data set of this name, {found.name}: if it is the same one, scores of sentences "
-        f"that it was trained on are too high{'' if split else '; --split test takes those that it was not'}.",
+        f"The model was trained on a data set of this name, {sentences.name}: if it is the same one, scores of "
+        f"sentences that it was trained on are too high{others}.",
     )

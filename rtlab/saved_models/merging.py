@@ -27,7 +27,7 @@ from rtlab.preparing import check_writable
 from rtlab.records import write_whole
 from rtlab.saved_models.card import CARD, model_card
 from rtlab.saved_models.description import read_description
-from rtlab.saved_models.opening import encoder_of
+from rtlab.saved_models.opening import adapter_weights, encoder_of
 from rtlab.saved_models.reloading import Reloaded, load_saved
 from rtlab.saved_models.saving import describe
 from rtlab.values import one_line
@@ -96,7 +96,7 @@ def merge(model_dir: Path | str, output_dir: Path | str, *, device: str | None =
         apart = _compare(part, whole, encoder, names, where, expected_SC)
         write_whole(part / CARD, model_card(experiment, encoder, names, {"run": description.id}, merged=True))
         made_by = replace(whole, precision=description.experiment.precision)
-        describe(part, made_by, encoder, names, run_id=description.id)
+        describe(part, made_by, encoder, names, run_id=description.id, sentences=description.sentences)
     return Merged(
         id=description.id,
         peft_type=method.peft_type,
@@ -165,7 +165,6 @@ def _loaded(
 ) -> Reloaded:
     """The adapter, all that was trained along read from its file."""
     from peft import get_peft_model_state_dict
-    from safetensors import safe_open
 
     weights = folder / "adapter_model.safetensors"
     if not weights.is_file():  # PEFT would read a pickle instead
@@ -173,8 +172,7 @@ def _loaded(
     try:
         found = load_saved(folder, experiment, encoder, label_names, device)
         needed = set(get_peft_model_state_dict(found.model, save_embedding_layers=False))
-        with safe_open(weights, framework="numpy") as file:
-            there = set(file.keys())
+        there = adapter_weights(folder).keys()
     except Exception as error:
         if out_of_memory(error):
             raise

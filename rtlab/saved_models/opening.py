@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from rtlab import environment
 from rtlab.encoders import Encoder, load_encoder, target_modules
 from rtlab.encoders.built_in import quiet
+from rtlab.encoders.checkpoints import not_finite
 from rtlab.encoders.loading import head_modules, load
 from rtlab.engines import linear, svm, tfidf, words
 from rtlab.engines.engine import out_of_memory
 from rtlab.engines.linear import Linear
+from rtlab.engines.models import keeps
 from rtlab.engines.reading import read, readable
 from rtlab.engines.tfidf import Tfidf
 from rtlab.engines.words import WordsClassifier
@@ -34,6 +36,7 @@ from rtlab.tokens import token_arrays
 from rtlab.values import Json, one_line, shown, to_json
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 WEIGHTS = "adapter_model.safetensors"  # else PEFT would fall back to a pickle
@@ -211,11 +214,9 @@ def _fine_tuned(folder: Path, description: Description, encoder: Encoder) -> "Pr
 
 def _adapted(folder: Path, description: Description, method: Adapter, encoder: Encoder) -> "PreTrainedModel":
     import peft
-    from safetensors import safe_open
 
     _check_adapter(folder, method, encoder)
-    with safe_open(folder / WEIGHTS, framework="numpy") as file:
-        there = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # no mapping
+    there = {name: tuple(tensor.shape) for name, tensor in adapter_weights(folder).items()}
     plain = load(encoder.config, encoder.path, encoder.name, head="fresh", label_names=description.label_names)
     drawn = (*plain.fresh, *head_modules(plain.model))  # with an adapter these are trained along, and saved
     _refuse(
@@ -233,6 +234,22 @@ def _adapted(folder: Path, description: Description, method: Adapter, encoder: E
     return adapted
 
 
+def adapter_weights(folder: Path) -> "dict[str, torch.Tensor]":
+    """All tensors of a saved adapter, by PEFT's names.
+
+    Raises:
+        ValueError: If a number of theirs is NaN or infinite.
+    """
+    from safetensors.torch import load_file
+
+    weights: dict[str, torch.Tensor] = load_file(folder / WEIGHTS)
+    if (spoilt := not_finite(weights)) is not None:
+        raise ValueError(
+            f"model {folder} must hold finite weights; got NaN or infinity in {one_line(spoilt)}; train again"
+        )
+    return weights
+
+
 def _check_adapter(folder: Path, method: Adapter, encoder: Encoder) -> None:
     """Refuse PEFT's configuration of another adapter than the one that was trained."""
     try:
@@ -243,7 +260,7 @@ def _check_adapter(folder: Path, method: Adapter, encoder: Encoder) -> None:
         raise ValueError(f"{ADAPTER} must be an object with fields; got {shown(saved)}")
     expected = {"peft_type": method.peft_type, **{name: to_json(value) for name, value in method.settings.items()}}
     for name, value in expected.items():
-        if saved.get(name) != value:
+        if not keeps(name, value, saved.get(name)):
             raise ValueError(
                 f"model {folder} is mixed from two: its {ADAPTER} has {name} {shown(saved.get(name))}, its rtlab.json "
                 f"{shown(value)}"
@@ -277,10 +294,12 @@ def _check_linear(folder: Path, description: Description, found: Linear, feature
             f"model {folder} has a linear classifier of shape {found.coef_CD.shape}; {classes} classes on {features} "
             f"{what} take {(rows, features)}"
         )
-    if not found.temperature > 0:
+    if not 0 < found.temperature < np.inf:
         raise ValueError(
-            f"model {folder} has a linear classifier of temperature {found.temperature}; it must be above 0"
+            f"model {folder} has a linear classifier of temperature {found.temperature}; it must be above 0, and finite"
         )
+    if not (np.isfinite(found.coef_CD).all() and np.isfinite(found.intercept_C).all()):
+        raise ValueError(f"model {folder} must hold finite weights; got NaN or infinity in its classifier; train again")
 
 
 def _refuse(folder: Path, fresh: Sequence[str], left_over: Iterable[str]) -> None:

@@ -5,7 +5,7 @@ ours reads it.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rtlab.encoders import Encoder
@@ -15,6 +15,7 @@ from rtlab.preparing import Prepared
 from rtlab.records import Predictions, RunRecord, write_whole
 from rtlab.saved_models.card import CARD, model_card, run_facts
 from rtlab.saved_models.description import DESCRIPTION, digests
+from rtlab.saved_models.overlap import sentence_digests
 from rtlab.saved_models.reloading import check_saved
 from rtlab.values import Json
 
@@ -43,13 +44,20 @@ def check_and_describe(folder: Path, prepared: Prepared, record: RunRecord) -> N
     check_saved(folder, prepared, validation.logits)
     label_names = prepared.splits.label_names
     write_whole(folder / CARD, model_card(prepared.experiment, prepared.encoder, label_names, run_facts(record)))
-    describe(folder, prepared.experiment, prepared.encoder, label_names, run_id=record.id)
+    sentences = sentence_digests(prepared.splits)
+    describe(folder, prepared.experiment, prepared.encoder, label_names, run_id=record.id, sentences=sentences)
 
 
 def describe(
-    folder: Path, experiment: Experiment, encoder: Encoder | None, label_names: Sequence[str], *, run_id: str
+    folder: Path,
+    experiment: Experiment,
+    encoder: Encoder | None,
+    label_names: Sequence[str],
+    *,
+    run_id: str,
+    sentences: Mapping[str, str],
 ) -> None:
-    """Write `rtlab.json`: how the model was made, by a run of this id, and how to feed it."""
+    """Write `rtlab.json`: how the model was made, by a run of this id on these sentences, and how to feed it."""
     description: dict[str, Json] = {
         "id": run_id,
         "experiment": experiment.to_json(),
@@ -57,5 +65,6 @@ def describe(
         "encoder": None if encoder is None else encoder.source,
         "encoder_sha256": None if encoder is None else encoder.sha256,
         "files": digests(folder),
+        "sentences": dict(sentences),
     }
     write_whole(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
