@@ -25,9 +25,10 @@ from rtlab.experiment import Experiment
 from rtlab.methods import Adapter, Full, method_title
 from rtlab.preparing import check_writable
 from rtlab.records import write_whole
+from rtlab.saved_models.adapters import adapter_weights
 from rtlab.saved_models.card import CARD, model_card
 from rtlab.saved_models.description import read_description
-from rtlab.saved_models.opening import adapter_weights, encoder_of
+from rtlab.saved_models.opening import encoder_of
 from rtlab.saved_models.reloading import Reloaded, load_saved
 from rtlab.saved_models.saving import describe
 from rtlab.values import one_line

@@ -5,9 +5,7 @@ model needs, so a damaged, mixed or foreign folder is an error of one line, and 
 """
 
 import contextlib
-import json
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -16,31 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtlab import environment
-from rtlab.encoders import Encoder, load_encoder, target_modules
-from rtlab.encoders.built_in import quiet
-from rtlab.encoders.checkpoints import not_finite
-from rtlab.encoders.loading import head_modules, load
+from rtlab.encoders import Encoder, load_encoder
 from rtlab.engines import linear, svm, tfidf, words
 from rtlab.engines.engine import out_of_memory
 from rtlab.engines.linear import Linear
-from rtlab.engines.models import keeps
 from rtlab.engines.reading import read, readable
 from rtlab.engines.tfidf import Tfidf
 from rtlab.engines.words import WordsClassifier
 from rtlab.experiment import Precision
 from rtlab.methods import Adapter, Full, Method, Svm, Words
+from rtlab.saved_models import adapters
+from rtlab.saved_models.adapters import open_adapter
 from rtlab.saved_models.description import Description, read_description
 from rtlab.saved_models.long_texts import cut
 from rtlab.soundness import check_sentences
 from rtlab.tokens import token_arrays
-from rtlab.values import Json, one_line, shown, to_json
+from rtlab.values import one_line, shown
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel
-
-WEIGHTS = "adapter_model.safetensors"  # else PEFT would fall back to a pickle
-ADAPTER = "adapter_config.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,11 +138,13 @@ def _check_parts(folder: Path, method: Method) -> None:
         case Svm(with_words=with_words):
             needed = [svm.CLASSIFIER, *(tfidf.FILES if with_words else ())]
         case Adapter():
-            needed = [WEIGHTS, ADAPTER]
+            needed = [*adapters.FILES]
         case _:
             needed = []
-    if not isinstance(method, Adapter) and (folder / ADAPTER).exists():
-        raise ValueError(f"model {folder} is no adapter, and yet holds {ADAPTER}; move that away, or train again")
+    if not isinstance(method, Adapter) and (folder / adapters.CONFIG).exists():
+        raise ValueError(
+            f"model {folder} is no adapter, and yet holds {adapters.CONFIG}; move that away, or train again"
+        )
     for name in needed:
         if not (folder / name).is_file():
             raise ValueError(f"model must hold {name}, as rtlab saves it; got {folder}, without it")
@@ -195,7 +189,7 @@ def encoder_of(folder: Path, description: Description) -> Encoder:
 def _model(folder: Path, description: Description, encoder: Encoder) -> "PreTrainedModel":
     match description.experiment.method:
         case Adapter() as method:
-            return _adapted(folder, description, method, encoder)
+            return open_adapter(folder, method, encoder, description.label_names)
         case Full():
             return _fine_tuned(folder, description, encoder)
         case _:
@@ -210,67 +204,6 @@ def _fine_tuned(folder: Path, description: Description, encoder: Encoder) -> "Pr
             f"rtlab.json {shown(list(description.label_names))}"
         )
     return encoder.saved_classifier(description.label_names)
-
-
-def _adapted(folder: Path, description: Description, method: Adapter, encoder: Encoder) -> "PreTrainedModel":
-    import peft
-
-    _check_adapter(folder, method, encoder)
-    there = {name: tuple(tensor.shape) for name, tensor in adapter_weights(folder).items()}
-    plain = load(encoder.config, encoder.path, encoder.name, head="fresh", label_names=description.label_names)
-    drawn = (*plain.fresh, *head_modules(plain.model))  # with an adapter these are trained along, and saved
-    _refuse(
-        folder, [one for one in drawn if not any(name.startswith(f"base_model.model.{one}.") for name in there)], ()
-    )
-    try:
-        with quiet(), warnings.catch_warnings(action="ignore"):  # what it warns of is refused below
-            adapted = peft.PeftModel.from_pretrained(plain.model, str(folder))
-    except KeyError as error:  # PEFT's word for a module that it was to find, and did not
-        _refuse(folder, [str(error.args[0])], ())
-        raise
-    saved = peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    needed = {name: tuple(tensor.shape) for name, tensor in saved.items()}
-    _refuse(folder, [name for name, shape in needed.items() if there.get(name) != shape], there.keys() - needed.keys())
-    return adapted
-
-
-def adapter_weights(folder: Path) -> "dict[str, torch.Tensor]":
-    """All tensors of a saved adapter, by PEFT's names.
-
-    Raises:
-        ValueError: If a number of theirs is NaN or infinite.
-    """
-    from safetensors.torch import load_file
-
-    weights: dict[str, torch.Tensor] = load_file(folder / WEIGHTS)
-    if (spoilt := not_finite(weights)) is not None:
-        raise ValueError(
-            f"model {folder} must hold finite weights; got NaN or infinity in {one_line(spoilt)}; train again"
-        )
-    return weights
-
-
-def _check_adapter(folder: Path, method: Adapter, encoder: Encoder) -> None:
-    """Refuse PEFT's configuration of another adapter than the one that was trained."""
-    try:
-        saved: Json = json.loads((folder / ADAPTER).read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{ADAPTER} must be JSON, as PEFT saves it; got {one_line(str(error))}") from error
-    if not isinstance(saved, Mapping):
-        raise ValueError(f"{ADAPTER} must be an object with fields; got {shown(saved)}")
-    expected = {"peft_type": method.peft_type, **{name: to_json(value) for name, value in method.settings.items()}}
-    for name, value in expected.items():
-        if not keeps(name, value, saved.get(name)):
-            raise ValueError(
-                f"model {folder} is mixed from two: its {ADAPTER} has {name} {shown(saved.get(name))}, its rtlab.json "
-                f"{shown(value)}"
-            )
-    modules, adapted = target_modules(encoder, method.target_modules), saved.get("target_modules")
-    if not isinstance(adapted, list) or sorted(map(str, adapted)) != sorted(modules):
-        raise ValueError(
-            f"model {folder} is mixed from two: its {ADAPTER} has target_modules {shown(adapted)}, its rtlab.json "
-            f"{shown(list(modules))}"
-        )
 
 
 def _checked(folder: Path, description: Description) -> WordsClassifier:
@@ -300,13 +233,3 @@ def _check_linear(folder: Path, description: Description, found: Linear, feature
         )
     if not (np.isfinite(found.coef_CD).all() and np.isfinite(found.intercept_C).all()):
         raise ValueError(f"model {folder} must hold finite weights; got NaN or infinity in its classifier; train again")
-
-
-def _refuse(folder: Path, fresh: Sequence[str], left_over: Iterable[str]) -> None:
-    """Refuse a model with weights that were not read, or that belong to another."""
-    for names, what in ((fresh, "lacks or has in another shape"), (sorted(left_over), "does not need")):
-        if names:
-            some = ", ".join(map(one_line, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-            raise ValueError(
-                f"model {folder} has weights of another model: it {what} {some}; copy it again whole, or train again"
-            )
