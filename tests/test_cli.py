@@ -879,7 +879,7 @@ ENCODERS = {
     "no vocabulary": ({"vocab.txt": None, "tokenizer_config.json": "{}"}, "has no vocabulary"),
     "a broken configuration": ({"config.json": "{"}, "cannot be read (It looks like the config file at"),
     "an unknown architecture": ({"config.json": '{"model_type": "nope"}'}, "cannot be read (The checkpoint you are"),
-    "no architecture": ({"config.json": "{}"}, "cannot be read (Unrecognized model in"),
+    "no architecture": ({"config.json": "{}"}, "whose config.json holds {};"),
 }
 
 

@@ -368,8 +368,13 @@ def test_a_directory_without_configuration_is_refused(copied):
         load_encoder(str(copied))
 
 
-@pytest.mark.parametrize("contents", ["{", "[]", "{}", '{"model_type": "no-such-type"}'])
-@pytest.mark.parametrize("file", ["config.json", "tokenizer.json"])
+@pytest.mark.parametrize(
+    ("file", "contents"),
+    [
+        *(("config.json", contents) for contents in ("{", '{"model_type": "no-such-type"}')),
+        *(("tokenizer.json", contents) for contents in ("{", "[]", "{}", '{"model_type": "no-such-type"}')),
+    ],
+)
 def test_a_broken_file_is_one_line(copied, file, contents):
     (copied / file).write_text(contents)
     with pytest.raises(

@@ -546,7 +546,7 @@ REFUSED = {
     ),
     "an adapter that is not to be trained": (
         {"method": "lora", "settings": {"inference_mode": True}},
-        "settings must not hold inference_mode: an adapter is trained here",
+        "settings must not hold inference_mode, which the run decides",
     ),
     "settings": (
         {"method": "lora", "settings": {"rank": 3}},

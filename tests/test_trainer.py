@@ -266,10 +266,11 @@ def test_the_first_step_without_a_finite_loss_is_named(data, tmp_path, logging_s
 
 
 def test_a_poisoned_encoder_has_no_finite_loss_from_the_start(data, tmp_path):
+    """Its weights are finite, else it would not be read; what it computes is not."""
     poisoned = tmp_path / "poisoned"
     model = load_encoder("tiny-distilbert").base()
     with torch.no_grad():
-        model.transformer.layer[1].ffn.lin1.weight[0, 0] = math.inf
+        model.transformer.layer[1].ffn.lin1.weight.mul_(1e38)
     model.save_pretrained(poisoned)
     load_encoder("tiny-distilbert").tokenizer.save_pretrained(poisoned)
     assert "the loss of step 1 is nan" in refused_run(data, tmp_path / "out", encoder=str(poisoned))
