@@ -4,11 +4,12 @@ from pathlib import Path
 
 from rtlab.data.arrow_rows import open_arrow, open_parquet
 from rtlab.data.delimited import open_delimited
+from rtlab.data.foreign import DELIMITED, refuse_foreign
 from rtlab.data.json_rows import open_json
 from rtlab.data.row import Rows
 from rtlab.data.streams import SHEET, data_name
 
-DELIMITED, JSON, COLUMNS = (".csv", ".tsv", ".tab"), (".json", ".jsonl", ".ndjson"), (".parquet", ".arrow")
+JSON, COLUMNS = (".json", ".jsonl", ".ndjson"), (".parquet", ".arrow")
 FORMATS = (*DELIMITED, *JSON, *COLUMNS)
 TAKEN = ".csv, .tsv, .json, .jsonl, .parquet or .arrow, the first four also as .gz, .zst or a zip of one file"
 SHEETS = (".xls", ".xlsx", ".xlsm", ".ods", ".numbers")
@@ -42,7 +43,9 @@ def open_rows(path: Path) -> Rows:
     """
     if not path.is_file():  # a pipe could be read once only
         raise ValueError(f"{path}: no regular file; a file on disk would do")
-    match format_of(path):
+    suffix = format_of(path)
+    refuse_foreign(path, suffix)
+    match suffix:
         case ".csv" | ".tsv" | ".tab":
             return open_delimited(path, data_name(path))
         case ".parquet":
