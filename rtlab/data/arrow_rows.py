@@ -67,9 +67,17 @@ def declared_classes(schema: "pyarrow.Schema") -> dict[str, tuple[str, ...]]:
     """The class names of `datasets.ClassLabel` columns, which `datasets` notes in the schema's metadata."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return {name: tuple(of["names"]) for name, of in features.items() if isinstance(of, Mapping) and "names" in of}
-    except (KeyError, TypeError, ValueError, AttributeError):
+        within = {name: _within_lists(of) for name, of in features.items()}
+        return {name: tuple(of["names"]) for name, of in within.items() if isinstance(of, Mapping) and "names" in of}
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         return {}
+
+
+def _within_lists(feature: object) -> object:
+    """What a feature is a list of, as `datasets` describes lists now and did before; of no list, itself."""
+    while isinstance(feature, list) or (isinstance(feature, Mapping) and "feature" in feature):
+        feature = feature[0] if isinstance(feature, list) else feature["feature"]
+    return feature
 
 
 def _rows(path: Path, schema: "pyarrow.Schema", read: Callable[[], Iterator[Row]], beyond: str | None) -> Rows:

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from rtlab.data.labels import is_nothing, is_whole
+from rtlab.data.labels import is_whole
+from rtlab.data.missing import is_nothing
 from rtlab.data.row import Row, Rows
 from rtlab.experiment import DatasetOptions
 
