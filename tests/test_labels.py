@@ -36,6 +36,7 @@ def loaded(folder: Path, labels, *, form="csv"):
         ([1.0, 2.0, 10.0], "jsonl", ("1", "2", "10")),
         (["1", "2.0"], "csv", ("1", "2")),
         ([1, 2.0], "jsonl", ("1", "2")),
+        (["1,0", "2,0"], "csv", ("1", "2")),
         (["+1", "-1"], "csv", ("-1", "1")),
         (["007", "7", "8"], "csv", ("007", "7", "8")),  # codes, not numbers
         ([True, False], "jsonl", ("false", "true")),
@@ -62,7 +63,7 @@ def test_labels_become_classes(tmp_path, labels, form, names):
     first = {
         text: label for split in splits.items() for text, label in zip(split[1].texts, split[1].labels, strict=True)
     }
-    written = [str(label).strip().lower().removesuffix(".0").lstrip("+") for label in labels]
+    written = [str(label).strip().lower().removesuffix(".0").removesuffix(",0").lstrip("+") for label in labels]
     for row, text in enumerate(TEXTS):
         assert names[first[text]].lower() == written[row % len(labels)]
 
@@ -72,6 +73,7 @@ def test_labels_become_classes(tmp_path, labels, form, names):
     [
         (["0.5", "1"], "csv", "line 2: label 0.5 is a real number, as for a regression"),
         (["0,5", "1,25"], "csv", "line 2: label 0,5 is a real number"),
+        (["1,000", "2,000"], "csv", "line 2: label 1,000 is a real number"),
         ([0.5, 1], "jsonl", "line 1: label 0.5 is a real number"),
         ([float("inf"), 1], "jsonl", "line 1: label inf is a real number"),
         ([[0, 1], [1]], "jsonl", "line 1: several labels a row ([0, 1])"),

@@ -236,6 +236,17 @@ def zip_of_two():
             "behind line 6 there are bytes that are no UTF-16 (truncated data)",
         ),
         ("a.csv", b"text,label,text\na,1,b\n", "two columns are called 'text'; a name for each would do"),
+        (
+            "a.csv",
+            b'0,"1","0","a b"\n4,"2","4","c"\n',
+            "line 1 reads as a row, not as column names ('0', '1', '0'); a first line text,label would do",
+        ),
+        (
+            "SMSSpamCollection",
+            b"ham\tfine\n",
+            "a file without a suffix that tells its format, with tabs in its lines; the",
+        ),
+        ("a.txt", b"__label__a fine\n", "a file of format .txt, lines of fastText"),
         ("a.csv", b'"text,label\na,1\n', "line 1: a quote that is never closed; a line of column names would do"),
         ("a.parquet", two_columns_of_one_name(), "two columns are called 'text'; a name for each would do"),
         ("a.json", b'[{"text": "a"}]\n[{"text": "b"}]', '\'[{"text": "b"}]\' behind the array\'s end'),
@@ -394,7 +405,7 @@ def test_many_stray_quotes_are_not_read_again_without_end(tmp_path, monkeypatch)
             yield line
 
     monkeypatch.setattr("rtlab.data.delimited.lines_of", counted)
-    monkeypatch.setattr("rtlab.data.delimited.MOST_LINES", 10)
+    monkeypatch.setattr("rtlab.data.csv_records.MOST_LINES", 10)
     path = save(tmp_path, "a.csv", b"text,label\n" + b'"text,1\nb,0\n' * 300)
     assert sum(row.fault is None for row in open_rows(path).read()) >= 300
     assert taken <= 601 + 200  # once each, and the beginning to find the delimiter
@@ -417,6 +428,55 @@ def test_lines_within_a_quote_that_read_as_rows(tmp_path, header, lines, within)
     (row,) = open_rows(path).read()
     found = [line for line, values in row.within if values["label"].strip() in ("0", "1")]
     assert found == within
+
+
+# Dialects, by rows of "a, b" and 1, then "c" and 0. What the file holds, how the note begins; plain CSV has none.
+DIALECTS = {
+    "single quotes": ("text,label\n'a, b',1\n'c',0\n", "a, b", "Fields of a.csv stand in single quotes."),
+    "single quotes, doubled": ("'text','label'\n'it''s, b','1'\n'c','0'\n", "it's, b", "Fields of"),
+    "single quotes, escaped": ("text,label\n'it\\'s, b',1\n'c',0\n", "it's, b", "Fields of"),
+    "single quotes, no need": ("text,label\n'a',1\n'c',0\n", "a", "Fields of"),
+    "apostrophes": ("text,label\n'tis,1\n'c' and d,0\n", "'tis", None),
+    "escaped": ('text,label\n"a \\"so\\", b",1\n"c",0\n', 'a "so", b', "A backslash in a.csv takes the meaning"),
+    "escaped, others kept": ('text,label\n"a \\"so\\", \\n \\\\ b",1\n"c",0\n', 'a "so", \\n \\ b', "A backslash"),
+    "escaped delimiter": ("text,label\na\\, b,1\nc,0\n", "a, b", "A backslash"),
+    "backslashes": ('text,label\n"C:\\",1\nc\\d,0\n', "C:\\", None),
+    "doubled": ('text,label\n"a ""so"", b",1\n"c",0\n', 'a "so", b', None),
+    "spaces before": ('label,text\n1, "a, b"\n0, "c"\n', "a, b", None),
+    "spaces around": ('text , label\n"a "" , b" , 1\n"c" , 0\n', 'a " , b', None),
+    "excel, quoted": ('"sep=;"\r\ntext;label\r\na, b;1\r\nc;0\r\n', "a, b", None),
+    "rows end with a delimiter": ("text;label\na, b;1;\nc;0;\n", "a, b", None),
+    "names end with a delimiter": ("text;label;\na, b;1\nc;0\n", "a, b", None),
+    "comments": ("# one\n\n# two, and more, of it\ntext;label\na, b;1\nc;0\n", "a, b", "Comments above the columns of"),
+    "a column called #": ("#,text,label\n1,a,1\n2,c,0\n", "a", None),
+    "quotes as signs": ('text\tlabel\n"a" b\t1\n"c\t0\nd\t1\ne\t0\n', '"a" b', "Quotes in a.csv enclose no fields"),
+    "quotes as quotes": ('text\tlabel\n"a, b"\t1\n"c"\t0\n', "a, b", None),
+}
+
+
+@pytest.mark.parametrize(("data", "text", "note"), DIALECTS.values(), ids=DIALECTS)
+def test_dialects(tmp_path, data, text, note):
+    path = save(tmp_path, "a.csv", data.encode())
+    assert not bad(path)
+    first, second, *_ = read(path)
+    assert (first["text"], first["label"].strip(), second["label"].strip()) == (text, "1", "0")
+    notes = open_rows(path).notes
+    assert notes[:1] == () if note is None else notes[0].startswith(note)
+
+
+@pytest.mark.parametrize(
+    "broken", ['"a "b" c"\t1', '"never closed\t1'], ids=["text behind a closing quote", "never closed"]
+)
+@pytest.mark.parametrize("other", ['"a ""b"" c"\t1\nd\t0\ne\t0', '"a"\t1', '"of two\nlines"\t1\nd\t0\ne\t0'])
+def test_a_broken_quote_among_whole_ones_is_damage(tmp_path, broken, other):
+    path = save(tmp_path, "a.tsv", f"text\tlabel\n{other}\n{broken}\n".encode())
+    assert [kind for _, kind, _ in bad(path)] == ["with a quote out of place"]
+
+
+def test_lines_above_the_columns_count(tmp_path):
+    path = save(tmp_path, "a.csv", b"# one\n\n# two\n\nsentence,label\na,1\nb\n")
+    assert open_rows(path).header_line == 5
+    assert bad(path) == [(7, "of another width", "1 field for 2 columns")]
 
 
 # Bounds

@@ -18,6 +18,7 @@ _IMAGE = f"an image; {_SAVED}"
 _PROGRAM = "a program; a file of sentences and labels would do"
 _GET = "a {} pointer, not the data; the file that `{}` gets would do"
 _R = "a data file of R; its table as CSV (in R: write.csv) would do"
+_FASTTEXT = "lines of fastText (__label__NAME and a text); a CSV file with columns text and label would do"
 _PAGE = "a web page (HTML), not the data; the file behind its download link would do"
 
 # What a file begins with, and what is said of it. None of these is how a table of sentences begins.
@@ -49,7 +50,7 @@ _MARKUP: Mapping[bytes, str] = {
     **dict.fromkeys((b"<!doctype html", b"<html", b"<head", b"<body"), _PAGE),
     **dict.fromkeys((b"<?xml", b"<!doctype", b"<error>"), f"XML, and no rows; {_SAVED}"),
     b"@relation": f"an ARFF file of Weka's; {_SAVED}",
-    b"__label__": "lines of fastText (__label__NAME and a text); a CSV file with columns text and label would do",
+    b"__label__": _FASTTEXT,
 }
 # What is read, but goes by its name.
 _RENAMED: Mapping[bytes, str] = {b"PAR1": ".parquet", b"ARROW1": ".arrow"}
@@ -75,6 +76,20 @@ def refuse_foreign(path: Path, suffix: str) -> None:
     what = _of_bytes(first) or (_of_text(first, suffix, own) if own != suffix else None)
     if what:
         raise ValueError(f"{path}: {what}")
+
+
+def text_without_a_format(path: Path) -> str | None:
+    """What stands in a file whose name tells no format, and what would do; None where its first line does not tell."""
+    try:
+        first, _ = beginning(path, BEGINNING)
+    except ValueError:  # what matters is its name
+        return None
+    line = first.splitlines()[0] if first.strip() else b""
+    if line.startswith(b"__label__"):
+        return _FASTTEXT
+    if b"\t" in line and b"\0" not in first:
+        return "with tabs in its lines; the same file named .tsv, with a first line of column names, would do"
+    return None
 
 
 def _of_archive(archive: Archive) -> str | None:

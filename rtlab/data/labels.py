@@ -16,7 +16,7 @@ from rtlab.data.splits import Split
 
 Kind = Literal["numbers", "booleans", "words"]
 
-_WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0*)?", re.ASCII)
+_WHOLE = re.compile(r"([+-]?(?:0|[1-9]\d*))(?:\.0*|,00?)?", re.ASCII)  # 1,000 may be a thousand
 _SEPARATORS = re.compile(r"[,;|]")
 
 
@@ -192,9 +192,9 @@ def _word(table: Table, row: int, label: object, kind: Kind, declared: tuple[str
     text = str(label)
     if kind == "booleans" and text.lower() in ("false", "true"):
         return text.lower()
-    if kind != "numbers" or not is_whole(text):
+    if kind != "numbers" or (whole := _WHOLE.fullmatch(text)) is None:
         return text
-    number = int(text.partition(".")[0])
+    number = int(whole[1])
     if declared is None:
         return str(number)
     if not 0 <= number < len(declared):

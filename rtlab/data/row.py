@@ -1,6 +1,6 @@
 """A row of a person's file with all its columns, and what is known of the file that it stands in."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -45,7 +45,7 @@ class Rows:
         unit: what `Row.number` counts.
         read: reads the file from its beginning; `ValueError` where it is damaged.
         typed: whether the format tells a number from a text.
-        headed: whether the names of the columns stand in the first line, where a first row could stand by mistake.
+        header_line: the line of the column names, where a first row could stand by mistake; 0 where they have none.
         classes: column to the class names that the file itself declares for it (`datasets.ClassLabel`).
         beyond: how the file is larger than what is read, None where it is not.
         notes: what was assumed, a sentence each.
@@ -56,7 +56,13 @@ class Rows:
     unit: Literal["line", "row"]
     read: Callable[[], Iterator[Row]]
     typed: bool = True
-    headed: bool = False
+    header_line: int = 0
     classes: Mapping[str, tuple[str, ...]]
     beyond: str | None = None
     notes: tuple[str, ...] = ()
+
+
+def reads_as_a_row(where: str, line: int, names: Sequence[str]) -> str:
+    """What is said of a file that begins with a row in place of column names."""
+    shown = ", ".join(f"{name!r:.40}" for name in names[:3])
+    return f"{where}: line {line} reads as a row, not as column names ({shown}); a first line text,label would do"

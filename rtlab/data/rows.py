@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rtlab.data.arrow_rows import open_arrow, open_parquet
 from rtlab.data.delimited import open_delimited
-from rtlab.data.foreign import DELIMITED, refuse_foreign
+from rtlab.data.foreign import DELIMITED, refuse_foreign, text_without_a_format
 from rtlab.data.json_rows import open_json
 from rtlab.data.row import Rows
 from rtlab.data.streams import SHEET, data_name
@@ -27,6 +27,8 @@ def format_of(path: Path) -> str:
         raise ValueError(f"{path}: {SHEET}")
     if suffix not in FORMATS or (suffix in COLUMNS and name != path.name):
         kind = f"of format {suffix}" if suffix else "without a suffix that tells its format"
+        if suffix not in COLUMNS and (what := text_without_a_format(path)):
+            raise ValueError(f"{path}: a file {kind}, {what}")
         raise ValueError(f"{path}: a file {kind}; {TAKEN} would do")
     return suffix
 
