@@ -67,7 +67,10 @@ def _splits(found: Tables) -> Splits:
     train = tables.pop("train", None) or tables.pop("", None)
     if train is None:
         there = ", ".join(found.tables)
-        raise ValueError(f"dataset {found.name!r}: no train split (there is {there}); {ALTERNATIVES}")
+        do = "train among the names of its files or folders, or --dataset with one file itself, which is cut, would do"
+        raise ValueError(
+            f"dataset {found.name!r}: no train split (there is {there}); {ALTERNATIVES if found.revision else do}"
+        )
     if train.labels and all(label is None for label in train.labels):
         raise ValueError(f"{train.places}: no labels; a label in every row of train would do")
     names, parts, more = encode({"train": train, **tables})

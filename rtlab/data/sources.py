@@ -175,7 +175,10 @@ def _read_by_column(
             )
     if "train" not in chosen:
         said = ", ".join(f"{name!r:.40}" for name in [*read.tables][:8])
-        raise ValueError(f"split_column must say train of some rows; got {options.split_column!r}, which says {said}")
+        given = f"got {options.split_column!r}, which says {said}"
+        raise ValueError(
+            f"split_column must say train of some rows; {given}; leaving it out, which cuts them, would do"
+        )
     return {split: read.tables[name] for split, name in chosen.items()}, (*left_out, *read.notes)
 
 
