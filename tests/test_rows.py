@@ -16,6 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rtlab.data import streams
+from rtlab.data.arrow_sizes import sizes
 from rtlab.data.rows import open_rows
 
 ROWS = [
@@ -526,6 +527,52 @@ def test_parquet_of_many_rows_is_known_by_its_description(tmp_path, monkeypatch)
     monkeypatch.setattr("rtlab.data.arrow_rows.MOST_ROWS", 1000)
     path = save(tmp_path, "a.parquet", parquet_bytes([{"text": "good", "label": "1"}] * 2000))
     assert open_rows(path).beyond == "2,000 rows, more than the 1,000 that are read"
+
+
+@pytest.mark.parametrize("codec", [None, "zstd", "lz4"])
+@pytest.mark.parametrize("opened", [pyarrow.ipc.new_file, pyarrow.ipc.new_stream])
+def test_an_arrow_files_sizes_are_known_before_it_is_unfolded(tmp_path, monkeypatch, codec, opened):
+    repeated = pyarrow.array(["x", "y"] * 1000).dictionary_encode()
+    table = pyarrow.table({"text": ["good " * 100] * 2000, "label": ["1", "0"] * 1000, "more": repeated})
+    options = pyarrow.ipc.IpcWriteOptions(compression=codec)
+    with opened(str(tmp_path / "a.arrow"), table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=700)
+    assert len([*open_rows(tmp_path / "a.arrow").read()]) == 2000
+    with pyarrow.memory_map(str(tmp_path / "a.arrow")) as source:
+        found = [*sizes(source)]
+    plain = [batch.nbytes for batch in table.to_batches(max_chunksize=700)]
+    batches = [each for each in found if not each.is_dictionary]
+    assert [each.rows for each in batches] == [700, 700, 600]
+    for each, bytes_unfolded in zip(batches, plain, strict=True):
+        assert bytes_unfolded * 0.99 < each.size < bytes_unfolded * 1.01
+
+    monkeypatch.setattr("rtlab.data.arrow_rows.MOST_BYTES", 700_000)
+    rows = open_rows(tmp_path / "a.arrow")
+    assert "bytes unfolded, more than the" in rows.beyond
+    assert len([*islice(rows.read(), 700)]) == 700  # a batch that fits is read, where a limit asks for no more
+    monkeypatch.setattr("rtlab.data.arrow_rows.MOST_BYTES", 300_000)
+    unfolded = pyarrow.total_allocated_bytes()
+    with pytest.raises(ValueError, match=r"a batch of rows of \d+,\d+ bytes unfolded, .*; smaller batches would do"):
+        next(open_rows(tmp_path / "a.arrow").read())
+    assert pyarrow.total_allocated_bytes() - unfolded < 300_000
+
+
+def test_arrow_rows_without_bytes_are_counted(tmp_path, monkeypatch):
+    """A column of nothing takes no memory, however many rows it has."""
+    monkeypatch.setattr("rtlab.data.arrow_rows.MOST_ROWS", 1000)
+    table = pyarrow.table({"text": pyarrow.nulls(10**9)})
+    with pyarrow.ipc.new_file(str(tmp_path / "a.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    assert open_rows(tmp_path / "a.arrow").beyond == "1,000,000,000 rows, more than the 1,000 that are read"
+
+
+@pytest.mark.parametrize("kind", [pyarrow.binary(), pyarrow.large_binary(), pyarrow.large_string()])
+def test_texts_that_were_written_as_bytes_are_texts(tmp_path, kind):
+    table = pyarrow.table({"text": pyarrow.array(["café", None], kind), "label": ["a", "b"]})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    assert [row["text"] for row in read(tmp_path / "a.parquet")] == ["café", None]
+    notes = open_rows(tmp_path / "a.parquet").column_notes
+    assert notes == ({} if "string" in str(kind) else {"text": "Column 'text' holds bytes and was read as UTF-8."})
 
 
 def test_a_repeated_text_of_parquet_is_held_once(tmp_path):

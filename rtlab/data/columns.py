@@ -218,7 +218,7 @@ def _none(rows: Rows, role: str) -> str:
 
 
 def _notes(rows: Rows, text: str, label: str | None, options: DatasetOptions, sample: Sequence[Row]) -> tuple[str, ...]:
-    notes = []
+    notes = [note for name, note in rows.column_notes.items() if name in (text, label)]
     if text not in ("text", options.text_column):
         notes.append(f"Texts are column {text!r}.")
     if label is not None and label not in ("label", options.label_column):

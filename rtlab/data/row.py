@@ -1,7 +1,7 @@
 """A row of a person's file with all its columns, and what is known of the file that it stands in."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 
@@ -49,6 +49,7 @@ class Rows:
         classes: column to the class names that the file itself declares for it (`datasets.ClassLabel`).
         beyond: how the file is larger than what is read, None where it is not.
         notes: what was assumed, a sentence each.
+        column_notes: column to what was assumed of it, which is said where it is used.
     """
 
     where: str
@@ -60,6 +61,7 @@ class Rows:
     classes: Mapping[str, tuple[str, ...]]
     beyond: str | None = None
     notes: tuple[str, ...] = ()
+    column_notes: Mapping[str, str] = field(default_factory=dict)
 
 
 def reads_as_a_row(where: str, line: int, names: Sequence[str]) -> str:
