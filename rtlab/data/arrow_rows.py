@@ -68,7 +68,7 @@ def open_arrow(path: Path) -> Rows:
 
 
 def _checked(path: Path, batch_sizes: Iterable[int]) -> Iterator[int]:
-    """The sizes of batches, each refused where it is too large: to be asked for before the batch, which unfolds then."""
+    """The sizes of batches, each refused where it is too large: to be asked for before the batch unfolds."""
     for size in batch_sizes:
         if size > MOST_BYTES:
             what = f"a batch of rows of {size:,} bytes unfolded, more than the {MOST_BYTES / 2**30:g} GiB that are read"
