@@ -287,6 +287,17 @@ def test_encodings(tmp_path, text, encoding, said):
     assert (read(path), open_rows(path).notes) == (rows, said)
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"), [("хороший фильм", "cp1251"), ("这部电影很好看", "gbk"), ("映画はとても", "shift-jis")]
+)
+def test_writing_of_another_alphabet_is_not_latin_1(tmp_path, text, encoding):
+    path = save(tmp_path, "a.csv", csv_bytes([{"text": text, "label": "1"}] * 3, encoding=encoding))
+    with pytest.raises(
+        ValueError, match=r"no UTF-8, and hardly Latin-1 \(\d+% of its bytes .*; the same file saved as"
+    ):
+        read(path)
+
+
 def test_a_multi_byte_sign_across_pieces_of_the_file_is_one_sign(tmp_path, monkeypatch):
     monkeypatch.setattr(streams, "CHUNK", 3)
     rows = [{"text": "ééé\u2028é" * 3, "label": "1"}]

@@ -88,9 +88,9 @@ def find_layout(folder: Path) -> Layout:
         ValueError: there are no files of data, one names two splits, a split has several that are no shards of one
             another, shards are missing, or several name no split.
     """
-    there = [path for path in sorted(folder.rglob("*")) if path.is_file() and not _is_hidden(path, folder)]
-    inside = [path for path in there if _is_data(path)]
-    others = [path for path in there if path not in inside and not _BESIDE.fullmatch(path.name)]
+    there = [path for path in sorted(folder.rglob("*")) if path.is_file() and not is_hidden(path, folder)]
+    inside = [path for path in there if is_data(path)]
+    others = [path for path in there if path not in inside and not is_beside(path)]
     _check_others(folder, inside, others)
     by_split: dict[str, list[Path]] = defaultdict(list)
     for path in inside:
@@ -105,12 +105,19 @@ def find_layout(folder: Path) -> Layout:
     return Layout(files, tuple(_notes_of_several(files)))
 
 
-def _is_hidden(path: Path, folder: Path) -> bool:
+def is_hidden(path: Path, folder: Path) -> bool:
+    """Whether a file, or a folder of a directory that it lies in, is none of a person's."""
     return any(part.startswith((".", "__")) for part in path.relative_to(folder).parts)
 
 
-def _is_data(path: Path) -> bool:
-    if _BESIDE.fullmatch(path.name) or path.suffix.lower() not in (*FORMATS, *COMPRESSED):
+def is_beside(path: Path) -> bool:
+    """Whether a file's name is one of those that lie beside data."""
+    return _BESIDE.fullmatch(path.name) is not None
+
+
+def is_data(path: Path) -> bool:
+    """Whether a file's name says that it holds rows."""
+    if is_beside(path) or path.suffix.lower() not in (*FORMATS, *COMPRESSED):
         return False
     return Path(data_name(path)).suffix.lower() in FORMATS
 
@@ -131,7 +138,20 @@ def _check_others(folder: Path, inside: Sequence[Path], others: Sequence[Path]) 
 
 def _split_of_path(path: Path, folder: Path) -> str | None:
     """By the file's name, else by the nearest folder's; what lies above the data set has no say."""
-    for part in (_stem(path), *reversed(path.relative_to(folder).parts[:-1])):
+    return _split_of_parts((_stem(path), *reversed(path.relative_to(folder).parts[:-1])), folder)
+
+
+def split_of_folders(path: Path, folder: Path) -> str | None:
+    """The split of a folder within a directory, by its name or the nearest one's above it.
+
+    Raises:
+        ValueError: a name stands for two splits.
+    """
+    return _split_of_parts(tuple(reversed(path.relative_to(folder).parts)), folder)
+
+
+def _split_of_parts(parts: Sequence[str], folder: Path) -> str | None:
+    for part in parts:
         try:
             if split := split_of(part):
                 return split

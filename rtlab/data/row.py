@@ -22,7 +22,7 @@ class Row:
     """One row.
 
     Attributes:
-        number: where it begins: its line, or its row where the format has no lines; counted from 1.
+        number: where it begins: its line, or its row or file where the format has no lines; counted from 1.
         values: column to value, in the file's order; texts where the format has no types. Empty for a row that could
             not be read.
         fault: why it could not be read, None where it could.
@@ -54,7 +54,7 @@ class Rows:
 
     where: str
     columns: tuple[str, ...]
-    unit: Literal["line", "row"]
+    unit: Literal["line", "row", "file"]
     read: Callable[[], Iterator[Row]]
     typed: bool = True
     header_line: int = 0

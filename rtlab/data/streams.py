@@ -25,6 +25,7 @@ MOST_UNFOLDED = 100  # times the compressed size, beyond `FREELY_UNFOLDED`: text
 FREELY_UNFOLDED = 2**28
 OBJECTS_A_ROW = 4  # of JSON, at most, where a file's rows are estimated: a row may hold other objects
 CHUNK = 2**20
+MOST_BEYOND_ASCII = 0.3  # of the bytes of a text in Latin-1; in French or Czech they are some 5 to 10 %
 
 SHEET = "a spreadsheet; its sheet saved as CSV (in Excel: File, Save As, CSV UTF-8) would do"
 COMPRESSED = (".gz", ".zst", ".zstd", ".zip")
@@ -32,6 +33,7 @@ _GZIP, _ZSTD, _ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
 _READ_ERRORS = (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError)
 _UNDECODED = re.compile("[\udc80-\udcff]")
 _BEYOND_ASCII = re.compile("[^\x00-\x7f\udc80-\udcff]")
+_ASCII = bytes(range(0x80))
 # Bytes that are letters or signs in Windows-1252 and control characters in Latin-1; five of them are neither.
 _WINDOWS, _NEITHER = frozenset(range(0x80, 0xA0)), frozenset((0x81, 0x8D, 0x8F, 0x90, 0x9D))
 
@@ -159,7 +161,7 @@ def survey(path: Path, *, objects: bool = False) -> Survey:
     Raises:
         ValueError: the file cannot be read, or holds no text in an encoding that is read.
     """
-    size = lines = objects_begun = zeros = undecoded = valid = 0
+    size = lines = objects_begun = zeros = undecoded = valid = high = 0
     bytes_seen: set[int] = set()
     beyond, has_feed = None, False
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
@@ -175,10 +177,14 @@ def survey(path: Path, *, objects: bool = False) -> Survey:
                 undecoded += len(_UNDECODED.findall(text))
                 valid += len(_BEYOND_ASCII.findall(text))
                 bytes_seen |= {*chunk}
+                high += len(chunk.translate(None, _ASCII))
             chunk = stream.read(CHUNK)
         undecoded += 0 if beyond else len(decoder.decode(b"", final=True))
         has_feed = lines > 0
     encoding = _encoding(path, start, zeros / max(size, 1), undecoded, valid, frozenset(bytes_seen))
+    if encoding in ("cp1252", "latin-1") and high > size * MOST_BEYOND_ASCII:
+        found = f"no UTF-8, and hardly Latin-1 ({high / size:.0%} of its bytes are beyond ASCII, as of Cyrillic or"
+        raise ValueError(f"{path}: {found} Chinese in an older encoding); the same file saved as UTF-8 would do")
     return Survey(encoding, "\n" if has_feed else "\r", beyond, _note(path, encoding))
 
 
