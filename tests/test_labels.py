@@ -55,6 +55,8 @@ def loaded(folder: Path, labels, *, form="csv"):
         (["a, b", "c"], "csv", ("a, b", "c")),
         (["5 stars", "10 stars"], "csv", ("10 stars", "5 stars")),
         (["9" * 30, "1"], "csv", ("1", "9" * 30)),
+        (["(1)", "(2)"], "csv", ("(1)", "(2)")),
+        (["[a]", "[b]"], "csv", ("[a]", "[b]")),
     ],
 )
 def test_labels_become_classes(tmp_path, labels, form, names):
@@ -201,7 +203,13 @@ def test_a_word_that_could_be_missing_is_said_to_be_a_class(tmp_path, word, name
 
 @pytest.mark.parametrize(
     ("labels", "form"),
-    [([["b"], ["a"]], "jsonl"), (["['b']", '["a"]'], "csv"), ([[["b"]], "a"], "jsonl"), (['["b"]', "['a']"], "jsonl")],
+    [
+        ([["b"], ["a"]], "jsonl"),
+        (["['b']", '["a"]'], "csv"),
+        ([[["b"]], "a"], "jsonl"),
+        (['["b"]', "['a']"], "jsonl"),
+        (["('b',)", "('a',)"], "csv"),
+    ],
 )
 def test_a_list_of_one_label_is_that_label(tmp_path, labels, form):
     splits = loaded(tmp_path, labels, form=form)

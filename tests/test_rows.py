@@ -252,6 +252,7 @@ def zip_of_two():
         ("a.parquet", two_columns_of_one_name(), "two columns are called 'text'; a name for each would do"),
         ("a.json", b'[{"text": "a"}]\n[{"text": "b"}]', '\'[{"text": "b"}]\' behind the array\'s end'),
         ("a.csv", sheet(), "a spreadsheet; its sheet saved as CSV"),
+        ("a.zip", sheet(), "a spreadsheet; its sheet saved as CSV"),
         ("a.csv", b"\xd0\xcf\x11\xe0\xa1\xb1", "a spreadsheet; its sheet saved as CSV"),
         ("a.csv", "日本,語\n".encode("shift-jis") + "çàéùè,1\n".encode() * 9, "undecodable bytes in the column names"),
         ("a.json", b'[{"text": "a"}, {"text"', "row 2: malformed JSON ("),

@@ -138,11 +138,11 @@ def _fitting(start: Sequence[str], dialect: Dialect) -> int:
 
 
 def _in_single_quotes(lines: Sequence[str], delimiter: str) -> bool:
-    """Whether nearly every line has a field that single quotes enclose, and none one that double quotes do."""
+    """Whether nearly every line has a field that single quotes enclose, and hardly any one that double quotes do."""
     sign = re.escape(delimiter)
     begins, ends = re.compile(rf"(?:^|{sign}) ?'"), re.compile(rf"' ?(?:{sign}|[\r\n]*\Z)")
     double = re.compile(rf'(?:^|{sign}) ?"')
-    if len(lines) < 2 or any(map(double.search, lines)):
+    if len(lines) < 2 or sum(map(bool, map(double.search, lines))) > len(lines) * (1 - _SHARE):
         return False
     found = sum(bool(begins.search(line) and ends.search(line)) for line in lines)
     return found >= len(lines) * _SHARE

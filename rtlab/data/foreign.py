@@ -16,6 +16,7 @@ _SAVED = "the same data saved as CSV or Parquet would do"
 _UNPACKED = "the file within it, unpacked, would do"
 _IMAGE = f"an image; {_SAVED}"
 _PROGRAM = "a program; a file of sentences and labels would do"
+_PICKLE = f"a pickle, which could run code and is never opened; {_SAVED}"
 _GET = "a {} pointer, not the data; the file that `{}` gets would do"
 _R = "a data file of R; its table as CSV (in R: write.csv) would do"
 _FASTTEXT = "lines of fastText (__label__NAME and a text); a CSV file with columns text and label would do"
@@ -29,10 +30,7 @@ _BEGINNINGS: Mapping[bytes, str] = {
     b"{\\rtf": f"a document (RTF); {_SAVED}",
     b"\xd0\xcf\x11\xe0": SHEET,
     b"SQLite format 3\0": "an SQLite database; one table of it, saved as CSV, would do",
-    **{
-        b"\x80" + bytes([protocol]): f"a pickle, which could run code and is never opened; {_SAVED}"
-        for protocol in (2, 3, 4, 5)
-    },
+    **dict.fromkeys((*(b"\x80" + bytes([protocol]) for protocol in (2, 3, 4, 5)), b"(dp0\n", b"(lp0\n"), _PICKLE),
     **dict.fromkeys((b"RDX2\n", b"RDX3\n", b"RDA2\n", b"RDA3\n", b"X\n\0\0\0"), _R),
     **dict.fromkeys((b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"#!/"), _PROGRAM),
     **dict.fromkeys((b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*"), _IMAGE),

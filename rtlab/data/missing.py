@@ -125,10 +125,12 @@ def _lists_in_words(kinds: Iterable[str]) -> Mapping[str, object]:
     for kind in kinds:
         text = kind.strip()
         if text and not is_missing_word(text):
-            if not (text.startswith("[") and text.endswith("]")):
+            if (text[0], text[-1]) not in (("[", "]"), ("(", ")")):
                 return {}
             try:
                 found[kind] = ast.literal_eval(text)
             except (ValueError, SyntaxError, MemoryError, RecursionError):
+                return {}
+            if not isinstance(found[kind], list | tuple):  # `(1)`
                 return {}
     return found

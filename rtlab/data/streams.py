@@ -234,6 +234,8 @@ def _member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
         for one in archive.infolist()
         if not one.is_dir() and not PurePosixPath(one.filename).name.startswith(".") and "__MACOSX" not in one.filename
     ]
+    if any(one.filename == "[Content_Types].xml" for one in members):  # renamed .zip, where its name is looked at first
+        raise ValueError(f"{path}: {SHEET}")
     if len(members) != 1:
         raise ValueError(f"{path}: a zip of {len(members)} files; a zip of one, or the unpacked directory would do")
     if members[0].flag_bits & 1:
