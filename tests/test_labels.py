@@ -175,6 +175,7 @@ def test_hidden_test_and_no_validation(tmp_path):
             ["a", "?"],
             "test.csv: 30 rows without a label (line 3: '?'; line 5: '?'; …); rows without these,",
         ),
+        ([-1, 1], [-1, -1], "test.csv: the only label is '-1'; sentences of two or more classes, or"),
         ([0, 1], [0, 0], "test.csv: the only label is '0'; sentences of two or more classes, or no labels where they "),
     ],
 )

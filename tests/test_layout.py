@@ -236,6 +236,15 @@ def dataset(rows=ROWS):
     return datasets.Dataset.from_dict({"text": [t for t, _ in rows], "label": [n for _, n in rows]}, features=FEATURES)
 
 
+def test_the_class_names_of_lists_of_one_are_kept(tmp_path):
+    features = datasets.Features(FEATURES | {"label": datasets.Sequence(FEATURES["label"])})
+    part = datasets.Dataset.from_dict({"text": [t for t, _ in ROWS], "label": [[n] for _, n in ROWS]}, features)
+    datasets.disable_progress_bars()
+    part.to_parquet(tmp_path / "a.parquet")
+    datasets.enable_progress_bars()
+    assert load_splits(str(tmp_path / "a.parquet")).label_names == ("neg", "pos")
+
+
 @pytest.fixture
 def saved(tmp_path):
     datasets.disable_progress_bars()

@@ -456,6 +456,7 @@ DIALECTS = {
     "backslashes": ('text,label\n"C:\\",1\nc\\d,0\n', "C:\\", None),
     "doubled": ('text,label\n"a ""so"", b",1\n"c",0\n', 'a "so", b', None),
     "spaces before": ('label,text\n1, "a, b"\n0, "c"\n', "a, b", None),
+    "spaces before, no need": ('label,text\n1, "a"\n0, "c"\n', "a", None),
     "spaces around": ('text , label\n"a "" , b" , 1\n"c" , 0\n', 'a " , b', None),
     "excel, quoted": ('"sep=;"\r\ntext;label\r\na, b;1\r\nc;0\r\n', "a, b", None),
     "rows end with a delimiter": ("text;label\na, b;1;\nc;0;\n", "a, b", None),
