@@ -205,7 +205,7 @@ def _two(rows: Rows, found: Sequence[str], role: str) -> str:
 
 
 def _none(rows: Rows, role: str) -> str:
-    if rows.header_line and len(rows.columns) == 1 and _plain(rows.columns[0]) not in TEXTS | LABELS:
+    if rows.header_line and len(rows.columns) == 1 and not rows.columns[0].isidentifier():
         return (
             f"{rows.where}: one column alone ({rows.columns[0]!r:.60}); two, parted by comma, tab, semicolon or pipe, "
             "with a first line text,label would do"
