@@ -105,7 +105,7 @@ def explore(
 
 
 def as_text(exploration: Exploration) -> str:
-    """The description as tables for a terminal."""
+    """The description as tables for a terminal; its notes are said on standard error, as by every verb."""
     checks = exploration.checks
     few = len(exploration.label_names) <= MOST_COLUMNS
     sizes = [
@@ -125,7 +125,6 @@ def as_text(exploration: Exploration) -> str:
     title = exploration.name + (f" at revision {exploration.revision}" if exploration.revision else "")
     parts = [
         f"{title}\nsha256 {exploration.sha256}",
-        *(["\n".join(exploration.notes)] if exploration.notes else []),
         *(["\n".join(f"warning: {warning}" for warning in exploration.warnings)] if exploration.warnings else []),
         _table(sizes, sizes_headers, left=1),
         *([] if few else [_table(classes, ["class", *(name for name, _ in checks.items())], left=1)]),

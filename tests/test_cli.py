@@ -941,7 +941,7 @@ DATASETS = {
     ),
     "missing file": (
         {"train.csv": None},
-        "no train split (there is validation, test); 'corpus' (built in), a directory",
+        "no train split (there is validation, test); train among the names of its files",
     ),
     "no files": (
         dict.fromkeys(("train.csv", "validation.csv", "test.csv")),

@@ -54,6 +54,8 @@ PAIR = ["T 1", "T 0", "T 1", "T 0"]
             ["wonderful x", "dreadful y", "unforgettable x", "nice y"],
             ("coarse", "fine"),
         ),  # of one word each
+        ("text,score,label", ["T 0.5 x", "T 0.2 y", "T 0.5 x", "T 0.2 y"], ("text", "label")),  # score: real numbers
+        ("label,query,text", ["1 NONE T", "0 NONE T", "1 NONE T", "0 NONE T"], ("text", "label")),
         ("text,label,title", ["T 1 T", "T 0 T", "T 1 T", "T 0 T"], ("text", "label")),
     ],
 )
@@ -122,6 +124,13 @@ def test_what_is_asked_for_goes_first(tmp_path):
             "no column 'text', nor another that is surely the text (columns: 'label', ",
         ),
         ("text,number", ["T 1", "T 2", "T 3", "T 4"], {}, "no column 'label', nor another that is surely the label"),
+        (
+            "what^kind",
+            ["T^x"] * 4,
+            {},
+            "one column alone ('what^kind'); two, parted by comma, tab, semicolon or pipe, ",
+        ),
+        ("A,B", ["text label", "T 1", "T 0"], {}, "line 2 reads as column names, and so does what stands above; one"),
         ("text", ["T"] * 4, {}, "no column 'label', nor another that is surely the label (columns: 'text')"),
         ("text,label", PAIR, {"text_column": "Text"}, "text_column must be a column of "),
         ("text,label", PAIR, {"label_column": "stars"}, "label_column must be a column of "),

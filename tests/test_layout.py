@@ -36,7 +36,11 @@ def found(folder):
     [
         *((name, "validation") for name in ("dev", "val", "valid", "validation", "eval", "Dev", "my-dev", "dev_v2")),
         *((name, "train") for name in ("train", "TRAIN", "my-train", "train_v2", "imdb.train", "train1", "training")),
-        *((name, "test") for name in ("test", "test_set", "Test-2", "testing")),
+        *(
+            (name, "test")
+            for name in ("test", "test_set", "Test-2", "testing", "testdata", "sst.test", "TestData", "xtest")
+        ),
+        *((name, "train") for name in ("traindata", "TrainSet", "myTrain", "X.train", "trainval", "2023-train")),
         *((name, None) for name in ("reviews", "contest", "latest", "development2x", "strain", "value", "devil")),
     ],
 )
@@ -73,6 +77,24 @@ def test_names_of_splits(name, split):
             {"train": ["default/train/0000.csv", "default/train/0001.csv"]},
         ),
         (["train.csv", "sample_submission.csv"], {"train": ["train.csv"]}),
+        *(
+            ([*reversed(names), "test.csv"], {"train": names, "test": ["test.csv"]})
+            for names in (
+                ["train_0.csv", "train_1.csv"],
+                ["train-1.csv", "train-2.csv", *(f"train-{number}.csv" for number in range(3, 12))],
+                ["train.part1.csv", "train.part2.csv"],
+                ["train_1of2.csv", "train_2of2.csv"],
+                ["train1.jsonl", "train2.jsonl"],
+                ["train.00.csv.gz", "train.01.csv.gz"],
+            )
+        ),
+        (
+            ["part-00000-3f2b-c000.snappy.csv", "part-00001-3f2b-c000.snappy.csv", "_SUCCESS", ".part-00000.csv.crc"],
+            {"": ["part-00000-3f2b-c000.snappy.csv", "part-00001-3f2b-c000.snappy.csv"]},
+        ),
+        (["0.csv", "1.csv", "2.csv"], {"": ["0.csv", "1.csv", "2.csv"]}),
+        (["sst.train.csv", "sst.dev.csv"], {"train": ["sst.train.csv"], "validation": ["sst.dev.csv"]}),
+        (["traindata.csv", "testdata.csv"], {"train": ["traindata.csv"], "test": ["testdata.csv"]}),
     ],
 )
 def test_layouts(tmp_path, files, expected):
@@ -87,7 +109,20 @@ def test_what_is_above_the_directory_has_no_say(tmp_path):
     ("files", "expected"),
     [
         (["train.csv", "train.json"], "ambiguous, there are train.csv, train.json; one file, or shards of"),
-        (["train_1.csv", "train_2.csv"], "ambiguous, there are train_1.csv, train_2.csv"),
+        *(
+            (names, f"ambiguous, there are {', '.join(names)}")
+            for names in (
+                ["train_0.csv", "train_2.csv"],  # one is missing, or they are no shards
+                ["train-v1.csv", "train-v2.csv"],
+                ["train_2020.csv", "train_2021.csv"],
+                ["fold1_train.csv", "fold2_train.csv"],
+                ["train_large.csv", "train_small.csv"],
+                ["train_1.csv", "train_2.json"],
+                ["train (1).csv", "train.csv"],
+            )
+        ),
+        (["X.test", "X.train"], "(there are X.test, X.train); .csv, .tsv, .json, .jsonl, .parquet or .arrow, "),
+        (["X.train"], ", named X.train.csv or X.train.tsv, say, would do"),
         (["train.csv", "data/train.csv"], "ambiguous, there are data/train.csv, train.csv"),
         (["a.csv", "b.csv"], "ambiguous, there are a.csv, b.csv"),
         (["train_test.csv"], "'train_test' stands for train and test; a name for each would do"),
@@ -133,6 +168,19 @@ def test_a_file_that_names_no_split_beside_others_is_said_to_be_left_out(tmp_pat
     (tmp_path / "train.txt").write_text("a good film")
     splits = load_splits(str(write(tmp_path, "train.csv", "dev.csv", "test.csv", "extra.csv", "notes.txt")))
     assert splits.notes == ("Not read: extra.csv, train.txt.",)
+
+
+def test_numbered_files_are_said(tmp_path):
+    splits = load_splits(str(write(tmp_path, "part-00000.csv", "part-00001.csv")))
+    assert splits.notes[0] == "All is read from 2 files."
+
+
+@pytest.mark.parametrize("there", [["test.csv"], ["dev.csv", "test.csv"]])
+def test_without_train_the_way_out_is_said(tmp_path, there):
+    with pytest.raises(
+        ValueError, match=r"no train split \(there is .*\); train among the names of its files or folders"
+    ):
+        load_splits(str(write(tmp_path, *there)))
 
 
 def test_a_folder_of_several_files_is_said(tmp_path):
@@ -186,6 +234,15 @@ FEATURES = datasets.Features({"text": datasets.Value("string"), "label": dataset
 
 def dataset(rows=ROWS):
     return datasets.Dataset.from_dict({"text": [t for t, _ in rows], "label": [n for _, n in rows]}, features=FEATURES)
+
+
+def test_the_class_names_of_lists_of_one_are_kept(tmp_path):
+    features = datasets.Features(FEATURES | {"label": datasets.Sequence(FEATURES["label"])})
+    part = datasets.Dataset.from_dict({"text": [t for t, _ in ROWS], "label": [[n] for _, n in ROWS]}, features)
+    datasets.disable_progress_bars()
+    part.to_parquet(tmp_path / "a.parquet")
+    datasets.enable_progress_bars()
+    assert load_splits(str(tmp_path / "a.parquet")).label_names == ("neg", "pos")
 
 
 @pytest.fixture

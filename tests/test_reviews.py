@@ -247,7 +247,7 @@ LAYOUTS = {
         "no file that can be read (there are model.pkl, notes",
     ),
     "half": ({"rt-polarity.pos": b"a"}, "no file rt-polarity.neg (there is rt-polarity.pos); 'corpus'"),
-    "no train": ({**GOOD, "train.csv": None}, "no train split (there is validation, test); 'corpus'"),
+    "no train": ({**GOOD, "train.csv": None}, "no train split (there is validation, test); train among the names"),
     "one twice": (
         {**GOOD, "train.jsonl": jsonl_bytes(TRAIN)},
         "ambiguous, there are train.csv, train.jsonl; one file, or",
@@ -269,7 +269,7 @@ FAULTS = {
         "train.csv: empty; a line of column names and a row for each sentence would do",
     ),
     "json column": ({"test.jsonl": b'{"text": "a", "y": 1}\n'}, "test.jsonl: no column 'label' (columns: 'text', 'y')"),
-    "no lines": ({"test.jsonl": b""}, "test.jsonl: no column 'text' and no 'label' (columns: none)"),
+    "no lines": ({"test.jsonl": b""}, "test.jsonl: empty; an array of objects, or one a line"),
     "parquet column": (
         {"test.parquet": parquet_bytes([], x=[1])},
         "test.parquet: no column 'text' and no 'label' (columns: 'x')",
@@ -301,8 +301,8 @@ FAULTS = {
         "test.jsonl: 1 row with a text that is no string (line 2: 7 is of type int)",
     ),
     "bytes text": (
-        {"test.parquet": parquet_bytes([(b"a", 1)])},
-        "test.parquet: 1 row with a text that is no string (row 1: b'a' is of type bytes)",
+        {"test.parquet": parquet_bytes([(b"a\xff", 1)])},
+        "test.parquet: 1 row with undecodable bytes (row 1)",
     ),
     "surrogate": (
         {"test.jsonl": jsonl_bytes([("a\ud800b", 1)])},
@@ -314,20 +314,23 @@ FAULTS = {
         {"train.parquet": parquet_bytes([("a", 1.0), ("b", float("nan"))])},
         "train.parquet: 1 row without a label (row 2)",
     ),
-    "csv NaN": ({"train.csv": csv_bytes([("a", 0), ("b", "nan")])}, "train.csv: 1 row without a label (line 3)"),
+    "csv NaN": ({"train.csv": csv_bytes([("a", 0), ("b", "nan")])}, "train.csv: 1 row without a label (line 3: 'nan')"),
     "real label": (
         {"train.csv": csv_bytes([("a", 0), ("b", "0.37")])},
         "train.csv, line 3: label 0.37 is a real number, as for a regression; whole numbers or texts as",
     ),
     "real json label": ({"train.jsonl": jsonl_bytes([("a", 0.5)])}, "train.jsonl, line 1: label 0.5 is a real number"),
-    "list label": ({"train.jsonl": jsonl_bytes([("a", [1])])}, "train.jsonl, line 1: several labels a row ([1]); one"),
+    "list label": (
+        {"train.jsonl": jsonl_bytes([("a", [1, 2])])},
+        "train.jsonl, line 1: several labels a row ([1, 2]); ",
+    ),
     "joined labels": (
         {"train.csv": csv_bytes([("a", "toxic"), ("b", "rude"), ("c", "rude;toxic")])},
         "train.csv, line 4: several labels a row ('rude;toxic'); one label a row would do",
     ),
     "negative label": (
         {"test.csv": csv_bytes([("a", 1), ("b", -1)])},
-        "test.csv, line 3: label '-1' is not in train, which has '0', '1'; one of those would do",
+        "test.csv, line 3: label '-1' is not in train, which has '0', '1'; one of those, or where it stands for a",
     ),
     "one of a class": (
         {"train.csv": csv_bytes([("a", 0), ("b", 2), ("c", 2)])},
@@ -335,11 +338,11 @@ FAULTS = {
     ),
     "case": (
         {"train.csv": csv_bytes([("a", "Good"), ("b", "bad"), ("c", "good ")] * 2)},
-        "train.csv: labels 'Good', 'good' differ in case or spaces alone; one spelling for each class would do",
+        "train.csv, line 4: labels 'Good', 'good' differ in case or spaces alone ('Good' in ",
     ),
     "inner spaces": (
         {"train.csv": csv_bytes([("a", "very good"), ("b", "bad"), ("c", "very  good")] * 2)},
-        "train.csv: labels 'very  good', 'very good' differ in case or spaces alone",
+        "train.csv, line 4: labels 'very  good', 'very good' differ in case or spaces alone",
     ),
     "one name": (
         {"train.parquet": parquet_bytes(TRAIN, json.loads(json.dumps(CLASS_LABEL).replace("neg", "pos")))},

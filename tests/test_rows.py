@@ -16,6 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rtlab.data import streams
+from rtlab.data.arrow_sizes import sizes
 from rtlab.data.rows import open_rows
 
 ROWS = [
@@ -236,10 +237,22 @@ def zip_of_two():
             "behind line 6 there are bytes that are no UTF-16 (truncated data)",
         ),
         ("a.csv", b"text,label,text\na,1,b\n", "two columns are called 'text'; a name for each would do"),
+        (
+            "a.csv",
+            b'0,"1","0","a b"\n4,"2","4","c"\n',
+            "line 1 reads as a row, not as column names ('0', '1', '0'); a first line text,label would do",
+        ),
+        (
+            "SMSSpamCollection",
+            b"ham\tfine\n",
+            "a file without a suffix that tells its format, with tabs in its lines; the",
+        ),
+        ("a.txt", b"__label__a fine\n", "a file of format .txt, lines of fastText"),
         ("a.csv", b'"text,label\na,1\n', "line 1: a quote that is never closed; a line of column names would do"),
         ("a.parquet", two_columns_of_one_name(), "two columns are called 'text'; a name for each would do"),
         ("a.json", b'[{"text": "a"}]\n[{"text": "b"}]', '\'[{"text": "b"}]\' behind the array\'s end'),
         ("a.csv", sheet(), "a spreadsheet; its sheet saved as CSV"),
+        ("a.zip", sheet(), "a spreadsheet; its sheet saved as CSV"),
         ("a.csv", b"\xd0\xcf\x11\xe0\xa1\xb1", "a spreadsheet; its sheet saved as CSV"),
         ("a.csv", "日本,語\n".encode("shift-jis") + "çàéùè,1\n".encode() * 9, "undecodable bytes in the column names"),
         ("a.json", b'[{"text": "a"}, {"text"', "row 2: malformed JSON ("),
@@ -273,6 +286,17 @@ def test_encodings(tmp_path, text, encoding, said):
     rows = [{"text": text, "label": "1"}]
     path = save(tmp_path, "a.csv", csv_bytes(rows, encoding=encoding))
     assert (read(path), open_rows(path).notes) == (rows, said)
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"), [("хороший фильм", "cp1251"), ("这部电影很好看", "gbk"), ("映画はとても", "shift-jis")]
+)
+def test_writing_of_another_alphabet_is_not_latin_1(tmp_path, text, encoding):
+    path = save(tmp_path, "a.csv", csv_bytes([{"text": text, "label": "1"}] * 3, encoding=encoding))
+    with pytest.raises(
+        ValueError, match=r"no UTF-8, and hardly Latin-1 \(\d+% of its bytes .*; the same file saved as"
+    ):
+        read(path)
 
 
 def test_a_multi_byte_sign_across_pieces_of_the_file_is_one_sign(tmp_path, monkeypatch):
@@ -394,7 +418,7 @@ def test_many_stray_quotes_are_not_read_again_without_end(tmp_path, monkeypatch)
             yield line
 
     monkeypatch.setattr("rtlab.data.delimited.lines_of", counted)
-    monkeypatch.setattr("rtlab.data.delimited.MOST_LINES", 10)
+    monkeypatch.setattr("rtlab.data.csv_records.MOST_LINES", 10)
     path = save(tmp_path, "a.csv", b"text,label\n" + b'"text,1\nb,0\n' * 300)
     assert sum(row.fault is None for row in open_rows(path).read()) >= 300
     assert taken <= 601 + 200  # once each, and the beginning to find the delimiter
@@ -417,6 +441,56 @@ def test_lines_within_a_quote_that_read_as_rows(tmp_path, header, lines, within)
     (row,) = open_rows(path).read()
     found = [line for line, values in row.within if values["label"].strip() in ("0", "1")]
     assert found == within
+
+
+# Dialects, by rows of "a, b" and 1, then "c" and 0. What the file holds, how the note begins; plain CSV has none.
+DIALECTS = {
+    "single quotes": ("text,label\n'a, b',1\n'c',0\n", "a, b", "Fields of a.csv stand in single quotes."),
+    "single quotes, doubled": ("'text','label'\n'it''s, b','1'\n'c','0'\n", "it's, b", "Fields of"),
+    "single quotes, escaped": ("text,label\n'it\\'s, b',1\n'c',0\n", "it's, b", "Fields of"),
+    "single quotes, no need": ("text,label\n'a',1\n'c',0\n", "a", "Fields of"),
+    "apostrophes": ("text,label\n'tis,1\n'c' and d,0\n", "'tis", None),
+    "escaped": ('text,label\n"a \\"so\\", b",1\n"c",0\n', 'a "so", b', "A backslash in a.csv takes the meaning"),
+    "escaped, others kept": ('text,label\n"a \\"so\\", \\n \\\\ b",1\n"c",0\n', 'a "so", \\n \\ b', "A backslash"),
+    "escaped delimiter": ("text,label\na\\, b,1\nc,0\n", "a, b", "A backslash"),
+    "backslashes": ('text,label\n"C:\\",1\nc\\d,0\n', "C:\\", None),
+    "doubled": ('text,label\n"a ""so"", b",1\n"c",0\n', 'a "so", b', None),
+    "spaces before": ('label,text\n1, "a, b"\n0, "c"\n', "a, b", None),
+    "spaces before, no need": ('label,text\n1, "a"\n0, "c"\n', "a", None),
+    "spaces around": ('text , label\n"a "" , b" , 1\n"c" , 0\n', 'a " , b', None),
+    "excel, quoted": ('"sep=;"\r\ntext;label\r\na, b;1\r\nc;0\r\n', "a, b", None),
+    "rows end with a delimiter": ("text;label\na, b;1;\nc;0;\n", "a, b", None),
+    "names end with a delimiter": ("text;label;\na, b;1\nc;0\n", "a, b", None),
+    "comments": ("# one\n\n# two, and more, of it\ntext;label\na, b;1\nc;0\n", "a, b", "Comments above the columns of"),
+    "a column called #": ("#,text,label\n1,a,1\n2,c,0\n", "a", None),
+    "quotes as signs": ('text\tlabel\n"a" b\t1\n"c\t0\nd\t1\ne\t0\n', '"a" b', "Quotes in a.csv enclose no fields"),
+    "quotes as quotes": ('text\tlabel\n"a, b"\t1\n"c"\t0\n', "a, b", None),
+}
+
+
+@pytest.mark.parametrize(("data", "text", "note"), DIALECTS.values(), ids=DIALECTS)
+def test_dialects(tmp_path, data, text, note):
+    path = save(tmp_path, "a.csv", data.encode())
+    assert not bad(path)
+    first, second, *_ = read(path)
+    assert (first["text"], first["label"].strip(), second["label"].strip()) == (text, "1", "0")
+    notes = open_rows(path).notes
+    assert notes[:1] == () if note is None else notes[0].startswith(note)
+
+
+@pytest.mark.parametrize(
+    "broken", ['"a "b" c"\t1', '"never closed\t1'], ids=["text behind a closing quote", "never closed"]
+)
+@pytest.mark.parametrize("other", ['"a ""b"" c"\t1\nd\t0\ne\t0', '"a"\t1', '"of two\nlines"\t1\nd\t0\ne\t0'])
+def test_a_broken_quote_among_whole_ones_is_damage(tmp_path, broken, other):
+    path = save(tmp_path, "a.tsv", f"text\tlabel\n{other}\n{broken}\n".encode())
+    assert [kind for _, kind, _ in bad(path)] == ["with a quote out of place"]
+
+
+def test_lines_above_the_columns_count(tmp_path):
+    path = save(tmp_path, "a.csv", b"# one\n\n# two\n\nsentence,label\na,1\nb\n")
+    assert open_rows(path).header_line == 5
+    assert bad(path) == [(7, "of another width", "1 field for 2 columns")]
 
 
 # Bounds
@@ -466,6 +540,52 @@ def test_parquet_of_many_rows_is_known_by_its_description(tmp_path, monkeypatch)
     monkeypatch.setattr("rtlab.data.arrow_rows.MOST_ROWS", 1000)
     path = save(tmp_path, "a.parquet", parquet_bytes([{"text": "good", "label": "1"}] * 2000))
     assert open_rows(path).beyond == "2,000 rows, more than the 1,000 that are read"
+
+
+@pytest.mark.parametrize("codec", [None, "zstd", "lz4"])
+@pytest.mark.parametrize("opened", [pyarrow.ipc.new_file, pyarrow.ipc.new_stream])
+def test_an_arrow_files_sizes_are_known_before_it_is_unfolded(tmp_path, monkeypatch, codec, opened):
+    repeated = pyarrow.array(["x", "y"] * 1000).dictionary_encode()
+    table = pyarrow.table({"text": ["good " * 100] * 2000, "label": ["1", "0"] * 1000, "more": repeated})
+    options = pyarrow.ipc.IpcWriteOptions(compression=codec)
+    with opened(str(tmp_path / "a.arrow"), table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=700)
+    assert len([*open_rows(tmp_path / "a.arrow").read()]) == 2000
+    with pyarrow.memory_map(str(tmp_path / "a.arrow")) as source:
+        found = [*sizes(source)]
+    plain = [batch.nbytes for batch in table.to_batches(max_chunksize=700)]
+    batches = [each for each in found if not each.is_dictionary]
+    assert [each.rows for each in batches] == [700, 700, 600]
+    for each, bytes_unfolded in zip(batches, plain, strict=True):
+        assert bytes_unfolded * 0.99 < each.size < bytes_unfolded * 1.01
+
+    monkeypatch.setattr("rtlab.data.arrow_rows.MOST_BYTES", 700_000)
+    rows = open_rows(tmp_path / "a.arrow")
+    assert "bytes unfolded, more than the" in rows.beyond
+    assert len([*islice(rows.read(), 700)]) == 700  # a batch that fits is read, where a limit asks for no more
+    monkeypatch.setattr("rtlab.data.arrow_rows.MOST_BYTES", 300_000)
+    unfolded = pyarrow.total_allocated_bytes()
+    with pytest.raises(ValueError, match=r"a batch of rows of \d+,\d+ bytes unfolded, .*; smaller batches would do"):
+        next(open_rows(tmp_path / "a.arrow").read())
+    assert pyarrow.total_allocated_bytes() - unfolded < 300_000
+
+
+def test_arrow_rows_without_bytes_are_counted(tmp_path, monkeypatch):
+    """A column of nothing takes no memory, however many rows it has."""
+    monkeypatch.setattr("rtlab.data.arrow_rows.MOST_ROWS", 1000)
+    table = pyarrow.table({"text": pyarrow.nulls(10**9)})
+    with pyarrow.ipc.new_file(str(tmp_path / "a.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    assert open_rows(tmp_path / "a.arrow").beyond == "1,000,000,000 rows, more than the 1,000 that are read"
+
+
+@pytest.mark.parametrize("kind", [pyarrow.binary(), pyarrow.large_binary(), pyarrow.large_string()])
+def test_texts_that_were_written_as_bytes_are_texts(tmp_path, kind):
+    table = pyarrow.table({"text": pyarrow.array(["café", None], kind), "label": ["a", "b"]})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    assert [row["text"] for row in read(tmp_path / "a.parquet")] == ["café", None]
+    notes = open_rows(tmp_path / "a.parquet").column_notes
+    assert notes == ({} if "string" in str(kind) else {"text": "Column 'text' holds bytes and was read as UTF-8."})
 
 
 def test_a_repeated_text_of_parquet_is_held_once(tmp_path):

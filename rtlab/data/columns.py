@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from rtlab.data.labels import is_nothing, is_whole
-from rtlab.data.row import Row, Rows
+from rtlab.data.labels import is_whole
+from rtlab.data.missing import NUMBER, is_nothing
+from rtlab.data.row import Row, Rows, reads_as_a_row
 from rtlab.experiment import DatasetOptions
 
 SAMPLE = 1000  # rows by which columns are judged
@@ -96,13 +97,15 @@ def choose_columns(rows: Rows, options: DatasetOptions, *, labelled: bool = True
         ValueError: a column that was asked for is not there; no column would do, or several would; the file has no line
             of column names; its rows have two texts or several labels each.
     """
+    if not rows.columns:
+        raise ValueError(f"{rows.where}: no rows; some of each class would do")
     sample = [row for row in islice(rows.read(), SAMPLE) if row.fault is None]
     _check_asked(rows, options)
     _check_header(rows, options, sample)
     split = options.split_column
     free = [name for name in rows.columns if name not in (split, options.text_column, options.label_column)]
     held = {name: _held(sample, name) for name in free}
-    label = options.label_column or (_by_name(rows, free, LABELS, "label") if labelled else None)
+    label = options.label_column or (_by_name(rows, free, LABELS, "label", held) if labelled else None)
     text = options.text_column or _text(rows, free, held, label, labelled)
     if label is None and labelled:
         label = _label(rows, [name for name in free if name != text], held)
@@ -120,26 +123,37 @@ def _check_asked(rows: Rows, options: DatasetOptions) -> None:
 
 def _check_header(rows: Rows, options: DatasetOptions, sample: Sequence[Row]) -> None:
     """Refuse a file that begins with a row in place of names: its first sentence would be lost in silence."""
-    if not rows.headed:
+    if not rows.header_line:
         return
     if {options.text_column, options.label_column, options.split_column} - {None}:
         return
     usual = TEXTS | LABELS | SPLITS | {name for pair in PAIRS for name in pair}
     named = any(_plain(name) in usual for name in rows.columns)
+    if not named and sample and len(_usual_names([*sample[0].values.values()], usual)) > 1:
+        raise ValueError(
+            f"{rows.where}: {rows.unit} {sample[0].number} reads as column names, and so does what stands above; one "
+            "line of them would do"
+        )
     values = {name: {str(row.values[name]).strip() for row in sample} for name in rows.columns}
     kinds = [name for name in rows.columns if _plain(name) in LABELS] if named else rows.columns
     if any(name in values[name] for name in kinds if name) or (
         not named
         and any(_is_number(name) or len(name) > LONGEST_NAME or len(name.split()) > 4 for name in rows.columns)
     ):
-        shown = ", ".join(f"{name!r:.40}" for name in rows.columns[:3])
-        raise ValueError(
-            f"{rows.where}: line 1 reads as a row, not as column names ({shown}); a first line text,label would do"
-        )
+        raise ValueError(reads_as_a_row(rows.where, rows.header_line, rows.columns))
 
 
-def _by_name(rows: Rows, free: Sequence[str], usual: frozenset[str], role: str) -> str | None:
+def _usual_names(values: Sequence[object], usual: frozenset[str]) -> frozenset[str]:
+    return usual & {_plain(str(value)) for value in values}
+
+
+def _by_name(
+    rows: Rows, free: Sequence[str], usual: frozenset[str], role: str, held: Mapping[str, list[object]]
+) -> str | None:
     found = [name for name in free if _plain(name) in usual]
+    if len(found) > 1:  # of which some may hold what cannot be meant: real numbers as labels, one word in all rows
+        unfit = _is_real if role == "label" else _is_one
+        found = [name for name in found if not unfit(held[name])] or found
     if len(found) > 1:
         raise ValueError(_two(rows, found, role))
     return found[0] if found else None
@@ -156,7 +170,7 @@ def _text(rows: Rows, free: Sequence[str], held: Mapping[str, list[object]], lab
                 "--text-column for one of them, would do"
             )
     others = [name for name in free if name != label]
-    if (usual := _by_name(rows, others, TEXTS, "text")) is not None:
+    if (usual := _by_name(rows, others, TEXTS, "text", held)) is not None:
         return usual
     if not labelled and len(others) == 1:
         return others[0]
@@ -191,6 +205,11 @@ def _two(rows: Rows, found: Sequence[str], role: str) -> str:
 
 
 def _none(rows: Rows, role: str) -> str:
+    if rows.header_line and len(rows.columns) == 1 and not rows.columns[0].isidentifier():
+        return (
+            f"{rows.where}: one column alone ({rows.columns[0]!r:.60}); two, parted by comma, tab, semicolon or pipe, "
+            "with a first line text,label would do"
+        )
     there = _named(rows.columns) or "none"
     return (
         f"{rows.where}: no column {role!r}, nor another that is surely the {role} (columns: {there}); "
@@ -199,7 +218,7 @@ def _none(rows: Rows, role: str) -> str:
 
 
 def _notes(rows: Rows, text: str, label: str | None, options: DatasetOptions, sample: Sequence[Row]) -> tuple[str, ...]:
-    notes = []
+    notes = [note for name, note in rows.column_notes.items() if name in (text, label)]
     if text not in ("text", options.text_column):
         notes.append(f"Texts are column {text!r}.")
     if label is not None and label not in ("label", options.label_column):
@@ -238,6 +257,18 @@ def _is_varied(values: Sequence[object]) -> bool:
     return 0 < len(values) == letters and len({*texts}) > len(texts) * 3 / 4
 
 
+def _is_real(values: Sequence[object]) -> bool:
+    """Whether a column holds real numbers, which are no classes."""
+    kinds = {str(value).strip() for value in values}
+    return all(map(_is_number, kinds)) and not all(map(is_whole, kinds))
+
+
+def _is_one(values: Sequence[object]) -> bool:
+    """Whether a column holds one word in all of several rows, or next to nothing."""
+    kinds = {str(value) for value in values}
+    return not values or (len(values) > 1 and len(kinds) == 1 and len(kinds.pop().split()) < 2)
+
+
 def _is_label_like(values: Sequence[object]) -> bool:
     """Whether a column holds classes: two or more different values, each of which occurs twice on average."""
     if any(isinstance(value, list | dict | bytes) for value in values):
@@ -254,7 +285,7 @@ def is_usual_label(name: str) -> bool:
 
 
 def _is_number(text: str) -> bool:
-    return re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text.strip(), re.ASCII) is not None
+    return NUMBER.fullmatch(text.strip()) is not None
 
 
 def _plain(name: str) -> str:

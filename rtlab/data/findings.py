@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from textwrap import shorten
 
+from rtlab.data.missing import is_missing_word
 from rtlab.data.splits import Split, Splits
 
 EXAMPLES = 3
 UNEVEN = 3  # times as many sentences in the largest class of train as in the smallest
-NEARLY_EMPTY = 2  # letters and digits; sentences with fewer say nothing
+NEARLY_EMPTY = 2  # letters and digits; sentences with fewer say nothing, nor do those that are `nan` or the like
 
 
 def find_warnings(splits: Splits, word_pieces: Mapping[str, Sequence[int]], max_length: int) -> tuple[str, ...]:
@@ -63,7 +64,7 @@ def _nearly_empty(splits: Splits) -> Iterator[str]:
 
 
 def _says_nothing(text: str) -> bool:
-    return len(text) < 40 and sum(map(str.isalnum, text)) < NEARLY_EMPTY
+    return len(text) < 40 and (sum(map(str.isalnum, text)) < NEARLY_EMPTY or is_missing_word(text))
 
 
 def _imbalance(splits: Splits) -> Iterator[str]:

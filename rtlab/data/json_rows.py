@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -23,14 +23,17 @@ def open_json(path: Path) -> Rows:
         ValueError: the file cannot be read, or is of neither form.
     """
     found = survey(path, objects=True)
-    is_array = _first_sign(path, found) == "["
+    first = _first_sign(path, found)
+    if not first:
+        raise ValueError(f"{path}: empty; {_FORMS}")
+    is_array = first == "["
 
     def read() -> Iterator[Row]:
         return _of_array(path, found) if is_array else _of_lines(path, found)
 
     start = [*islice(read(), SAMPLE)]
     columns = dict.fromkeys(name for row in start for name in row.values)
-    if not is_array and len(start) == 1 and _holds_all(start[0].values):
+    if not is_array and len(start) == 1 and _holds_all([*start[0].values.values()]):
         held = ", ".join(map(repr, [*columns][:3]))
         raise ValueError(f"{path}: one object that holds all rows ({held}); {_FORMS}")
     if start and not columns:
@@ -48,9 +51,11 @@ def open_json(path: Path) -> Rows:
     )
 
 
-def _holds_all(values: Mapping[str, object]) -> bool:
-    """Whether an object is not a row, but a table by columns, or one within another."""
-    return bool(values) and all(isinstance(value, list | dict) for value in values.values())
+def _holds_all(values: Sequence[object]) -> bool:
+    """Whether an object is not a row, but a table by columns, one within another, or a list of rows beside a title."""
+    is_row = any(isinstance(value, str) and " " in value for value in values)
+    listed = any(isinstance(value, list) and len(value) > 1 and isinstance(value[0], dict) for value in values)
+    return (listed and not is_row) or (bool(values) and all(isinstance(value, list | dict) for value in values))
 
 
 def _first_sign(path: Path, found: Survey) -> str:

@@ -4,7 +4,6 @@ First every label gets its class's name (`named`): outer spaces go, `1.0` is `1`
 Then names become indices (`encode`), in number order where all are numbers and alphabetical otherwise.
 """
 
-import math
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -12,13 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from rtlab.data.missing import NUMBER, is_hidden_word
 from rtlab.data.splits import Split
 
 Kind = Literal["numbers", "booleans", "words"]
 
-MISSING = frozenset(("nan", "na", "n/a", "null", "none", "-nan", "?"))  # as a label, where the others are numbers
-_WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0*)?", re.ASCII)
-_REAL = re.compile(r"[+-]?(\d+[.,]?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_WHOLE = re.compile(r"([+-]?(?:0|[1-9]\d*))(?:\.0*|,00?)?", re.ASCII)  # 1,000 may be a thousand
 _SEPARATORS = re.compile(r"[,;|]")
 
 
@@ -65,33 +63,9 @@ class Table:
     typed: bool = True
 
 
-def is_nothing(value: object) -> bool:
-    """Whether a value stands for none: null, or not a number."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
 def is_whole(text: str) -> bool:
     """Whether a text is a whole number, perhaps written as a float; `007` is none, but a word."""
     return _WHOLE.fullmatch(text) is not None
-
-
-def cleaned(labels: Sequence[object], *, typed: bool) -> list[object]:
-    """Labels without outer spaces, None where there is none: nothing there, or in a CSV file's numbers `NaN` and such.
-
-    Args:
-        labels: what the column holds.
-        typed: whether the format tells a number from a text.
-    """
-    stripped = [
-        (label.strip() or None) if isinstance(label, str) else None if is_nothing(label) else label for label in labels
-    ]
-    if typed:
-        return stripped
-    kinds = {str(label) for label in {*stripped} if label is not None}
-    if not (numbers := {kind for kind in kinds if _REAL.fullmatch(kind)}):
-        return stripped
-    missing = {kind for kind in kinds if kind.lower() in MISSING}
-    return [None if label in missing else label for label in stripped] if numbers | missing == kinds else stripped
 
 
 def named(tables: Mapping[str, Table]) -> tuple[tuple[str, ...], dict[str, list[str]]]:
@@ -118,7 +92,7 @@ def named(tables: Mapping[str, Table]) -> tuple[tuple[str, ...], dict[str, list[
     words = {split: _words(table, kind, declared) for split, table in tables.items()}
     of_first = {*words[next(iter(tables))]}
     names = [name for name in declared if name in of_first] if declared else _ordered(of_first, kind)
-    _check_alike(first, declared or sorted({word for each in words.values() for word in each}))
+    _check_alike(tables, words, declared)
     if kind == "words" and declared is None:
         _check_several(first, of_first)
     return tuple(names), words
@@ -144,13 +118,7 @@ def encode(tables: Mapping[str, Table]) -> tuple[tuple[str, ...], dict[str, Spli
     _check_counts(tables["train"], words["train"])
     index = {name: number for number, name in enumerate(names)}
     for split, table in tables.items():
-        for row, word in enumerate(words[split]):
-            if word not in index:
-                found = f"label {word!r:.60} is not in train, which has {_some(names)}"
-                raise ValueError(f"{table.places.of(row)}: {found}; one of those would do")
-        if len({*words[split]}) == 1:
-            found = f"the only label is {words[split][0]!r:.60}"
-            raise ValueError(f"{table.places}: {found}; sentences of two or more classes would do")
+        _check_known(split, table, words[split], names)
     declared = tables["train"].class_names or ()
     without = [name for name in declared if name not in index]
     notes = (f"Classes without a sentence in train were left out: {_some(without)}.",) if without else ()
@@ -177,7 +145,7 @@ def _kind(table: Table) -> Kind:
         _check_real(table, [str(label) for label in table.labels])
         return "numbers"
     words = {str(label) for label in {*table.labels}}
-    if all(map(_REAL.fullmatch, words)) and not any(re.match(r"[+-]?0\d", word) for word in words):
+    if all(map(NUMBER.fullmatch, words)) and not any(re.match(r"[+-]?0\d", word) for word in words):
         _check_real(table, [str(label) for label in table.labels])
         return "numbers"
     return "words"
@@ -224,9 +192,9 @@ def _word(table: Table, row: int, label: object, kind: Kind, declared: tuple[str
     text = str(label)
     if kind == "booleans" and text.lower() in ("false", "true"):
         return text.lower()
-    if kind != "numbers" or not is_whole(text):
+    if kind != "numbers" or (whole := _WHOLE.fullmatch(text)) is None:
         return text
-    number = int(text.partition(".")[0])
+    number = int(whole[1])
     if declared is None:
         return str(number)
     if not 0 <= number < len(declared):
@@ -239,18 +207,34 @@ def _ordered(names: Iterable[str], kind: Kind) -> list[str]:
     return sorted(names, key=int) if kind == "numbers" else sorted(names)
 
 
-def _check_alike(table: Table, names: Sequence[str]) -> None:
+def _check_alike(
+    tables: Mapping[str, Table], words: Mapping[str, Sequence[str]], declared: tuple[str, ...] | None
+) -> None:
     """Refuse names of which one was meant: of a same name, or that differ in case or spaces (of any width) alone."""
+    first = str(next(iter(tables.values())).places)
     alike: dict[str, list[str]] = defaultdict(list)
-    for name in names:
+    for name in declared or sorted({word for each in words.values() for word in each}):
         signs = unicodedata.normalize("NFC", name).casefold()
         alike["".join(sign for sign in signs if not sign.isspace() and unicodedata.category(sign) != "Cf")].append(name)
     for found in alike.values():
         if len({*found}) > 1:
-            both = f"labels {_some(found)} differ in case or spaces alone"
-            raise ValueError(f"{table.places}: {both}; one spelling for each class would do")
+            places = _first_places(tables, words, {*found})
+            other = next((f" ({name!r:.60} in {place})" for name, place in [*places.items()][:-1]), "")
+            where = [first, *places.values()][-1]
+            both = f"labels {_some(found)} differ in case or spaces alone{other}"
+            raise ValueError(f"{where}: {both}; one spelling for each class would do")
         if len(found) > 1:
-            raise ValueError(f"{table.places}: two classes are called {found[0]!r:.60}; a name for each would do")
+            raise ValueError(f"{first}: two classes are called {found[0]!r:.60}; a name for each would do")
+
+
+def _first_places(tables: Mapping[str, Table], words: Mapping[str, Sequence[str]], names: set[str]) -> dict[str, str]:
+    """Where each of some names stands first, in the order of the splits and their rows."""
+    found: dict[str, str] = {}
+    for split, table in tables.items():
+        for row, word in enumerate(words[split]):
+            if word in names and word not in found:
+                found[word] = table.places.of(row)
+    return found
 
 
 def _check_several(table: Table, names: set[str]) -> None:
@@ -260,6 +244,22 @@ def _check_several(table: Table, names: set[str]) -> None:
         if len(parts) > 1 and {*parts} <= names:
             row = [str(label) for label in table.labels].index(name)
             raise ValueError(f"{table.places.of(row)}: several labels a row ({name!r:.60}); one label a row would do")
+
+
+def _check_known(split: str, table: Table, words: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse a label that train lacks, and a split of one class."""
+    unknown = {*words} - {*names}
+    if row := next((row for row, word in enumerate(words, 1) if word in unknown), None):
+        found = f"label {words[row - 1]!r:.60} is not in train, which has {_some(names)}"
+        do = "one of those would do"
+        if is_hidden_word(words[row - 1]):
+            do = f"one of those, or where it stands for a hidden label no labels in all of {split}, would do"
+        raise ValueError(f"{table.places.of(row - 1)}: {found}; {do}")
+    if len({*words}) == 1:
+        hidden = "" if split == "train" else ", or no labels where they are hidden,"
+        raise ValueError(
+            f"{table.places}: the only label is {words[0]!r:.60}; sentences of two or more classes{hidden} would do"
+        )
 
 
 def _check_counts(table: Table, words: Sequence[str]) -> None:

@@ -11,17 +11,25 @@ from rtlab.data.splits import SPLIT_NAMES
 from rtlab.data.streams import COMPRESSED, data_name
 
 # Names that stand for a split, as parts of a file's or a folder's name.
+_NAMES: Mapping[str, tuple[str, ...]] = {
+    "train": ("train", "training", "trn", "trainval"),
+    "validation": ("validation", "valid", "validate", "val", "dev", "eval", "evaluation", "development"),
+    "test": ("test", "testing", "tst"),
+}
 SYNONYMS: Mapping[str, str] = {
-    **dict.fromkeys(("train", "training", "trn", "trainset"), "train"),
-    **dict.fromkeys(
-        ("validation", "valid", "val", "dev", "eval", "evaluation", "development", "devset", "valset"), "validation"
-    ),
-    **dict.fromkeys(("test", "testing", "tst", "testset"), "test"),
+    f"{before}{name}{behind}": split
+    for split, names in _NAMES.items()
+    for name in names
+    for before, behind in (("", ""), ("", "set"), ("", "data"), ("", "file"), ("", "split"), ("x", ""))
 }
 _SHARD = re.compile(r"(?P<name>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?:-[0-9a-f]{8,})?(?P<rest>\..*)?")
+_COUNTS_NO_SHARDS = re.compile(
+    r"(?:\bv|ver|version|fold|seed|run|trial|epoch|level|class|label)[^a-z]*$", re.IGNORECASE
+)
 # What lies beside data and is none.
 _BESIDE = re.compile(
-    r"(readme|license|licence|dataset_infos?|state|metadata|.*config.*|package|\..*)\b.*", re.IGNORECASE
+    r"(readme|license|licence|dataset_infos?|state|_?metadata|.*config.*|package|_success|_committed|_started|\..*)\b.*",
+    re.IGNORECASE,
 )
 _FEW = 8
 
@@ -45,8 +53,9 @@ def split_of(name: str) -> str | None:
     Raises:
         ValueError: it stands for two.
     """
-    words = re.findall(r"[a-z]+", name.lower())
-    found = dict.fromkeys(SYNONYMS[word] for word in words if word in SYNONYMS)
+    found: dict[str, None] = {}
+    for words in (re.findall(r"[a-z]+", name.lower()), re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)):
+        found = found or dict.fromkeys(SYNONYMS[word.lower()] for word in words if word.lower() in SYNONYMS)
     if len(found) > 1:
         raise ValueError(f"{name!r} stands for {' and '.join(found)}; a name for each would do")
     return next(iter(found), None)
@@ -79,9 +88,9 @@ def find_layout(folder: Path) -> Layout:
         ValueError: there are no files of data, one names two splits, a split has several that are no shards of one
             another, shards are missing, or several name no split.
     """
-    there = [path for path in sorted(folder.rglob("*")) if path.is_file() and not _is_hidden(path, folder)]
-    inside = [path for path in there if _is_data(path)]
-    others = [path for path in there if path not in inside and not _BESIDE.fullmatch(path.name)]
+    there = [path for path in sorted(folder.rglob("*")) if path.is_file() and not is_hidden(path, folder)]
+    inside = [path for path in there if is_data(path)]
+    others = [path for path in there if path not in inside and not is_beside(path)]
     _check_others(folder, inside, others)
     by_split: dict[str, list[Path]] = defaultdict(list)
     for path in inside:
@@ -92,15 +101,23 @@ def find_layout(folder: Path) -> Layout:
         unread = [path.name for path in (*unnamed, *(path for path in others if split_of(path.stem)))]
         notes = [f"Not read: {', '.join(unread[:_FEW])}{' …' if len(unread) > _FEW else ''}."] if unread else []
         return Layout(files, (*notes, *_notes_of_several(files)))
-    return Layout({"": _of_one_split(folder, unnamed)})
+    files = {"": _of_one_split(folder, unnamed)}
+    return Layout(files, tuple(_notes_of_several(files)))
 
 
-def _is_hidden(path: Path, folder: Path) -> bool:
+def is_hidden(path: Path, folder: Path) -> bool:
+    """Whether a file, or a folder of a directory that it lies in, is none of a person's."""
     return any(part.startswith((".", "__")) for part in path.relative_to(folder).parts)
 
 
-def _is_data(path: Path) -> bool:
-    if _BESIDE.fullmatch(path.name) or path.suffix.lower() not in (*FORMATS, *COMPRESSED):
+def is_beside(path: Path) -> bool:
+    """Whether a file's name is one of those that lie beside data."""
+    return _BESIDE.fullmatch(path.name) is not None
+
+
+def is_data(path: Path) -> bool:
+    """Whether a file's name says that it holds rows."""
+    if is_beside(path) or path.suffix.lower() not in (*FORMATS, *COMPRESSED):
         return False
     return Path(data_name(path)).suffix.lower() in FORMATS
 
@@ -113,12 +130,28 @@ def _check_others(folder: Path, inside: Sequence[Path], others: Sequence[Path]) 
     if not inside:
         names = ", ".join(path.relative_to(folder).as_posix() for path in others[:_FEW])
         what = f"no file that can be read (there are {names})" if others else "empty"
-        raise ValueError(f"dataset {str(folder)!r}: {what}; {TAKEN} would do")
+        # `X.train`: what stands behind the dot tells the split, and nothing the format.
+        split = next((path.name for path in others if split_of(path.suffix)), None)
+        renamed = f", named {split}.csv or {split}.tsv, say," if split else ""
+        raise ValueError(f"dataset {str(folder)!r}: {what}; {TAKEN}{renamed} would do")
 
 
 def _split_of_path(path: Path, folder: Path) -> str | None:
     """By the file's name, else by the nearest folder's; what lies above the data set has no say."""
-    for part in (path.name.partition(".")[0], *reversed(path.relative_to(folder).parts[:-1])):
+    return _split_of_parts((_stem(path), *reversed(path.relative_to(folder).parts[:-1])), folder)
+
+
+def split_of_folders(path: Path, folder: Path) -> str | None:
+    """The split of a folder within a directory, by its name or the nearest one's above it.
+
+    Raises:
+        ValueError: a name stands for two splits.
+    """
+    return _split_of_parts(tuple(reversed(path.relative_to(folder).parts)), folder)
+
+
+def _split_of_parts(parts: Sequence[str], folder: Path) -> str | None:
+    for part in parts:
         try:
             if split := split_of(part):
                 return split
@@ -135,14 +168,41 @@ def _of_one_split(folder: Path, paths: Sequence[Path]) -> tuple[Path, ...]:
     names = [path.relative_to(folder).as_posix() for path in paths]
     if len(shards) == len(paths):
         return _whole(folder, paths, shards)
-    in_a_folder = len({(path.parent, format_of(path)) for path in paths}) == 1 and paths[0].parent != folder
-    if in_a_folder and not any(split_of(path.name.partition(".")[0]) for path in paths):
+    alike = len({(path.parent, format_of(path), path.suffix) for path in paths}) == 1
+    if alike and (numbered := _numbered(paths)):
+        return numbered
+    if alike and paths[0].parent != folder and not any(split_of(_stem(path)) for path in paths):
         return tuple(paths)
     shown = ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "")
     raise ValueError(
         f"dataset {str(folder)!r}: ambiguous, there are {shown}; one file, or shards of one, for each of train, "
         "validation and test would do"
     )
+
+
+def _stem(path: Path) -> str:
+    """A file's name without what tells its format and compression."""
+    name = path.name
+    while (suffix := Path(name).suffix).lower() in (*FORMATS, *COMPRESSED):
+        name = name.removesuffix(suffix)
+    return name
+
+
+def _numbered(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """Files whose names differ in a number alone, which counts from 0 or 1 without a gap, in its order; else nothing.
+
+    Numbers of versions, folds and the like, and years, count something else.
+    """
+    parts = [re.split(r"(\d+)", _stem(path)) for path in paths]
+    if len(paths) < 2 or len({len(each) for each in parts}) > 1:
+        return ()
+    places = [place for place, pieces in enumerate(zip(*parts, strict=True)) if len({*pieces}) > 1]
+    if len(places) != 1 or places[0] % 2 == 0 or _COUNTS_NO_SHARDS.search(parts[0][places[0] - 1]):
+        return ()
+    numbers = sorted(int(each[places[0]]) for each in parts)
+    if numbers not in ([*range(len(paths))], [*range(1, len(paths) + 1)]):
+        return ()
+    return tuple(sorted(paths, key=lambda path: int(re.split(r"(\d+)", _stem(path))[places[0]])))
 
 
 def _whole(folder: Path, paths: Sequence[Path], shards: Sequence[re.Match[str]]) -> tuple[Path, ...]:
@@ -163,7 +223,7 @@ def _whole(folder: Path, paths: Sequence[Path], shards: Sequence[re.Match[str]])
 
 def _notes_of_several(files: Mapping[str, Sequence[Path]]) -> list[str]:
     return [
-        f"{split.capitalize()} is read from {len(paths)} files."
+        f"{split.capitalize() or 'All'} is read from {len(paths)} files."
         for split, paths in files.items()
         if len(paths) > 1 and not _SHARD.fullmatch(paths[0].name)
     ]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from rtlab.data.cutting import cut
-from rtlab.data.labels import Table, encode
+from rtlab.data.labels import Table, encode, is_whole
 from rtlab.data.sources import ALTERNATIVES, HUB_REVISION, Tables, load_tables
 from rtlab.data.splits import Split, Splits
 from rtlab.experiment import AS_IT_IS, DEFAULT_DATASET, DatasetOptions
@@ -67,7 +67,10 @@ def _splits(found: Tables) -> Splits:
     train = tables.pop("train", None) or tables.pop("", None)
     if train is None:
         there = ", ".join(found.tables)
-        raise ValueError(f"dataset {found.name!r}: no train split (there is {there}); {ALTERNATIVES}")
+        do = "train among the names of its files or folders, or --dataset with one file itself, which is cut, would do"
+        raise ValueError(
+            f"dataset {found.name!r}: no train split (there is {there}); {ALTERNATIVES if found.revision else do}"
+        )
     if train.labels and all(label is None for label in train.labels):
         raise ValueError(f"{train.places}: no labels; a label in every row of train would do")
     names, parts, more = encode({"train": train, **tables})
@@ -78,21 +81,27 @@ def _splits(found: Tables) -> Splits:
 
 
 def _without_hidden(tables: Mapping[str, Table]) -> tuple[dict[str, Table], tuple[str, ...]]:
-    """The tables without the held-out splits whose labels are hidden: all missing, or all -1 where train has none."""
+    """The tables without the held-out splits whose labels are hidden.
+
+    They are all missing, or all one number below zero (-1 as in GLUE, -100) where train has none such.
+    """
     train = tables.get("train")
-    trained = {str(label) for label in train.labels} if train else set()
+    trained = train is not None and any(map(_is_below_zero, {str(label) for label in train.labels}))
     hidden = tuple(
         name
         for name in HELD_OUT
-        if name in tables
-        and tables[name].texts
-        and ({str(label) for label in tables[name].labels} == {"None"} or _all_minus_one(tables[name], trained))
+        if name in tables and tables[name].texts and _is_hidden({str(label) for label in tables[name].labels}, trained)
     )
     return {name: table for name, table in tables.items() if name not in hidden}, hidden
 
 
-def _all_minus_one(table: Table, trained: set[str]) -> bool:
-    return {str(label) for label in table.labels} <= {"-1", "-1.0"} and not trained & {"-1", "-1.0"}
+def _is_hidden(labels: set[str], trained_below_zero: bool) -> bool:
+    one = next(iter(labels)) if len(labels) == 1 else ""
+    return one == "None" or (_is_below_zero(one) and not trained_below_zero)
+
+
+def _is_below_zero(label: str) -> bool:
+    return label.startswith("-") and is_whole(label)
 
 
 def _with_held_out(

@@ -4,11 +4,12 @@ from pathlib import Path
 
 from rtlab.data.arrow_rows import open_arrow, open_parquet
 from rtlab.data.delimited import open_delimited
+from rtlab.data.foreign import DELIMITED, refuse_foreign, text_without_a_format
 from rtlab.data.json_rows import open_json
 from rtlab.data.row import Rows
 from rtlab.data.streams import SHEET, data_name
 
-DELIMITED, JSON, COLUMNS = (".csv", ".tsv", ".tab"), (".json", ".jsonl", ".ndjson"), (".parquet", ".arrow")
+JSON, COLUMNS = (".json", ".jsonl", ".ndjson"), (".parquet", ".arrow")
 FORMATS = (*DELIMITED, *JSON, *COLUMNS)
 TAKEN = ".csv, .tsv, .json, .jsonl, .parquet or .arrow, the first four also as .gz, .zst or a zip of one file"
 SHEETS = (".xls", ".xlsx", ".xlsm", ".ods", ".numbers")
@@ -26,6 +27,8 @@ def format_of(path: Path) -> str:
         raise ValueError(f"{path}: {SHEET}")
     if suffix not in FORMATS or (suffix in COLUMNS and name != path.name):
         kind = f"of format {suffix}" if suffix else "without a suffix that tells its format"
+        if suffix not in COLUMNS and (what := text_without_a_format(path)):
+            raise ValueError(f"{path}: a file {kind}, {what}")
         raise ValueError(f"{path}: a file {kind}; {TAKEN} would do")
     return suffix
 
@@ -42,7 +45,9 @@ def open_rows(path: Path) -> Rows:
     """
     if not path.is_file():  # a pipe could be read once only
         raise ValueError(f"{path}: no regular file; a file on disk would do")
-    match format_of(path):
+    suffix = format_of(path)
+    refuse_foreign(path, suffix)
+    match suffix:
         case ".csv" | ".tsv" | ".tab":
             return open_delimited(path, data_name(path))
         case ".parquet":

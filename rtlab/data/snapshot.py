@@ -79,5 +79,6 @@ def _rows(where: str, split: "Dataset") -> Rows:
 
 
 def _class_names(features: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
-    names = {name: getattr(of, "names", None) for name, of in features.items()}
+    # `ClassLabel`, or a list of it.
+    names = {name: getattr(getattr(of, "feature", of), "names", None) for name, of in features.items()}
     return {name: tuple(its) for name, its in names.items() if its}

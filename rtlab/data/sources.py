@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rtlab import hub
 from rtlab.data import corpus
+from rtlab.data.class_folders import open_class_folders
 from rtlab.data.columns import Columns, choose_columns, is_usual_label
 from rtlab.data.labels import Places, Table
 from rtlab.data.layout import by_synonym, find_layout, split_of
@@ -112,6 +113,9 @@ def _from_path(path: Path, options: DatasetOptions, limit: int | None) -> Tables
     if any((path / file).is_file() for file in _POLARITY):
         _need_no_options("rt-polarity's files", options)
         return Tables(name, None, _polarity(path))
+    if not is_saved(path) and (found := open_class_folders(path)) is not None:
+        tables, notes = _read({split: (rows,) for split, rows in found.opened.items()}, options, limit)
+        return Tables(name, None, tables, (*found.notes, *notes))
     layout = saved_layout(path) if is_saved(path) else find_layout(path)
     opened = {split: tuple(map(open_rows, files)) for split, files in layout.files.items()}
     tables, notes = _read(opened, options, limit)
@@ -175,7 +179,10 @@ def _read_by_column(
             )
     if "train" not in chosen:
         said = ", ".join(f"{name!r:.40}" for name in [*read.tables][:8])
-        raise ValueError(f"split_column must say train of some rows; got {options.split_column!r}, which says {said}")
+        given = f"got {options.split_column!r}, which says {said}"
+        raise ValueError(
+            f"split_column must say train of some rows; {given}; leaving it out, which cuts them, would do"
+        )
     return {split: read.tables[name] for split, name in chosen.items()}, (*left_out, *read.notes)
 
 

@@ -25,14 +25,15 @@ MOST_UNFOLDED = 100  # times the compressed size, beyond `FREELY_UNFOLDED`: text
 FREELY_UNFOLDED = 2**28
 OBJECTS_A_ROW = 4  # of JSON, at most, where a file's rows are estimated: a row may hold other objects
 CHUNK = 2**20
+MOST_BEYOND_ASCII = 0.3  # of the bytes of a text in Latin-1; in French or Czech they are some 5 to 10 %
 
 SHEET = "a spreadsheet; its sheet saved as CSV (in Excel: File, Save As, CSV UTF-8) would do"
 COMPRESSED = (".gz", ".zst", ".zstd", ".zip")
 _GZIP, _ZSTD, _ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
-_OLE = b"\xd0\xcf\x11\xe0"  # what Excel wrote before .xlsx
 _READ_ERRORS = (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError)
 _UNDECODED = re.compile("[\udc80-\udcff]")
 _BEYOND_ASCII = re.compile("[^\x00-\x7f\udc80-\udcff]")
+_ASCII = bytes(range(0x80))
 # Bytes that are letters or signs in Windows-1252 and control characters in Latin-1; five of them are neither.
 _WINDOWS, _NEITHER = frozenset(range(0x80, 0xA0)), frozenset((0x81, 0x8D, 0x8F, 0x90, 0x9D))
 
@@ -74,6 +75,55 @@ def data_name(path: Path) -> str:
     return path.name
 
 
+@dataclass(frozen=True)
+class Archive:
+    """What a zip says of itself.
+
+    Attributes:
+        names: of its files.
+        kind: what its file `mimetype` holds, as office documents have one; empty where there is none.
+    """
+
+    names: tuple[str, ...]
+    kind: bytes
+
+
+def beginning(path: Path, size: int) -> tuple[bytes, Archive | None]:
+    """A file's first bytes, decompressed where it is compressed; those of the only file in a zip, and what the zip is.
+
+    Args:
+        path: the file.
+        size: bytes, at most.
+
+    Returns:
+        The bytes, none of a zip of several files; and the zip, None where it is none.
+
+    Raises:
+        ValueError: the file cannot be read or decompressed.
+    """
+    with _readable(path), path.open("rb") as file:
+        first = file.read(size)
+        if first.startswith(_ZIP):
+            with zipfile.ZipFile(path) as archive:
+                return _beginning_of_zip(archive, size)
+    if first.startswith((_GZIP, _ZSTD)):
+        with unfolded(path) as stream:
+            return stream.read(size), None
+    return first, None
+
+
+def _beginning_of_zip(archive: zipfile.ZipFile, size: int) -> tuple[bytes, Archive]:
+    names = tuple(archive.namelist())
+
+    def read(name: str) -> bytes:
+        with archive.open(name) as stream:
+            return stream.read(size)
+
+    encrypted = any(one.flag_bits & 1 for one in archive.infolist())
+    first = read(names[0]) if len(names) == 1 and not encrypted else b""
+    return first, Archive(names, read("mimetype") if "mimetype" in names and not encrypted else b"")
+
+
 @contextmanager
 def unfolded(path: Path) -> Iterator[IO[bytes]]:
     """A file's bytes as a stream, decompressed where it is gzip, zstd or a zip of one file (told by its first bytes).
@@ -93,8 +143,6 @@ def unfolded(path: Path) -> Iterator[IO[bytes]]:
 
                 with pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd") as stream:
                     yield stream
-            case start if start == _OLE:
-                raise ValueError(f"{path}: {SHEET}")
             case start if start == _ZIP:
                 with zipfile.ZipFile(path) as archive, archive.open(_member(archive, path)) as stream:
                     yield stream
@@ -113,7 +161,7 @@ def survey(path: Path, *, objects: bool = False) -> Survey:
     Raises:
         ValueError: the file cannot be read, or holds no text in an encoding that is read.
     """
-    size = lines = objects_begun = zeros = undecoded = valid = 0
+    size = lines = objects_begun = zeros = undecoded = valid = high = 0
     bytes_seen: set[int] = set()
     beyond, has_feed = None, False
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
@@ -129,10 +177,14 @@ def survey(path: Path, *, objects: bool = False) -> Survey:
                 undecoded += len(_UNDECODED.findall(text))
                 valid += len(_BEYOND_ASCII.findall(text))
                 bytes_seen |= {*chunk}
+                high += len(chunk.translate(None, _ASCII))
             chunk = stream.read(CHUNK)
         undecoded += 0 if beyond else len(decoder.decode(b"", final=True))
         has_feed = lines > 0
     encoding = _encoding(path, start, zeros / max(size, 1), undecoded, valid, frozenset(bytes_seen))
+    if encoding in ("cp1252", "latin-1") and high > size * MOST_BEYOND_ASCII:
+        found = f"no UTF-8, and hardly Latin-1 ({high / size:.0%} of its bytes are beyond ASCII, as of Cyrillic or"
+        raise ValueError(f"{path}: {found} Chinese in an older encoding); the same file saved as UTF-8 would do")
     return Survey(encoding, "\n" if has_feed else "\r", beyond, _note(path, encoding))
 
 
@@ -182,7 +234,7 @@ def _member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
         for one in archive.infolist()
         if not one.is_dir() and not PurePosixPath(one.filename).name.startswith(".") and "__MACOSX" not in one.filename
     ]
-    if any(one.filename == "[Content_Types].xml" for one in members):
+    if any(one.filename == "[Content_Types].xml" for one in members):  # renamed .zip, where its name is looked at first
         raise ValueError(f"{path}: {SHEET}")
     if len(members) != 1:
         raise ValueError(f"{path}: a zip of {len(members)} files; a zip of one, or the unpacked directory would do")

@@ -14,7 +14,8 @@ from pathlib import Path
 from sys import intern
 
 from rtlab.data.columns import Columns
-from rtlab.data.labels import Places, Table, cleaned, is_nothing
+from rtlab.data.labels import Places, Table
+from rtlab.data.missing import cleaned, is_nothing
 from rtlab.data.row import Fault, Row, Rows
 from rtlab.data.streams import LONGEST_LINE, MOST_BYTES, MOST_ROWS, refuse_beyond
 from rtlab.experiment import DatasetOptions
@@ -99,12 +100,14 @@ def read_tables(opened: Sequence[Rows], columns: Columns, options: DatasetOption
                 most = f"{MOST_ROWS:,} rows, or the {MOST_BYTES / 2**30:g} GiB,"
                 refuse_beyond(Path(rows.where), f"more than the {most} that are read")
     found = _without_swallowers(found, suspects, opened, faults)
-    tables = {split: _table(found, split, opened, columns, faults) for split in dict.fromkeys(found.splits)}
+    tables = {split: _table(found, split, opened, columns, faults, notes) for split in dict.fromkeys(found.splits)}
     if faults:
         where = Path(opened[0].where)
+        worded = any("'" in place for place in faults.get(NO_LABEL.kind, (0, ()))[1])
         if not options.skip_bad_rows:
+            renamed = " another name where it is a class," if worded else ""
             raise ValueError(
-                f"{where}: {_said(faults)}; rows without these, or --skip-bad-rows to leave them out, would do"
+                f"{where}: {_said(faults)}; rows without these,{renamed} or --skip-bad-rows to leave them out, would do"
             )
         notes.append(f"Left out of {where.name}: {_said(faults)}.")
     return Read(tables, tuple(dict.fromkeys(notes)))
@@ -187,14 +190,20 @@ def _without_swallowers(
     return found.keep([row not in bad for row in range(len(found.texts))])
 
 
-def _table(found: _Gathered, split: str, opened: Sequence[Rows], columns: Columns, faults: Faults) -> Table:
+def _table(
+    found: _Gathered, split: str, opened: Sequence[Rows], columns: Columns, faults: Faults, notes: list[str]
+) -> Table:
     """The table of a split. Where labels are missing, but not all of them, those rows are bad."""
     own = found.keep([each == split for each in found.splits])
-    labels = cleaned(own.labels, typed=opened[0].typed)
+    read = cleaned(own.labels)
+    labels = read.labels
+    notes += read.notes
     there = [label is not None for label in labels]
     if any(there):
         for row in (row for row, is_there in enumerate(there) if not is_there):
-            _count(faults, opened, own.file_of[row], own.numbers[row], NO_LABEL)
+            written = own.labels[row]
+            detail = f"{written!r:.60}" if isinstance(written, str) and written else ""
+            _count(faults, opened, own.file_of[row], own.numbers[row], Fault(NO_LABEL.kind, detail))
         own, labels = own.keep(there), [*compress(labels, there)]
     return Table(
         places=Places(
