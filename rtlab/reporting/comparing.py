@@ -16,7 +16,7 @@ from rtlab.reporting.classes import by_class, side_by_side
 from rtlab.reporting.groups import Group, groups, lost_runs
 from rtlab.reporting.markup import clean
 from rtlab.reporting.pairs import quality, time_ratio
-from rtlab.reporting.wording import listed, score, setup, spread, times
+from rtlab.reporting.wording import difference, listed, score, setup, spread, times
 from rtlab.statistics import Interval, Verdict, holm, mcnemar, paired_difference, paired_f1_difference
 from rtlab.values import Json
 
@@ -191,9 +191,8 @@ def _cells(split: str, name: str, group: Group, comparison: Comparison | None) -
     if comparison is None:
         return row | dict.fromkeys(more, "")
     found = comparison.differences[split]
-    differences = (f"{d.value:+.4f} [{d.low:+.3f}, {d.high:+.3f}]" for d in (found.accuracy, found.f1))
     p_values = ("< 0.0001" if p < 0.0001 else f"{p:.4f}" for p in (found.p, found.p_holm))
-    return row | dict(zip(more, [*differences, *p_values], strict=True))
+    return row | dict(zip(more, [difference(found.accuracy), difference(found.f1), *p_values], strict=True))
 
 
 def _speed(name: str, comparison: Comparison) -> str:

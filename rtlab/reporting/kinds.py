@@ -7,8 +7,8 @@ from rtlab.methods import USUAL_PADDING
 from rtlab.reporting.frame import Cell
 from rtlab.reporting.groups import SPLITS, Group, families
 from rtlab.reporting.markup import Text
-from rtlab.reporting.pairs import quality, time_ratio
-from rtlab.reporting.wording import NONE, score, spread, times
+from rtlab.reporting.pairs import accuracy_difference, quality, time_ratio
+from rtlab.reporting.wording import NONE, difference, score, spread, times
 
 Row = dict[str, Text]
 Family = Sequence[Group]
@@ -172,9 +172,16 @@ def _faster(**base: str) -> Columns:
         ratio = None if slow is None else time_ratio(slow, group)
         if slow is None or ratio is None:
             return {column: NONE, "its accuracy": NONE}
-        return {column: times(ratio), "its accuracy": quality(group, slow)}
+        return {column: times(ratio), "its accuracy": _as_good(group, slow)}
 
     return columns
+
+
+def _as_good(group: Group, slow: Group) -> str:
+    """Whether a group is as accurate as another one, and the difference where seeds of both tell its interval."""
+    verdict, found = quality(group, slow), accuracy_difference(group, slow)
+    known = found is not None and found.over == "sentences and seeds" and group.whole
+    return f"{verdict}: {difference(found)}" if known and found else verdict
 
 
 def _svm_rows(group: Group, family: Family) -> Iterator[Row]:
