@@ -104,6 +104,24 @@ def test_a_time_that_others_disturbed_counts_for_nothing():
     assert group.disturbed == 1
 
 
+def test_a_time_is_that_of_an_epoch_times_the_epochs_whatever_their_number():
+    """Any undisturbed whole run of the setup tells it; a seed's own run goes first, and one cut short never."""
+    once = [made(with_recipe(FULL, epochs=1), seed=seed, train_s=20.0, warmup_s=1.0) for seed in (1, 2)]
+    own = made(FULL, seed=2, train_s=90.0, warmup_s=5.0)
+    busy = made(FULL, seed=1, train_s=900.0, others=0.5)
+    short = made(with_recipe(FULL, max_steps=8), seed=1, train_s=1.0)
+    other = made(with_recipe(FULL, epochs=1, batch_size=32), seed=1, train_s=1.0)
+    five = next(g for g in groups([*once, own, busy, short, other]) if g.fields["epochs"] == 5 and g.whole)
+    assert five.values("train_s") == [100.0, 90.0]
+    assert five.values("seconds") == [105.0, 95.0]
+    assert five.values("samples_per_s") == [8530 / 20, 5 * 8530 / 90]
+    assert five.scaled
+    assert five.disturbed == 1
+    assert [seconds for seconds, _ in five.points] == [105.0, 95.0]
+    [alone] = groups([own])
+    assert not alone.scaled
+
+
 def test_a_mean_of_times_is_of_one_testbed_that_of_most_seeds():
     here = [made(seed=seed, train_s=10.0) for seed in (1, 2)]
     there = [made(seed=seed, train_s=20.0, testbed=OTHER, day=2) for seed in (1, 2, 3)]

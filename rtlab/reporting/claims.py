@@ -8,7 +8,7 @@ own for its direction or size. Scores may come from several testbeds, times neve
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 
 from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER
 from rtlab.records import RunRecord
@@ -189,10 +189,12 @@ def _as_stated(claim: Claim, found: Sequence[Group]) -> Ruling:
     one of them refutes it, else confirmed if one confirms it.
     """
     rule = claim.stated
-    if not any(quantity.of for quantity in rule.statements):
-        return rule_on(rule, ())
-    there = sites(found, timed=any(quantity.timed for quantity in rule.statements), device=claim.device)
+    timed = any(quantity.timed for quantity in (*rule.statements, *rule.beside))
+    there = sites(found, timed=timed, device=claim.device)
     rulings = [rule_on(rule, here, site) for site, here in there.items() if claim.is_about(site.place)]
+    observed = tuple(reading for ruling in rulings for reading in ruling.observed)
+    if not any(quantity.of for quantity in rule.statements):  # they are the lab's own figures, on no site
+        return replace(rule_on(rule, ()), observed=observed)
     verdicts = {ruling.verdict for ruling in rulings}
     verdict: Verdict = "refuted" if "refuted" in verdicts else "confirmed" if "confirmed" in verdicts else "open"
     needs = "; ".join(dict.fromkeys(ruling.needs for ruling in rulings if ruling.needs))
@@ -202,7 +204,7 @@ def _as_stated(claim: Claim, found: Sequence[Group]) -> Ruling:
         verdict=verdict,
         needs="" if verdict != "open" else needs or f"records of {speaks_of}",
         findings=tuple(finding for ruling in rulings for finding in ruling.findings),
-        observed=tuple(reading for ruling in rulings for reading in ruling.observed),
+        observed=observed,
     )
 
 

@@ -111,8 +111,10 @@ def shown(column: str, form: str, **of: Experiment) -> tuple[Quantity, ...]:
 
 
 def waits_for(experiments: Sequence[Experiment], *, of_lab: bool = False) -> str:
-    """What would be run: parts of the study, or setups by their names, as all of the lab's are."""
-    parts = [None if of_lab else _part(experiment) for experiment in experiments]
+    """What would be run: parts of the study, and setups that none of them has; or the lab's setups."""
+    if of_lab:
+        return f"runs of {' and '.join(experiment.label for experiment in experiments)} by the lab's recipe"
+    parts = [_part(experiment) for experiment in experiments]
     numbers = [f"--part {number}" for number in sorted({part for part in parts if part is not None})]
     names = [setup(experiment) for experiment, part in zip(experiments, parts, strict=True) if part is None]
     words = [f"rtlab sweep evidence {' and '.join(numbers)}"] if numbers else []
