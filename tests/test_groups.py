@@ -4,8 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from lab_records import (
     FULL,
     FULL_FAST,
@@ -24,7 +22,7 @@ from lab_records import (
 from rtlab.methods import Adapter
 from rtlab.records import Predictions
 from rtlab.reporting.groups import by_place, families, groups, lost_runs, machines, place_of, without_code
-from rtlab.reporting.pairs import on_one_testbed, pareto_front, quality, time_ratio
+from rtlab.reporting.pairs import on_one_testbed, quality, time_ratio
 
 OTHER = some_testbed(torch="2.12.0")
 
@@ -308,15 +306,3 @@ def test_whole_data_come_before_cut_ones_and_most_runs_first():
         ("a", "1"),
         ("d", "0"),
     ]
-
-
-# The Pareto front
-
-
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=12))
-def test_the_front_is_what_nothing_beats(points):
-    front = pareto_front(points)
-    assert [points[index] for index in front] == sorted(points[index] for index in front)
-    for index, point in enumerate(points):
-        beaten = any(o != point and o[0] <= point[0] and o[1] >= point[1] for o in points)
-        assert (index in front) != beaten

@@ -87,7 +87,7 @@ def canvas(
     figure = Figure(figsize=(width, height * rows), layout=layout)
     # The layout makes room for this title alone; its first, empty line is where the heading goes.
     figure.suptitle(
-        "\n".join(("", *textwrap.wrap(clean(where), int(12.5 * width)))),
+        "\n".join(("", *textwrap.wrap(clean(where), int(12.5 * width), break_on_hyphens=False))),
         fontsize=9,
         x=0.013,
         ha="left",

@@ -5,9 +5,9 @@ is only while every interval bears it out; else it says that it is not shown, or
 the ranges that its numbers must lie in, before the study was run.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, groupby
 
 from rtlab.methods import Padding
 from rtlab.records import RunRecord
@@ -32,10 +32,10 @@ from rtlab.reporting.evidence import (
     short,
     shown,
 )
-from rtlab.reporting.groups import groups
+from rtlab.reporting.groups import Place, groups
 from rtlab.reporting.markup import Block, Span, Table
 from rtlab.reporting.measures import deviation
-from rtlab.reporting.quantities import Quantity, home
+from rtlab.reporting.quantities import Quantity, Reading, home
 from rtlab.reporting.wording import contents
 
 LEGEND = (
@@ -207,19 +207,21 @@ def findings_block(records: Iterable[RunRecord]) -> Block:
     here = home(groups(records))
     rulings = [(finding, rule_on(finding.rule, here)) for finding in FINDINGS]
     readings = chain.from_iterable((*ruling.findings, *ruling.observed) for _, ruling in rulings)
-    sites = sorted({reading.site for reading in readings if reading.site})
-    where = [f"{contents(site.place)}{', on ' * bool(site.machine)}{site.machine}." for site in sites]
+    machines: dict[Place, set[str]] = {}
+    for reading in readings:
+        if reading.site:
+            machines.setdefault(reading.site.place, set()).add(reading.site.machine)
+    where = " ".join(f"{contents(place)}{_on(found)}." for place, found in sorted(machines.items()))
     sentences = tuple([f"{n}. ", *_sentence(finding, ruling)] for n, (finding, ruling) in enumerate(rulings, start=1))
-    table = Table(notes=(*sentences, *where, LEGEND))
+    table = Table(notes=(*sentences, *([where] if where else []), LEGEND))
     return Block(name="findings", title="Findings", tables=(table,))
 
 
 def _sentence(finding: Finding, ruling: Ruling) -> list[str | Span]:
     """The finding with its numbers, or what the records say of it instead."""
-    numbers = "; ".join(reading.text for reading in ruling.findings)
-    beside = "; ".join(reading.text for reading in ruling.observed)
-    text = f": {numbers}" * bool(numbers) + f" (beside it: {beside})" * bool(beside)
-    needs = f"; it needs {ruling.needs}" if ruling.needs else ""
+    numbers, beside = _numbers(ruling.findings), _numbers(ruling.observed)
+    text = f": {numbers}" * bool(numbers) + f". Beside it: {beside}" * bool(beside)
+    needs = f". It needs {ruling.needs}" if ruling.needs else ""
     match ruling.verdict:
         case "confirmed":
             return [Span(finding.says, "strong"), f"{text}."]
@@ -227,3 +229,18 @@ def _sentence(finding: Finding, ruling: Ruling) -> list[str | Span]:
             return ["Not so by these records: ", Span(finding.says, "em"), f"{text}."]
         case _:
             return ["Not shown: ", Span(finding.says, "em"), f"{text}{needs}."]
+
+
+def _numbers(readings: Sequence[Reading]) -> str:
+    """Readings one after another; what is said in parentheses behind several alike, once."""
+    parts = ["; ".join(reading.figure for reading in alike) + said for said, alike in groupby(readings, _details)]
+    return "; ".join(parts)
+
+
+def _details(reading: Reading) -> str:
+    return reading.details
+
+
+def _on(machines: set[str]) -> str:
+    named = "; ".join(sorted(machines - {""}))
+    return f", times on {named}" if named else ""

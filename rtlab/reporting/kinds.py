@@ -77,6 +77,12 @@ def _compared(here: Sequence[Group]) -> Sequence[Family]:
     return best if len(best) > 1 else []
 
 
+def shown_first(here: Sequence[Group]) -> list[Family]:
+    """What a figure of accuracy over time shows: the methods compared, and each that trains no encoder by itself."""
+    alone = [(group,) for group in here if group.fields["engine"] is None]
+    return [*alone, *(family for family in _compared(here) if family[0].fields["engine"] is not None)]
+
+
 def _usual(group: Group) -> tuple[object, ...]:
     """Groups of one engine: with its usual padding before others, of one results version the newest."""
     fields = group.fields

@@ -17,7 +17,7 @@ from rtlab.reporting import drawing
 from rtlab.reporting.drawing import COLOURS, GROUND, INK, canvas
 from rtlab.reporting.frame import method_name
 from rtlab.reporting.groups import SPLITS, Group, families
-from rtlab.reporting.kinds import TABLES
+from rtlab.reporting.kinds import shown_first
 from rtlab.reporting.pairs import quality, time_ratio
 from rtlab.reporting.wording import PADDINGS, method_order, method_title
 
@@ -69,9 +69,7 @@ def accuracy(here: Sequence[Group], where: str) -> Figure | None:
 
     It is made to be read at 400 pixels: what is compared in the first table, and every method that needs no training.
     """
-    timed = [group for group in here if group.whole and group.timed]
-    families = [*((g,) for g in timed if g.fields["engine"] is None), *TABLES["comparison"].chosen(timed)]
-    shown = {tuple(map(id, family)): family for family in families}.values()  # the best of the first is in both
+    shown = shown_first([group for group in here if group.whole and group.timed])
     if len(shown) < 2:
         return None
     figure, [panel] = canvas("Test accuracy against training time", where, width=5.2, height=4.3)

@@ -97,15 +97,25 @@ class Reading:
     note: str = ""
 
     @property
-    def text(self) -> str:
-        """Such as `speed-up 7.40 × [7.31, 7.49] (n = 5)`."""
+    def figure(self) -> str:
+        """Such as `speed-up 7.40 × [7.31, 7.49]`."""
         form, number, interval = self.quantity.form, self.quantity.number, self.interval
         text = f"{self.quantity.what} {form.format(interval.value)}"
         if interval.low < interval.high and math.isfinite(interval.high - interval.low):
             text += f" [{number(interval.low)}, {number(interval.high)}]"  # the unit once is enough
             text += " over sentences alone" if interval.over == "sentences" else ""
+        return text
+
+    @property
+    def details(self) -> str:
+        """Such as ` (n = 5, 1 epoch)`; nothing for a figure of the lab's own."""
         details = [f"n = {self.runs}"] * bool(self.records) + [self.note] * bool(self.note)
-        return f"{text} ({', '.join(details)})" if details else text
+        return f" ({', '.join(details)})" if details else ""
+
+    @property
+    def text(self) -> str:
+        """Both."""
+        return self.figure + self.details
 
     @property
     def verdict(self) -> Verdict:
