@@ -92,7 +92,7 @@ def _table(place: Place, kind: Kind, found: Sequence[Family], lost: Sequence[Run
         caption=_caption(place, chosen, lost, known, common, timed=kind.timed),
         columns=tuple(Column(title, number=title not in TEXTS) for title in titles),
         rows=tuple(tuple(row.get(title, NONE) for title in titles) for row in cells),
-        notes=tuple(filter(None, notes)),
+        notes=tuple(filter(None, [" ".join(filter(None, notes))])),
     )
 
 
