@@ -278,7 +278,7 @@ def test_a_limit_is_in_name_and_title(tmp_path):
     limited = only(dataclasses.replace(SVM, limit=200), dataclasses.replace(FULL, limit=200), sha256="0" * 64)
     [path] = [path for path in write_figures(limited, tmp_path).written if path.name.startswith("accuracy")]
     assert "rotten-tomatoes-200-sentences-a-split-nvidia" in path.name
-    assert any("· 200 sentences a split ·" in text for text in texts(path))
+    assert "· 200 sentences a split ·" in " ".join(texts(path))
 
 
 def test_figures_that_are_no_longer_made_are_removed_and_others_stay(figures, tmp_path):

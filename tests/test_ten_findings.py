@@ -100,6 +100,11 @@ def test_of_single_seeds_a_finding_shows_nothing_and_says_how_many_it_takes():
     assert said["frozen"].endswith("It needs at least 3 seeds for full − SVM and LoRA − SVM.")
     assert said["seeds"].endswith("It needs at least 3 seeds for standard deviation over seeds / (full − SVM).")
     assert said["pooling"].startswith("**")  # there is no chance in it
+    four = sentences([record for record in found() if record.experiment.seed < 46])
+    assert four["frozen"].startswith("**")
+    assert four["engines"].endswith(
+        "It needs at least 5 seeds for full, native − reference and LoRA, native − reference."
+    )
 
 
 def test_an_open_finding_says_about_how_many_seeds_would_tell():

@@ -9,7 +9,7 @@ from rtlab.experiment import Experiment
 from rtlab.methods import Adapter, Full, Padding, Recipe, Svm
 from rtlab.reporting.frame import TIMES, setup_fields
 from rtlab.reporting.measures import deviation_to_difference, lead_over_the_best, memory_ratio, over_seeds
-from rtlab.reporting.pairs import accuracy_difference, time_ratio
+from rtlab.reporting.pairs import SEEDS_FOR_EQUALITY, accuracy_difference, time_ratio
 from rtlab.reporting.quantities import Quantity
 from rtlab.reporting.wording import listed, setup
 from rtlab.statistics import MARGIN
@@ -65,9 +65,14 @@ def better(what: str, a: Experiment, b: Experiment) -> Quantity:
     return difference(what, a, b).within(0, math.inf, "above 0")
 
 
-def alike(what: str, a: Experiment, b: Experiment, margin: float = MARGIN) -> Quantity:
+def alike(what: str, a: Experiment, b: Experiment, margin: float) -> Quantity:
     """The same, which must lie within a margin around 0."""
     return difference(what, a, b).within(-margin, margin, f"within ± {margin:.4f}")
+
+
+def as_good(what: str, a: Experiment, b: Experiment) -> Quantity:
+    """The same, which must lie within the margin, and rest on as many seeds, as everywhere where accuracy is equal."""
+    return replace(alike(what, a, b, MARGIN), runs=SEEDS_FOR_EQUALITY)
 
 
 def faster(what: str, slow: Experiment, fast: Experiment) -> Quantity:
