@@ -457,7 +457,7 @@ def test_the_table_without_records_says_what_is_needed():
     lines = claims_table(judge_all(CLAIMS, [])).splitlines()
     assert next(line for line in lines if not line.startswith("|")) == ""
     assert f"| **open**: needs records of {DEFAULT_ENCODER} on " in lines[3]
-    assert " | none | –<br>*Tied to DistilBERT" in lines[3]
+    assert " | none | –<br>*Its figures tie it to DistilBERT" in lines[3]
 
 
 def test_names_in_the_table_cannot_break_it():
@@ -491,7 +491,7 @@ def test_json_holds_both_verdicts_the_records_and_no_infinity():
     first = full["as_stated"]["findings"][0]
     assert (first["what"], first["low"], first["high"], first["runs"]) == ("validation accuracy", None, None, 1)
     assert first["stated"] == "0.8800 ± 0.0100"
-    assert (full["here"]["verdict"], full["here"]["rule"].split()[0]) == (None, "Tied")
+    assert (full["here"]["verdict"], full["here"]["rule"].split()[0]) == (None, "Its")
     assert full["here"]["observed"][0]["place"]["encoder"] == DEFAULT_ENCODER
     [svm] = [claim for claim in found if claim["id"] == "svm-parameters"]
     assert svm["as_stated"]["findings"][0]["place"] is None

@@ -38,7 +38,7 @@ EQUAL = (
 BETTER = "Paired difference over sentences and seeds, two variance components (Satterthwaite, 1946), excluding 0."
 RATIO = "Ratio of geometric means over seeds, interval on the logarithms (Welch, 1947)."
 OWN = "Judged from the lab's own figures, which contradict or bear out the sentence; no record is needed."
-TIED = "Tied to DistilBERT, or to the lab's device, by its figures: shown, not judged."
+TIED = "Its figures tie it to DistilBERT or the device: shown, not judged."
 
 
 @dataclass(frozen=True)
