@@ -339,7 +339,7 @@ def test_an_open_verdict_says_about_how_many_seeds_would_tell_or_that_none_would
 
 def test_here_is_the_encoder_and_data_set_of_most_runs():
     records = evidence()
-    elsewhere = evidence(parts=(1,), encoder="other", accuracy=lambda _, a: a - 0.1)
+    elsewhere = evidence(parts=(1,), encoder="another", accuracy=lambda _, a: a - 0.1)
     for order in ([*records, *elsewhere], [*elsewhere, *records]):
         readings = [
             reading for ruling in judged_here(order).values() for reading in (*ruling.findings, *ruling.observed)
