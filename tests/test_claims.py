@@ -337,6 +337,15 @@ def test_an_open_verdict_says_about_how_many_seeds_would_tell_or_that_none_would
     assert ruling.needs == "more sentences (no number of seeds would tell) for x"
 
 
+def test_times_of_two_machines_are_no_ratio_here():
+    """Full fine-tuning was timed on one machine, LoRA on another: each has its runs, and none a ratio."""
+    there = some_testbed("a gpu")
+    records = [dataclasses.replace(r, testbed=there) if kind(r.experiment) == "adapter" else r for r in evidence()]
+    ruling = judged_here(records)["lora-time"]
+    assert (ruling.verdict, ruling.findings) == ("open", ())
+    assert ruling.needs == "times on one testbed for time, LoRA / full, trainer and time, LoRA / full, native"
+
+
 def test_here_is_the_encoder_and_data_set_of_most_runs():
     records = evidence()
     elsewhere = evidence(parts=(1,), encoder="another", accuracy=lambda _, a: a - 0.1)

@@ -69,7 +69,7 @@ class Claim:
         here: How its direction or size is judged on other encoders and devices.
         encoder: The encoder that it speaks of, `None` for any.
         dataset: The data set that it speaks of, told by its contents; `None` for any.
-        device: Part of the name of the device that it speaks of, `None` for any.
+        device: Part of the name of the device that its times speak of, `None` for any.
     """
 
     id: str

@@ -88,11 +88,6 @@ class Group:
         """The runs on it."""
         return () if self.testbed is None else self.timed[self.testbed]
 
-    def on(self, machine: Testbed) -> "Group":
-        """The group of the runs on one machine alone, in all states of the code; without runs if there are none."""
-        scored = tuple(record for record in self.scored if without_code(record.testbed) == machine)
-        return dataclasses.replace(self.timed_on(machine), scored=scored)
-
     def timed_on(self, machine: Testbed) -> "Group":
         """The group with all its scores, and with the times of one machine alone."""
         timed = {testbed: runs for testbed, runs in self.timed.items() if without_code(testbed) == machine}

@@ -205,17 +205,15 @@ def home(groups: Sequence[Group]) -> list[Group]:
 
 
 def sites(groups: Sequence[Group], *, timed: bool, device: str | None) -> dict[Site, list[Group]]:
-    """The groups of each site: with the times of one machine, or of the runs on a device alone."""
+    """The groups of each site; where they are read for times, with those of one machine, which has this device."""
     found: dict[Site, list[Group]] = {}
     for group in groups:
-        if not timed and device is None:
+        if not timed:
             found.setdefault(Site(group.place), []).append(group)
             continue
-        testbeds = (*(record.testbed for record in group.scored), *group.timed)
-        for machine in dict.fromkeys(map(without_code, testbeds)):
-            here = group.timed_on(machine) if timed else group.on(machine)
-            if (device or "") in machine.device and (here.timed if timed else here.scored):
-                found.setdefault(Site(group.place, versions(machine)), []).append(here)
+        for machine in dict.fromkeys(map(without_code, group.timed)):
+            if (device or "") in machine.device:
+                found.setdefault(Site(group.place, versions(machine)), []).append(group.timed_on(machine))
     return found
 
 
