@@ -8,7 +8,8 @@ The margins are stated with each figure. An accuracy "≈" a whole percent, and 
 differ by a point: the lab's own measure ("within ≈ 1 point"), itself read as anything that rounds to one. The SVM's
 accuracies, stated to four digits and free of chance, may differ by half a point (5 of 1,066 sentences), for versions
 of the solver differ. Losses may differ by 0.01 and ratios of speed by a tenth: libraries and drivers move on. The rules
-for here were written before the records of the study `evidence` were made, with the margins of the claims themselves.
+for here have the margins of the claims themselves, and were written before the runs of five seeds and epochs that judge
+them; single runs of one epoch were known.
 """
 
 from rtlab.experiment import Experiment
