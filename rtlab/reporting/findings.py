@@ -41,9 +41,10 @@ from rtlab.reporting.quantities import Quantity, Reading, home
 from rtlab.reporting.wording import contents
 
 LEGEND = (
-    "A finding stands if the 95 % interval of every number that it rests on bears it out (differences above 0 or within "
-    "the margin, speed-ups above 1, shares below 1), from three seeds or more where seeds matter, and five for equal "
-    "accuracy; else it is not shown, or not so. What stands beside it decides nothing."
+    "A finding stands if the 95 % interval of every number that it rests on lies wholly where the sentence says: a "
+    "difference above 0, a speed-up above 1, a share below 1, a gain below a point, an equal accuracy within ± 2 points. "
+    "It takes three seeds or more where seeds matter, five for an equal accuracy. Else it is not shown, or not so. What "
+    "stands beside it decides nothing."
 )
 
 
