@@ -42,9 +42,9 @@ from rtlab.reporting.wording import contents
 
 LEGEND = (
     "A finding stands if the 95 % interval of every number that it rests on lies wholly where the sentence says: a "
-    "difference above 0, a speed-up above 1, a share below 1, a gain below a point, an equal accuracy within ± 2 points. "
-    "It takes three seeds or more where seeds matter, five for an equal accuracy. Else it is not shown, or not so. What "
-    "stands beside it decides nothing."
+    "difference above 0, a speed-up above 1, a share below 1, a gain below a point, an equal accuracy within ± 2 "
+    "points. It takes three seeds or more where seeds matter, five for an equal accuracy. Else it is not shown, or "
+    "not so. What stands beside it decides nothing."
 )
 
 
