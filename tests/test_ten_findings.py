@@ -47,16 +47,19 @@ def found(**changes):
 
 
 CONTRARY = {
-    "lab-rate": {"accuracy": lambda e, a: a + 0.1 if is_lora(e) and recipe(e).learning_rate == 2e-5 else a},
-    "epochs": {"accuracy": lambda e, a: usual(e, a) + 0.1 * (recipe(e).epochs == 1)},
-    "seeds": {"seed_noise": 0.05, "accuracy": lambda *_: 0.77},
-    "capacity": {"accuracy": lambda e, a: usual(e, a) + 0.04 * ("'r': 16" in str(e.method))},
-    "fixed-padding": {"accuracy": lambda e, a: usual(e, a) - 0.05 * (recipe(e).padding == "fixed")},
-    "frozen": {"accuracy": lambda e, a: usual(e, a) - 0.2 * is_lora(e)},
-    "pooling": {"accuracy": lambda e, a: usual(e, a) + 0.1 * (setup_fields(e)["pooling"] == "cls")},
-    "engines": {"accuracy": lambda e, a: usual(e, a) - 0.05 * (recipe(e).engine == "native")},
-    "memory": {"memory": 1.2},
-    "batches": {"seconds": lambda e, s: 2 * s if recipe(e).padding == "packed" else s},
+    "lab-rate": {
+        "parts": (1, 2),
+        "accuracy": lambda e, a: a + 0.1 if is_lora(e) and recipe(e).learning_rate == 2e-5 else a,
+    },
+    "epochs": {"parts": (1, 4), "accuracy": lambda e, a: usual(e, a) + 0.1 * (recipe(e).epochs == 1)},
+    "seeds": {"parts": (1,), "seed_noise": 0.05, "accuracy": lambda *_: 0.77},
+    "capacity": {"parts": (1, 2, 3), "accuracy": lambda e, a: usual(e, a) + 0.04 * ("'r': 16" in str(e.method))},
+    "fixed-padding": {"parts": (4,), "accuracy": lambda e, a: usual(e, a) - 0.05 * (recipe(e).padding == "fixed")},
+    "frozen": {"parts": (1,), "accuracy": lambda e, a: usual(e, a) - 0.2 * is_lora(e)},
+    "pooling": {"parts": (1,), "accuracy": lambda e, a: usual(e, a) + 0.1 * (setup_fields(e)["pooling"] == "cls")},
+    "engines": {"parts": (1, 4), "accuracy": lambda e, a: usual(e, a) - 0.05 * (recipe(e).engine == "native")},
+    "memory": {"parts": (4,), "memory": 1.2},
+    "batches": {"parts": (4,), "seconds": lambda e, s: 2 * s if recipe(e).padding == "packed" else s},
 }
 
 
