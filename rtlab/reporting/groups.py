@@ -97,11 +97,13 @@ class Group:
         """A column of the frame for each run that has a value in it; times are those of one testbed, for its epochs."""
         runs = self.on_testbed if name in TIMES else self.scored
         found = [(COLUMNS[name](record), record) for record in runs]
-        return [float(value) * self._share(name, record) for value, record in found if value is not None]
+        return [float(value) + self._further(name, record) for value, record in found if value is not None]
 
-    def _share(self, name: str, record: RunRecord) -> float:
-        """How much of a time that a run took it would have taken for as many epochs as are asked for here."""
-        return _epochs(self.scored[0]) / _epochs(record) if name in _BY_EPOCH and self.scored else 1.0
+    def _further(self, name: str, record: RunRecord) -> float:
+        """What the epochs that a run lacks of those that are asked for here add to a time; below 0 if it has more."""
+        if name not in _BY_EPOCH or record.timing is None or not self.scored:
+            return 0.0
+        return record.timing.train_s * (_epochs(self.scored[0]) / _epochs(record) - 1)
 
     def mean(self, name: str) -> float:
         """The mean of `values`."""
