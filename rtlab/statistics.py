@@ -22,7 +22,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln, stdtrit  # not scipy.stats, whose import takes as long as building the tables
+from scipy.special import chdtri, gammaln, stdtrit  # not scipy.stats, whose import takes as long as building the tables
 
 from rtlab.values import Json
 
@@ -45,12 +45,14 @@ class Interval:
         over: The chance that the limits cover. "sentences" alone means that a method with chance was run once: new
             seeds may give other scores, by how much is unknown. A method without chance has no seeds to cover.
             "nothing" is for figures without chance.
+        remains: How far it would still reach to either side with any number of seeds, for the sentences stay the same.
     """
 
     value: float
     low: float
     high: float
     over: Over = "nothing"
+    remains: float = 0.0
 
     def to_json(self) -> dict[str, Json]:
         """The interval as JSON types; limits that are not known, as those of one run, are null."""
@@ -75,6 +77,37 @@ def equal(difference: Interval, margin: float = MARGIN) -> Verdict:
     if -margin <= difference.low and difference.high <= margin:
         return "equal"
     return "not equal" if difference.low > margin or difference.high < -margin else "not shown"
+
+
+def seeds_to_tell(found: Interval, low: float, high: float, seeds: int) -> int | None:
+    """About how many seeds would bring an interval wholly inside a range, or outside, if its estimate stayed.
+
+    What seeds contribute to the square of its reach falls with their number; what sentences contribute stays. That
+    more seeds also bring a smaller quantile is left out, so it takes rather fewer.
+
+    Args:
+        found: An estimate with an interval over seeds, or over sentences and seeds.
+        low: Where the open range begins.
+        high: Where it ends.
+        seeds: How many seeds the estimate rests on, two or more.
+
+    Returns:
+        More than `seeds`; `None` if no number of them would, since sentences alone leave it open.
+    """
+    inside = low < found.value < high
+    ends = [(low, found.value - found.low), (high, found.high - found.value)]
+    if not inside:  # it has to come away from the end of the range that it crosses
+        ends = [(low, found.high - found.value)] if found.value <= low else [(high, found.value - found.low)]
+    most = seeds + 1
+    for end, reach in ends:
+        distance = abs(found.value - end)
+        if reach < distance:
+            continue
+        if distance <= found.remains or not math.isfinite(reach):
+            return None
+        needed = seeds * (reach**2 - found.remains**2) / (distance**2 - found.remains**2)
+        most = max(most, math.floor(needed) + 1)
+    return most
 
 
 def accuracy_interval(correct_SN: NDArray[np.bool_], *, chance: bool = True) -> Interval:
@@ -233,6 +266,24 @@ def mean_interval(values: Sequence[float]) -> Interval:
     return Interval(value=value, low=value - reach, high=value + reach, over="seeds")
 
 
+def deviation_interval(values: Sequence[Sequence[float]]) -> Interval | None:
+    """Standard deviation over seeds, pooled over setups, with its interval; None without two seeds of any of them.
+
+    Args:
+        values: The score of each seed, for each setup.
+
+    Source:
+        The chi-squared interval of a variance of normal values (Fisher, 1925).
+    """
+    several = [one for one in values if len(one) > 1]
+    freedom = sum(len(one) - 1 for one in several)
+    if not freedom:
+        return None
+    squares = sum((len(one) - 1) * stdev(one) ** 2 for one in several)
+    low, high = (math.sqrt(squares / chdtri(freedom, tail)) for tail in ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
+    return Interval(value=math.sqrt(squares / freedom), low=low, high=high, over="seeds")
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """p-values adjusted for their number, in the same order.
 
@@ -256,11 +307,12 @@ def _interval(scores_N: _Scores, added: Sequence[float], with_chance: Sequence[_
     """
     padded_N = np.append(scores_N, added)
     variance = float(padded_N.var(ddof=1)) / len(padded_N)
-    parts, freedoms = [variance], [len(padded_N) - 1]
+    parts, freedoms, of_sentences = [variance], [len(padded_N) - 1], variance
     covered = all(len(scores_SN) > 1 for scores_SN in with_chance)
     for scores_SN in with_chance if covered else ():
         of_seeds, remainder = _mean_squares(scores_SN)
         variance += max(0.0, of_seeds - remainder)
+        of_sentences -= remainder
         parts.append(of_seeds)
         freedoms.append(len(scores_SN) - 1)
     freedom = variance**2 / sum(part**2 / own for part, own in zip(parts, freedoms, strict=True))
@@ -270,6 +322,7 @@ def _interval(scores_N: _Scores, added: Sequence[float], with_chance: Sequence[_
         low=max(float(lowest), centre - reach),
         high=min(1.0, centre + reach),
         over="sentences and seeds" if covered else "sentences",
+        remains=_quantile(len(padded_N) - 1) * math.sqrt(max(0.0, of_sentences)),
     )
 
 

@@ -16,7 +16,7 @@ TIMED = 160  # sentences a split; ten steps at the lab's batch size, enough to t
 EVIDENCE = ("headline", "learning rates", "capacity", "padding and time")  # its parts, from 1
 
 _LAB_RATES = (2e-5, 2e-4)
-_LONGEST = 96  # no sentence of rotten_tomatoes has more word pieces
+LONGEST = 96  # no sentence of rotten_tomatoes has more word pieces
 
 Case = tuple[Experiment, int]  # with the number of its seeds, where that is not given
 
@@ -136,7 +136,7 @@ def _padding_and_time(base: Experiment) -> list[Case]:
     return [
         *_repeated(base, _both_engines(once)),
         *_repeated(replace(base, limit=TIMED), timed),
-        *_repeated(replace(base, max_length=_LONGEST), compared),
+        *_repeated(replace(base, max_length=LONGEST), compared),
     ]
 
 

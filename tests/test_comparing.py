@@ -160,6 +160,30 @@ def test_speed_is_how_many_times_as_fast_b_is():
     assert 7.7 < found.speed.low < found.speed.value < found.speed.high < 8.3
 
 
+def test_what_is_settled_across_seeds_is_paired_by_seed_and_sentence():
+    """Sentences that all seeds of one have right and all of the other wrong; single runs have no seeds to pair."""
+    a, b = (
+        groups([made(e, 0.8, accuracy, seed=seed) for seed in (1, 2, 3)])[0]
+        for e, accuracy in ((FULL, 0.9), (LORA, 0.8))
+    )
+    [found] = compare(a, [b])
+    right_a, right_b = a.correct("test"), b.correct("test")
+    only_a, only_b = found.settled["test"]
+    assert only_a == np.flatnonzero(right_a.all(axis=0) & ~right_b.any(axis=0)).tolist()
+    assert only_b == []
+    assert len(only_a) > 50
+    text = as_text([found])
+    assert (
+        f"All seeds of A are right and all of B wrong on {len(only_a)} sentences of test, the other way round on 0."
+        in text
+    )
+    each = [f"{rb.mean() - ra.mean():+.4f} ({seed})" for ra, rb, seed in zip(right_a, right_b, (1, 2, 3), strict=True)]
+    assert f"seed by seed: {', '.join(each)}." in text
+    assert found.to_json()["settled"]["test"] == {"a": only_a, "b": only_b}
+    [single] = compare(*[(groups([made(FULL)])[0]), [groups([made(LORA)])[0]]])
+    assert "seed by seed" not in as_text([single])
+
+
 def test_two_single_runs_have_mcnemars_binomial_p():
     made_up = [{split: predictions(0.8, seed, restless=0.3) for split in ("validation", "test")} for seed in (1, 2)]
     records = numbered([run(FULL, predictions=made_up[0]), run(LORA, predictions=made_up[1])])

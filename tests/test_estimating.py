@@ -7,7 +7,7 @@ import small
 
 from rtlab.preparing import prepare
 from rtlab.running import run
-from rtlab.scheduling.estimating import seconds
+from rtlab.scheduling.estimating import estimate
 
 TRAIN_S = 100.0  # what the recorded run is made to have taken
 
@@ -32,7 +32,7 @@ def recorded(data, tmp_path_factory, one_thread):
         tokens = record.counts.real_tokens + record.counts.padding_tokens
         timing = dataclasses.replace(
             record.timing,
-            **dict.fromkeys(("load_s", "prepare_s", "warmup_s", "evaluate_s"), 0.0),
+            **dict.fromkeys(("load_s", "prepare_s", "warmup_s", "evaluate_s", "others"), 0.0),
             train_s=train_s,
             padded_tokens_per_s=tokens / train_s,
         )
@@ -42,7 +42,33 @@ def recorded(data, tmp_path_factory, one_thread):
 
 
 def about(experiment, records):
-    return seconds(prepare(experiment, device="cpu"), records)
+    found = estimate(prepare(experiment, device="cpu"), records)
+    return None if found is None else found.seconds
+
+
+def busy(record, others, train_s):
+    """The record, made while others took this share of the machine."""
+    return dataclasses.replace(record, timing=dataclasses.replace(record.timing, others=others, train_s=train_s))
+
+
+def test_undisturbed_runs_go_first_and_disturbed_ones_are_scaled_by_what_was_left_of_the_machine(data, recorded):
+    prepared = prepare(small.experiment(data), device="cpu")
+    quiet = busy(recorded(small.experiment(data, padding="bucketed")), 0.01, 100.0)
+    disturbed = [
+        busy(recorded(small.experiment(data)), others, train_s) for others, train_s in ((0.75, 400), (0.5, 240))
+    ]
+    assert estimate(prepared, [*disturbed, quiet]) == (pytest.approx(100.0), False)
+    assert estimate(prepared, disturbed) == (pytest.approx((100.0 + 120.0) / 2), True)
+    assert estimate(prepared, [busy(disturbed[0], 1.0, 400)]) == (pytest.approx(400 * 0.05), True)
+    elsewhere = dataclasses.replace(quiet, testbed=dataclasses.replace(quiet.testbed, device="another"))
+    assert estimate(prepared, [disturbed[0], elsewhere]) == (pytest.approx(100.0), True)  # of this device
+    older = dataclasses.replace(quiet, testbed=dataclasses.replace(quiet.testbed, device=other_generation(quiet)))
+    assert estimate(prepared, [disturbed[0], older]) == (pytest.approx(100.0), False)
+
+
+def other_generation(record):
+    """The name of a processor of this kind of another generation."""
+    return f"{record.testbed.device.partition(' (')[0]} (family 0, model 0)"
 
 
 def test_sentences_that_go_through_training_decide(data, recorded):

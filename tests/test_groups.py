@@ -4,8 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from lab_records import (
     FULL,
     FULL_FAST,
@@ -24,7 +22,7 @@ from lab_records import (
 from rtlab.methods import Adapter
 from rtlab.records import Predictions
 from rtlab.reporting.groups import by_place, families, groups, lost_runs, machines, place_of, without_code
-from rtlab.reporting.pairs import on_one_testbed, pareto_front, quality, time_ratio
+from rtlab.reporting.pairs import on_one_testbed, quality, time_ratio
 
 OTHER = some_testbed(torch="2.12.0")
 
@@ -102,6 +100,24 @@ def test_a_time_that_others_disturbed_counts_for_nothing():
     assert group.values("train_s") == [10.0]
     assert len(group.values("test_accuracy")) == 2
     assert group.disturbed == 1
+
+
+def test_a_time_is_that_of_an_epoch_times_the_epochs_whatever_their_number():
+    """Any undisturbed whole run of the setup tells it; a seed's own run goes first, and one cut short never."""
+    once = [made(with_recipe(FULL, epochs=1), seed=seed, train_s=20.0, warmup_s=1.0) for seed in (1, 2)]
+    own = made(FULL, seed=2, train_s=90.0, warmup_s=5.0)
+    busy = made(FULL, seed=1, train_s=900.0, others=0.5)
+    short = made(with_recipe(FULL, max_steps=8), seed=1, train_s=1.0)
+    other = made(with_recipe(FULL, epochs=1, batch_size=32), seed=1, train_s=1.0)
+    five = next(g for g in groups([*once, own, busy, short, other]) if g.fields["epochs"] == 5 and g.whole)
+    assert five.values("train_s") == [100.0, 90.0]
+    assert five.values("seconds") == [101.0, 95.0]  # warm-up is not by the epoch
+    assert five.values("samples_per_s") == [8530 / 20, 5 * 8530 / 90]
+    assert five.scaled
+    assert five.disturbed == 1
+    assert [seconds for seconds, _ in five.points] == [101.0, 95.0]
+    [alone] = groups([own])
+    assert not alone.scaled
 
 
 def test_a_mean_of_times_is_of_one_testbed_that_of_most_seeds():
@@ -290,15 +306,3 @@ def test_whole_data_come_before_cut_ones_and_most_runs_first():
         ("a", "1"),
         ("d", "0"),
     ]
-
-
-# The Pareto front
-
-
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=12))
-def test_the_front_is_what_nothing_beats(points):
-    front = pareto_front(points)
-    assert [points[index] for index in front] == sorted(points[index] for index in front)
-    for index, point in enumerate(points):
-        beaten = any(o != point and o[0] <= point[0] and o[1] >= point[1] for o in points)
-        assert (index in front) != beaten

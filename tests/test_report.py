@@ -283,7 +283,7 @@ def test_a_report_holds_sentences_only_where_they_are_given():
     assert Page(report(study())).data["texts"] == {}
     page = Page(report(study(), texts={"d" * 64: {"test": sentences}, "f" * 64: {"test": ["of another data set"]}}))
     assert page.data["texts"] == {"d" * 64: {"test": sentences}}
-    assert "Two runs on the same sentences. Texts are shown for corpus." in page.texts
+    assert any(text.endswith("is no chance of a seed. Texts are shown for corpus.") for text in page.texts)
 
 
 # What is in it
@@ -383,7 +383,8 @@ def test_environments_are_told_once_with_their_runs():
 
 def test_tables_and_claims_are_in_it():
     texts = Page(report(study())).texts
-    assert {"Methods compared", "Methods", "SVM", "verdict"} <= set(texts)
+    assert {"Methods compared", "Methods", "SVM", "as stated", "here"} <= set(texts)
+    assert texts.index("Findings") < texts.index("Runs")
 
 
 # Data for the script
@@ -452,6 +453,16 @@ def test_a_time_of_another_machine_is_another_place():
     data = page_data([made(), made(seed=1, train_s=30.0, testbed=lab_records.some_testbed("a gpu"))], {})
     assert [point["seconds"] for point in data["points"]] == [11.0, 31.0]
     assert len(data["places"]) == 2
+
+
+def test_the_engines_of_a_recipe_share_its_number():
+    native = with_recipe(FULL, engine="native")
+    records = [made(SVM), made(FULL), made(native), made(LORA), made(with_recipe(FULL, padding="fixed"))]
+    points = {(p["name"], p["reference"]): p["recipe"] for p in page_data(records, {})["points"]}
+    [a, b] = [recipe for (name, _), recipe in points.items() if "full" in name and "fixed" not in name]
+    assert a == b is not None
+    assert [recipe for (name, _), recipe in points.items() if "fixed" in name] == [None]
+    assert {reference for (name, reference) in points if "engine native" in name or "SVM" in name} == {False}
 
 
 def test_a_run_that_was_cut_short_is_no_point():
@@ -654,6 +665,7 @@ def test_the_page_is_no_wider_than_its_window(show, width):
 def test_points_have_their_intervals_as_bars(show):
     """Of accuracy and time, where there are seeds; within the plot, and as long as the interval is."""
     page = show(study())
+    choose(page, "#pareto-shown", "all setups")
     bars = page.script(
         "return [...document.querySelectorAll('.point')].map((point) => [...point.querySelectorAll('.interval')]"
         ".map((bar) => { const box = bar.getBBox(); return [box.width, box.height]; }))"
@@ -668,10 +680,10 @@ def test_intervals_have_the_colour_of_their_point(show):
     for scheme in ("light", "dark"):
         colours = """
         return [...document.querySelectorAll('.point')].flatMap((point) => [...point.querySelectorAll('.interval')]
-          .map((bar) => [getComputedStyle(bar).stroke, getComputedStyle(point.querySelector('.dot')).fill]))
+          .map((bar) => [getComputedStyle(bar).stroke, getComputedStyle(point.querySelector('.dot')).color]))
         """
         pairs = show(study(), scheme=scheme).script(colours)
-        assert len(pairs) == 8
+        assert len(pairs) == 6
         assert all(bar == dot for bar, dot in pairs)
 
 
@@ -689,6 +701,7 @@ def test_an_interval_that_reaches_to_no_time_at_all_leaves_the_plot_its_width(sh
 
 def test_a_point_says_its_name_and_figures(show):
     page = show(study())
+    choose(page, "#pareto-shown", "all setups")
     points = page.script("return [...document.querySelectorAll('.point')].map((point) => point.ariaLabel)")
     assert len(points) == 4
     assert any(re.fullmatch(r"SVM, \[CLS\] features: 0\.\d{4} in 4\.1 s \(2 seeds\)", point) for point in points)
@@ -702,9 +715,20 @@ def test_a_point_says_its_name_and_figures(show):
     assert page.script("return document.querySelector('.front').getAttribute('d').match(/[MHV]/g).join('')") == "MHVHV"
 
 
+def test_the_engines_of_a_recipe_are_joined_and_other_setups_are_shown_when_asked_for(show):
+    records = [*study(), *(made(with_recipe(FULL, engine="native"), 0.9, 50.0, seed=seed) for seed in (0, 1))]
+    page = show(records)
+    count = (
+        "return ['.point', '.join', '.hollow'].map((kind) => document.querySelectorAll(`#pareto-plot ${kind}`).length)"
+    )
+    assert page.script(count) == [4, 1, 2]
+    choose(page, "#pareto-shown", "all setups")
+    assert page.script(count) == [5, 1, 3]
+
+
 def test_places_are_drawn_apart(show):
     page = show([*study(), made(LORA, seed=9, testbed=lab_records.some_testbed("a gpu"))])
-    assert page.script("return document.querySelectorAll('.point').length") == 4  # where there is most to see
+    assert page.script("return document.querySelectorAll('.point').length") == 3  # where there is most to see
     places = page.script("return [...document.querySelectorAll('#pareto-place option')].map((o) => o.textContent)")
     choose(page, "#pareto-place", next(place for place in places if "a gpu" in place))
     [label] = page.script("return [...document.querySelectorAll('.point')].map((point) => point.ariaLabel)")
@@ -778,6 +802,35 @@ def test_disagreements_are_counted_and_listed(show):
     choose(page, "#pair-split", "validation")
     assert "40 sentences of validation" in text_of(page, "#pair-counts")
     assert page.script(rows)[0][6:] == []  # its texts were not given
+
+
+def test_what_all_seeds_of_one_setup_have_right_and_all_of_another_wrong_is_listed(show):
+    sides = {
+        "A": [made(LORA, 0.8, seed=seed) for seed in (0, 1, 2)],
+        "B": [made(FULL, 0.5, seed=seed + 9) for seed in (0, 1, 2)],
+    }
+    page = show([*sides["A"], *sides["B"]])
+    options = "return [...document.querySelector(arguments[0]).options].map((option) => option.textContent)"
+    names = {"A": f"{LORA_NAME}, all 3 seeds", "B": "full, dynamic, lr 2e-05, all 3 seeds"}
+    assert page.script(options, "#pair-a")[:2] == sorted(names.values())  # before the single runs
+    for side, name in names.items():
+        choose(page, f"#pair-{side.lower()}", name)
+    right = {side: np.array([verdicts(record) for record in records]) for side, records in sides.items()}
+    where = right["A"].all(axis=0) & ~right["B"].any(axis=0)
+    assert where.any()
+    choose(page, "#pair-kind", "only A right")
+    rows = """
+    return [...document.querySelectorAll("#pair-rows tbody tr")].map((row) => [...row.cells].map((c) => c.textContent))
+    """
+    found = page.script(rows)
+    assert [int(row[0]) for row in found] == np.flatnonzero(where).tolist()
+    assert all(row[2].endswith("✓") and row[4].endswith("✗") for row in found)
+    counts = page.script(
+        "return [...document.querySelectorAll('#pair-counts [data-kind]')].map((c) => parseInt(c.textContent))"
+    )
+    assert sum(counts) == SENTENCES
+    choose(page, "#pair-kind", "seeds of one disagree")
+    assert any(re.fullmatch(r"[12] of 3 ✓", cell) for row in page.script(rows) for cell in (row[2], row[4]))
 
 
 CLASSES = """

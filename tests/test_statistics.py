@@ -16,6 +16,7 @@ from rtlab.metrics import scores
 from rtlab.statistics import (
     Interval,
     accuracy_interval,
+    deviation_interval,
     equal,
     holm,
     mcnemar,
@@ -23,6 +24,7 @@ from rtlab.statistics import (
     paired_difference,
     paired_f1_difference,
     ratio_of_times,
+    seeds_to_tell,
 )
 
 BOTH = "sentences and seeds"
@@ -492,7 +494,7 @@ def test_a_mean_has_students_interval(values):
 
 
 def test_one_value_gives_no_interval():
-    assert dataclasses.astuple(mean_interval([3.0])) == (3, -math.inf, math.inf, "nothing")
+    assert dataclasses.astuple(mean_interval([3.0])) == (3, -math.inf, math.inf, "nothing", 0)
 
 
 def test_a_ratio_is_that_of_geometric_means_with_welchs_interval():
@@ -512,7 +514,7 @@ def test_one_time_gives_no_interval(a, b):
 
 
 def test_times_without_spread_give_a_point():
-    assert dataclasses.astuple(ratio_of_times([4.0, 4.0], [2.0, 2.0])) == (2.0, 2.0, 2.0, "seeds")
+    assert dataclasses.astuple(ratio_of_times([4.0, 4.0], [2.0, 2.0])) == (2.0, 2.0, 2.0, "seeds", 0)
 
 
 @pytest.mark.parametrize(("a", "b"), [([], [1.0]), ([1.0], []), ([0.0], [1.0]), ([1.0], [2.0, -1.0])])
@@ -542,3 +544,44 @@ def test_holm_keeps_the_familywise_error():
     random = np.random.default_rng(8)
     rejected = [min(holm(random.random(5).tolist())) <= 0.05 for _ in range(2000)]
     assert 0.03 < np.mean(rejected) < 0.07
+
+
+# How many seeds would tell
+
+
+def test_the_seeds_that_would_tell_are_those_of_an_interval_that_just_fits():
+    """Seeds contribute 0.03 of the reach at five, sentences 0.01: at 20 seeds what seeds contribute is half."""
+    found = Interval(value=0.0, low=-math.hypot(0.03, 0.01), high=math.hypot(0.03, 0.01), over="seeds", remains=0.01)
+    edge = math.hypot(0.015, 0.01)
+    assert seeds_to_tell(found, -edge - 1e-9, edge + 1e-9, 5) in (20, 21)
+    assert seeds_to_tell(found, -edge - 1e-9, 1, 5) in (20, 21)
+    assert seeds_to_tell(found, -0.0101, 1, 5) > 1000
+    assert seeds_to_tell(found, -0.01, 1, 5) is None  # sentences alone reach that far
+    assert seeds_to_tell(found, 0.0, 1, 5) is None  # it lies on the edge itself
+
+
+def test_an_estimate_outside_the_range_has_to_come_away_from_it():
+    found = Interval(value=0.03, low=0.01, high=0.05, over="seeds")
+    assert seeds_to_tell(found, -0.02, 0.02, 5) == 5 * 4 + 1
+    below = Interval(value=-0.03, low=-0.05, high=-0.01, over="seeds")
+    assert seeds_to_tell(below, -0.02, 0.02, 5) == 5 * 4 + 1
+
+
+@pytest.mark.parametrize("seeds", [2, 5])
+def test_what_remains_with_any_number_of_seeds_is_the_reach_over_sentences(seeds):
+    """Where all seeds say the same, it is the whole reach; where sentences differ by seed alone, a small part."""
+    random = np.random.default_rng(0)
+    once = random.random((1, 1066)) < 0.8
+    same = accuracy_interval(np.repeat(once, seeds, axis=0))
+    assert same.remains == pytest.approx((same.high - same.low) / 2, rel=1e-6)
+    restless = accuracy_interval(random.random((seeds, 1066)) < 0.8)
+    assert restless.remains < 0.6 * (restless.high - restless.low) / 2
+
+
+def test_a_deviation_has_the_chi_squared_interval():
+    values = [[0.80, 0.81, 0.83], [0.70, 0.72, 0.71], [0.9]]
+    found = deviation_interval(values)
+    variance = (2 * np.var(values[0], ddof=1) + 2 * np.var(values[1], ddof=1)) / 4
+    low, high = 4 * variance / scipy.stats.chi2.ppf([0.975, 0.025], 4)
+    assert (found.value**2, found.low**2, found.high**2) == pytest.approx((variance, low, high))
+    assert deviation_interval([[0.9], [0.8]]) is None

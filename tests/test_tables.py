@@ -197,6 +197,29 @@ def test_runs_that_others_disturbed_are_left_out_of_times_and_counted():
     assert notes("learning-rates", [made(), made(FULL_FAST, others=0.3)]) == []  # no time in it
 
 
+def test_a_training_time_is_seconds_an_epoch_times_epochs_and_the_table_says_so():
+    """Five epochs beside others' work have no time of their own; an undisturbed epoch, run apart, tells it."""
+    once = [made(with_recipe(FULL, epochs=1), seed=seed, train_s=20.0 + seed) for seed in (1, 2, 3)]
+    busy = [made(FULL, seed=seed, train_s=300.0, others=0.5) for seed in (1, 2, 3)]
+    rows = {row["setup"].rpartition(", ")[2]: row["training (s)"] for row in columns("methods", [*once, *busy])}
+    assert rows == {"1 epoch": "22.0 ± 1.0", "5 epochs": "110.0 ± 5.0"}
+    [note] = notes("methods", [*once, *busy])
+    assert note.endswith(
+        "Training time of runs of another number of epochs is stated as seconds an epoch times the row's epochs."
+    )
+    assert notes("methods", once) == []
+
+
+def test_the_engines_quality_and_speed_up_stand_in_one_row():
+    """Scores of five disturbed epochs, times of one undisturbed one."""
+    [_, full, _, lora] = columns("comparison", lab_records.evidence(parts=(1, 4)))[1:]
+    for row in (full, lora):
+        assert "engine native" in row["setup"]
+        assert re.fullmatch(r"2\.\d\d × \[2\.\d\d, 2\.\d\d\]", row["speed-up over trainer"])
+        assert row["its accuracy"].startswith("equal: ")
+        assert row["n"] == "5"
+
+
 def test_a_row_without_any_time_shows_none():
     [row] = columns("methods", [made(others=0.3)])
     assert "training (s)" not in row  # an empty column is left out
@@ -324,6 +347,7 @@ def test_a_speed_up_is_over_what_differs_in_padding_alone():
     assert [row["speed-up over fixed"] for row in columns("padding-lora", records)] == ["1", "7.00 ×"]
     readme = columns("padding", records)
     assert [row["setup"].partition(",")[0][:4] for row in readme] == ["LoRA", "LoRA", "full", "full"]  # cut short
+    assert columns("padding", [made(FULL), made(with_recipe(FULL, padding="bucketed"))]) == []  # nothing fixed
 
 
 def test_a_speed_up_without_a_testbed_in_common_is_not_stated():
@@ -337,8 +361,10 @@ def test_a_speed_up_has_its_quality_beside_it(accuracy, verdict):
     fixed = [made(FULL_FIXED, test=0.85, seed=n, train_s=800.0 + n) for n in range(5)]
     dynamic = [made(FULL, test=accuracy, seed=n, train_s=100.0 + n) for n in range(5)]
     for name in ("padding", "padding-full"):
-        assert columns(name, [*fixed, *dynamic])[1]["its accuracy"] == verdict
-        assert columns(name, [*fixed, *dynamic[:4]])[1]["its accuracy"] == "not shown"
+        said = rf"{verdict}: [+-]0\.\d{{4}} \[[+-]0\.\d{{3}}, [+-]0\.\d{{3}}\]"
+        assert re.fullmatch(said, columns(name, [*fixed, *dynamic])[1]["its accuracy"])
+        assert columns(name, [*fixed, *dynamic[:4]])[1]["its accuracy"].startswith("not shown: ")
+        assert columns(name, [*fixed, *dynamic[:1]])[1]["its accuracy"] == "not shown"  # of one run, no seed is known
 
 
 def test_wherever_a_speed_up_is_stated_its_quality_is_too():
@@ -496,7 +522,10 @@ def test_a_file_without_one_pair_of_markers_is_refused(text):
     ("text", "words"),
     [
         ("no markers", "it has no marker"),
-        ("<!-- rtlab:unknown -->\n<!-- /rtlab:unknown -->", "it has a marker of unknown; there are comparison, "),
+        (
+            "<!-- rtlab:unknown -->\n<!-- /rtlab:unknown -->",
+            "it has a marker of unknown; there are findings, comparison, ",
+        ),
         (FILE.replace("<!-- /rtlab:methods -->", ""), "the file must hold one"),
         (None, "No such file"),
     ],
@@ -521,7 +550,7 @@ def test_a_check_writes_nothing(tmp_path):
 
 def test_the_skeleton_has_a_place_for_everything_but_what_the_readme_holds():
     names = set(re.findall(r"<!-- rtlab:([\w-]+) -->", skeleton()))
-    assert names == {*TABLES, "claims"} - {*README}
+    assert names == {"findings", *TABLES, "claims"} - {*README}
     assert " ".join(LEGEND.split()) in " ".join(skeleton().split())
 
 

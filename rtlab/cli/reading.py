@@ -114,31 +114,32 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Claims:
-    """Judge the lab's written conclusions by the records of a results folder: confirmed, refuted or undecided."""
+    """Judge findings and the lab's conclusions by the records of a results folder: confirmed, refuted or open."""
 
     results: Path = Path("results")
     """Folder of results."""
     readme: Annotated[str | None, optional("FILE", "claims are printed")] = None
-    """File to rebuild the table in, if it has markers for it; - prints it."""
+    """File to rebuild findings and claims in that it has markers for; - prints them."""
     write: bool = False
-    """Rebuild the table in README.md or the README.md of the results folder, wherever its markers are."""
+    """Rebuild both in README.md or the README.md of the results folder, wherever their markers are."""
     check: bool = False
     """Change nothing; exit with status 1 if such a file is stale, or a record cannot be read."""
     output: Output
 
     def __call__(self) -> int:
         from rtlab.reporting.claims import claims_block, judge_all
+        from rtlab.reporting.findings import findings_block
         from rtlab.reporting.markup import as_text
         from rtlab.reporting.write_up import CLAIMS
 
         records, broken = _records(self.results)
         judgements = judge_all(CLAIMS, records)
-        block = claims_block(judgements)
+        blocks = [findings_block(records), claims_block(judgements)]
         files = _files(self.readme, self.results, write=self.write, check=self.check)
         if files:
-            status, text = _rebuild(files, [block], self.results, "claims", check=self.check)
+            status, text = _rebuild(files, blocks, self.results, "claims", check=self.check)
         else:
-            status, text = DONE, as_text([block])
+            status, text = DONE, as_text(blocks)
         self.output.emit([judgement.to_json() for judgement in judgements], text)
         return FAILED if self.check and broken else status
 

@@ -272,13 +272,15 @@ class Sweep:
 
 def _hours(to_do: "Sequence[Planned]") -> str:
     """How long that takes, in words."""
-    known = [one.seconds for one in to_do if one.seconds is not None]
+    known = [one.estimate for one in to_do if one.estimate is not None]
     if not known:
         return ""
-    seconds = sum(known)
+    seconds = sum(one.seconds for one in known)
     time = f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{max(1, round(seconds / 60))} min"
     others = "" if len(known) == len(to_do) else f" for {len(known)} of them; nothing like the others is recorded"
-    return f": about {time}{others}"
+    scaled = sum(one.disturbed for one in known)
+    by = f"; {scaled} of them by runs that other processes disturbed, scaled to a quiet machine" if scaled else ""
+    return f": about {time}{others}{by}"
 
 
 def _adapt(method: Method, data: Data, running: Running, output: Output) -> int:

@@ -1,28 +1,61 @@
-"""Claims of a write-up, and what records say of them: confirmed, refuted, or undecided and why.
+"""Claims of a write-up, and what records say of them: confirmed, refuted, or open and what would tell.
 
-A claim is confirmed at a place if the 95 % interval of each of its quantities lies inside the range stated, refuted if
-one lies outside, and undecided otherwise. Equivalence ("does not change") is thus shown, not concluded from a missing
-difference: two one-sided tests by interval (Schuirmann, 1987), at 2.5 % each. A claim that speaks of an encoder or a
-device is judged there only; what others show stands beside it. Scores may come from several testbeds, times never do.
+A rule holds at a place if the 95 % interval of each of its quantities lies inside the range stated, is refuted if one
+lies outside, and is open otherwise. Equivalence ("does not change") is thus shown, not concluded from a missing
+difference: two one-sided tests by interval (Schuirmann, 1987), at 2.5 % each. Each claim is judged twice: as stated, on
+the encoder, data set and device that it speaks of; and here, on the encoder and data set of most runs, by a rule of its
+own for its direction or size. Scores may come from several testbeds, times never do.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 
 from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER
 from rtlab.records import RunRecord
+from rtlab.reporting.evidence import waits_for
 from rtlab.reporting.groups import Group, Place, groups
 from rtlab.reporting.markup import LINE, Block, Column, Span, Table, Text
-from rtlab.reporting.quantities import Quantity, Reading, Site, Verdict, read, sites
-from rtlab.reporting.wording import contents
+from rtlab.reporting.quantities import Quantity, Reading, Site, Verdict, home, missing, read, sites, unread
+from rtlab.reporting.wording import NONE, contents
 from rtlab.values import Json
 
 DATASET_SHA256 = "139902e31bdfd9d34a616b2c5f8e66a07be3947f7095dc6fdf841ed5d071c9f0"  # rotten_tomatoes, whole
 LEGEND = (
     "Confirmed: the 95 % interval of every quantity lies inside the range stated for it, from three seeds or more "
-    "where seeds matter; refuted: one lies outside; undecided: neither. A claim is judged on the encoder, data set and "
-    "device that it speaks of, and on the lab's recipe; what other records show is given as observed."
+    "where seeds matter; refuted: one lies outside; open: neither, with about how many seeds would tell. As stated, a "
+    "claim is judged on the encoder, data set and device that it speaks of, and on the lab's recipe. Here, it is "
+    "judged on the encoder and data set of most runs, by the rule that is given; a claim that is tied to DistilBERT or "
+    "its device by its figures has none, and what was measured is given."
 )
+
+# Rules: how a range and an interval are come by, and where that is from.
+EXACT = "No chance in it: the figures of all runs lie in the range."
+FIGURE = "Mean over seeds, t interval (Student, 1908); the sentences are the lab's own, so only the seed is chance."
+EQUAL = (
+    "Paired difference over sentences and seeds, two variance components (Satterthwaite, 1946), inside the margin "
+    "(Schuirmann, 1987)."
+)
+BETTER = "Paired difference over sentences and seeds, two variance components (Satterthwaite, 1946), excluding 0."
+RATIO = "Ratio of geometric means over seeds, interval on the logarithms (Welch, 1947)."
+OWN = "Judged from the lab's own figures, which contradict or bear out the sentence; no record is needed."
+TIED = "Its figures tie it to DistilBERT or the device: shown, not judged."
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a claim is judged.
+
+    Attributes:
+        text: The rule in words; empty for the ranges of a claim as it is stated.
+        source: How its intervals are come by, and where that is from.
+        statements: The quantities whose ranges must hold, all of them; without any nothing is judged.
+        beside: Quantities that are shown with them and not judged.
+    """
+
+    text: str
+    source: str
+    statements: tuple[Quantity, ...] = ()
+    beside: tuple[Quantity, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -32,20 +65,18 @@ class Claim:
     Attributes:
         id: Its short name.
         sentence: What is claimed, with every figure that the lab gives.
-        rule: How it is judged, with the method's source.
-        statements: The quantities whose ranges must hold, all of them.
-        beside: Quantities that are shown with it and not judged.
+        stated: How it is judged as it is stated.
+        here: How its direction or size is judged on other encoders and devices.
         encoder: The encoder that it speaks of, `None` for any.
         dataset: The data set that it speaks of, told by its contents; `None` for any.
-        device: Part of the name of the device that it speaks of, `None` for any.
+        device: Part of the name of the device that its times speak of, `None` for any.
     """
 
     id: str
     sentence: str
-    rule: str
-    statements: tuple[Quantity, ...]
+    stated: Rule
+    here: Rule
     _: KW_ONLY
-    beside: tuple[Quantity, ...] = ()
     encoder: str | None = DEFAULT_ENCODER
     dataset: str | None = DEFAULT_DATASET
     device: str | None = None
@@ -57,22 +88,23 @@ class Claim:
         )
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """What records say of a claim.
+@dataclass(frozen=True, kw_only=True)
+class Ruling:
+    """What records say by a rule.
 
     Attributes:
-        needs: What an undecided claim waits for; empty if it is decided.
+        rule: The rule.
+        verdict: `None` where nothing is judged.
+        needs: What an open verdict waits for; empty if it is decided.
         findings: What the verdict rests on.
-        observed: What is shown beside it: quantities that are not judged, and the claim's own where records are about
-            another encoder, data set, device or recipe.
+        observed: What is shown beside it.
     """
 
-    claim: Claim
-    verdict: Verdict
-    needs: str
-    findings: tuple[Reading, ...]
-    observed: tuple[Reading, ...]
+    rule: Rule
+    verdict: Verdict | None
+    needs: str = ""
+    findings: tuple[Reading, ...] = ()
+    observed: tuple[Reading, ...] = ()
 
     @property
     def records(self) -> tuple[str, ...]:
@@ -80,13 +112,9 @@ class Judgement:
         return tuple(dict.fromkeys(record for finding in self.findings for record in finding.records))
 
     def to_json(self) -> dict[str, Json]:
-        """The judgement as JSON types; an interval's infinite end is null."""
-        claim = self.claim
+        """The ruling as JSON types; an interval's infinite end is null."""
         return {
-            "id": claim.id,
-            "claim": claim.sentence,
-            "speaks_of": {"encoder": claim.encoder, "dataset": claim.dataset, "device": claim.device},
-            "rule": claim.rule,
+            "rule": " ".join(filter(None, (self.rule.text, self.rule.source))),
             "verdict": self.verdict,
             "needs": self.needs or None,
             "records": list(self.records),
@@ -98,86 +126,122 @@ class Judgement:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """A claim with both of its verdicts."""
+
+    claim: Claim
+    as_stated: Ruling
+    here: Ruling
+
+    def to_json(self) -> dict[str, Json]:
+        """The judgement as JSON types."""
+        claim = self.claim
+        return {
+            "id": claim.id,
+            "claim": claim.sentence,
+            "speaks_of": {"encoder": claim.encoder, "dataset": claim.dataset, "device": claim.device},
+            "as_stated": self.as_stated.to_json(),
+            "here": self.here.to_json(),
+        }
+
+
 def judge_all(claims: Sequence[Claim], records: Iterable[RunRecord]) -> tuple[Judgement, ...]:
     """What records of any kind say of each claim."""
     found = groups(records)
-    return tuple(judge(claim, found) for claim in claims)
+    here = home(found)
+    return tuple(
+        Judgement(claim=claim, as_stated=_as_stated(claim, found), here=rule_on(claim.here, here)) for claim in claims
+    )
 
 
-def judge(claim: Claim, found: Sequence[Group]) -> Judgement:
-    """What groups of any places say of a claim.
+def rule_on(rule: Rule, here: Sequence[Group], site: Site | None = None) -> Ruling:
+    """What the groups of one site say by a rule; without a site, each reading says its own."""
+    findings: list[Reading] = []
+    waits: dict[str, list[str]] = {}
+    lacking = dict.fromkeys(one for quantity in rule.statements for one in missing(quantity, here))
+    for quantity in rule.statements:
+        reading = read(quantity, here, site)
+        findings += [reading] if reading else []
+        need = "" if missing(quantity, here) else reading.needs if reading else unread(quantity, here)
+        if need:
+            waits.setdefault(need, []).append(quantity.what.rstrip(":"))
+    words = [f"{need} for {' and '.join(whats)}" for need, whats in waits.items()]
+    words += [waits_for(tuple(lacking), of_lab=site is not None)] if lacking else []
+    verdict = _verdict({finding.verdict for finding in findings}, waiting=bool(words)) if rule.statements else None
+    return Ruling(
+        rule=rule,
+        verdict=verdict,
+        needs="; ".join(words) if verdict == "open" else "",
+        findings=tuple(findings),
+        observed=tuple(found for quantity in rule.beside if (found := read(quantity, here, site))),
+    )
+
+
+def _verdict(verdicts: set[Verdict], *, waiting: bool) -> Verdict:
+    return "refuted" if "refuted" in verdicts else "open" if waiting else "confirmed"
+
+
+def _as_stated(claim: Claim, found: Sequence[Group]) -> Ruling:
+    """What groups of any places say of a claim as it is stated.
 
     Scores are judged at each place, times on each machine there. Where several are about the claim, it is refuted if
     one of them refutes it, else confirmed if one confirms it.
     """
-    own = not any(quantity.of for quantity in claim.statements)
-    there = sites(found, timed=any(quantity.timed for quantity in claim.statements), device=claim.device)
-    about = [(site, here) for site, here in there.items() if claim.is_about(site.place)]
-    judged = [_judge_at(claim, here, site) for site, here in ([(None, ())] if own else about)]
-    verdicts = {verdict for verdict, _, _ in judged}
-    verdict: Verdict = "refuted" if "refuted" in verdicts else "confirmed" if "confirmed" in verdicts else "undecided"
-    findings = tuple(finding for _, _, of_site in judged for finding in of_site)
-    needs = "; ".join(dict.fromkeys(need for _, waits, _ in judged for need in waits))
+    rule = claim.stated
+    timed = any(quantity.timed for quantity in (*rule.statements, *rule.beside))
+    there = sites(found, timed=timed, device=claim.device)
+    rulings = [rule_on(rule, here, site) for site, here in there.items() if claim.is_about(site.place)]
+    observed = tuple(reading for ruling in rulings for reading in ruling.observed)
+    if not any(quantity.of for quantity in rule.statements):  # they are the lab's own figures, on no site
+        return replace(rule_on(rule, ()), observed=observed)
+    verdicts = {ruling.verdict for ruling in rulings}
+    verdict: Verdict = "refuted" if "refuted" in verdicts else "confirmed" if "confirmed" in verdicts else "open"
+    needs = "; ".join(dict.fromkeys(ruling.needs for ruling in rulings if ruling.needs))
     speaks_of = " on ".join(filter(None, (claim.encoder, claim.dataset, claim.device)))
-    return Judgement(
-        claim=claim,
+    return Ruling(
+        rule=rule,
         verdict=verdict,
-        needs="" if verdict != "undecided" else needs or f"records of {speaks_of}",
-        findings=findings,
-        observed=_observed(claim, found, {(finding.site, finding.quantity.what) for finding in findings}),
+        needs="" if verdict != "open" else needs or f"records of {speaks_of}",
+        findings=tuple(finding for ruling in rulings for finding in ruling.findings),
+        observed=observed,
     )
-
-
-def _judge_at(claim: Claim, here: Sequence[Group], site: Site | None) -> tuple[Verdict, list[str], list[Reading]]:
-    """The verdict at one site, what it waits for, and what it rests on."""
-    findings, waits = [], []
-    for quantity in claim.statements:
-        reading = read(quantity, here, site, strictly=True)
-        if reading is None:
-            runs = " and ".join(experiment.label for experiment in quantity.of)
-            waits.append(f"runs of {runs} by the lab's recipe{' on one testbed' * quantity.timed}")
-            continue
-        findings.append(reading)
-        if reading.verdict == "undecided":
-            fewest = f"at least {quantity.runs}" if reading.runs < quantity.runs else "more"
-            waits.append(f"{fewest} seeds for {quantity.what.rstrip(':')}")
-    if any(finding.verdict == "refuted" for finding in findings):
-        return "refuted", [], findings
-    return "undecided" if waits else "confirmed", waits, findings
-
-
-def _observed(claim: Claim, found: Sequence[Group], seen: Container[tuple[Site | None, str]]) -> tuple[Reading, ...]:
-    """What stands beside the verdict: every quantity wherever it can be read and was not judged."""
-    readings: dict[Site, list[Reading]] = {}
-    for quantity in (*claim.statements, *claim.beside):
-        there = sites(found, timed=quantity.timed, device=None) if quantity.of else {}
-        for site, here in there.items():
-            if (site, quantity.what) not in seen:
-                reading = read(quantity, here, site, strictly=True) or read(quantity, here, site, strictly=False)
-                readings.setdefault(site, []).extend([reading] if reading else [])
-    return tuple(reading for site in sorted(readings) for reading in readings[site])
 
 
 def claims_block(judgements: Sequence[Judgement]) -> Block:
     """Judgements as a table: a row for each claim, and below the sites of the records and what the words mean."""
-    used = {reading.site for j in judgements for reading in (*j.findings, *j.observed) if reading.site}
+    rulings = [ruling for judgement in judgements for ruling in (judgement.as_stated, judgement.here)]
+    used = {reading.site for ruling in rulings for reading in (*ruling.findings, *ruling.observed) if reading.site}
     names = {site: f"P{number}" for number, site in enumerate(sorted(used), start=1)}
-    rows = []
-    for judgement in judgements:
-        verdict = (Span(judgement.verdict, "strong"), f": needs {judgement.needs}" if judgement.needs else "")
-        rows.append((judgement.claim.sentence, verdict, _evidence(judgement, names), str(len(judgement.records))))
+    rows = [
+        (
+            judgement.claim.sentence,
+            _said(judgement.as_stated),
+            _evidence(judgement.as_stated, names),
+            [*_said(judgement.here), LINE, Span(judgement.here.rule.text, "em")],
+            _evidence(judgement.here, names),
+        )
+        for judgement in judgements
+    ]
     keys = [
         f"{name}: {contents(site.place)}{', on ' * bool(site.machine)}{site.machine}." for site, name in names.items()
     ]
-    columns = (Column("claim", False), Column("verdict", False), Column("evidence", False), Column("records"))
-    table = Table(columns=columns, rows=tuple(rows), notes=(*keys, LEGEND))
+    titles = ("claim", "as stated", "evidence", "here", "evidence here")
+    table = Table(columns=tuple(Column(title, False) for title in titles), rows=tuple(rows), notes=(*keys, LEGEND))
     return Block(name="claims", title="Claims", tables=(table,))
 
 
-def _evidence(judgement: Judgement, names: Mapping[Site, str]) -> Text:
+def _said(ruling: Ruling) -> list[str | Span]:
+    """The verdict, and what an open one waits for."""
+    if ruling.verdict is None:
+        return [NONE]
+    return [Span(ruling.verdict, "strong"), *([f": needs {ruling.needs}"] if ruling.needs else [])]
+
+
+def _evidence(ruling: Ruling, names: Mapping[Site, str]) -> Text:
     """What the verdict rests on, then what is observed beside it, a line for each site."""
-    judged = _by_site((f.site, f"{f.text}, stated {f.quantity.stated}") for f in judgement.findings)
-    observed = _by_site((reading.site, reading.text) for reading in judgement.observed)
+    judged = _by_site((f.site, f"{f.text}, stated {f.quantity.stated}") for f in ruling.findings)
+    observed = _by_site((reading.site, reading.text) for reading in ruling.observed)
     lines: list[list[str | Span]] = [[f"{names[site]}: {text}" if site else text] for site, text in judged.items()]
     lines += [[Span("observed", "em"), f" {names[site]}: {text}"] for site, text in observed.items() if site]
     return [part for line in lines for part in (LINE, *line)][1:] or "none"

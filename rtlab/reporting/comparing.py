@@ -9,6 +9,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from tabulate import tabulate
 
 from rtlab.records import RunRecord
@@ -16,7 +18,7 @@ from rtlab.reporting.classes import by_class, side_by_side
 from rtlab.reporting.groups import Group, groups, lost_runs
 from rtlab.reporting.markup import clean
 from rtlab.reporting.pairs import quality, time_ratio
-from rtlab.reporting.wording import listed, score, setup, spread, times
+from rtlab.reporting.wording import difference, listed, plural, score, setup, spread, times
 from rtlab.statistics import Interval, Verdict, holm, mcnemar, paired_difference, paired_f1_difference
 from rtlab.values import Json
 
@@ -46,6 +48,7 @@ class Comparison:
     """One run or group, B, beside another, A: differences by split, and speed.
 
     Attributes:
+        settled: By split, the sentences that all seeds of A have right and all of B wrong, and the other way round.
         speed: Training sentences per second of B over those of A, warm-up included; `None` without a common testbed.
         quality: Whether B reaches the test accuracy of A.
     """
@@ -53,6 +56,7 @@ class Comparison:
     a: Group
     b: Group
     differences: Mapping[str, Difference]
+    settled: Mapping[str, tuple[list[int], list[int]]]
     speed: Interval | None
     quality: Verdict
 
@@ -70,6 +74,7 @@ class Comparison:
                 }
                 for split, found in self.differences.items()
             },
+            "settled": {split: {"a": a, "b": b} for split, (a, b) in self.settled.items()},
             "speed": None if self.speed is None else self.speed.to_json(),
             "quality": self.quality,
             "classes": {
@@ -135,6 +140,7 @@ def compare(a: Group, others: Sequence[Group]) -> tuple[Comparison, ...]:
             a=a,
             b=b,
             differences=dict(zip(SPLITS, of_splits, strict=True)),
+            settled={split: _settled(a.correct(split), b.correct(split)) for split in SPLITS},
             speed=time_ratio(a, b),
             quality=quality(b, a),
         )
@@ -153,10 +159,11 @@ def as_text(comparisons: Sequence[Comparison]) -> str:
     if not several:
         rows = [{title: cell for title, cell in row.items() if title != "Holm p"} for row in rows]
     table = tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
+    seeds = [line for name, comparison in found.items() for line in _by_seed(name, comparison)]
     speeds = [_speed(name, comparison) for name, comparison in found.items()]
     single = any(group.chance and len(group.scored) < 2 for group in sides.values())
     classes = side_by_side({name: by_class(group, SPLITS[0]) for name, group in sides.items()}, SPLITS[0])
-    return "\n".join([*who, "", table, "", *speeds, NOTE, *([ONE_RUN] if single else []), "", classes])
+    return "\n".join([*who, "", table, "", *seeds, *speeds, NOTE, *([ONE_RUN] if single else []), "", classes])
 
 
 def _differences(a: Group, others: Sequence[Group], split: str) -> list[Difference]:
@@ -180,6 +187,28 @@ def _differences(a: Group, others: Sequence[Group], split: str) -> list[Differen
     ]
 
 
+def _settled(a_SN: NDArray[np.bool_], b_SN: NDArray[np.bool_]) -> tuple[list[int], list[int]]:
+    """The sentences that all seeds of one have right and all of the other wrong: of A, and of B."""
+    only_a = a_SN.all(axis=0) & ~b_SN.any(axis=0)
+    only_b = b_SN.all(axis=0) & ~a_SN.any(axis=0)
+    return np.flatnonzero(only_a).tolist(), np.flatnonzero(only_b).tolist()
+
+
+def _by_seed(name: str, comparison: Comparison) -> list[str]:
+    """What is paired by seed: each one's difference, and sentences on which no seed of one agrees with any other's."""
+    a, b = ({r.experiment.seed: r.scores[SPLITS[0]].accuracy for r in g.scored} for g in (comparison.a, comparison.b))
+    seeds = [seed for seed in a if seed in b]
+    if len(seeds) < 2:
+        return []
+    each = ", ".join(f"{b[seed] - a[seed]:+.4f} ({seed})" for seed in seeds)
+    only_a, only_b = map(len, comparison.settled[SPLITS[0]])
+    return [
+        f"{SPLITS[0].capitalize()} accuracy less A's, seed by seed: {each}.",
+        f"All seeds of A are right and all of {name} wrong on {plural(only_a, 'sentence')} of {SPLITS[0]}, "
+        f"the other way round on {only_b:,}.",
+    ]
+
+
 def _cells(split: str, name: str, group: Group, comparison: Comparison | None) -> dict[str, str]:
     row = {
         "": name,
@@ -191,9 +220,8 @@ def _cells(split: str, name: str, group: Group, comparison: Comparison | None) -
     if comparison is None:
         return row | dict.fromkeys(more, "")
     found = comparison.differences[split]
-    differences = (f"{d.value:+.4f} [{d.low:+.3f}, {d.high:+.3f}]" for d in (found.accuracy, found.f1))
     p_values = ("< 0.0001" if p < 0.0001 else f"{p:.4f}" for p in (found.p, found.p_holm))
-    return row | dict(zip(more, [*differences, *p_values], strict=True))
+    return row | dict(zip(more, [difference(found.accuracy), difference(found.f1), *p_values], strict=True))
 
 
 def _speed(name: str, comparison: Comparison) -> str:

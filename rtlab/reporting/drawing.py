@@ -78,15 +78,21 @@ def styled() -> AbstractContextManager[None]:
 
 
 def canvas(
-    heading: str, where: str, *, panels: int = 1, height: float = 4.4, columns: int = 2
+    heading: str, where: str, *, panels: int = 1, width: float = 9, height: float = 4.4, columns: int = 2
 ) -> tuple[Figure, list["Axes"]]:
-    """A figure with a heading, the place below it, and panels, `columns` of them side by side."""
+    """A figure with a heading, the place below it, and panels, `columns` of them side by side; sizes in inches."""
     columns = min(panels, columns)
     rows = -(-panels // columns)
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.09, wspace=0.05)
-    figure = Figure(figsize=(9, height * rows), layout=layout)
+    figure = Figure(figsize=(width, height * rows), layout=layout)
     # The layout makes room for this title alone; its first, empty line is where the heading goes.
-    figure.suptitle("\n".join(("", *textwrap.wrap(clean(where), 112))), fontsize=9, x=0.013, ha="left", linespacing=1.5)
+    figure.suptitle(
+        "\n".join(("", *textwrap.wrap(clean(where), int(12.5 * width), break_on_hyphens=False))),
+        fontsize=9,
+        x=0.013,
+        ha="left",
+        linespacing=1.5,
+    )
     figure.text(0.013, 1 - 0.08 / (height * rows), heading, fontsize=11.5, weight="bold", va="top")
     return figure, [figure.add_subplot(rows, columns, number) for number in range(1, panels + 1)]
 
@@ -143,10 +149,10 @@ def bars(panel: "Axes", names: Sequence[str], rows: Mapping[str, Sequence[Sequen
     panel.margins(y=0.15)
 
 
-def point(panel: "Axes", group: Group, at: tuple[float, float], style: tuple[str, str], *, on_front: bool) -> None:
-    """The mean of a group with its intervals and seeds: filled if it is on the front, else hollow."""
+def point(panel: "Axes", group: Group, style: tuple[str, str], *, filled: bool) -> tuple[float, float]:
+    """The mean of a group, over its training time, with its intervals; where it stands is returned."""
     colour, marker = style
-    dots(panel, [s for s, _ in group.points], [accuracy for _, accuracy in group.points], colour)
+    at = group.mean("seconds"), group.mean("test_accuracy")
     panel.errorbar(
         *([at[0]], [at[1]]),
         yerr=accuracy_reach(group, "test"),
@@ -156,8 +162,9 @@ def point(panel: "Axes", group: Group, at: tuple[float, float], style: tuple[str
         capsize=2.5,
         color=colour,
         marker=marker,
-        markerfacecolor=colour if on_front else GROUND,
+        markerfacecolor=colour if filled else GROUND,
     )
+    return at
 
 
 def marked(

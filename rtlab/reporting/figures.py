@@ -21,7 +21,7 @@ from rtlab.testbed import Testbed
 
 Draw: TypeAlias = Callable[[Sequence[Group], str], Figure | None]
 SCORES: Mapping[str, Draw] = {"loss": plots.loss}
-TIMES: Mapping[str, Draw] = {"padding": plots.padding, "pareto": plots.pareto, "throughput": plots.throughput}
+TIMES: Mapping[str, Draw] = {"padding": plots.padding, "accuracy": plots.accuracy, "throughput": plots.throughput}
 RATES = "{}-learning-rate"  # of a kind of adapter
 HEADLINE = "headline.svg"
 
@@ -46,7 +46,7 @@ def write_figures(records: Iterable[RunRecord], folder: Path) -> Written:
             timed = [group.timed_on(machine) for group in here]
             for name, draw in TIMES.items():
                 _draw(texts, folder, name, draw, place, timed, machine)
-    headline = next((text for path, text in texts.items() if path.name.startswith("pareto-")), None)
+    headline = next((text for path, text in texts.items() if path.name.startswith("accuracy-")), None)
     if headline is not None:
         texts[folder / HEADLINE] = headline
     for path, text in texts.items():

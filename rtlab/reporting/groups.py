@@ -3,6 +3,8 @@
 Records are compared at one place: one encoder, one data set. A group is an experiment there, one run for each seed.
 Several records may be of one run (one id): its score is the oldest one's, so that it never changes, and its time on a
 testbed the newest one's there that nothing disturbed. Scores of a group may come from several testbeds; times never do.
+An epoch takes as long whatever their number, so a group's times come from undisturbed whole runs of any number of
+epochs, and its training time is their seconds an epoch times its own epochs.
 """
 
 import dataclasses
@@ -22,6 +24,7 @@ from rtlab.statistics import Interval, accuracy_interval
 from rtlab.testbed import Testbed
 
 SPLITS = ("validation", "test")
+_BY_EPOCH = ("train_s", "seconds")  # what grows with their number
 
 
 @dataclass(frozen=True, order=True)
@@ -43,7 +46,7 @@ class Group:
         experiment: The first run's experiment; the others differ from it in the seed alone.
         fields: The columns of the frame that say what it is.
         scored: The runs that scores are taken from, by seed.
-        timed: The runs that times are taken from, by testbed and seed.
+        timed: The runs that times are taken from, by testbed and seed; those of other lengths are scaled to its own.
         disturbed: How many of the runs have no time, since others took the processor meanwhile.
     """
 
@@ -75,14 +78,14 @@ class Group:
         return max(self.timed, key=self.worth, default=None)
 
     @property
+    def scaled(self) -> bool:
+        """Whether its training time is taken from runs of another number of epochs."""
+        return any(_epochs(record) != _epochs(self.scored[0]) for record in self.on_testbed)
+
+    @property
     def on_testbed(self) -> tuple[RunRecord, ...]:
         """The runs on it."""
         return () if self.testbed is None else self.timed[self.testbed]
-
-    def on(self, machine: Testbed) -> "Group":
-        """The group of the runs on one machine alone, in all states of the code; without runs if there are none."""
-        scored = tuple(record for record in self.scored if without_code(record.testbed) == machine)
-        return dataclasses.replace(self.timed_on(machine), scored=scored)
 
     def timed_on(self, machine: Testbed) -> "Group":
         """The group with all its scores, and with the times of one machine alone."""
@@ -90,9 +93,16 @@ class Group:
         return dataclasses.replace(self, timed=timed)
 
     def values(self, name: str) -> list[float]:
-        """A column of the frame for each run that has a value in it; times are those of one testbed."""
-        found = map(COLUMNS[name], self.on_testbed if name in TIMES else self.scored)
-        return [float(value) for value in found if value is not None]
+        """A column of the frame for each run that has a value in it; times are those of one testbed, for its epochs."""
+        runs = self.on_testbed if name in TIMES else self.scored
+        found = [(COLUMNS[name](record), record) for record in runs]
+        return [float(value) + self._further(name, record) for value, record in found if value is not None]
+
+    def _further(self, name: str, record: RunRecord) -> float:
+        """What the epochs that a run lacks of those that are asked for here add to a time; below 0 if it has more."""
+        if name not in _BY_EPOCH or record.timing is None or not self.scored:
+            return 0.0
+        return record.timing.train_s * (_epochs(self.scored[0]) / _epochs(record) - 1)
 
     def mean(self, name: str) -> float:
         """The mean of `values`."""
@@ -101,10 +111,11 @@ class Group:
 
     @property
     def points(self) -> list[tuple[float, float]]:
-        """Seconds of training and test accuracy of each run on its testbed."""
-        accuracies = {record.id: record.scores["test"].accuracy for record in self.scored}
-        ids = [record.id for record in self.on_testbed]
-        return [(s, accuracies[id_]) for s, id_ in zip(self.values("seconds"), ids, strict=True)]
+        """Seconds of training and test accuracy of each seed that was timed on its testbed."""
+        accuracies = {record.experiment.seed: record.scores["test"].accuracy for record in self.scored}
+        seeds = [record.experiment.seed for record in self.on_testbed]
+        seconds = dict(zip(seeds, self.values("seconds"), strict=True))
+        return [(s, accuracies[seed]) for seed, s in seconds.items() if seed in accuracies]
 
     def predicted(self, split: str) -> NDArray[np.integer]:
         """The class that each sentence of a split was given, under each seed: (S, N)."""
@@ -175,8 +186,29 @@ def groups(records: Iterable[RunRecord]) -> tuple[Group, ...]:
     members: dict[int, list[RunRecord]] = {}
     for record in finished:
         members.setdefault(number[record.id], []).append(record)
-    found = (_group(runs, [oldest[id_] for id_ in dict.fromkeys(run.id for run in runs)]) for runs in members.values())
-    return tuple(sorted(found, key=lambda group: (group.place, str(group.fields), group.results)))
+    found = [_group(runs, [oldest[id_] for id_ in dict.fromkeys(run.id for run in runs)]) for runs in members.values()]
+    return tuple(sorted(_timed_by_epoch(found), key=lambda group: (group.place, str(group.fields), group.results)))
+
+
+def _timed_by_epoch(found: Sequence[Group]) -> list[Group]:
+    """The groups, those of whole epochs with the times of all that differ from them in the number of epochs alone."""
+    alike = {id(group): family for family in families(found, "epochs") for group in family if group.whole}
+    return [_with_times_of(group, alike.get(id(group), ())) for group in found]
+
+
+def _with_times_of(group: Group, family: Sequence[Group]) -> Group:
+    """A group with the times of a family; a seed's own run goes before that of another length."""
+    timed: dict[Testbed, dict[int, RunRecord]] = {}
+    for member in sorted(family, key=lambda member: member is group):
+        for testbed, runs in member.timed.items():
+            timed.setdefault(testbed, {}).update({record.experiment.seed: record for record in runs})
+    by_seed = {testbed: _by_seed(runs.values()) for testbed, runs in timed.items()}
+    return dataclasses.replace(group, timed=by_seed) if family else group
+
+
+def _epochs(record: RunRecord) -> int:
+    method = record.experiment.method
+    return 1 if method.recipe is None else method.recipe.epochs
 
 
 def would_be(record: RunRecord) -> Group:

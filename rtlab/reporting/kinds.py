@@ -7,8 +7,8 @@ from rtlab.recipe import PADDINGS
 from rtlab.reporting.frame import Cell
 from rtlab.reporting.groups import SPLITS, Group, families
 from rtlab.reporting.markup import Text
-from rtlab.reporting.pairs import quality, time_ratio
-from rtlab.reporting.wording import NONE, score, spread, times
+from rtlab.reporting.pairs import accuracy_difference, quality, time_ratio
+from rtlab.reporting.wording import NONE, difference, score, spread, times
 
 Row = dict[str, Text]
 Family = Sequence[Group]
@@ -77,6 +77,12 @@ def _compared(here: Sequence[Group]) -> Sequence[Family]:
     return best if len(best) > 1 else []
 
 
+def shown_first(here: Sequence[Group]) -> list[Family]:
+    """What a figure of accuracy over time shows: the methods compared, and each that trains no encoder by itself."""
+    alone = [(group,) for group in here if group.fields["engine"] is None]
+    return [*alone, *(family for family in _compared(here) if family[0].fields["engine"] is not None)]
+
+
 def _usual(group: Group) -> tuple[object, ...]:
     """Groups of one engine: with its usual padding before others, of one results version the newest."""
     fields, recipe = group.fields, group.experiment.method.recipe
@@ -85,14 +91,17 @@ def _usual(group: Group) -> tuple[object, ...]:
 
 
 def _richest(here: Sequence[Group]) -> Sequence[Family]:
-    """For each method the one recipe that was run with most paddings, fixed padding before all."""
-    return _best(families(here, "padding", "engine", "compile"), _paddings)
+    """For each method the one recipe that was run with most paddings, the reference with fixed padding among them."""
+    return _best(filter(_has_fixed, families(here, "padding", "engine", "compile")), _paddings)
+
+
+def _has_fixed(family: Family) -> bool:
+    return any((group.experiment.engine, group.fields["padding"]) == ("trainer", "fixed") for group in family)
 
 
 def _paddings(family: Family) -> tuple[float, ...]:
     kinds = {(group.experiment.engine, group.fields["padding"]) for group in family}
-    runs = sum(len(group.scored) for group in family)
-    return ("trainer", "fixed") in kinds, len(kinds), family[0].whole, runs
+    return len(kinds), family[0].whole, sum(len(group.scored) for group in family)
 
 
 def _best(found: Iterable[Family], worth: Callable[[Family], tuple[float, ...]]) -> Sequence[Family]:
@@ -172,9 +181,16 @@ def _faster(**base: str) -> Columns:
         ratio = None if slow is None else time_ratio(slow, group)
         if slow is None or ratio is None:
             return {column: NONE, "its accuracy": NONE}
-        return {column: times(ratio), "its accuracy": quality(group, slow)}
+        return {column: times(ratio), "its accuracy": _as_good(group, slow)}
 
     return columns
+
+
+def _as_good(group: Group, slow: Group) -> str:
+    """Whether a group is as accurate as another one, and the difference where seeds of both tell its interval."""
+    verdict, found = quality(group, slow), accuracy_difference(group, slow)
+    known = found is not None and found.over == "sentences and seeds" and group.whole
+    return f"{verdict}: {difference(found)}" if known and found else verdict
 
 
 def _svm_rows(group: Group, family: Family) -> Iterator[Row]:
@@ -231,7 +247,7 @@ TABLES: Mapping[str, Kind] = {
         rows=_row(_training, _SAMPLES, _padding, _faster(engine="trainer", padding="fixed")),
         of=_is_trained,
         chosen=_richest,
-        needs="runs that differ in `--padding` alone",
+        needs="runs that differ in `--padding` alone, fixed padding on the reference engine among them",
     ),
     "svm": Kind(
         title="SVM",

@@ -1,10 +1,7 @@
-"""Two groups beside each other: how much faster, how much better, and whether as good; and the Pareto front."""
+"""Two groups beside each other: how much faster, how much better, and whether as good."""
 
 import dataclasses
-from collections.abc import Sequence
 from itertools import product
-
-import numpy as np
 
 from rtlab.reporting.groups import Group, same_labels, without_code
 from rtlab.statistics import Interval, Verdict, equal, paired_difference, ratio_of_times
@@ -52,16 +49,3 @@ def quality(a: Group, b: Group) -> Verdict:
     enough = all(g.whole and (not g.chance or len(g.scored) >= SEEDS_FOR_EQUALITY) for g in (a, b))
     difference = accuracy_difference(a, b) if enough else None
     return "not shown" if difference is None else equal(difference)
-
-
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices of the points (time, accuracy) to which no other is both as fast and as accurate, and better in one.
-
-    From the fastest to the slowest.
-    """
-    front: list[int] = []
-    for index in sorted(range(len(points)), key=lambda index: (points[index][0], -points[index][1])):
-        last = points[front[-1]] if front else (0.0, -np.inf)
-        if points[index][1] > last[1] or points[index] == last:
-            front.append(index)
-    return front

@@ -16,14 +16,14 @@ from rtlab.experiment import Experiment
 from rtlab.methods import Adapter, method_title
 from rtlab.recipe import Padding
 from rtlab.reporting import drawing
-from rtlab.reporting.drawing import COLOURS, INK, canvas
+from rtlab.reporting.drawing import COLOURS, GROUND, INK, canvas
 from rtlab.reporting.groups import SPLITS, Group, families
-from rtlab.reporting.pairs import pareto_front, quality, time_ratio
-from rtlab.reporting.wording import method_order, setups
+from rtlab.reporting.kinds import shown_first
+from rtlab.reporting.pairs import quality, time_ratio
+from rtlab.reporting.wording import method_order
 
 REFERENCE = "trainer"
 LENGTH = ("epochs", "max_steps", "logging_steps")
-MOST_LABELS = 8  # of the Pareto front: as many as stand beside it
 
 Rows = dict[str, dict[str, Group]]  # engine in words -> padding -> group
 
@@ -65,32 +65,31 @@ def padding(here: Sequence[Group], where: str) -> Figure | None:
     return figure
 
 
-def pareto(here: Sequence[Group], where: str) -> Figure | None:
-    """Test accuracy against training time: seeds as dots, 95 % intervals as bars, and the Pareto front, numbered."""
-    shown = [group for group in here if group.whole and group.timed]
+def accuracy(here: Sequence[Group], where: str) -> Figure | None:
+    """Test accuracy against training time of the methods compared, the engines of one recipe joined by a line.
+
+    It is made to be read at 400 pixels: what is compared in the first table, and every method that needs no training.
+    """
+    shown = shown_first([group for group in here if group.whole and group.timed])
     if len(shown) < 2:
         return None
-    figure, [panel] = canvas("Test accuracy against training time", where, height=5)
-    points = [(group.mean("seconds"), group.mean("test_accuracy")) for group in shown]
-    front = pareto_front(points)
-    names, _ = setups([group.experiment for group in shown])
-    methods = [str(group.fields["method"]) for group in shown]
-    styles = drawing.method_styles(methods)
-    for method in dict.fromkeys(methods):
+    figure, [panel] = canvas("Test accuracy against training time", where, width=5.2, height=4.3)
+    styles = drawing.method_styles(str(family[0].fields["method"]) for family in shown)
+    for family in shown:
+        style = styles[str(family[0].fields["method"])]
+        at = [drawing.point(panel, group, style, filled=_engine(group) != REFERENCE) for group in family]
+        panel.plot(*zip(*at, strict=True), color=style[0], linewidth=1.2, zorder=1)
+        if family[0].fields["pooling"] is not None:
+            text = str(family[0].fields["pooling"]).replace("cls", "[CLS]")
+            panel.annotate(text, at[0], (9, 0), textcoords="offset points", va="center", fontsize=9)
+    for method in sorted({str(family[0].fields["method"]) for family in shown}, key=method_order):
         colour, marker = styles[method]
         panel.plot([], [], linestyle="", color=colour, marker=marker, label=method_title(method))
-    for index, (group, at) in enumerate(zip(shown, points, strict=True)):
-        drawing.point(panel, group, at, styles[methods[index]], on_front=index in front)
-    steps = zip(*(points[index] for index in front), strict=True)
-    panel.step(*steps, where="post", color=INK, linestyle=":", linewidth=1.3, zorder=1, label="Pareto front (filled):")
-    for number, index in enumerate(front[:MOST_LABELS], start=1):  # above and to the left of the front is no point
-        at = points[index]
-        panel.annotate(str(number), at, (-5, 5), textcoords="offset points", ha="right", weight="bold", color=INK)
-        panel.plot([], [], " ", label=f"{number}  {names[index]}")
+    panel.plot([], [], "o", color=INK, markerfacecolor=GROUND, label="hollow: reference engine")
     drawing.log_axis(panel)
-    panel.margins(x=0.08, y=0.08)
-    panel.set(xlabel="training time (s, logarithmic)", ylabel="test accuracy")
-    panel.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+    panel.margins(x=0.1, y=0.08)
+    panel.set(xlabel="training time (s, logarithmic), seconds an epoch × epochs", ylabel="test accuracy")
+    figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 

@@ -9,7 +9,7 @@ from rtlab.reporting.kinds import TABLES
 from rtlab.reporting.markup import Block, as_markdown, wrapped
 from rtlab.reporting.tables import LEGEND, README
 
-KNOWN = (*TABLES, "claims")
+KNOWN = ("findings", *TABLES, "claims")
 
 
 def replace_block(text: str, name: str, block: str) -> str:
@@ -29,7 +29,8 @@ def replace_block(text: str, name: str, block: str) -> str:
 
 def skeleton() -> str:
     """What a results folder's README.md begins as: headings and markers, all else is generated."""
-    titles = {name: kind.title for name, kind in TABLES.items() if name not in README} | {"claims": "Claims"}
+    there = {name: kind.title for name, kind in TABLES.items() if name not in README}
+    titles = {"findings": "Findings"} | there | {"claims": "Claims"}
     parts = ["\n".join([f"## {title}\n", *_markers(name)]) for name, title in titles.items()]
     return "\n\n".join(["# Results", wrapped(LEGEND), *parts]) + "\n"
 

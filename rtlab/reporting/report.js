@@ -198,7 +198,7 @@ function frame(picture, box, x, y, titleX, titleY) {
   );
 }
 
-// Accuracy against time: method by colour and shape.
+// Accuracy against time: method by colour and shape, the reference engine hollow.
 const METHODS = data.methods.map(([name]) => name);
 function mark(method, x, y, size = 6) {
   const paths = [
@@ -214,9 +214,13 @@ function pareto() {
   menu.append(...data.places.map((place) => new Option(place)));
   const points = data.places.map((_, at) => data.points.filter(({ place }) => place === at).length);
   menu.selectedIndex = points.indexOf(Math.max(...points)); // where there is most to see
+  const shown = byId("pareto-shown");
+  shown.append(new Option("methods compared"), new Option("all setups"));
   const tip = html("div", { class: "tip", hidden: "" });
   const redraw = plot(byId("pareto-plot"), "Test accuracy over training time", (picture, box) => {
-    const points = data.points.filter(({ place, seconds }) => place === menu.selectedIndex && seconds > 0);
+    const here = data.points.filter(({ place, seconds }) => place === menu.selectedIndex && seconds > 0);
+    const compared = here.filter(({ recipe }) => recipe !== null);
+    const points = shown.selectedIndex || compared.length < 2 ? here : compared;
     if (!points.length) return false;
     const seeds = points.flatMap((point) => point.seeds.filter(([seconds]) => seconds > 0));
     const times = points.flatMap((point) => (point.secondsSpan ? drawnSpan(point) : []));
@@ -224,19 +228,32 @@ function pareto() {
     const x = axis([...seeds.map(([seconds]) => seconds), ...times], box.left, box.right, { log: true });
     const y = axis([...seeds.map(([, accuracy]) => accuracy), ...accuracies], box.bottom, box.top);
     frame(picture, box, x, y, "training time (s, logarithmic)", "test accuracy");
-    const front = points.filter((point) => point.front).sort((a, b) => a.seconds - b.seconds);
+    const front = frontOf(points);
     // Steps: between two points of the front, the best that can be had in that time is the faster one.
     const steps = front.map((point, i) => (i ? "H" + x.place(point.seconds) + "V" : "M" + x.place(point.seconds) + " ") + y.place(point.accuracy));
     picture.append(svg("path", { class: "front", d: steps.join("") }));
+    for (const recipe of new Set(compared.map(({ recipe }) => recipe))) {
+      const [a, b] = points.filter((point) => point.recipe === recipe);
+      if (b) picture.append(svg("line", { class: `join series-${METHODS.indexOf(a.method) % COLOURS}`, x1: x.place(a.seconds), y1: y.place(a.accuracy), x2: x.place(b.seconds), y2: y.place(b.accuracy) }));
+    }
     for (const point of points) picture.append(drawPoint(point, x, y, box, tip));
     return true;
   });
   byId("pareto-plot").append(tip);
-  menu.addEventListener("change", redraw);
+  for (const one of [menu, shown]) one.addEventListener("change", redraw);
   byId("pareto-legend").append(
     ...METHODS.filter((method) => data.points.some((point) => point.method === method)).map((method) =>
       html("li", { class: `series-${METHODS.indexOf(method) % COLOURS}` }, svg("svg", { width: 16, height: 16, "aria-hidden": "true" }, mark(method, 8, 8)), html("span", {}, data.methods[METHODS.indexOf(method)][1]))),
   );
+}
+
+// The points that no other is both as fast and as accurate as, from the fastest to the slowest.
+function frontOf(points) {
+  const front = [];
+  for (const point of points.toSorted((a, b) => a.seconds - b.seconds || b.accuracy - a.accuracy)) {
+    if (!front.length || point.accuracy > front.at(-1).accuracy) front.push(point);
+  }
+  return front;
 }
 
 // An interval of time may reach to 0 and below, for which a logarithmic axis has no place: it ends at a tenth.
@@ -269,7 +286,9 @@ function drawPoint(point, x, y, box, tip) {
   for (const [seconds, accuracy] of count > 1 ? point.seeds : []) {
     if (seconds > 0) group.append(svg("circle", { class: "seed", cx: x.place(seconds), cy: y.place(accuracy), r: 3 }));
   }
-  group.append(...interval(point, x, y), mark(point.method, across, height));
+  const shape = mark(point.method, across, height);
+  if (point.reference) shape.classList.add("hollow");
+  group.append(...interval(point, x, y), shape);
   const say = () => {
     const width = box.right + EDGE.right;
     const leftwards = across > width / 2; // the tip stands where there is more room
@@ -391,9 +410,8 @@ function lossCurves() {
     boxes.forEach(({ box }) => (box.checked = false));
     update();
   });
-  const setup = ({ run }) => run.name.replace(/, seed \d+/, "");
-  const setups = boxes.map(setup);
-  boxes.filter((box, i) => setups.indexOf(setup(box)) === i).slice(0, COLOURS).forEach(({ run, box }) => {
+  const setups = boxes.map(({ run }) => setupOf(run));
+  boxes.filter(({ run }, i) => setups.indexOf(setupOf(run)) === i).slice(0, COLOURS).forEach(({ run, box }) => {
     box.checked = true;
     choose(run, true);
   });
@@ -412,13 +430,29 @@ function logitsAt(split, row) {
   return values.map((value) => number(value, 2)).join(" / ").replaceAll("-", "−");
 }
 
+// A side is a run, or all seeds of a setup, which are right or wrong where every one of them is.
 const KINDS = {
-  "predictions that differ": (a, b) => a.predicted !== b.predicted,
-  "only A right": (a, b) => a.right && !b.right,
-  "only B right": (a, b) => !a.right && b.right,
-  "both wrong": (a, b) => !a.right && !b.right,
+  "predictions that differ": (a, b) => a.predicted !== null && b.predicted !== null && a.predicted !== b.predicted,
+  "only A right": (a, b) => a.right && b.wrong,
+  "only B right": (a, b) => a.wrong && b.right,
+  "both wrong": (a, b) => a.wrong && b.wrong,
   "both right": (a, b) => a.right && b.right,
+  "seeds of one disagree": (a, b) => !(a.right || a.wrong) || !(b.right || b.wrong),
 };
+const setupOf = (run) => run.name.replace(/, seed -?\d+/, "");
+
+function allSides() {
+  const setups = new Map();
+  for (const run of data.runs) {
+    const key = JSON.stringify([setupOf(run), run.dataset]);
+    setups.set(key, [...(setups.get(key) ?? []), run]);
+  }
+  const several = [...setups.values()].filter((runs) => runs.length > 1);
+  return [
+    ...several.map((runs) => ({ name: `${setupOf(runs[0])}, all ${runs.length} seeds`, runs })).sort((a, b) => (a.name < b.name ? -1 : 1)),
+    ...data.runs.map((run) => ({ name: run.name, runs: [run] })),
+  ];
+}
 const AT_FIRST = 50;
 
 function disagreements() {
@@ -427,30 +461,35 @@ function disagreements() {
   splits.append(...names.map((name) => new Option(name)));
   kinds.append(...Object.keys(KINDS).map((name) => new Option(name)));
 
-  const withSplit = () => data.runs.filter((run) => splits.value in run.splits);
+  const sides = allSides();
+  const labelsOf = ({ runs }) => runs[0].splits[splits.value].labels;
+  const withSplit = () =>
+    sides.filter((side) => side.runs.every((run) => splits.value in run.splits && run.splits[splits.value].labels === labelsOf(side)));
   const comparable = (a) =>
-    withSplit().filter((b) => b !== a && b.dataset === a.dataset && b.splits[splits.value].labels === a.splits[splits.value].labels);
-  const keep = (menu, runs) => {
+    withSplit().filter((b) => b !== a && b.runs[0].dataset === a.runs[0].dataset && labelsOf(b) === labelsOf(a));
+  const keep = (menu, found) => {
     const before = menu.value;
-    menu.replaceChildren(...runs.map((run) => new Option(run.name, data.runs.indexOf(run))));
-    if (runs.some((run) => String(data.runs.indexOf(run)) === before)) menu.value = before;
+    menu.replaceChildren(...found.map((side) => new Option(side.name, sides.indexOf(side))));
+    if (found.some((side) => String(sides.indexOf(side)) === before)) menu.value = before;
   };
 
   function offer() {
-    keep(first, withSplit().filter((run) => comparable(run).length));
-    const a = data.runs[first.value];
+    keep(first, withSplit().filter((side) => comparable(side).length));
+    const a = sides[first.value];
     keep(second, a ? comparable(a) : []);
     compare();
   }
 
-  function judged(run, row) {
-    const split = run.splits[splits.value];
-    const predicted = classAt(split.predicted, row);
-    return { predicted, right: predicted === classAt(data.labels[split.labels], row) };
+  function judged({ runs }, row) {
+    const label = classAt(data.labels[labelsOf({ runs })], row);
+    const said = runs.map((run) => classAt(run.splits[splits.value].predicted, row));
+    const right = said.filter((one) => one === label).length;
+    const predicted = new Set(said).size === 1 ? said[0] : null;
+    return { predicted, right: right === runs.length, wrong: right === 0, text: predicted ?? `${right} of ${runs.length}` };
   }
 
   function compare(limit = AT_FIRST) {
-    const [a, b] = [data.runs[first.value], data.runs[second.value]];
+    const [a, b] = [sides[first.value], sides[second.value]];
     const counts = byId("pair-counts");
     const rows = byId("pair-rows");
     if (!a || !b) {
@@ -459,16 +498,16 @@ function disagreements() {
       more.hidden = true;
       return;
     }
-    const count = a.splits[splits.value].predicted.length;
+    const count = a.runs[0].splits[splits.value].predicted.length;
     const pairs = range(count).map((row) => ({ row, a: judged(a, row), b: judged(b, row) }));
     const found = pairs.filter((pair) => KINDS[kinds.value](pair.a, pair.b));
-    counts.replaceChildren(countTable(pairs));
+    counts.replaceChildren(countTable(pairs, Math.max(a.runs.length, b.runs.length) > 1));
     rows.replaceChildren(rowTable(found.slice(0, limit), a, b));
     more.hidden = found.length <= limit;
     more.textContent = `Show all ${found.length}`;
   }
 
-  function countTable(pairs) {
+  function countTable(pairs, several) {
     const count = (kind) => pairs.filter((pair) => KINDS[kind](pair.a, pair.b)).length;
     const line = (head, ...kinds) =>
       html("tr", {}, html("th", { scope: "row" }, head), ...kinds.map((kind) =>
@@ -477,22 +516,25 @@ function disagreements() {
     return html("table", {},
       html("caption", {}, html("span", {}, `${pairs.length} sentences of ${splits.value}`)),
       html("thead", {}, html("tr", {}, ...heads)),
-      html("tbody", {}, line("A right", "both right", "only A right"), line("A wrong", "only B right", "both wrong")));
+      html("tbody", {}, line("A right", "both right", "only A right"), line("A wrong", "only B right", "both wrong"),
+        ...(several ? [line("seeds disagree", "seeds of one disagree")] : [])));
   }
 
   function rowTable(pairs, a, b) {
-    const texts = data.texts[a.dataset]?.[splits.value];
+    const texts = data.texts[a.runs[0].dataset]?.[splits.value];
     const heads = ["row", "label", "A says", "A logits", "B says", "B logits", ...(texts ? ["sentence"] : [])];
-    const says = ({ predicted, right }) => html("td", { class: `number ${right ? "good" : "bad"}` }, `${predicted} ${right ? "✓" : "✗"}`);
+    const says = ({ text, right, wrong }) =>
+      html("td", { class: `number ${right ? "good" : wrong ? "bad" : ""}` }, `${text} ${right || !wrong ? "✓" : "✗"}`);
+    const logits = ({ runs }, row) => (runs.length > 1 ? "–" : logitsAt(runs[0].splits[splits.value], row));
     const cell = (value) => html("td", { class: "number" }, String(value));
-    const label = data.labels[a.splits[splits.value].labels];
+    const label = data.labels[labelsOf(a)];
     return html("table", {},
       html("caption", {}, html("span", {}, `${kinds.value}: rows of ${splits.value}, counted from 0; classes by number; logits in class order`)),
       html("thead", {}, html("tr", {}, ...heads.map((text) => html("th", { scope: "col", class: text === "sentence" ? "wide" : "number" }, text)))),
       html("tbody", {}, ...pairs.map((pair) =>
         html("tr", {}, cell(pair.row), cell(classAt(label, pair.row)),
-          says(pair.a), cell(logitsAt(a.splits[splits.value], pair.row)),
-          says(pair.b), cell(logitsAt(b.splits[splits.value], pair.row)),
+          says(pair.a), cell(logits(a, pair.row)),
+          says(pair.b), cell(logits(b, pair.row)),
           ...(texts ? [html("td", { class: "wide" }, texts[pair.row])] : [])))));
   }
 

@@ -13,6 +13,7 @@ from string import Template
 
 from rtlab.records import RunRecord
 from rtlab.reporting.claims import claims_block, judge_all
+from rtlab.reporting.findings import findings_block
 from rtlab.reporting.frame import COLUMNS
 from rtlab.reporting.groups import lost_runs
 from rtlab.reporting.markup import as_html, clean, embedded_json, escape, pairs_table, scrolling
@@ -45,6 +46,7 @@ def report(records: Iterable[RunRecord], *, texts: Texts | None = None) -> str:
         left_out=escape(_left_out(shown)),
         sentences=escape(_about_sentences(shown, sentences)),
         tables=_tables(shown),
+        findings=as_html(findings_block(shown), most=MOST_ROWS),
         claims=as_html(claims_block(judge_all(CLAIMS, shown)), most=MOST_ROWS),
         environments=_environments(shown),
         data=embedded_json(page_data(shown, sentences)),

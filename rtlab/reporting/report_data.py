@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from rtlab.methods import TITLES, method_title
+from rtlab.recipe import Recipe
 from rtlab.records import Classes, LogEntry, Predictions, RunRecord
 from rtlab.reporting.classes import class_names
 from rtlab.reporting.frame import COLUMNS, Cell
 from rtlab.reporting.groups import Group, by_place, groups, machines, place_of
+from rtlab.reporting.kinds import shown_first
 from rtlab.reporting.markup import clean
-from rtlab.reporting.pairs import pareto_front
 from rtlab.reporting.wording import setups
 from rtlab.statistics import CONFIDENCE, mean_interval
 from rtlab.values import Json
@@ -183,18 +184,19 @@ def _in_full(
 def _points(records: Sequence[RunRecord]) -> dict[str, Json]:
     """Groups of runs as points of accuracy over time, and where: a place and a machine.
 
-    A run that was cut short says nothing of the accuracy that its recipe reaches, and is left out.
+    A run that was cut short says nothing of the accuracy that its recipe reaches, and is left out. What is shown first
+    has the number of its recipe, by which its engines are joined.
     """
     points: list[Json] = []
     names: list[str] = []
     for place, every in by_place(group for group in groups(records) if group.whole).items():
         for machine in machines(every):
             here = [timed for group in every if (timed := group.timed_on(machine)).timed]
-            front = pareto_front([(group.mean("seconds"), group.mean("test_accuracy")) for group in here])
             of_each, _ = setups([group.experiment for group in here])
+            recipes = {id(group): at for at, family in enumerate(shown_first(here)) for group in family}
             points += [
-                {**_point(group, name), "place": len(names), "front": number in front}
-                for number, (group, name) in enumerate(zip(here, of_each, strict=True))
+                {**_point(group, name), "place": len(names), "recipe": recipes.get(id(group))}
+                for group, name in zip(here, of_each, strict=True)
             ]
             digest = f"data {place.dataset_sha256[:8]}, encoder {place.encoder_sha256[:8]}"
             names.append(clean(f"{place.encoder}, {place.dataset} ({digest}), {machine.name}"))
@@ -207,6 +209,7 @@ def _point(group: Group, name: str) -> dict[str, Json]:
     return {
         "name": clean(name),
         "method": str(group.fields["method"]),
+        "reference": group.fields["engine"] == Recipe().engine,
         "seeds": group.points,
         "seconds": time.value,
         "accuracy": group.mean("test_accuracy"),

@@ -26,11 +26,13 @@ from rtlab.testbed import Testbed
 
 LEGEND = (
     "A row is n runs that differ in the seed alone: mean ± standard deviation; in brackets the 95 % interval of the "
-    "mean, of an accuracy over sentences and seeds, with one seed over sentences alone. Times include no warm-up, "
+    "mean, of an accuracy over sentences and seeds, with one seed over sentences alone. A training time is seconds an "
+    "epoch, of undisturbed whole runs of any number of epochs, times the row's epochs. Times include no warm-up, "
     "speed-ups do. Beside a speed-up stands its test accuracy: equal if the interval of the difference lies within "
     f"± {100 * MARGIN:.0f} points, from {SEEDS_FOR_EQUALITY} seeds or more on each side and whole epochs; else not "
     "equal, or not shown."
 )
+SCALED = "Training time of runs of another number of epochs is stated as seconds an epoch times the row's epochs."
 README = ("comparison", "padding")  # what the README holds; the results' README.md holds the others
 
 
@@ -85,12 +87,13 @@ def _table(place: Place, kind: Kind, found: Sequence[Family], lost: Sequence[Run
     notes = [
         f"{plural(disturbed, 'run')} left out of times, since other processes disturbed them." if disturbed else "",
         f"{plural(len(lost), 'run')} without a result left out." if lost else "",
+        SCALED if kind.timed and any(group.scaled for group in chosen) else "",
     ]
     return Table(
         caption=_caption(place, chosen, lost, known, common, timed=kind.timed),
         columns=tuple(Column(title, number=title not in TEXTS) for title in titles),
         rows=tuple(tuple(row.get(title, NONE) for title in titles) for row in cells),
-        notes=tuple(filter(None, notes)),
+        notes=tuple(filter(None, [" ".join(filter(None, notes))])),
     )
 
 

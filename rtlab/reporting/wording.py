@@ -123,6 +123,12 @@ def score(values: Sequence[float], interval: Interval | None = None) -> str:
     return spread(values, 4) + ("" if interval is None else f" [{interval.low:.3f}, {interval.high:.3f}]")
 
 
+def difference(found: Interval) -> str:
+    """A difference, with its 95 % interval."""
+    value, low, high = (round(number, 6) + 0.0 for number in (found.value, found.low, found.high))  # -0 is 0
+    return f"{value:+.4f} [{low:+.3f}, {high:+.3f}]"
+
+
 def times(ratio: Interval) -> str:
     """A ratio, with its 95 % interval where there is one."""
     low, high = _significant(ratio.low), _significant(ratio.high)

@@ -1,7 +1,9 @@
 """About how long a run will take, by records of runs like it: good for planning hours, and for nothing else."""
 
+import re
 from collections.abc import Iterable
 from statistics import median
+from typing import NamedTuple
 
 from rtlab.encoders import Encoder
 from rtlab.experiment import Experiment
@@ -10,19 +12,34 @@ from rtlab.preparing import Prepared
 from rtlab.records import RunRecord, Source
 from rtlab.testbed import testbed
 
+_MOST_TAKEN = 0.95  # of the machine, by others: of a run that had next to nothing left, nothing can be told
 
-def seconds(prepared: Prepared, records: Iterable[RunRecord]) -> float | None:
-    """Seconds from the start of a run to its record.
 
-    Runs of the same encoder, method and engine are looked at, and of them those that are most alike: on this testbed's
-    device, padded alike, on as many sentences, with the same target modules and settings.
+class Estimate(NamedTuple):
+    """How long a run takes on a machine that does nothing else.
+
+    Attributes:
+        seconds: From its start to its record.
+        disturbed: Whether it rests on runs that other processes disturbed, for want of others.
+    """
+
+    seconds: float
+    disturbed: bool
+
+
+def estimate(prepared: Prepared, records: Iterable[RunRecord]) -> Estimate | None:
+    """How long a run takes, by the median of the runs that are most alike, for so many sentences.
+
+    Runs of the same encoder, method and engine are looked at, and of them those that are most alike: on such a device,
+    undisturbed, on this very generation of it, padded alike, on as many sentences, with the same target modules and
+    settings. What a run took that others disturbed is scaled by the share of the machine that they left it.
 
     Args:
         prepared: The run.
         records: What there is, disturbed or not.
 
     Returns:
-        The median over those runs, for so many sentences; `None` if there are none.
+        The estimate; `None` if there are no such runs.
     """
     here = testbed(prepared.device, prepared.experiment.engine).name
     rated = [
@@ -34,7 +51,10 @@ def seconds(prepared: Prepared, records: Iterable[RunRecord]) -> float | None:
         and _kind(record.experiment) == _kind(prepared.experiment)
     ]
     best = max((likeness for likeness, _ in rated), default=None)
-    return median(_scaled(record, prepared) for likeness, record in rated if likeness == best) if rated else None
+    alike = [record for likeness, record in rated if likeness == best]
+    if not alike:
+        return None
+    return Estimate(median(_scaled(record, prepared) for record in alike), not alike[0].undisturbed)
 
 
 def _digest(encoder: Source | Encoder | None) -> str | None:
@@ -50,6 +70,8 @@ def _likeness(record: RunRecord, wanted: Experiment, testbed_name: str) -> tuple
     method, other = wanted.method, record.experiment.method
     recipe, others = method.recipe, other.recipe
     return (
+        _any_generation(record.testbed.name) == _any_generation(testbed_name),
+        record.undisturbed,
         record.testbed.name == testbed_name,
         recipe is None or others is None or recipe.padding == others.padding,
         record.experiment.limit == wanted.limit,
@@ -58,8 +80,13 @@ def _likeness(record: RunRecord, wanted: Experiment, testbed_name: str) -> tuple
     )
 
 
+def _any_generation(testbed_name: str) -> str:
+    """A testbed's name without its processor's family and model: these matter less than who else was busy."""
+    return re.sub(r" \([^)]*\)", "", testbed_name)
+
+
 def _scaled(record: RunRecord, prepared: Prepared) -> float:
-    """The seconds of a recorded run for the sentences of another."""
+    """The seconds of a recorded run, had it had the machine for itself, for the sentences of another."""
     timing, counts = record.timing, record.counts
     assert timing is not None, "runs without a time are left out"
     assert counts is not None, "a run with a time has counted"
@@ -72,7 +99,8 @@ def _scaled(record: RunRecord, prepared: Prepared) -> float:
         training = samples * timing.train_s / counts.samples
     held_out = sum(len(found.labels) for found in record.predictions.values())
     reading = (timing.prepare_s + timing.evaluate_s) / held_out * (len(splits.validation) + len(splits.test))
-    return timing.load_s + timing.warmup_s + training + reading
+    taken = 0.0 if record.undisturbed else min(timing.others or 0.0, _MOST_TAKEN)
+    return (timing.load_s + timing.warmup_s + training + reading) * (1 - taken)
 
 
 def _samples(experiment: Experiment, train: int) -> int:

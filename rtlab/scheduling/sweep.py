@@ -28,7 +28,7 @@ from rtlab.experiment import Experiment
 from rtlab.preparing import Prepared, check_writable, prepare
 from rtlab.records import RunRecord, Status, load
 from rtlab.running import OUTPUT, Run, RunFailedError, status_of
-from rtlab.scheduling import estimating
+from rtlab.scheduling.estimating import Estimate, estimate
 from rtlab.scheduling.sharing import claim, remove_dead_claims
 from rtlab.testbed import code_digest, testbed
 
@@ -45,7 +45,7 @@ class Planned:
         id: Its identity.
         to_do: Whether it is still to be done.
         recorded: How it ended: `ok` or `nan` if it ever did, else how it ended last, `None` if it was never recorded.
-        seconds: About how long it takes, by records of runs like it; `None` if there are none.
+        estimate: About how long it takes, by records of runs like it; `None` if there are none.
         path: The record of a run that was just done.
         by_another: Whether another sweep has done it meanwhile.
         prepared: What it needs.
@@ -57,7 +57,7 @@ class Planned:
     id: str
     to_do: bool
     recorded: Status | None
-    seconds: float | None = None
+    estimate: Estimate | None = None
     path: Path | None = None
     by_another: bool = False
     prepared: Prepared | None = field(default=None, repr=False, compare=False)
@@ -103,7 +103,7 @@ def plan(
                 id=prepared.id,
                 to_do=not enough,
                 recorded=known,
-                seconds=estimating.seconds(prepared, recorded),
+                estimate=estimate(prepared, recorded),
                 prepared=prepared,
                 known=frozenset(record.created_at for record in there),
                 retime=retime,

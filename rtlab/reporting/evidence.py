@@ -1,0 +1,138 @@
+"""The setups of the study `evidence` that claims and findings are judged by, and the quantities that compare them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+
+from rtlab.experiment import Experiment
+from rtlab.methods import Adapter, Full, Svm
+from rtlab.recipe import Padding, Recipe
+from rtlab.reporting.frame import TIMES, setup_fields
+from rtlab.reporting.measures import deviation_to_difference, lead_over_the_best, memory_ratio, over_seeds
+from rtlab.reporting.pairs import SEEDS_FOR_EQUALITY, accuracy_difference, time_ratio
+from rtlab.reporting.quantities import Quantity
+from rtlab.reporting.wording import listed, setup
+from rtlab.statistics import MARGIN
+from rtlab.studies import EVIDENCE, LONGEST, TIMED, study
+
+POINT = 0.01
+NATIVE = Recipe(engine="native")
+ENGINES = {"trainer": Recipe(), "native": NATIVE}
+ONCE = replace(NATIVE, epochs=1)
+CLS, MEAN = (Experiment(method=Svm(pooling=pooling)) for pooling in ("cls", "mean"))
+
+
+def full(recipe: Recipe = NATIVE, rate: float = 2e-5) -> Experiment:
+    """Full fine-tuning, by default as the lab's recipe has it, on the native engine."""
+    return Experiment(method=Full(recipe=replace(recipe, learning_rate=rate)))
+
+
+def lora(recipe: Recipe = NATIVE, rate: float = 1e-3, modules: str = "attention", r: int = 8) -> Experiment:
+    """LoRA, by default at its best known rate, on the native engine."""
+    settings = {"r": r, "lora_alpha": 4 * r}
+    return Experiment(
+        method=Adapter(recipe=replace(recipe, learning_rate=rate), target_modules=(modules,), settings=settings)
+    )
+
+
+BOTH = {"full": full, "LoRA": lora}
+
+
+def once(engine: str) -> Recipe:
+    """One whole epoch with an engine's usual padding, which is run for its time."""
+    return ONCE if engine == "native" else Recipe(epochs=1)
+
+
+def padded(name: str, padding: Padding, engine: str = "native") -> Experiment:
+    """Few sentences under a padding, for its time."""
+    recipe = replace(once(engine), padding=padding)
+    return replace(BOTH[name](recipe), limit=TIMED)
+
+
+def short(name: str, padding: Padding) -> Experiment:
+    """Two epochs of sentences that fixed padding fills to the longest of all: for what padding does to accuracy."""
+    recipe = Recipe(engine="native", padding=padding, epochs=2)
+    return replace(BOTH[name](recipe), max_length=LONGEST)
+
+
+def difference(what: str, a: Experiment, b: Experiment) -> Quantity:
+    """Test accuracy of `a` less that of `b`."""
+    return Quantity(what, (a, b), accuracy_difference, form="{:+.4f}")
+
+
+def better(what: str, a: Experiment, b: Experiment) -> Quantity:
+    """The same, which must lie above 0."""
+    return difference(what, a, b).within(0, math.inf, "above 0")
+
+
+def alike(what: str, a: Experiment, b: Experiment, margin: float) -> Quantity:
+    """The same, which must lie within a margin around 0."""
+    return difference(what, a, b).within(-margin, margin, f"within ± {margin:.4f}")
+
+
+def as_good(what: str, a: Experiment, b: Experiment) -> Quantity:
+    """The same, which must lie within the margin, and rest on as many seeds, as everywhere where accuracy is equal."""
+    return replace(alike(what, a, b, MARGIN), runs=SEEDS_FOR_EQUALITY)
+
+
+def faster(what: str, slow: Experiment, fast: Experiment) -> Quantity:
+    """How many times as fast the second is, which must be more than once."""
+    return Quantity(what, (slow, fast), time_ratio, form="{:.2f} ×", timed=True).within(1, math.inf, "above 1")
+
+
+def time_share(what: str, a: Experiment, b: Experiment) -> Quantity:
+    """The time of the first over that of the second, which must be less than all of it."""
+    return Quantity(what, (a, b), time_ratio, form="{:.3f}", timed=True).within(0, 1, "below 1")
+
+
+def memory_share(what: str, a: Experiment, b: Experiment) -> Quantity:
+    """The peak memory of the first over that of the second, on the device if it has its own; less than all of it."""
+    return Quantity(what, (a, b), memory_ratio, form="{:.3f}", timed=True).within(0, 1, "below 1")
+
+
+def seeds_share(what: str, a: Experiment, b: Experiment, *others: Experiment) -> Quantity:
+    """Seeds' standard deviation over the difference of the first two, which must be less than it."""
+    return Quantity(what, (a, b, *others), deviation_to_difference, form="{:.3f}").within(-math.inf, 1, "below 1")
+
+
+def no_gain(what: str, more: Experiment, less: Experiment) -> Quantity:
+    """Test accuracy of `more` less that of `less`, which must be less than a point."""
+    return difference(what, more, less).within(-math.inf, POINT, f"below {POINT:+.4f}")
+
+
+def lead(chosen: Experiment, other: Experiment, *rivals: Experiment) -> Quantity:
+    """Test accuracy of `chosen` less that of the best other one, which must lie above 0."""
+    quantity = Quantity(
+        "2e-05 − the best other rate", (chosen, other), lead_over_the_best, rivals=rivals, form="{:+.4f}"
+    )
+    return quantity.within(0, math.inf, "above 0")
+
+
+def shown(column: str, form: str, **of: Experiment) -> tuple[Quantity, ...]:
+    """Figures that are only shown, by their names."""
+    return tuple(
+        Quantity(what, (one,), over_seeds(column), form=form, timed=column in TIMES) for what, one in of.items()
+    )
+
+
+def waits_for(experiments: Sequence[Experiment], *, of_lab: bool = False) -> str:
+    """What would be run: parts of the study, and setups that none of them has; or the lab's setups."""
+    if of_lab:
+        return f"runs of {' and '.join(experiment.label for experiment in experiments)} by the lab's recipe"
+    parts = [_part(experiment) for experiment in experiments]
+    numbers = [f"--part {number}" for number in sorted({part for part in parts if part is not None})]
+    names = [setup(experiment) for experiment, part in zip(experiments, parts, strict=True) if part is None]
+    words = [f"rtlab sweep evidence {' and '.join(numbers)}"] if numbers else []
+    return f"runs of {listed([*words, *names])}"
+
+
+def _part(experiment: Experiment) -> int | None:
+    """The part of the study that has an experiment, whatever its encoder, data set and seed."""
+    fields = setup_fields(experiment)
+    return next((part for part in range(1, len(EVIDENCE) + 1) if fields in _setups(part)), None)
+
+
+@cache
+def _setups(part: int) -> list[dict[str, object]]:
+    return [{**setup_fields(experiment)} for experiment in study("evidence", part=part, seeds=1)]

@@ -1,0 +1,99 @@
+"""What is measured off one or several groups, each with its interval; `None` where their records do not hold it."""
+
+import math
+from collections.abc import Callable, Sequence
+from statistics import mean
+
+import numpy as np
+
+from rtlab.recipe import Recipe
+from rtlab.records import RunRecord
+from rtlab.reporting.groups import Group
+from rtlab.reporting.pairs import accuracy_difference
+from rtlab.statistics import Interval, deviation_interval, mean_interval, ratio_of_times
+
+Measure = Callable[..., Interval | None]
+
+
+def stated(value: float) -> Measure:
+    """A figure that the lab itself states."""
+    return lambda: Interval(value=value, low=value, high=value)
+
+
+def exact(column: str) -> Measure:
+    """A figure without chance in it, of the frame; its interval is what the runs span."""
+    return lambda group: _spanned(group.values(column))
+
+
+def over_seeds(column: str) -> Measure:
+    """Mean of a figure of the frame over seeds as `mean_interval`."""
+    return lambda group: mean_interval(values) if (values := group.values(column)) else None
+
+
+def ratio(column: str) -> Measure:
+    """Ratio of the geometric means of a positive figure, a / b, with Welch's interval on the logarithms."""
+
+    def measure(a: Group, b: Group) -> Interval | None:
+        over, under = a.values(column), b.values(column)
+        return ratio_of_times(over, under) if over and under and min(*over, *under) > 0 else None
+
+    return measure
+
+
+def memory_ratio(a: Group, b: Group) -> Interval | None:
+    """Ratio of peak memory, a / b, as `ratio`: the device's, or the host's where the device has none of its own."""
+    device = a.values("peak_device") and b.values("peak_device")
+    return ratio("peak_device" if device else "peak_host")(a, b)
+
+
+def lead_over_the_best(chosen: Group, *others: Group) -> Interval | None:
+    """Test accuracy of `chosen` less that of the best other one.
+
+    The other one is chosen on validation and compared on test, so the choice among several costs no correction.
+    """
+    return accuracy_difference(chosen, max(others, key=lambda group: group.mean("validation_accuracy")))
+
+
+def deviation(*groups: Group) -> Interval | None:
+    """Standard deviation of test accuracy over seeds, pooled over groups."""
+    return deviation_interval([group.values("test_accuracy") for group in groups])
+
+
+def deviation_to_difference(a: Group, b: Group, *others: Group) -> Interval | None:
+    """Seeds' standard deviation over the difference of test accuracies of two methods, a - b.
+
+    The limits are those of the one over the opposite ones of the other, so the interval is rather too wide.
+    """
+    seeds, methods = deviation(a, b, *others), accuracy_difference(a, b)
+    if seeds is None or methods is None:
+        return None
+    size = abs(methods.value)
+    least, most = sorted((abs(methods.low), abs(methods.high)))
+    least = 0.0 if methods.low <= 0 <= methods.high else least
+    if not least:
+        return Interval(
+            value=seeds.value / size if size else math.inf, low=seeds.low / most, high=math.inf, over="seeds"
+        )
+    return Interval(value=seeds.value / size, low=seeds.low / most, high=seeds.high / least, over="seeds")
+
+
+def sentences(split: str) -> Measure:
+    """Sentences of a split."""
+    return lambda group: _spanned([n for record in group.scored if (n := _size(record, split)) is not None])
+
+
+def positives(group: Group) -> Interval | None:
+    """Share of class 1 in validation and test together."""
+    labels = [np.asarray(held_out.labels) for r in group.scored for held_out in r.predictions.values()]
+    return stated(float(np.mean(np.concatenate(labels) == 1)))() if labels else None
+
+
+def _spanned(values: Sequence[float]) -> Interval | None:
+    return Interval(value=mean(values), low=min(values), high=max(values)) if values else None
+
+
+def _size(record: RunRecord, split: str) -> float | None:
+    if split != "train":
+        return len(record.predictions[split].labels) if split in record.predictions else None
+    recipe = record.experiment.method.recipe or Recipe(epochs=1)
+    return None if record.counts is None or recipe.max_steps is not None else record.counts.samples / recipe.epochs
