@@ -9,7 +9,7 @@ epochs, and its training time is their seconds an epoch times its own epochs.
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
@@ -29,7 +29,10 @@ _BY_EPOCH = ("train_s", "seconds")  # what grows with their number
 
 @dataclass(frozen=True, order=True)
 class Place:
-    """What records must have in common to be compared: contents, not names, decide for encoder and data set."""
+    """What records must have in common to be compared: contents, not names, decide for encoder and data set.
+
+    Both of an encoder are empty where there are only runs that read none.
+    """
 
     encoder: str
     dataset: str
@@ -187,7 +190,17 @@ def groups(records: Iterable[RunRecord]) -> tuple[Group, ...]:
     for record in finished:
         members.setdefault(number[record.id], []).append(record)
     found = [_group(runs, [oldest[id_] for id_ in dict.fromkeys(run.id for run in runs)]) for runs in members.values()]
+    found = list(_everywhere(found))
     return tuple(sorted(_timed_by_epoch(found), key=lambda group: (group.place, str(group.fields), group.results)))
+
+
+def _everywhere(found: Sequence[Group]) -> Iterator[Group]:
+    """The groups, those that read no encoder at each place of their data set: there they are compared."""
+    places = dict.fromkeys(group.place for group in found if group.place.encoder_sha256)
+    for group in found:
+        there = [place for place in places if place.dataset_sha256 == group.place.dataset_sha256]
+        reads = bool(group.place.encoder_sha256) or not there
+        yield from [group] if reads else [dataclasses.replace(group, place=place) for place in there]
 
 
 def _timed_by_epoch(found: Sequence[Group]) -> list[Group]:

@@ -144,8 +144,8 @@ def _significant(value: float) -> str:
 
 def contents(place: Place) -> str:
     """Encoder and data set of a place, by name and contents."""
-    encoder, dataset = place.encoder_sha256[:8], place.dataset_sha256[:8]
-    return f"Encoder {place.encoder} ({encoder}), data set {place.dataset} ({dataset})"
+    dataset = f"ata set {place.dataset} ({place.dataset_sha256[:8]})"
+    return f"Encoder {place.encoder} ({place.encoder_sha256[:8]}), d{dataset}" if place.encoder else f"D{dataset}"
 
 
 def dates(records: Iterable[RunRecord]) -> str:
