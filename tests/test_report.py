@@ -383,7 +383,7 @@ def test_environments_are_told_once_with_their_runs():
 
 def test_tables_and_claims_are_in_it():
     texts = Page(report(study())).texts
-    assert {"Methods compared", "Methods", "SVM", "as stated", "here"} <= set(texts)
+    assert {"Methods compared", "Methods", "Words and features", "as stated", "here"} <= set(texts)
     assert texts.index("Findings") < texts.index("Runs")
 
 

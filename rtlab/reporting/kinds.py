@@ -250,11 +250,11 @@ TABLES: Mapping[str, Kind] = {
         needs="runs that differ in `--padding` alone, fixed padding on the reference engine among them",
     ),
     "svm": Kind(
-        title="SVM",
+        title="Words and features",
         rows=_svm_rows,
         of=lambda group: not _is_trained(group),
         timed=False,
-        needs="a run of `rtlab svm`",
+        needs="a run of `rtlab words` or `rtlab svm`",
         everywhere=True,
     ),
     "padding-full": _padding_of("full", "full fine-tuning"),

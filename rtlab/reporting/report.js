@@ -579,7 +579,7 @@ function classes() {
 
   function show(limit = FEW) {
     const run = data.runs[menu.value];
-    for (const id of ["classes-scores", "classes-confusion", "classes-note"]) byId(id).replaceChildren();
+    for (const id of ["classes-scores", "classes-confusion", "classes-words", "classes-note"]) byId(id).replaceChildren();
     more.hidden = true;
     if (!run) {
       byId("classes-note").textContent = "No run has predictions.";
@@ -608,6 +608,14 @@ function classes() {
     more.hidden = worst.length <= limit;
     more.textContent = `Show all ${worst.length}`;
     byId("classes-confusion").append(many ? pairs(counts, titles) : matrix(counts, titles));
+    if (run.strongest.length) byId("classes-words").append(words(run.strongest));
+  }
+
+  function words(strongest) {
+    return html("table", {},
+      caption("The words that speak for each class most, the strongest first"),
+      html("thead", {}, html("tr", {}, ...["class", "words"].map((text) => html("th", { scope: "col" }, text)))),
+      html("tbody", {}, ...strongest.map(([name, terms]) => line(name, [html("td", { }, terms)]))));
   }
 
   function matrix(counts, titles) {

@@ -176,6 +176,7 @@ def _in_full(
         "run": number,
         "dataset": record.dataset.sha256,
         "classes": classes.setdefault(names, len(classes)),
+        "strongest": [[clean(name), ", ".join(map(clean, terms))] for name, terms in record.strongest.items()],
         "loss": _thinned(record.history),
         "splits": {split: _packed(found, labels) for split, found in record.predictions.items() if len(found.labels)},
     }
@@ -199,7 +200,8 @@ def _points(records: Sequence[RunRecord]) -> dict[str, Json]:
                 for group, name in zip(here, of_each, strict=True)
             ]
             digest = f"data {place.dataset_sha256[:8]}, encoder {place.encoder_sha256[:8]}"
-            names.append(clean(f"{place.encoder}, {place.dataset} ({digest}), {machine.name}"))
+            worked_on = ", ".join(filter(None, (place.encoder, place.dataset)))
+            names.append(clean(f"{worked_on} ({digest}), {machine.name}"))
     counts = Counter(names)
     return {"points": points, "places": [n if counts[n] == 1 else f"{n}, {i + 1}" for i, n in enumerate(names)]}
 
