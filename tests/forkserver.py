@@ -35,17 +35,20 @@ class Forkserver:
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
-    def start(self, program, *arguments, cwd, **changes):
+    def start(self, program, *arguments, cwd, stdin=os.devnull, out=None, **changes):
         """Start `rtlab`, `pytest` or a script, leading a session of its own; None takes a variable away.
 
         Returns:
-            The process, with the methods of `subprocess.Popen`.
+            The process, with the methods of `subprocess.Popen`; its output is in files, if `out` is not a named pipe.
         """
         self.started += 1
-        out, err = (self.folder / f"{self.started}.{name}" for name in ("out", "err"))
+        out, err = out or self.folder / f"{self.started}.out", self.folder / f"{self.started}.err"
         variables = {name: value for name, value in (os.environ | changes).items() if value is not None}
         words = [str(word) for word in (program, *arguments)]
-        return Forked(self, self.ask(start=words, cwd=str(cwd), out=str(out), err=str(err), variables=variables), out, err)
+        out.touch()  # there to be read before the process has opened it
+        err.touch()
+        files = [str(path) for path in (stdin, out, err)]
+        return Forked(self, self.ask(start=words, cwd=str(cwd), files=files, variables=variables), out, err)
 
     def run(self, program, *arguments, cwd, **changes):
         """Start it, and wait for its end: as `subprocess.run` with text."""
@@ -114,19 +117,18 @@ def serve() -> None:
             answer(os.waitstatus_to_exitcode(status) if pid else None)
 
 
-def run(start, cwd, out, err, variables) -> None:
+def run(start, cwd, files, variables) -> None:
     """Be that program, from its first statement to its exit."""
     status = 1
     try:
         os.setsid()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.alarm(PATIENCE_S)
-        for descriptor, path, flags in (
-            (0, os.devnull, os.O_RDONLY),
-            (1, out, os.O_WRONLY | os.O_CREAT),
-            (2, err, os.O_WRONLY | os.O_CREAT),
-        ):
-            os.dup2(os.open(path, flags), descriptor)
+        for descriptor, path in enumerate(files):
+            opened = os.open(path, os.O_WRONLY | os.O_CREAT if descriptor else os.O_RDONLY)
+            os.dup2(opened, descriptor)
+            os.close(opened)
+        sys.stdin = os.fdopen(0)
         os.chdir(cwd)
         os.environ.clear()
         os.environ.update(variables)

@@ -973,7 +973,7 @@ def test_a_data_set_that_is_not_there(refused, verb):
     )
 
 
-@pytest.mark.parametrize("dataset", ["some-owner/some-reviews", None])
+@pytest.mark.parametrize("dataset", ["some-owner/some-reviews", pytest.param(None, marks=pytest.mark.thorough)])
 def test_a_data_set_of_the_hub_offline(refused, dataset):
     message = refused("svm", "--encoder", "tiny-distilbert", *(() if dataset is None else ("--dataset", dataset)))
     named = "dataset 'cornell-movie-review-data/rotten_tomatoes'" if dataset is None else f"--dataset '{dataset}'"

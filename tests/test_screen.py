@@ -195,7 +195,10 @@ def test_words_that_are_no_utf8_are_refused(rtlab):
 
 
 @pytest.mark.parametrize(
-    "line", in_short({line: line for line in ("svm", "explore", "probe", "sweep smoke --dry-run", "predict x --model x")}, "svm")
+    "line",
+    in_short(
+        {line: line for line in ("svm", "explore", "probe", "sweep smoke --dry-run", "predict x --model x")}, "svm"
+    ),
 )
 def test_under_oo_what_needs_transformers_is_refused(tmp_path, line):
     done = shell(f"rtlab {line}", tmp_path, PYTHONOPTIMIZE="2")

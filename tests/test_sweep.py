@@ -44,7 +44,7 @@ ENDLESS = SWEEP.replace(
 import time
 whole = running.Run.train
 def train(self):
-    if self.experiment.seed == 2:
+    if self.prepared.experiment.seed == 2:
         print("training", file=sys.stderr, flush=True)
         time.sleep(600)
     whole(self)
