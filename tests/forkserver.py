@@ -21,13 +21,12 @@ PATIENCE_S = 600  # a forked process that hangs is ended, and with it its test
 
 
 class Forkserver:
-    """Starts processes of a server; without coverage, which no kill should meet."""
+    """Starts processes of a server."""
 
     def __init__(self, folder):
         self.folder, self.started = folder, 0
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        variables = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS_")}
-        variables["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+        variables = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
         self.process = subprocess.Popen([sys.executable, __file__], env=variables, **pipes)
 
     def ask(self, **question):

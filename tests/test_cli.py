@@ -550,7 +550,7 @@ def test_help_lists_the_verbs(rtlab):
 def heavy_modules(run_python, code):
     """What of the heavy packages code imports, and how many modules in all."""
     code = f"{code}\nimport sys\nprint(len(sys.modules), *({{*{HEAVY!r}}} & {{*sys.modules}}), file=sys.stderr)"
-    done = run_python(code, COVERAGE_PROCESS_CONFIG=None, COVERAGE_PROCESS_START=None)
+    done = run_python(code)
     assert done.returncode == 0, done.stderr
     modules, *loaded = done.stderr.split()
     return loaded, int(modules)

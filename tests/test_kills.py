@@ -33,8 +33,6 @@ RUNS = (
     ("finetune", "--engine", "native", *TRAINED),
     ("lora", "--engine", "native", *TRAINED),
 )
-# One thread, and no coverage: it is a part of what a child does that no kill should meet.
-VARIABLES = {"OMP_NUM_THREADS": "1", "COVERAGE_PROCESS_CONFIG": None, "COVERAGE_PROCESS_START": None}
 
 
 class Kept:
@@ -68,18 +66,12 @@ class Kept:
             time.sleep(0.01)
 
 
-def child_variables():
-    return {name: value for name, value in (os.environ | VARIABLES).items() if value is not None}
-
-
 class Session:
     """A command line in a session of its own, as one that was started at a terminal."""
 
     def __init__(self, start_process, command):
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process = start_process(
-            [sys.executable, "-m", *command], cwd=ROOT, env=child_variables(), start_new_session=True, **quiet
-        )
+        self.process = start_process([sys.executable, "-m", *command], cwd=ROOT, start_new_session=True, **quiet)
 
     def ended(self):
         return self.process.poll() is not None
@@ -115,7 +107,7 @@ def test_killed_runs_take_no_record_with_them(forkserver, tmp_path, part):
 
     def start(number):
         run = RUNS[number % len(RUNS)]
-        return forkserver.start("rtlab", *run, "--seed", number, "--output-dir", tmp_path, cwd=tmp_path, **VARIABLES)
+        return forkserver.start("rtlab", *run, "--seed", number, "--output-dir", tmp_path, cwd=tmp_path)
 
     taken = []  # seconds of each kind of run
     for number in range(len(RUNS)):
