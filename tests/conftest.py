@@ -1,5 +1,6 @@
 """Fixtures: an environment of the tests' own, and the command line in this process or in one of its own."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -16,6 +17,18 @@ os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 # No deadline: on a machine that is shared, an example's time says nothing about the code.
 settings.register_profile("rtlab", deadline=None)
 settings.load_profile("rtlab")
+
+
+_looked_through = 0  # modules there were when what they hold was last put aside
+
+
+def pytest_runtest_setup():
+    """What imports bring is put aside: a run collects garbage several times, and would look through all of torch."""
+    global _looked_through  # noqa: PLW0603 - a hook has no other place
+    if len(sys.modules) > _looked_through + 50:
+        gc.collect()
+        gc.freeze()
+        _looked_through = len(sys.modules)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -81,6 +94,16 @@ def start_process():
             signal.signal(signal.SIGINT, before)
 
     return start
+
+
+@pytest.fixture(scope="session")
+def forkserver(tmp_path_factory):
+    """A process that has imported all of rtlab: `forkserver.run("rtlab", "svm", …, cwd=folder)` starts in no time."""
+    from forkserver import Forkserver
+
+    server = Forkserver(tmp_path_factory.mktemp("forked"))
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

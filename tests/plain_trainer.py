@@ -1,10 +1,10 @@
 """What a person would write without rtlab: Hugging Face's Trainer, with PEFT for LoRA, on Pang and Lee's sentences.
 
-    python plain_trainer.py full|lora ENCODER DATASET STEPS
+    python plain_trainer.py full,lora ENCODER DATASET STEPS
 
 The encoder is a directory in Hugging Face's format, the data set one with rt-polarity.pos and rt-polarity.neg. Prints
-the loss of each step, as JSON. It imports nothing of rtlab: `tests/test_plain_trainer.py` holds the reference engine
-against it.
+the loss of each step of each method, as JSON. It imports nothing of rtlab: `tests/test_plain_trainer.py` holds the
+reference engine against it.
 """
 
 import json
@@ -75,5 +75,5 @@ def main(method: str, encoder: str, dataset: str, steps: int) -> list[float]:
 
 
 if __name__ == "__main__":
-    losses = main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    losses = {method: main(method, sys.argv[2], sys.argv[3], int(sys.argv[4])) for method in sys.argv[1].split(",")}
     sys.stdout.write(f"\n{json.dumps(losses)}\n")

@@ -1,10 +1,7 @@
 """`pytest bench` in a process of its own: records at once, saved benchmarks, failures, kills."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,19 +12,22 @@ import rtlab
 ROOT = Path(__file__).parent.parent
 
 
-def command(output_dir, *arguments, cases="bench/test_study.py"):
-    options = ["-p", "no:cacheprovider", "--output-dir", str(output_dir)]
-    return [sys.executable, "-m", "pytest", cases, *options, *map(str, arguments)]
-
-
-def bench(output_dir, *arguments, timeout=600):
-    return subprocess.run(
-        command(output_dir, *arguments), cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
-    )
+def words(output_dir, *arguments):
+    return "bench/test_study.py", "-p", "no:cacheprovider", "--output-dir", output_dir, *arguments
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory):
+def bench(forkserver):
+    return lambda *given, **changes: forkserver.run("pytest", *words(*given), cwd=ROOT, **changes)
+
+
+@pytest.fixture
+def start_bench(forkserver):
+    return lambda *given: forkserver.start("pytest", *words(*given), cwd=ROOT)
+
+
+@pytest.fixture(scope="module")
+def saved(bench, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
     storage = f"--benchmark-storage=file://{folder}/benchmarks"
     cases = ["-k", "svm-cls or full-dynamic-lr2e-05"]
@@ -77,7 +77,7 @@ def test_the_end_shows_scores_beside_times(saved):
     assert row.count("|") > 8
 
 
-def test_another_devices_benchmarks_are_not_compared_unasked(saved, tmp_path):
+def test_another_devices_benchmarks_are_not_compared_unasked(bench, saved, tmp_path):
     _, _, found = saved
     found["machine_info"]["rtlab"]["testbed"] = "NVIDIA H200"
     (tmp_path / "0001_there.json").write_text(json.dumps(found))
@@ -88,7 +88,7 @@ def test_another_devices_benchmarks_are_not_compared_unasked(saved, tmp_path):
     assert bench(tmp_path, "--collect-only", compare, "--other-devices").returncode == 0
 
 
-def test_a_failing_case_leaves_a_record_and_the_others_go_on(tmp_path, monkeypatch):
+def test_a_failing_case_leaves_a_record_and_the_others_go_on(bench, tmp_path):
     plugin = tmp_path / "diverge.py"
     plugin.write_text(
         "import dataclasses\nfrom rtlab import methods, studies\n"
@@ -96,18 +96,15 @@ def test_a_failing_case_leaves_a_record_and_the_others_go_on(tmp_path, monkeypat
         "    return [methods.Full(recipe=dataclasses.replace(recipe, learning_rate=1e30)), methods.Svm()]\n"
         "studies._lab_matrix = diverging\n"
     )
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
-    done = bench(tmp_path / "out", "--limit", 16, "-p", "diverge")
+    done = bench(tmp_path / "out", "--limit", 16, "-p", "diverge", "-o", f"pythonpath=. {tmp_path}")
     assert done.returncode == 1
     assert "1 failed, 1 passed" in done.stdout
     records = rtlab.load_records(tmp_path / "out" / "records").records
     assert sorted((r.experiment.engine, r.status) for r in records) == [("svm", "ok"), ("trainer", "nan")]
 
 
-def test_a_kill_costs_the_run_in_flight_and_nothing_else(tmp_path):
-    process = subprocess.Popen(
-        command(tmp_path, "--limit", 16, "-k", "full"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+def test_a_kill_costs_the_run_in_flight_and_nothing_else(start_bench, tmp_path):
+    process = start_bench(tmp_path, "--limit", 16, "-k", "full")
     while len(list(tmp_path.glob("records/*.json"))) < 2 and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
@@ -118,16 +115,9 @@ def test_a_kill_costs_the_run_in_flight_and_nothing_else(tmp_path):
     assert {record.status for record in records} == {"ok"}
 
 
-def test_ctrl_c_saves_the_cases_that_are_done(start_process, tmp_path):
+def test_ctrl_c_saves_the_cases_that_are_done(start_bench, tmp_path):
     storage = f"--benchmark-storage=file://{tmp_path}/benchmarks"
-    # Untraced: interrupted where a traced function begins, a traceback has no line, and pytest fails to show it.
-    untraced = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS_")}
-    process = start_process(
-        command(tmp_path, "--limit", 16, "-k", "full", "--benchmark-save=cut", storage),
-        cwd=ROOT,
-        env=untraced,
-        stdout=subprocess.PIPE,
-    )
+    process = start_bench(tmp_path, "--limit", 16, "-k", "full", "--benchmark-save=cut", storage)
     while not list(tmp_path.glob("records/*.json")) and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
@@ -141,7 +131,7 @@ def test_ctrl_c_saves_the_cases_that_are_done(start_process, tmp_path):
     assert 1 <= saved <= sum(record.status == "ok" for record in records)
 
 
-def test_the_lab_without_cuda_is_skipped_with_that_reason(tmp_path):
+def test_the_lab_without_cuda_is_skipped_with_that_reason(bench, tmp_path):
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device here, so the study would run")
@@ -159,7 +149,7 @@ def test_the_lab_without_cuda_is_skipped_with_that_reason(tmp_path):
         (["--study", "labs"], "invalid choice: 'labs'"),
     ],
 )
-def test_options_that_cannot_be(tmp_path, arguments, message):
+def test_options_that_cannot_be(bench, tmp_path, arguments, message):
     done = bench(tmp_path, *arguments)
     assert done.returncode == 4
     assert message in done.stdout + done.stderr

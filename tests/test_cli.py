@@ -450,10 +450,10 @@ def test_e31_trains_an_adapter(rtlab, tiny, tmp_path):
     assert record.counts.parameters_adapter == 2 * 2 * 4 * (64 + 64)  # layers × modules × rank × (in + out)
 
 
-def test_a_process_of_its_own_keeps_the_streams_apart(rtlab_process, tiny, tmp_path):
-    """`python -m rtlab` with the loudest libraries: file descriptors, not only Python's streams."""
+def test_a_process_of_its_own_keeps_the_streams_apart(forkserver, tiny, tmp_path):
+    """With the loudest libraries: file descriptors, not only Python's streams."""
     line = "--step e31 --lr 1e-3 --epochs 1 --batch_size 8 --lora_rank 4 --output_dir out --json -"
-    done = rtlab_process(*line.split(), *tiny, OMP_NUM_THREADS="1")
+    done = forkserver.run("rtlab", *line.split(), *tiny, cwd=tmp_path)
     assert done.returncode == 0
     assert json.loads(done.stdout) == json.loads(one_record(tmp_path / "out")[1].read_text())
     assert all(re.fullmatch(r"(training|evaluating \w+) \d+/\d+", line) for line in done.stderr.splitlines())
@@ -551,7 +551,7 @@ def test_help_lists_the_verbs(rtlab):
 def heavy_modules(run_python, code):
     """What of the heavy packages code imports, and how many modules in all."""
     code = f"{code}\nimport sys\nprint(len(sys.modules), *({{*{HEAVY!r}}} & {{*sys.modules}}), file=sys.stderr)"
-    done = run_python(code, COVERAGE_PROCESS_CONFIG=None, COVERAGE_PROCESS_START=None)
+    done = run_python(code)
     assert done.returncode == 0, done.stderr
     modules, *loaded = done.stderr.split()
     return loaded, int(modules)
@@ -974,7 +974,7 @@ def test_a_data_set_that_is_not_there(refused, verb):
     )
 
 
-@pytest.mark.parametrize("dataset", ["some-owner/some-reviews", None])
+@pytest.mark.parametrize("dataset", ["some-owner/some-reviews", pytest.param(None, marks=pytest.mark.thorough)])
 def test_a_data_set_of_the_hub_offline(refused, dataset):
     message = refused("svm", "--encoder", "tiny-distilbert", *(() if dataset is None else ("--dataset", dataset)))
     named = "dataset 'cornell-movie-review-data/rotten_tomatoes'" if dataset is None else f"--dataset '{dataset}'"

@@ -156,10 +156,16 @@ NO_HOMES = {
 
 
 @pytest.mark.parametrize("variables", NO_HOMES.values(), ids=NO_HOMES)
-def test_without_a_home_that_can_be_written_encoders_are_made_for_this_process(run_python, tmp_path, variables):
+def test_a_home_that_cannot_be_written_is_done_without(monkeypatch, variables):
+    for name, value in variables.items():
+        monkeypatch.delenv(name) if value is None else monkeypatch.setenv(name, value)
+    assert (locate("tiny-bert") / "model.safetensors").is_file()
+
+
+def test_encoders_that_were_made_for_a_process_end_with_it(run_python, tmp_path):
     code = "from rtlab.encoders.built_in import locate\nfirst, again = locate('tiny-bert'), locate('tiny-bert')\n"
     code += "assert first == again\nprint(sorted(path.name for path in first.iterdir()))"
-    done = run_python(code, TMPDIR=str(tmp_path), **variables)
+    done = run_python(code, TMPDIR=str(tmp_path), **NO_HOMES["read-only"])
     assert done.returncode == 0, done.stderr
     assert "model.safetensors" in done.stdout
     assert list(tmp_path.iterdir()) == []

@@ -456,7 +456,7 @@ def test_in_another_thread_nothing_waits():
 
 
 @pytest.mark.parametrize(("number", "error"), ENDED_BY.items())
-def test_what_a_signal_raises_and_a_library_loses_is_raised_again(number, error):
+def test_what_a_signal_raises_and_a_library_loses_is_raised_again(ending, number, error):
     environment.end_if_asked()
     with environment.ended_by_signals():
         with pytest.raises(error):  # as in a destructor
@@ -467,7 +467,7 @@ def test_what_a_signal_raises_and_a_library_loses_is_raised_again(number, error)
 
 
 @pytest.mark.parametrize("number", ENDED_BY)
-def test_after_the_first_signal_others_are_ignored_where_that_is_asked_for(number):
+def test_after_the_first_signal_others_are_ignored_where_that_is_asked_for(ending, number):
     before = {each: signal.getsignal(each) for each in ENDED_BY}
 
     def work():

@@ -413,7 +413,7 @@ def test_a_field_that_is_added_tomorrow_leaves_todays_ids_and_records_valid(tmp_
     todays.write_text(json.dumps([one.to_json() for one, _ in GOLDEN.values()]))
 
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.stdin = open({str(todays)!r})\n{TOMORROW}"
-    done = run_python(code, record, COVERAGE_PROCESS_CONFIG=None, COVERAGE_PROCESS_START=None)  # a copy does not count
+    done = run_python(code, record)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["ids"] == [expected for _, expected in GOLDEN.values()]

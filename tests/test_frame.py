@@ -5,7 +5,7 @@ import dataclasses
 import pandas as pd
 import pytest
 import strategies
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab_records import FULL, LORA, SVM, lost, made
 
@@ -79,6 +79,7 @@ def test_no_records_are_a_table_of_the_same_columns():
     assert len(frame([])) == 0
 
 
+@settings(max_examples=25)  # pandas takes its time
 @given(st.lists(strategies.run_records(), max_size=3))
 def test_any_records_are_a_table(records):
     table = frame(records)

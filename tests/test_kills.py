@@ -33,8 +33,6 @@ RUNS = (
     ("finetune", "--engine", "native", *TRAINED),
     ("lora", "--engine", "native", *TRAINED),
 )
-# One thread, and no coverage: it is a part of what a child does that no kill should meet.
-VARIABLES = {"OMP_NUM_THREADS": "1", "COVERAGE_PROCESS_CONFIG": None, "COVERAGE_PROCESS_START": None}
 
 
 class Kept:
@@ -68,18 +66,12 @@ class Kept:
             time.sleep(0.01)
 
 
-def child_variables():
-    return {name: value for name, value in (os.environ | VARIABLES).items() if value is not None}
-
-
 class Session:
     """A command line in a session of its own, as one that was started at a terminal."""
 
     def __init__(self, start_process, command):
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process = start_process(
-            [sys.executable, "-m", *command], cwd=ROOT, env=child_variables(), start_new_session=True, **quiet
-        )
+        self.process = start_process([sys.executable, "-m", *command], cwd=ROOT, start_new_session=True, **quiet)
 
     def ended(self):
         return self.process.poll() is not None
@@ -102,39 +94,6 @@ class Session:
         return True
 
 
-class Nursery:
-    """Command lines forked from one process that has imported everything: `tests/forkserver.py`."""
-
-    def __init__(self, log):
-        script = Path(__file__).with_name("forkserver.py")
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        variables = child_variables() | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-        self.process = subprocess.Popen([sys.executable, str(script), str(log)], env=variables, **pipes)
-
-    def ask(self, line):
-        self.process.stdin.write(f"{line}\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
-
-    def start(self, arguments):
-        return self.ask(json.dumps([str(argument) for argument in arguments]))
-
-    def status(self):
-        return self.ask("status")
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
-
-
-@pytest.fixture
-def forkserver(tmp_path):
-    made = Nursery(tmp_path / "log")
-    yield made
-    made.close()
-
-
 def share(kind, part):
     """The signals of a part's kills, each of the three as often as the others."""
     return [SIGNALS[number % len(SIGNALS)] for number in range(part, KILLS[kind], PARTS)]
@@ -148,31 +107,31 @@ def test_killed_runs_take_no_record_with_them(forkserver, tmp_path, part):
 
     def start(number):
         run = RUNS[number % len(RUNS)]
-        return forkserver.start([*run, "--seed", number, "--output-dir", tmp_path])
+        return forkserver.start("rtlab", *run, "--seed", number, "--output-dir", tmp_path, cwd=tmp_path)
 
     taken = []  # seconds of each kind of run
     for number in range(len(RUNS)):
         begin = time.monotonic()
-        start(number)
-        assert forkserver.status() == 0, (tmp_path / "log").read_text()
+        done = start(number)
+        assert done.wait() == 0, done.communicate()
         taken.append(time.monotonic() - begin)
     kept.check()
     assert len(kept.seen) == len(RUNS)
 
     number = len(RUNS)
     while signals:
-        pid = start(number)
+        process = start(number)
         kept.wait(moments.uniform(0, taken[number % len(RUNS)]), lambda: False)
-        os.kill(pid, signals[-1])
-        if forkserver.status() != 0:
+        process.send_signal(signals[-1])
+        if process.wait() != 0:
             signals.pop()
         kept.check()
         number += 1
 
     for again in range(number):
         if not any(json.loads(text)["experiment"]["seed"] == again for text in kept.seen.values()):
-            start(again)
-            assert forkserver.status() == 0, (tmp_path / "log").read_text()
+            done = start(again)
+            assert done.wait() == 0, done.communicate()
     kept.check()
     assert len(kept.seen) == number
 

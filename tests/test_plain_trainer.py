@@ -29,33 +29,32 @@ def one_thread():
         yield
 
 
-def check(method, encoder, dataset, steps, tmp_path):
-    """Both train so many steps; the losses of all of them are the same to 1e-5."""
-    command = [sys.executable, str(SCRIPT), method, str(locate(encoder)), str(dataset), str(steps)]
+def check(encoder, dataset, steps, tmp_path):
+    """Both train so many steps by each method; the losses of all of them are the same to 1e-5."""
+    command = [sys.executable, str(SCRIPT), ",".join(METHODS), str(locate(encoder)), str(dataset), str(steps)]
     plain = subprocess.run(
         command, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
     )
     assert plain.returncode == 0, plain.stderr
     expected = json.loads(plain.stdout.splitlines()[-1])
     recipe = {"max_steps": steps, "logging_steps": 1, "epochs": 100}
-    experiment = Experiment(encoder=encoder, dataset=str(dataset), method=METHODS[method](recipe))
-    record = run(experiment, output_dir=tmp_path, device="cpu")
-    losses = [entry.loss for entry in record.history]
-    assert len(losses) == len(expected) == steps
-    np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-5)
+    for name, method in METHODS.items():
+        experiment = Experiment(encoder=encoder, dataset=str(dataset), method=method(recipe))
+        record = run(experiment, output_dir=tmp_path, device="cpu")
+        losses = [entry.loss for entry in record.history]
+        assert len(losses) == len(expected[name]) == steps
+        np.testing.assert_allclose(losses, expected[name], rtol=0, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_small_run_has_the_losses_of_plain_trainer(method, tmp_path):
+def test_a_small_run_has_the_losses_of_plain_trainer(tmp_path):
     folder = tmp_path / "polarity"
     folder.mkdir()
     for name, words in (("pos", "warm witty moving"), ("neg", "dull clumsy stale")):
         lines = [f"a {word} film , number {n} of many ." for n in range(20) for word in words.split()]
         (folder / f"rt-polarity.{name}").write_text("\n".join(lines) + "\n", encoding="latin-1")
-    check(method, "tiny-bert", folder, 9, tmp_path)  # an epoch and a little more
+    check("tiny-bert", folder, 9, tmp_path)  # an epoch and a little more
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("method", METHODS)
-def test_a_hundred_steps_have_the_losses_of_plain_trainer(method, real_data, tmp_path):
-    check(method, "minilm", real_data, 100, tmp_path)
+def test_a_hundred_steps_have_the_losses_of_plain_trainer(real_data, tmp_path):
+    check("minilm", real_data, 100, tmp_path)

@@ -8,9 +8,9 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
+import time
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -507,23 +507,18 @@ def test_an_interrupt_between_two_phases_leaves_a_record(monkeypatch, between, d
 @pytest.mark.parametrize(
     ("sent", "status", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
-def test_a_signal_leaves_a_record_and_its_exit_status(sent, status, said, start_process, data, tmp_path):
+def test_a_signal_leaves_a_record_and_its_exit_status(sent, status, said, forkserver, data, tmp_path):
     options = {"encoder": "tiny-distilbert", "dataset": data, "device": "cpu", "batch-size": 2, "epochs": 100}
     given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    command = [sys.executable, "-m", "rtlab", "finetune", *given, "--output-dir", str(tmp_path / "out"), "--json", "-"]
-    options = {"cwd": tmp_path, "env": os.environ | {"OMP_NUM_THREADS": "1"}, "text": True}
-    with start_process(command, **options, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        try:
-            lines = [process.stderr.readline()]
-            while lines[-1] and not lines[-1].startswith("training "):  # the first quarter of 2,100 steps is done
-                lines.append(process.stderr.readline())
-            process.send_signal(sent)
-            out, err = process.communicate()
-        finally:
-            process.kill()
-    assert lines[-1].startswith("training 525/2100"), lines
+    process = forkserver.start("rtlab", "finetune", *given, "--output-dir", "out", "--json", "-", cwd=tmp_path)
+    while process.poll() is None and "training " not in process.err.read_text():  # a quarter of 2,100 steps is done
+        time.sleep(0.02)
+    process.send_signal(sent)
+    out, err = process.communicate()
+    first, *_, last = err.splitlines()
+    assert first.startswith("training 525/2100"), err
     assert (process.returncode, out) == (status, "")
-    assert err.splitlines()[-1] == f"rtlab: {said}"
+    assert last == f"rtlab: {said}"
     assert "Traceback" not in err
     (path,) = (tmp_path / "out").rglob("*.json")
     assert load(path).status == "cancelled"

@@ -75,6 +75,14 @@ def shell(line, folder, **changes):
     return subprocess.run(["bash", "-c", command], cwd=folder, env=variables, capture_output=True, check=False)
 
 
+def in_short(cases, *always):
+    """Parameters of which only some are in the quick tests: each is a process of its own."""
+    return [
+        pytest.param(case, id=name, marks=() if name in always else pytest.mark.thorough)
+        for name, case in cases.items()
+    ]
+
+
 ENCODINGS = {
     "C": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": None},
     "Latin-1": {"PYTHONIOENCODING": "latin-1"},
@@ -82,7 +90,7 @@ ENCODINGS = {
 }
 
 
-@pytest.mark.parametrize("variables", ENCODINGS.values(), ids=ENCODINGS)
+@pytest.mark.parametrize("variables", in_short(ENCODINGS, "C"))
 def test_tables_in_any_locale(results, variables):
     done = shell("rtlab tables --results .", results, **variables)
     assert (done.returncode, done.stderr) == (0, b"")
@@ -100,16 +108,16 @@ FULL = {
 }
 
 
-@pytest.mark.parametrize(("line", "said"), FULL.items(), ids=FULL)
-def test_a_full_or_closed_stream_is_a_line(results, line, said):
+@pytest.mark.parametrize("line", in_short({line: line for line in FULL}, *list(FULL)[2:4:1], list(FULL)[4]))
+def test_a_full_or_closed_stream_is_a_line(results, line):
     done = shell(line, results)
-    assert (done.returncode, done.stderr.decode()) == (1, said)
+    assert (done.returncode, done.stderr.decode()) == (1, FULL[line])
 
 
 @pytest.mark.parametrize(
     "line", ["rtlab claims --results . --json out.json {}", "rtlab claims --results . --json - {}"]
 )
-@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- 2>&-"])
+@pytest.mark.parametrize("closed", in_short({streams: streams for streams in ("<&-", "2>&-", "<&- 2>&-")}, "<&- 2>&-"))
 def test_streams_that_are_closed_and_not_needed_do_not_matter(results, line, closed):
     done = shell(line.format(closed), results)
     assert done.returncode == 0
@@ -186,7 +194,12 @@ def test_words_that_are_no_utf8_are_refused(rtlab):
     assert done.err == "rtlab: --sample-text must be text in UTF-8; got 'a \\udcff\\udcfe b'\n"
 
 
-@pytest.mark.parametrize("line", ["svm", "explore", "probe", "sweep smoke --dry-run", "predict x --model x"])
+@pytest.mark.parametrize(
+    "line",
+    in_short(
+        {line: line for line in ("svm", "explore", "probe", "sweep smoke --dry-run", "predict x --model x")}, "svm"
+    ),
+)
 def test_under_oo_what_needs_transformers_is_refused(tmp_path, line):
     done = shell(f"rtlab {line}", tmp_path, PYTHONOPTIMIZE="2")
     assert (done.returncode, done.stdout) == (2, b"")

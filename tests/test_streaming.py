@@ -1,12 +1,10 @@
 """Sentences as they come: order, places, what is not decoded, and memory that is that of a window."""
 
-import contextlib
 import io
 import json
+import os
 import select
 import signal
-import subprocess
-import sys
 import tracemalloc
 
 import numpy as np
@@ -91,11 +89,12 @@ def test_what_is_there_is_given_before_more_is_read():
 
 
 def test_memory_is_that_of_a_window():
-    """40 MB of lines, and what is held is a window of them."""
+    """10 MB of lines, and what is held is a window of them."""
     line = b"never dull , and for all its length a quietly moving film\n"
+    windows = 40
 
     class Endless(io.BytesIO):
-        left = 150
+        left = windows
 
         def read1(self, size=-1):
             self.left -= 1
@@ -107,7 +106,7 @@ def test_memory_is_that_of_a_window():
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert many == 150 * (AT_ONCE // len(line))
+    assert many == windows * (AT_ONCE // len(line))
     assert peak < 2**23
 
 
@@ -243,20 +242,17 @@ def test_a_file_that_is_not_there_is_refused_before_the_model_is_loaded(rtlab, t
 
 
 @pytest.fixture
-def stream(folder, start_process):
+def stream(folder, forkserver, tmp_path):
     """`rtlab predict --file -` with pipes at both ends."""
-    process = start_process(
-        [sys.executable, "-m", "rtlab", "predict", "--model", str(folder), "--file", "-"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    yield process
-    process.kill()
-    process.wait()
-    for pipe in (process.stdin, process.stdout, process.stderr):
-        with contextlib.suppress(BrokenPipeError):
-            pipe.close()
+    pipes = tmp_path / "in", tmp_path / "out"
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    words = ("predict", "--model", folder, "--file", "-")
+    process = forkserver.start("rtlab", *words, cwd=tmp_path, stdin=pipes[0], out=pipes[1])
+    with pipes[0].open("wb") as process.stdin, pipes[1].open("rb") as process.stdout:
+        yield process
+        process.send_signal(signal.SIGKILL)
+        process.wait()
 
 
 def answer(process):
@@ -274,7 +270,7 @@ def test_a_slow_producer_has_its_answers_while_it_goes_on_and_whoever_has_enough
     stream.stdout.close()
     stream.stdin.write(b"moving\n")
     stream.stdin.close()
-    assert (stream.stderr.read(), stream.wait()) == (b"", 0)
+    assert (stream.wait(), stream.err.read_text()) == (0, "")
 
 
 def test_an_interrupt_is_one_line(stream):
@@ -283,7 +279,7 @@ def test_an_interrupt_is_one_line(stream):
     assert answer(stream)
     stream.send_signal(signal.SIGINT)
     assert stream.wait() == 130
-    assert stream.stderr.read() == b"rtlab: interrupted\n"
+    assert stream.err.read_text() == "rtlab: interrupted\n"
 
 
 def test_what_is_not_needed_is_not_imported(folder, run_python):

@@ -1,6 +1,7 @@
 """A study, run after run: what is recorded is left out, failures are survived, kills cost the run in flight."""
 
 import dataclasses
+import itertools
 import multiprocessing
 import os
 import random
@@ -21,30 +22,34 @@ from rtlab.running import run
 from rtlab.scheduling import sweep
 from rtlab.studies import TIMED, study
 
-# A sweep of SVMs over three seeds, in a process that an interrupt ends whatever it inherited.
+# A sweep of SVMs over three seeds; in a file, as a run's fresh process reads it too.
 SWEEP = """
 import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
-import small
 from pathlib import Path
-from rtlab import studies
+import small
+from rtlab import running, studies
 from rtlab.cli import main
 def three(*_, **__):
     return tuple(small.experiment(Path(sys.argv[1]), method="svm", seed=seed) for seed in range(3))
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever it inherited
     studies.study = three
     sys.exit(main(["sweep", "smoke", *sys.argv[2:]]))
 """
 
-# A sweep of one run that takes very long and says when it trains; in a file, as the run's process reads it too.
-LONG = SWEEP.replace(
-    'method="svm", seed=seed) for seed in range(3)', "max_steps=10**6, epochs=10**6) for _ in range(1)"
-)
-LONG = LONG.replace(
+# The last of the three never ends, and says when it trains.
+ENDLESS = SWEEP.replace(
     "def three",
-    "from rtlab import running\nplain = running.Run.train\n"
-    "def train(self):\n    print('training', file=sys.stderr, flush=True)\n    plain(self)\n"
-    "running.Run.train = train\ndef three",
+    """
+import time
+whole = running.Run.train
+def train(self):
+    if self.prepared.experiment.seed == 2:
+        print("training", file=sys.stderr, flush=True)
+        time.sleep(600)
+    whole(self)
+running.Run.train = train
+def three""",
 )
 
 
@@ -328,46 +333,58 @@ def test_a_finished_record_stays_when_its_run_is_repeated_and_ends_early(svm, tm
 THOROUGH = pytest.mark.thorough
 
 
-def start(data, *words, program=("-c", SWEEP)):
-    variables = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, *program, str(data), *map(str, words)],
-        env=variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+@pytest.fixture(params=["forked", pytest.param("fresh", marks=THOROUGH)])
+def start(request, tmp_path_factory):
+    """Starts a sweep: it and its runs forked from a process that has imported everything, or each as a sweep has it."""
+    folder, numbers = tmp_path_factory.mktemp("programs"), itertools.count()
+
+    def begin(data, output_dir, *words, program=SWEEP):
+        script = folder / f"program{next(numbers)}.py"
+        if request.param == "fresh":
+            script.write_text(program)
+            return fresh(script, data, "--output-dir", output_dir, *words)
+        forking = "import multiprocessing\nfork = multiprocessing.get_context('fork')\n"
+        script.write_text(f"{forking}multiprocessing.get_context = lambda _: fork\n{program}")
+        server = request.getfixturevalue("forkserver")
+        return server.start(script, data, "--output-dir", output_dir, *words, cwd=folder)
+
+    return begin
 
 
-def until_a_record_is_added(folder, process, there=0):
-    while len(list(folder.rglob("*.json"))) <= there:
-        assert process.poll() is None, process.stderr.read()
+def fresh(script, *words):
+    """A process as the forkserver's: its output in files."""
+    variables = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    out, err = script.with_suffix(".out"), script.with_suffix(".err")
+    with out.open("w") as to, err.open("w") as errors:
+        command = [sys.executable, str(script), *map(str, words)]
+        process = subprocess.Popen(command, env=variables, stdout=to, stderr=errors, start_new_session=True)
+    process.out, process.err = out, err
+    return process
+
+
+def until_it_trains(process):
+    """Until the last run does, which never ends."""
+    while "training" not in process.err.read_text():
+        assert process.poll() is None, process.err.read_text()
         time.sleep(0.02)
 
 
-def test_interrupted_it_ends_with_status_130_and_keeps_what_is_finished(data, svm, done, tmp_path):
+def test_interrupted_it_ends_with_status_130_and_keeps_what_is_finished(data, svm, start, tmp_path):
     """Each of the runs is a repetition; the interrupt reaches sweep and run, as the terminal sends it."""
-    before = [
-        records.save(
-            elsewhere(run(dataclasses.replace(svm, seed=seed), output_dir=tmp_path / "apart")), tmp_path / "records"
-        )
-        for seed in range(3)
-    ]
+    for seed in range(3):
+        record = run(dataclasses.replace(svm, seed=seed), output_dir=tmp_path / "apart")
+        records.save(elsewhere(record), tmp_path / "records")
     finished = everything(tmp_path)
-    process = start(data, "--output-dir", tmp_path, "--retime")
-    until_a_record_is_added(tmp_path / "records", process, there=3)
+    process = start(data, tmp_path, "--retime", program=ENDLESS)
+    until_it_trains(process)
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert err.splitlines()[-1] == "rtlab: interrupted"
+    assert process.wait() == 130
+    assert process.err.read_text().splitlines()[-1] == "rtlab: interrupted"
     after = everything(tmp_path)
     assert {path: after[path] for path in finished} == finished
     found = library.load_records(tmp_path / "records")
     assert not found.broken
-    assert {record.status for record in found.records} <= {"ok", "cancelled"}
-    assert 4 <= len(found.records) < 6
-    assert len(before) == 3
+    assert sorted(record.status for record in found.records) == ["cancelled", *["ok"] * 5]
     assert not list(tmp_path.rglob("*.part"))
 
 
@@ -383,30 +400,26 @@ def all_of_three(folder, data):
 @pytest.mark.parametrize(
     ("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), pytest.param(signal.SIGHUP, 129, marks=THOROUGH)]
 )
-def test_a_signal_to_the_sweep_alone_reaches_the_run(sent, status, data, tmp_path):
+def test_a_signal_to_the_sweep_alone_reaches_the_run(sent, status, data, start, tmp_path):
     """As `kill` or an editor sends it: no terminal tells the run."""
-    (tmp_path / "long.py").write_text(LONG)
-    process = start(data, "--output-dir", tmp_path, program=[str(tmp_path / "long.py")])
-    while "training" not in (line := process.stderr.readline()):
-        assert line, process.stdout.read()
+    process = start(data, tmp_path, program=ENDLESS)
+    until_it_trains(process)
     process.send_signal(sent)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == status
-    assert "Traceback" not in err
-    [record] = library.load_records(tmp_path / "records").records
-    assert record.status == "cancelled"
+    assert process.wait() == status
+    assert "Traceback" not in process.err.read_text()
+    found = library.load_records(tmp_path / "records").records
+    assert sorted(record.status for record in found) == ["cancelled", "ok", "ok"]
 
 
-def test_killed_it_ends_with_the_same_records(data, tmp_path):
-    process = start(data, "--output-dir", tmp_path)
-    until_a_record_is_added(tmp_path / "records", process)
+def test_killed_it_ends_with_the_same_records(data, start, tmp_path):
+    process = start(data, tmp_path, program=ENDLESS)
+    until_it_trains(process)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.wait()
     before = everything(tmp_path)
-    process = start(data, "--output-dir", tmp_path)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    assert f"{len(before)} recorded already, {3 - len(before)} to do" in out
+    process = start(data, tmp_path)
+    assert process.wait() == 0, process.err.read_text()
+    assert "2 recorded already, 1 to do" in process.out.read_text()
     after = everything(tmp_path)
     assert {path: after[path] for path in before} == before
     assert all_of_three(tmp_path, data)
@@ -414,16 +427,17 @@ def test_killed_it_ends_with_the_same_records(data, tmp_path):
 
 @pytest.mark.thorough
 def test_killed_at_random_moments_it_ends_with_the_same_records(data, tmp_path):
+    script = tmp_path / "program.py"
+    script.write_text(SWEEP)
     moments = random.Random(7)
     for _ in range(10):
-        process = start(data, "--output-dir", tmp_path)
+        process = fresh(script, data, "--output-dir", tmp_path)
         time.sleep(moments.uniform(0, 10))
         process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.wait()
         assert not library.load_records(tmp_path / "records").broken
-    process = start(data, "--output-dir", tmp_path)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
+    process = fresh(script, data, "--output-dir", tmp_path)
+    assert process.wait() == 0, process.err.read_text()
     assert all_of_three(tmp_path, data)
 
 
@@ -458,14 +472,14 @@ def test_a_run_that_does_not_end_is_killed_and_recorded_whatever_else_is_sent(sv
 # Two sweeps into one folder
 
 
-def test_two_sweeps_share_the_runs_and_both_end_when_all_are_done(data, tmp_path):
-    both = [start(data, "--output-dir", tmp_path) for _ in range(2)]
-    said = [process.communicate(timeout=600) for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
+def test_two_sweeps_share_the_runs_and_both_end_when_all_are_done(data, start, tmp_path):
+    first, second = start(data, tmp_path), start(data, tmp_path)
+    assert (first.wait(), second.wait()) == (0, 0), first.err.read_text() + second.err.read_text()
     assert all_of_three(tmp_path, data)  # each once
     assert [path.name for path in tmp_path.iterdir()] == ["records"]
-    assert all(" done, 0 failed; records in " in out.splitlines()[-1] for out, _ in said)
-    assert not [err for _, err in said if "Traceback" in err]
+    for process in (first, second):
+        assert " done, 0 failed; records in " in process.out.read_text().splitlines()[-1]
+        assert "Traceback" not in process.err.read_text()
 
 
 HOLD = """

@@ -134,12 +134,12 @@ def test_a_wrong_request_opens_no_run(rtlab, wandb, data, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
-def test_offline_mode_keeps_the_run_on_disk(rtlab_process, data, tmp_path):
+def test_offline_mode_keeps_the_run_on_disk(forkserver, data, tmp_path):
     """With the real package: nothing is sent anywhere, and standard output is still the record alone."""
     pytest.importorskip("wandb", reason="the extra rtlab[wandb] is not installed")
     home = {name: str(tmp_path / "home") for name in ("HOME", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR")}
     words = (*training(data, seed=7), "--use-wandb", "--json", "-", "--run-name", "../../out of the folder/\x1b[2J")
-    done = rtlab_process("finetune", *words, WANDB_MODE="offline", OMP_NUM_THREADS="1", **home)
+    done = forkserver.run("rtlab", "finetune", *words, cwd=tmp_path, WANDB_MODE="offline", **home)
     assert done.returncode == 0, done.stderr
     [record] = load_records(tmp_path / "out" / "records").records
     assert json.loads(done.stdout) == record.to_json()
