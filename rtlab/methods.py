@@ -138,7 +138,7 @@ def _check_linear(method: Words | Svm) -> None:
     check_one_of("classifier", method.classifier, get_args(Classifier))
     if method.c is not None:
         if not is_number(method.c) or not method.c > 0:
-            raise ValueError(f"c must be finite and above 0, or None for the best on validation; got {method.c!r}")
+            raise ValueError(f"c must be finite and above 0; got {method.c!r}")
         object.__setattr__(method, "c", float(method.c))
 
 

@@ -286,7 +286,7 @@ def kind(experiment):
 
 
 def recipe(experiment):
-    return getattr(experiment.method, "recipe", Recipe())
+    return experiment.method.recipe or Recipe()
 
 
 def padded(experiment, name, padding):

@@ -22,7 +22,7 @@ from rtlab.engines.native import NativeEngine
 from rtlab.engines.svm import SvmEngine
 from rtlab.engines.trainer import TrainerEngine
 from rtlab.experiment import Experiment
-from rtlab.methods import Adapter, Full, Svm
+from rtlab.methods import Adapter, Full, Svm, Words
 from rtlab.recipe import Recipe
 from rtlab.records import load, load_records, save
 
@@ -503,13 +503,17 @@ def test_the_defaults_are_the_experiments(parsed):
     usual = Experiment(method=Adapter())
     verb = parsed("lora", "--engine", "trainer")
     recipe = verb.training.recipe("tiny-bert", "cpu")
-    data = verb.data
+    data = verb.data.sentences
     options = {"dataset": data.dataset, "dataset_options": data.reading.options, "limit": data.limit}
-    assert Experiment(method=verb.adapter.adapter(recipe), encoder=data.encoder, **options) == usual
+    assert Experiment(method=verb.adapter.adapter(recipe), encoder=verb.data.encoder, **options) == usual
     assert parsed("lora").training.recipe("tiny-bert", "cpu") == Recipe(engine="native")
     running = verb.running
-    assert (running.max_length, running.precision, running.seed) == (usual.max_length, usual.precision, usual.seed)
-    assert parsed("svm").pooling == Svm().pooling
+    assert (running.max_length, running.precision) == (usual.max_length, usual.precision)
+    assert running.leaving.seed == usual.seed
+    svm, words = parsed("svm"), parsed("words")
+    method = Svm(pooling=svm.pooling, with_words=svm.with_words, classifier=svm.classifier, c=svm.c)
+    assert (method, svm.tune_c) == (Svm(), False)
+    assert Words(characters=words.characters, classifier=words.classifier, c=words.c) == Words()
 
 
 def test_the_environment_names_the_default_data_set(rtlab, folder, monkeypatch):
@@ -523,7 +527,7 @@ def test_the_environment_names_the_default_data_set(rtlab, folder, monkeypatch):
 def test_without_it_the_default_is_the_hubs(parsed, monkeypatch, value):
     if value is not None:
         monkeypatch.setenv("RTLAB_DATASET", value)
-    assert parsed("svm").data.dataset == "cornell-movie-review-data/rotten_tomatoes"
+    assert parsed("svm").data.sentences.dataset == "cornell-movie-review-data/rotten_tomatoes"
 
 
 # Help and start-up
@@ -686,6 +690,8 @@ RANGES = {
     "lora --dropout 1": f"{DROPOUT}; got 1.0",
     "lora --dropout nan": f"{DROPOUT}; got nan",
     "lora --lora_dropout -1": f"{DROPOUT}; got -1.0",
+    "svm --c 0": "must be finite and above 0; got 0.0",
+    "svm --tune-c --c 2": "chooses C itself; got c 2 beside it; one of the two would do",
     "svm --limit 0": f"{WHOLE} 1; got 0",
     "finetune --limit -5": f"{WHOLE} 1; got -5",
     "tokenize --limit 0": f"{WHOLE} 1; got 0",
@@ -736,8 +742,8 @@ def test_what_is_out_of_range_for_a_sweep(rtlab, tmp_path, line, message):
 
 
 # Options that the parser checks itself, and those that no value is wrong for.
-CHECKED = {"pooling", "precision", "padding", "engine", "device", "split"}
-ANY = {"run-name", "debug", "sample-text", "retime", "dry-run"}
+CHECKED = {"pooling", "classifier", "precision", "padding", "engine", "device", "split"}
+ANY = {"characters", "with-words", "run-name", "debug", "sample-text", "retime", "dry-run"}
 # Options whose errors have tests of their own below.
 BELOW = {"encoder", "dataset", "target-modules", "model", "file", "use-wandb"}
 # And those with tests beside what reads and writes tables, and what evaluates.

@@ -131,11 +131,11 @@ def test_the_labs_options_reach_the_fields_that_they_name(parsed):
         *("--output_dir", "out", "--use_wandb", "--run_name", "mine", "--limit", "20"),
     )
     assert isinstance(verb, cli.Lora)
-    training, adapter, running = verb.training, verb.adapter, verb.running
+    training, adapter, leaving = verb.training, verb.adapter, verb.running.leaving
     assert (training.learning_rate, training.epochs, training.batch_size, training.padding) == (1e-3, 3, 8, "fixed")
     assert (adapter.alpha, adapter.rank, adapter.target_modules) == (16, 4, ("q_lin,k_lin", "v_lin"))
-    assert (str(running.output_dir), running.use_wandb, running.run_name) == ("out", True, "mine")
-    assert verb.data.limit == 20
+    assert (str(leaving.output_dir), leaving.use_wandb, leaving.run_name) == ("out", True, "mine")
+    assert verb.data.sentences.limit == 20
 
 
 @pytest.mark.parametrize("step", ["e23", "e31"])

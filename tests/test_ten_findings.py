@@ -20,7 +20,7 @@ RATES = {2e-5: -0.10, 2e-4: -0.03, 5e-4: -0.01, 1e-3: 0.02}
 
 
 def recipe(experiment):
-    return getattr(experiment.method, "recipe", Recipe())
+    return experiment.method.recipe or Recipe()
 
 
 def is_lora(experiment):
