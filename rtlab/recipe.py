@@ -8,6 +8,8 @@ from rtlab.values import check_one_of, check_whole, is_number
 
 Engine = Literal["trainer", "native"]
 Padding = Literal["fixed", "dynamic", "bucketed", "packed"]
+Schedule = Literal["linear", "cosine", "constant"]
+ClassWeights = Literal["equal", "balanced"]
 
 # What each engine can do, its usual one first.
 PADDINGS: Mapping[Engine, tuple[Padding, ...]] = {
@@ -23,13 +25,21 @@ class Recipe:
     Attributes:
         engine: Who trains: `trainer`, Hugging Face's `Trainer` with PEFT, or `native`, the same mathematics faster.
         padding: How sentences become batches; where none is given, `dynamic` on `trainer` and `packed` on `native`.
-        learning_rate: Peak of the linear decay to 0.
+        learning_rate: Its peak.
         epochs: Passes over the training split.
         batch_size: Sentences per optimizer step.
         max_steps: Optimizer steps to stop after, `None` for all.
         logging_steps: Steps per entry of the loss history.
         compile: Whether `native` compiles the encoder's layers with torch.compile, which takes a minute or so and pays
             in long runs on CUDA.
+        warmup: Steps over which the learning rate rises from 0: below 1 a share of all, from 1 on their number.
+        schedule: How it goes on: `linear` to 0, half a `cosine` to 0, or `constant`.
+        weight_decay: Decoupled decay (Loshchilov & Hutter, 2019) of all weights but biases and norms, which Trainer
+            leaves out, too.
+        max_grad_norm: Largest norm of all gradients together, beyond which they are scaled down; 0 for no limit.
+        class_weights: What a sentence counts for in the loss: `equal`, or `balanced`: inversely to how frequent its
+            class is in the training split, in a weighted mean over the batch.
+        label_smoothing: Share of each label that is spread over all classes (Szegedy et al., 2016).
 
     Raises:
         ValueError: If a field is out of range; the message names the field, what was given and what would do.
@@ -43,6 +53,12 @@ class Recipe:
     max_steps: int | None = None
     logging_steps: int = 50
     compile: bool = False
+    warmup: float = 0.0
+    schedule: Schedule = "linear"
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    class_weights: ClassWeights = "equal"
+    label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         check_one_of("engine", self.engine, get_args(Engine))
@@ -62,16 +78,44 @@ class Recipe:
         if not is_number(self.learning_rate) or not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be finite and above 0, such as 2e-5; got {self.learning_rate!r}")
         object.__setattr__(self, "learning_rate", float(self.learning_rate))
+        self._check_knobs()
         for name in ("epochs", "batch_size", "logging_steps"):
             check_whole(name, getattr(self, name))
         if self.max_steps is not None:
             check_whole("max_steps", self.max_steps)
 
+    def _check_knobs(self) -> None:
+        check_one_of("schedule", self.schedule, get_args(Schedule))
+        check_one_of("class_weights", self.class_weights, get_args(ClassWeights))
+        for name in ("warmup", "weight_decay", "max_grad_norm", "label_smoothing"):
+            value = getattr(self, name)
+            if not is_number(value) or value < 0:
+                raise ValueError(f"{name} must be finite and at least 0; got {value!r}")
+            object.__setattr__(self, name, abs(float(value)))  # -0.0 equals 0.0, but not in JSON
+        if self.warmup > 1 and self.warmup != int(self.warmup):
+            raise ValueError(f"warmup must be below 1, a share of all steps, or whole; got {self.warmup!r}")
+        if self.label_smoothing >= 1:
+            raise ValueError(f"label_smoothing must be below 1; got {self.label_smoothing!r}")
+
     @property
     def label(self) -> str:
         """A short readable name, such as `native-packed-lr2e-05`; the engine is named where it is not the reference."""
         engine = "" if self.engine == "trainer" else f"{self.engine}-"
-        return f"{engine}{self.padding}{'-compiled' if self.compile else ''}-lr{rate_text(self.learning_rate)}"
+        more = "".join(f"-{text}" for text in self.knobs.values() if text).replace(" ", "")
+        return f"{engine}{self.padding}{'-compiled' if self.compile else ''}-lr{rate_text(self.learning_rate)}{more}"
+
+    @property
+    def knobs(self) -> dict[str, str]:
+        """What is asked of the optimisation, by field, in a word and a number; empty where it is the lab's."""
+        words = {
+            "warmup": f"warm-up {self.warmup:g}",
+            "schedule": self.schedule,
+            "weight_decay": f"decay {self.weight_decay:g}",
+            "max_grad_norm": f"clipped at {self.max_grad_norm:g}" if self.max_grad_norm else "not clipped",
+            "class_weights": f"{self.class_weights} classes",
+            "label_smoothing": f"smoothed {self.label_smoothing:g}",
+        }
+        return {name: text * (getattr(self, name) != getattr(Recipe, name)) for name, text in words.items()}
 
 
 def rate_text(rate: float) -> str:

@@ -661,6 +661,7 @@ RATE = "must be finite and above 0, such as 2e-5"
 DROPOUT = "must be at least 0 and below 1"
 POSITIONS = "must be at most 512, the positions of encoder tiny-distilbert"
 # Each message is behind the option's name as it was typed.
+AT_LEAST_0 = "must be finite and at least 0"
 RANGES = {
     "finetune --lr -1": f"{RATE}; got -1.0",
     "finetune --learning-rate -1": f"{RATE}; got -1.0",
@@ -690,6 +691,11 @@ RANGES = {
     "lora --dropout 1": f"{DROPOUT}; got 1.0",
     "lora --dropout nan": f"{DROPOUT}; got nan",
     "lora --lora_dropout -1": f"{DROPOUT}; got -1.0",
+    "finetune --warmup -1": f"{AT_LEAST_0}; got -1.0",
+    "lora --warmup 2.5": "must be below 1, a share of all steps, or whole; got 2.5",
+    "finetune --weight-decay nan": f"{AT_LEAST_0}; got nan",
+    "lora --max-grad-norm -1": f"{AT_LEAST_0}; got -1.0",
+    "lora --label-smoothing 1": "must be below 1; got 1.0",
     "svm --c 0": "must be finite and above 0; got 0.0",
     "svm --tune-c --c 2": "chooses C itself; got c 2 beside it; one of the two would do",
     "svm --limit 0": f"{WHOLE} 1; got 0",
@@ -742,7 +748,7 @@ def test_what_is_out_of_range_for_a_sweep(rtlab, tmp_path, line, message):
 
 
 # Options that the parser checks itself, and those that no value is wrong for.
-CHECKED = {"pooling", "classifier", "precision", "padding", "engine", "device", "split"}
+CHECKED = {"pooling", "classifier", "schedule", "class-weights", "precision", "padding", "engine", "device", "split"}
 ANY = {"characters", "with-words", "run-name", "debug", "sample-text", "retime", "dry-run"}
 # Options whose errors have tests of their own below.
 BELOW = {"encoder", "dataset", "target-modules", "model", "file", "use-wandb"}

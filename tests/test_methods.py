@@ -25,6 +25,12 @@ def test_the_defaults_are_the_designs():
         "max_steps": None,
         "logging_steps": 50,
         "compile": False,
+        "warmup": 0.0,
+        "schedule": "linear",
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "class_weights": "equal",
+        "label_smoothing": 0.0,
     }
     assert vars(Words()) == {"characters": False, "classifier": "svm", "c": None}
     assert vars(Svm()) == {"pooling": "cls", "with_words": False, "classifier": "svm", "c": 1.0}

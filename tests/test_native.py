@@ -274,7 +274,9 @@ def leaking(monkeypatch):
 
 
 def unclipped(monkeypatch):
-    monkeypatch.setattr(step, "CLIP", 1e9)
+    plain = native.Step
+    other = {"max_grad_norm": 0.0}
+    monkeypatch.setattr(native, "Step", lambda recipe, *p, **n: plain(dataclasses.replace(recipe, **other), *p, **n))
 
 
 def late_schedule(monkeypatch):
@@ -283,8 +285,9 @@ def late_schedule(monkeypatch):
 
 
 def decaying(monkeypatch):
-    adamw = torch.optim.AdamW
-    monkeypatch.setattr(torch.optim, "AdamW", lambda *p, **named: adamw(*p, **named | {"weight_decay": 0.01}))
+    plain = native.Step
+    other = {"weight_decay": 0.01}
+    monkeypatch.setattr(native, "Step", lambda recipe, *p, **n: plain(dataclasses.replace(recipe, **other), *p, **n))
 
 
 def running_positions(monkeypatch):

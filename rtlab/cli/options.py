@@ -13,7 +13,7 @@ import tyro
 
 from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER, DatasetOptions, Precision
 from rtlab.methods import Adapter
-from rtlab.recipe import Engine, Padding, Recipe
+from rtlab.recipe import ClassWeights, Engine, Padding, Recipe, Schedule
 from rtlab.values import Json
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class Training:
     """The recipe of training."""
 
     learning_rate: Annotated[float, alias("--lr")] = 2e-5
-    """Peak learning rate; it falls linearly to 0."""
+    """Peak learning rate."""
     epochs: int = 5
     """Passes over the training split."""
     batch_size: int = 16
@@ -188,6 +188,18 @@ class Training:
     """Who trains: Hugging Face's Trainer with PEFT, or native, the same mathematics faster."""
     compile: bool = False
     """Compile the encoder's layers (engine native): a minute or so first, for long runs."""
+    warmup: float = 0.0
+    """Steps over which the learning rate rises from 0: below 1 a share of all, from 1 on their number."""
+    schedule: Schedule = "linear"
+    """How the learning rate goes on: linear to 0, half a cosine to 0, or constant."""
+    weight_decay: float = 0.0
+    """Decay of all weights but biases and norms."""
+    max_grad_norm: float = 1.0
+    """Largest norm of all gradients together; 0 for no limit."""
+    class_weights: ClassWeights = "equal"
+    """What a sentence counts for in the loss: all the same, or the more the rarer its class is (balanced)."""
+    label_smoothing: float = 0.0
+    """Share of each label that is spread over all classes."""
     logging_steps: int = 50
     """Steps per entry of the loss history."""
     max_steps: Annotated[int | None, optional("INT", "those of all epochs")] = None

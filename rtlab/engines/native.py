@@ -75,7 +75,9 @@ class NativeEngine:
             checked_S = self._checked_rows()
             plain_SC = plain_logits(model, task, checked_S)
             self._model = pack(model)
-            self._words = self._used_rows() if isinstance(method, Full) else None
+            # Decay moves the rows that no sentence has, too.
+            few = isinstance(method, Full) and not self._recipe.weight_decay
+            self._words = self._used_rows() if few else None
             masks = Masks()
             if self._recipe.compile:
                 for layer in layers(self._model):

@@ -1,9 +1,10 @@
 """One optimizer step of the native engine, all of it on the device, done eagerly or captured (`rtlab.engines.capture`).
 
-It is the reference's: the mean loss over the batch, gradients clipped together, AdamW without decay, a learning rate
-that falls linearly to 0.
+It is the reference's: the mean loss over the batch, gradients clipped together, AdamW, a learning rate for each step.
 """
 
+import math
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from rtlab.engines.dropout import Masks
 from rtlab.engines.engine import NonFiniteLossError
 from rtlab.engines.layouts import Layout, Packer
 from rtlab.engines.packing import forward
+from rtlab.engines.schedule import learning_rates
 from rtlab.experiment import Precision
 from rtlab.recipe import Recipe
 from rtlab.records import LogEntry
@@ -23,7 +25,8 @@ from rtlab.records import LogEntry
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-CLIP = 1.0  # largest norm of all gradients together
+# Trainer's own words for what is not decayed, searched in names in lower case.
+_UNDECAYED = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)")
 
 
 class Step:
@@ -34,7 +37,7 @@ class Step:
         precision: `bf16` runs under autocast.
         model: The packed model on its device.
         packer: The training split.
-        labels_N: Its classes.
+        labels_N: Its classes, each of C at least once.
         masks: Where attention takes dropout's factors from, on a CPU.
         steps: Steps of the run: where the learning rate reaches 0.
         device: torch device.
@@ -56,17 +59,18 @@ class Step:
         self.device = device
         self.packer = packer
         self.masks = masks
-        self.rate = recipe.learning_rate
-        self.steps = steps
+        self.rates_N = torch.from_numpy(learning_rates(recipe, steps)).to(device)
+        self.limit = recipe.max_grad_norm or math.inf
+        self.smoothing = recipe.label_smoothing
+        self.weights_C = class_weights(recipe, labels_N, device)
         self.labels_N = torch.from_numpy(labels_N).to(device)
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.learning_rate = torch.zeros((), device=device)
         self.optimizer = torch.optim.AdamW(
-            self.trained,
+            decayed(model, recipe.weight_decay),
             lr=self.learning_rate,
             betas=(0.9, 0.999),
             eps=1e-8,
-            weight_decay=0.0,
             fused=True,
             capturable=device.type == "cuda",
         )
@@ -85,9 +89,9 @@ class Step:
         loss.backward()
         gradients = [parameter.grad for parameter in self.trained if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        self.learning_rate.copy_((self.rate * (self.steps - self.done.double()) / self.steps)[0])
+        self.learning_rate.copy_(self.rates_N.index_select(0, self.done)[0])
         # As `clip_grad_norm_`, but AdamW divides on its way: one pass over the gradients less.
-        self.optimizer.grad_scale = ((norm + 1e-6) / CLIP).clamp(min=1.0)
+        self.optimizer.grad_scale = ((norm + 1e-6) / self.limit).clamp(min=1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.losses_N.index_copy_(0, self.done, loss.detach()[None])
@@ -98,7 +102,10 @@ class Step:
         # A captured step may keep no casts of weights from one step to the next.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast, cache_enabled=False):
             scores_SC = forward(self.model, layout, self.masks).logits
-        return torch.nn.functional.cross_entropy(scores_SC.float(), self.labels_N.index_select(0, rows_S))
+        labels_S = self.labels_N.index_select(0, rows_S)
+        return torch.nn.functional.cross_entropy(
+            scores_SC.float(), labels_S, weight=self.weights_C, label_smoothing=self.smoothing
+        )
 
     def rehearse(self, batches: Sequence[tuple[NDArray[np.int64], Shape]]) -> None:
         """Go forward and backward, so that what is compiled is compiled, and leave no trace."""
@@ -126,6 +133,29 @@ class Step:
             step=end,
             epoch=end / per_epoch,
             loss=float(self.losses_N[begin:end].mean()),
-            learning_rate=self.rate * (self.steps - end + 1) / self.steps,
+            learning_rate=float(self.rates_N[end - 1]),
             gradient_norm=float(self.norms_N[end - 1]),
         )
+
+
+def class_weights(recipe: Recipe, labels_N: NDArray[np.int64], device: torch.device) -> torch.Tensor | None:
+    """What a sentence of each class counts for, (C,) fp32; `None` where all count the same."""
+    if recipe.class_weights == "equal":
+        return None
+    counts_C = np.bincount(labels_N)
+    return torch.from_numpy((len(labels_N) / (len(counts_C) * counts_C)).astype(np.float32)).to(device)
+
+
+def decayed(model: "PreTrainedModel", weight_decay: float) -> list[dict[str, object]]:
+    """The parameters that are trained, in the groups in which Trainer decays them."""
+    if not weight_decay:
+        return [{"params": [p for p in model.parameters() if p.requires_grad], "weight_decay": 0.0}]
+    norms = {f"{name}." for name, module in model.named_modules() if isinstance(module, torch.nn.LayerNorm)}
+    groups: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            whole = not _UNDECAYED.search(name.lower()) and name[: name.rfind(".") + 1] not in norms
+            groups[whole].append(parameter)
+    return [
+        {"params": params, "weight_decay": weight_decay if whole else 0.0} for whole, params in groups.items() if params
+    ]

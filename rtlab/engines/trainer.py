@@ -18,9 +18,12 @@ from rtlab.encoders import Encoder
 from rtlab.engines.engine import NonFiniteLossError, OnLog, Progress, Task, Training, mean_of_last_epoch
 from rtlab.engines.models import classifier, parameters, save
 from rtlab.environment import seed_everything
+from rtlab.recipe import Recipe
 from rtlab.records import Counts, HeldOut, LogEntry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from datasets import Dataset
     from transformers import (
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
         TrainingArguments,
     )
     from transformers.modeling_outputs import SequenceClassifierOutput
+
+    Loss = Callable[..., torch.Tensor]
 
 
 class TrainerEngine:
@@ -58,8 +63,9 @@ class TrainerEngine:
         with task.watch.phase("load"):
             self._model = classifier(task)
             self._steps = _StepLog(self._model)
+            loss = _loss(method.recipe, task, self._steps)
             with tempfile.TemporaryDirectory() as scratch:  # Trainer makes it at once, and keeps nothing in it
-                self._trainer = build_trainer(task, self._model, self._data["train"], output_dir=scratch)
+                self._trainer = build_trainer(task, self._model, self._data["train"], output_dir=scratch, loss=loss)
             self._callback = _callback(self._steps, task.progress, task.on_log)
             self._trainer.add_callback(self._callback)
         self._per_epoch = math.ceil(len(self._data["train"]) / method.recipe.batch_size)
@@ -89,14 +95,17 @@ class TrainerEngine:
         save(self._model, self._task.encoder, folder)
 
 
-def build_trainer(task: Task, model: "PreTrainedModel", train: "Dataset", *, output_dir: str) -> "Trainer":
-    """Hugging Face's `Trainer` with the lab's recipe: AdamW without decay, linear to 0, clipping at 1.
+def build_trainer(
+    task: Task, model: "PreTrainedModel", train: "Dataset", *, output_dir: str, loss: "Loss | None" = None
+) -> "Trainer":
+    """Hugging Face's `Trainer`, asked for the recipe.
 
     Args:
         task: Of method `Full` or `Adapter`.
         model: What is trained.
         train: The tokenized training split, padded already where `padding` is `fixed`.
         output_dir: Where Trainer may write.
+        loss: In place of the model's own.
     """
     from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments
 
@@ -110,10 +119,10 @@ def build_trainer(task: Task, model: "PreTrainedModel", train: "Dataset", *, out
         max_steps=min(recipe.max_steps or all_steps, all_steps),  # Trainer would run more epochs to reach it
         per_device_train_batch_size=recipe.batch_size,
         per_device_eval_batch_size=recipe.batch_size,
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        lr_scheduler_type="linear",
-        warmup_steps=0,
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_grad_norm or math.inf,  # at 0 it would not tell the norm
+        lr_scheduler_type="constant_with_warmup" if recipe.schedule == "constant" else recipe.schedule,
+        warmup_steps=recipe.warmup,
         train_sampling_strategy="group_by_length" if recipe.padding == "bucketed" else "random",
         bf16=experiment.precision == "bf16",
         tf32=experiment.precision == "tf32",
@@ -134,9 +143,33 @@ def build_trainer(task: Task, model: "PreTrainedModel", train: "Dataset", *, out
         train_dataset=train,
         processing_class=task.encoder.tokenizer,
         data_collator=DataCollatorWithPadding(task.encoder.tokenizer),
+        compute_loss_func=loss,
     )
     trainer.remove_callback(PrinterCallback)  # standard output is the command line's
     return trainer
+
+
+def _loss(recipe: Recipe, task: Task, steps: "_StepLog") -> "Loss | None":
+    """What Trainer is to call in place of the model's own loss, where the recipe asks for another."""
+    import torch
+    from sklearn.utils.class_weight import compute_class_weight
+
+    if recipe.class_weights == "equal" and not recipe.label_smoothing:
+        return None
+    weights_C: torch.Tensor | None = None
+    if recipe.class_weights == "balanced":
+        labels_N = np.asarray(task.splits.train.labels)
+        balanced_C = compute_class_weight("balanced", classes=np.unique(labels_N), y=labels_N)
+        weights_C = torch.as_tensor(balanced_C, dtype=torch.float32, device=task.device)
+    measure = torch.nn.CrossEntropyLoss(weight=weights_C, label_smoothing=recipe.label_smoothing)
+
+    def loss(outputs: "SequenceClassifierOutput", labels_S: torch.Tensor, **_: object) -> torch.Tensor:
+        found: torch.Tensor = measure(outputs.logits.float(), labels_S)
+        if outputs.logits.requires_grad:
+            steps.take(found)
+        return found
+
+    return loss
 
 
 class _StepLog:
@@ -159,10 +192,15 @@ class _StepLog:
         outputs: "SequenceClassifierOutput",
     ) -> None:
         if model.training:
-            self._losses.append(outputs.loss.detach())
+            if outputs.loss is not None:
+                self.take(outputs.loss)
             self._real.append(inputs["attention_mask"].sum())
             self._computed += inputs["attention_mask"].numel()
             self.samples += len(inputs["attention_mask"])
+
+    def take(self, loss: "torch.Tensor") -> None:
+        """Keep the loss of a step."""
+        self._losses.append(loss.detach())
 
     def check(self) -> None:
         """Raise if a loss since the last check is not finite."""

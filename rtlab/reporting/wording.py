@@ -64,6 +64,7 @@ def _recipe(experiment: Experiment) -> dict[str, str]:
             "epochs": plural(recipe.epochs, "epoch"),
             "max_steps": "" if recipe.max_steps is None else f"cut at {plural(recipe.max_steps, 'step')}",
             "batch_size": f"batch size {recipe.batch_size}",
+            **recipe.knobs,
             "logging_steps": "" if every == Recipe().logging_steps else f"logged every {plural(every, 'step')}",
         }
     if method.reads is not None:
