@@ -2,15 +2,16 @@
 
 import dataclasses
 from datetime import UTC
+from typing import get_args
 
 import numpy as np
 from hypothesis import strategies as st
 
 from rtlab.data import Split, Splits
 from rtlab.experiment import Experiment
-from rtlab.methods import Adapter, Full, Svm
+from rtlab.methods import Adapter, Classifier, Full, Svm, Words
 from rtlab.metrics import scores
-from rtlab.recipe import Recipe
+from rtlab.recipe import ClassWeights, Recipe, Schedule
 from rtlab.records import Counts, LogEntry, Memory, Predictions, RunRecord, Source, Timing
 from rtlab.testbed import Testbed
 
@@ -34,7 +35,7 @@ def splits(draw, max_labels: int = 5, max_size: int = 40):
 MODULES = ("q_lin", "k_lin", "v_lin", "lin1", "attention", "attention+mlp")
 POSITIVE = st.integers(1, 10**6)
 COUNTS = st.integers(0, 2**63 - 1)
-AMOUNTS = st.floats(0, allow_nan=False, allow_infinity=False)
+AMOUNTS = AT_LEAST_0 = st.floats(0, allow_nan=False, allow_infinity=False)
 NAMES = st.text(min_size=1).filter(str.strip)
 SHA256 = st.text("0123456789abcdef", min_size=64, max_size=64)
 ANY_JSON = st.recursive(
@@ -62,13 +63,27 @@ def recipes(draw, **chosen):
         "max_steps": st.none() | POSITIVE,
         "logging_steps": POSITIVE,
         "compile": st.booleans() if engine == "native" else st.just(False),
+        "warmup": st.floats(0, 1) | st.integers(1, 1000).map(float),
+        "schedule": st.sampled_from(get_args(Schedule)),
+        "weight_decay": AT_LEAST_0,
+        "max_grad_norm": AT_LEAST_0,
+        "class_weights": st.sampled_from(get_args(ClassWeights)),
+        "label_smoothing": st.floats(0, 1, exclude_max=True),
     }
     return Recipe(**draw(st.fixed_dictionaries(fields | {name: st.just(value) for name, value in chosen.items()})))
 
 
+LINEAR = {"classifier": st.sampled_from(get_args(Classifier)), "c": st.none() | st.floats(1e-6, 1e6)}
+
+
+def words():
+    """Words alone."""
+    return st.builds(Words, characters=st.booleans(), **LINEAR)
+
+
 def svms():
     """An SVM."""
-    return st.builds(Svm, pooling=st.sampled_from(("cls", "mean")))
+    return st.builds(Svm, pooling=st.sampled_from(("cls", "mean")), with_words=st.booleans(), **LINEAR)
 
 
 def fulls():
@@ -94,7 +109,7 @@ def adapters(draw):
 
 def methods():
     """A method of any kind."""
-    return svms() | fulls() | adapters()
+    return words() | svms() | fulls() | adapters()
 
 
 def experiments(**chosen):
@@ -147,12 +162,12 @@ def environments():
 def run_records(draw, statuses=("ok", "failed", "oom", "nan", "cancelled")):
     """A record as it loads from its file: scores follow from logits; a run without a result has no measurements."""
     fields = {
-        "experiment": draw(experiments()),
+        "experiment": (asked := draw(experiments())),
         "id": draw(SHA256)[:16],
         "results": draw(POSITIVE),
         "status": draw(st.sampled_from(statuses)),
         "dataset": draw(sources()),
-        "encoder": draw(sources()),
+        "encoder": None if asked.method.reads is None else draw(sources()),
         "testbed": draw(testbeds()),
         "environment": draw(environments()),
         "created_at": draw(st.datetimes(timezones=st.just(UTC))).isoformat(),
@@ -180,6 +195,10 @@ def run_records(draw, statuses=("ok", "failed", "oom", "nan", "cancelled")):
         history=tuple(draw(st.lists(st.builds(LogEntry, **entry), max_size=3))),
         train_loss=draw(st.none() | AMOUNTS),
         final_loss=draw(st.none() | AMOUNTS),
+        chosen=draw(st.dictionaries(st.text(max_size=5), AMOUNTS, max_size=2)),
+        strongest=draw(
+            st.dictionaries(st.text(max_size=5), st.lists(st.text(max_size=5), max_size=3).map(tuple), max_size=2)
+        ),
     )
 
 
@@ -216,6 +235,8 @@ def example_record(**changes):
         "history": (LogEntry(step=50, epoch=0.5, loss=0.7, learning_rate=1e-5, gradient_norm=1.25),),
         "train_loss": 0.6,
         "final_loss": 0.5,
+        "chosen": {"c": 0.3},
+        "strongest": {"0": ("dull", "too long"), "1": ("fine",)},
     }
     return RunRecord(**fields | changes)
 

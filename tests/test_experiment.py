@@ -30,7 +30,15 @@ OTHER_RECIPE = {
     "batch_size": 8,
     "max_steps": 7,
     "logging_steps": 10,
+    "warmup": 0.06,
+    "schedule": "cosine",
+    "weight_decay": 0.01,
+    "max_grad_norm": 0.0,
+    "class_weights": "balanced",
+    "label_smoothing": 0.1,
 }
+OTHER_WORDS = {"characters": True, "classifier": "logistic", "c": 1.0}
+OTHER_SVM = {"pooling": "mean", "with_words": True, "classifier": "logistic", "c": None}
 OTHER_ADAPTER = {"recipe": NATIVE, "peft_type": "LOHA", "target_modules": ("q_lin",), "settings": {"r": 4}}
 
 
@@ -100,6 +108,12 @@ def test_json_holds_all_fields_that_the_method_has_and_no_others():
         "max_steps": None,
         "logging_steps": 50,
         "compile": False,
+        "warmup": 0.0,
+        "schedule": "linear",
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "class_weights": "equal",
+        "label_smoothing": 0.0,
     }
     assert Experiment(method=Svm(), encoder="minilm", dataset="corpus").to_json() == {
         "encoder": "minilm",
@@ -152,8 +166,9 @@ def test_absent_means_default():
         ),
         (
             {"method": {"kind": "full", "recipe": {"lr": 1}}},
-            "experiment.method.recipe has no field lr; its fields are batch_size, compile, engine, epochs, "
-            "learning_rate, logging_steps, max_steps, padding",
+            "experiment.method.recipe has no field lr; its fields are batch_size, class_weights, compile, engine, "
+            "epochs, label_smoothing, learning_rate, logging_steps, max_grad_norm, max_steps, padding, schedule, warmup, "
+            "weight_decay",
         ),
         (
             {"method": {"kind": "adapter", "rank": 8}},
@@ -311,6 +326,12 @@ def test_every_field_of_an_adapter_moves_the_id(field):
     assert digest(LORA) != digest(other)
 
 
+@pytest.mark.parametrize(("method", "field"), [(Words, field) for field in OTHER_WORDS] + [(Svm, f) for f in OTHER_SVM])
+def test_every_field_of_a_linear_method_moves_the_id(method, field):
+    other = method(**{field: (OTHER_WORDS if method is Words else OTHER_SVM)[field]})
+    assert digest(Experiment(method=method())) != digest(Experiment(method=other))
+
+
 def test_every_field_is_in_the_tests_above():
     def names(of):
         return {field.name for field in dataclasses.fields(of)}
@@ -318,7 +339,7 @@ def test_every_field_is_in_the_tests_above():
     assert names(Experiment) == {*OTHER, "encoder", "dataset", "dataset_options"}
     assert names(Recipe) == {*OTHER_RECIPE, "compile"}
     assert names(Adapter) == {*OTHER_ADAPTER}
-    assert digest(SVM) != digest(Experiment(method=Svm(pooling="mean")))
+    assert (names(Words), names(Svm)) == ({*OTHER_WORDS}, {*OTHER_SVM})
 
 
 def test_how_a_data_set_is_read_moves_no_id():
@@ -388,12 +409,12 @@ def digest(experiment):
     return identity(experiment, dataset_sha256="d" * 64, encoder_sha256="e" * 64, target_modules=modules)
 
 record = load(Path(sys.argv[1]))
-smooth = Experiment(method=Full(recipe=Recipe(label_smoothing=0.1)))
+smooth = Experiment(method=Full(recipe=Recipe(momentum=0.1)))
 print(json.dumps({
     "ids": [digest(Experiment.from_json(fields)) for fields in json.load(sys.stdin)],
     "changed": digest(smooth),
     "written": smooth.to_json()["method"]["recipe"],
-    "record": [record.id, record.experiment.method.recipe.label_smoothing],
+    "record": [record.id, record.experiment.method.recipe.momentum],
 }))
 """
 
@@ -403,9 +424,9 @@ def test_a_field_that_is_added_tomorrow_leaves_todays_ids_and_records_valid(tmp_
     package = Path(rtlab.__file__).parent
     shutil.copytree(package, tmp_path / "rtlab", ignore=shutil.ignore_patterns("__pycache__"))
     source = tmp_path / "rtlab" / "recipe.py"
-    last_field = "    compile: bool = False\n"
+    last_field = "    label_smoothing: float = 0.0\n"
     assert source.read_text().count(last_field) == 1
-    source.write_text(source.read_text().replace(last_field, f"{last_field}    label_smoothing: float = 0.0\n"))
+    source.write_text(source.read_text().replace(last_field, f"{last_field}    momentum: float = 0.0\n"))
     old = strategies.example_record()
     record = tmp_path / "record.json"
     record.write_text(json.dumps(old.to_json()))
@@ -418,7 +439,7 @@ def test_a_field_that_is_added_tomorrow_leaves_todays_ids_and_records_valid(tmp_
     found = json.loads(done.stdout)
     assert found["ids"] == [expected for _, expected in GOLDEN.values()]
     assert found["changed"] not in found["ids"]
-    assert found["written"]["label_smoothing"] == 0.1
+    assert found["written"]["momentum"] == 0.1
     assert found["record"] == [old.id, 0.0]
 
 
