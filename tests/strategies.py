@@ -36,6 +36,7 @@ MODULES = ("q_lin", "k_lin", "v_lin", "lin1", "attention", "attention+mlp")
 POSITIVE = st.integers(1, 10**6)
 COUNTS = st.integers(0, 2**63 - 1)
 AMOUNTS = AT_LEAST_0 = st.floats(0, allow_nan=False, allow_infinity=False)
+TERMS = st.lists(st.text(max_size=5), max_size=3).map(tuple)
 NAMES = st.text(min_size=1).filter(str.strip)
 SHA256 = st.text("0123456789abcdef", min_size=64, max_size=64)
 ANY_JSON = st.recursive(

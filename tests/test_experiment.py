@@ -167,8 +167,8 @@ def test_absent_means_default():
         (
             {"method": {"kind": "full", "recipe": {"lr": 1}}},
             "experiment.method.recipe has no field lr; its fields are batch_size, class_weights, compile, engine, "
-            "epochs, label_smoothing, learning_rate, logging_steps, max_grad_norm, max_steps, padding, schedule, warmup, "
-            "weight_decay",
+            "epochs, label_smoothing, learning_rate, logging_steps, max_grad_norm, max_steps, padding, schedule, "
+            "warmup, weight_decay",
         ),
         (
             {"method": {"kind": "adapter", "rank": 8}},
