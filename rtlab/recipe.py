@@ -111,7 +111,7 @@ class Recipe:
             "warmup": f"warm-up {self.warmup:g}",
             "schedule": self.schedule,
             "weight_decay": f"decay {self.weight_decay:g}",
-            "max_grad_norm": f"clipped at {self.max_grad_norm:g}" if self.max_grad_norm else "not clipped",
+            "max_grad_norm": f"clip {self.max_grad_norm:g}" if self.max_grad_norm else "no clip",
             "class_weights": f"{self.class_weights} classes",
             "label_smoothing": f"smoothed {self.label_smoothing:g}",
         }
