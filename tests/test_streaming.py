@@ -233,6 +233,21 @@ def test_scores_that_are_not_finite_end_with_status_1(rtlab, folder, tmp_path, m
         assert len(done.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("holds", "what"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a Git LFS pointer, not the data"),
+        (b"<!DOCTYPE html>\n<html>", "a web page (HTML), not the data"),
+        (b"%PDF-1.7\n", "a PDF"),
+    ],
+)
+def test_a_file_that_holds_no_sentences_is_called_what_it_is(rtlab, tmp_path, holds, what):
+    (tmp_path / "s.txt").write_bytes(holds)
+    done = rtlab("predict", "--model", "nowhere", "--file", "s.txt")
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith(f"rtlab: --file s.txt: {what}")
+
+
 def test_a_file_that_is_not_there_is_refused_before_the_model_is_loaded(rtlab, tmp_path):
     done = rtlab("predict", "--model", "nowhere", "--file", "gone.txt")
     assert (done.status, done.err.split(";")[0]) == (

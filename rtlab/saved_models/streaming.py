@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rtlab.data.columns import Columns, choose_columns
+from rtlab.data.foreign import refuse_foreign
 from rtlab.data.row import Fault, Rows
 from rtlab.data.rows import FORMATS, SHEETS, open_rows
 from rtlab.data.streams import COMPRESSED
@@ -165,12 +166,17 @@ def open_lines(file: str) -> BinaryIO:
     """A file of sentences, one a line.
 
     Raises:
-        ValueError: If it cannot be opened.
+        ValueError: If it cannot be opened, or its first bytes say that it holds no sentences.
     """
+    path = Path(file)
     try:
-        return Path(file).open("rb")  # whoever asked closes it
+        if path.is_file():  # a pipe's first bytes would be lost
+            refuse_foreign(path, path.suffix)
+        return path.open("rb")  # whoever asked closes it
     except OSError as error:
         raise ValueError(f"{_expected(file)} ({error})") from error
+    except ValueError as error:
+        raise ValueError(f"file {error}") from error
 
 
 def as_line(item: Item, prediction: Prediction | None) -> str:
