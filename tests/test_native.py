@@ -308,6 +308,7 @@ def test_a_faulty_engine_is_found_out(mutant, data, without_dropout, tmp_path, m
     asked = experiment(data, encoder, "full 2e-5", "packed", engine="native")
     expected = reference(asked, data, encoder, torch.device("cpu"), tmp_path)
     start = start_weights(asked, encoder, small.TWO, tmp_path / "start")
+    monkeypatch.setattr(native, "check", lambda *_: None)  # it finds some of them before the first step
     mutant(monkeypatch)
     found = by_native(asked, torch.device("cpu"), tmp_path)
     with pytest.raises(AssertionError):

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -162,14 +163,24 @@ def test_a_run_whose_result_cannot_be_printed_names_its_record(tmp_path):
     assert last == f"rtlab: [Errno 9] Bad file descriptor: 'standard output'; record {path.relative_to(tmp_path)}"
 
 
-@pytest.mark.thorough
-def test_a_run_goes_on_where_nobody_reads_its_progress(tmp_path):
-    data = small.data_folder(tmp_path / "reviews")
-    line = f"rtlab svm --encoder tiny-distilbert --dataset {data} --device cpu 2> >(true) | cat"
-    done = shell(f"set -o pipefail; {line}", tmp_path)
-    assert done.returncode == 0
-    [path] = (tmp_path / "results" / "records").glob("*.json")
-    assert load(path).status == "ok"
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [(("words", "--dataset", "whole.csv"), 0), (("explore", "--nope"), 2), (("svm", "--dataset", "gone"), 2)],
+)
+def test_nobody_reads_standard_error(tmp_path, words, status):
+    """A note, progress or an error that nobody reads ends nothing and changes no status."""
+    folder = small.data_folder(tmp_path / "reviews")
+    shutil.copy(folder / "train.csv", tmp_path / "whole.csv")  # its splits are cut, which is said
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "rtlab", *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=writer, check=False
+    )
+    os.close(writer)
+    assert done.returncode == status
+    if status == 0:
+        [path] = (tmp_path / "results" / "records").glob("*.json")
+        assert load(path).status == "ok"
 
 
 def test_a_working_directory_that_is_gone(tmp_path):

@@ -19,7 +19,7 @@ from rtlab.cli.docstrings import restore_docstrings
 from rtlab.cli.lab_steps import translate
 from rtlab.cli.options import DONE, FAILED, HUNG_UP, INTERRUPTED, TERMINATED, WRONG
 from rtlab.cli.reading import Claims, Compare, Figures, Report, Tables
-from rtlab.cli.screen import NAMES, drop_output, screens
+from rtlab.cli.screen import OUTPUT, drop, screens
 from rtlab.cli.using import Evaluate, Merge, Predict
 from rtlab.cli.working import Explore, Finetune, Lora, Probe, Svm, Sweep, Tokenize, Words
 from rtlab.environment import ended_by_signals
@@ -128,8 +128,8 @@ def _parsed(words: Sequence[str]) -> Verb:
 
 def _failed(error: Exception, given: Sequence[str]) -> int:
     """Say what ended the verb, in one line if it is no fault of ours, and give the exit status."""
-    if isinstance(error, BrokenPipeError) and error.filename in NAMES:  # whoever read has read enough, such as `head`
-        drop_output()
+    if isinstance(error, BrokenPipeError) and error.filename == OUTPUT:  # whoever read has read enough, such as `head`
+        drop(sys.stdout)
         return DONE
     if "--debug" in given:
         traceback.print_exc()
@@ -145,15 +145,14 @@ def _failed(error: Exception, given: Sequence[str]) -> int:
         _say("; ".join([str(error) or "out of memory", *getattr(error, "__notes__", ())]))
     elif "--debug" not in given:  # what nobody expected is not dressed up
         traceback.print_exc()
-    if isinstance(error, OSError) and error.filename in NAMES:
-        drop_output()
+    if isinstance(error, OSError) and error.filename == OUTPUT:
+        drop(sys.stdout)
     return FAILED
 
 
 def _say(text: str) -> None:
-    """A line on standard error, where that is still there: a terminal that hung up is not."""
-    with contextlib.suppress(OSError):
-        print("rtlab:", clean(text), file=sys.stderr, flush=True)
+    """A line on standard error."""
+    print("rtlab:", clean(text), file=sys.stderr, flush=True)
 
 
 def _as_typed(message: str, given: Sequence[str]) -> str:

@@ -13,13 +13,14 @@ from typing import TextIO, cast
 from rtlab.values import visible
 
 STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))  # by the numbers of their files
-NAMES = OUTPUT, ERROR = "standard output", "standard error"  # as errors of the system call them
+OUTPUT, ERROR = "standard output", "standard error"  # as errors of the system call them
 
 
 class Screen:
     """A text stream that shows what is written to it, and does nothing else that a text may ask for.
 
-    What its encoding lacks is shown by its number, as in Python's own text. An error of the system names the stream.
+    What its encoding lacks is shown by its number, as in Python's own text. An error of the system names the stream;
+    of standard error none is raised: a run goes on where nobody reads its progress, and a status says how it ended.
 
     Args:
         stream: Where to write.
@@ -57,7 +58,9 @@ class Screen:
         try:
             yield
         except OSError as error:
-            raise OSError(error.errno, error.strerror, self._name) from error
+            if self._name != ERROR:
+                raise OSError(error.errno, error.strerror, self._name) from error
+            drop(self._stream)
 
 
 @contextlib.contextmanager
@@ -88,7 +91,7 @@ def _nothing(number: int) -> int:
     return number
 
 
-def drop_output() -> None:
-    """What is left of standard output goes nowhere, and quietly: nobody reads it, or it cannot be written."""
+def drop(stream: TextIO) -> None:
+    """What is left of a stream, and what comes, goes nowhere: nobody reads it, or it cannot be written."""
     with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
