@@ -10,6 +10,8 @@ import pytest
 import scipy.stats
 from lab_records import FULL, FULL_FIXED, LORA, LORA_FIXED, SVM, lost, made, of_classes, predictions, with_recipe
 
+from rtlab.experiment import Experiment
+from rtlab.methods import Words
 from rtlab.metrics import scores
 from rtlab.records import Predictions, load_records, save
 from rtlab.reporting.comparing import as_text, compare, find
@@ -103,6 +105,18 @@ def test_several_of_one_name_are_listed_and_told_apart_by_a_part():
         find("full-dynamic-lr2e-05@5 epochs", records)
     with pytest.raises(ValueError, match="means 0 of these"):
         find("full-dynamic-lr2e-05@bert-large", records)
+
+
+def test_a_run_that_reads_no_encoder_is_one_beside_those_of_two():
+    asked = [Experiment(method=Words(c=c)) for c in (None, 1)]
+    words = [dataclasses.replace(run(SVM), experiment=experiment, encoder=None) for experiment in asked]
+    tuned, _, first, second = records = numbered([*words, run(SVM), run(SVM, encoder="minilm")])
+    assert find("words", records).scored == find(tuned.id, records).scored == (tuned,)
+    for other in (first, second):
+        [found] = compare(find("words", records), [find(other.id, records)])
+        assert found.to_json()["a"]["encoder"] == ""
+    [found] = compare(find("words", records), [find("words-c1", records)])
+    assert as_text([found]).startswith("A   words, SVM; cornell-movie-review-data/rotten_tomatoes (")
 
 
 def test_an_ambiguous_beginning_of_an_id_is_refused():

@@ -99,7 +99,7 @@ def find(name: str, records: Iterable[RunRecord]) -> Group:
     """
     every = tuple(records)
     word, _, part = name.partition("@")
-    there = groups(every)
+    there = groups(every, everywhere=False)
     ids = [record.id for group in there for record in group.scored if word and record.id.startswith(word)]
     meant = [group for group in there if group.experiment.label == word]
     meant = meant or [one for id_ in ids for one in groups(record for record in every if record.id == id_)]
@@ -239,7 +239,8 @@ def _testbeds(group: Group) -> str:
 
 def _described(group: Group) -> str:
     place = group.place
-    return clean(f"{setup(group.experiment)}; {place.encoder} on {_dataset(group)}; {_testbeds(group)}")
+    where = f"{place.encoder} on {_dataset(group)}" if place.encoder else _dataset(group)
+    return clean(f"{setup(group.experiment)}; {where}; {_testbeds(group)}")
 
 
 def _dataset(group: Group) -> str:

@@ -172,10 +172,14 @@ def without_code(testbed: Testbed) -> Testbed:
     return dataclasses.replace(testbed, code="")
 
 
-def groups(records: Iterable[RunRecord]) -> tuple[Group, ...]:
+def groups(records: Iterable[RunRecord], *, everywhere: bool = True) -> tuple[Group, ...]:
     """The finished ones of `records`, grouped by place, experiment without its seed, and results version.
 
     Records of one id are of one group, however their encoder, data set or modules were named.
+
+    Args:
+        records: Of any kind.
+        everywhere: Whether runs that read no encoder stand at each encoder's place of their data set, or once.
     """
     finished = sorted((r for r in records if r.status == "ok"), key=lambda r: (r.created_at, r.id))
     oldest: dict[str, RunRecord] = {}
@@ -190,7 +194,8 @@ def groups(records: Iterable[RunRecord]) -> tuple[Group, ...]:
     for record in finished:
         members.setdefault(number[record.id], []).append(record)
     found = [_group(runs, [oldest[id_] for id_ in dict.fromkeys(run.id for run in runs)]) for runs in members.values()]
-    found = list(_everywhere(found))
+    if everywhere:
+        found = list(_everywhere(found))
     return tuple(sorted(_timed_by_epoch(found), key=lambda group: (group.place, str(group.fields), group.results)))
 
 

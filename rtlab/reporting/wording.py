@@ -50,7 +50,7 @@ def setups(experiments: Sequence[Experiment]) -> tuple[list[str], str]:
 def setup(experiment: Experiment) -> str:
     """One experiment in full."""
     [name], common = setups([experiment])
-    return f"{name}, {common}"
+    return ", ".join(filter(None, (name, common)))
 
 
 def _recipe(experiment: Experiment) -> dict[str, str]:
