@@ -76,13 +76,13 @@ class Words:
     @property
     def label(self) -> str:
         """Such as `words` or `words-characters-logistic-c0.3`."""
-        c = "" if self.c is None else f"-c{self.c:g}"
+        c = "" if self.c is None else f"-c{_c_text(self.c)}"
         return f"words{'-characters' * self.characters}{'-logistic' * (self.classifier == 'logistic')}{c}"
 
     @property
     def setup(self) -> str:
         """Such as `words, SVM`."""
-        c = "" if self.c is None else f", C {self.c:g}"
+        c = "" if self.c is None else f", C {_c_text(self.c)}"
         return f"{'characters' if self.characters else 'words'}, {_CLASSIFIERS[self.classifier]}{c}"
 
 
@@ -123,13 +123,13 @@ class Svm:
     @property
     def label(self) -> str:
         """Such as `svm-cls` or `svm-mean-words-logistic-tuned`."""
-        c = "-tuned" if self.c is None else f"-c{self.c:g}" * (self.c != 1)
+        c = "-tuned" if self.c is None else f"-c{_c_text(self.c)}" * (self.c != 1)
         return f"svm-{self.pooling}{'-words' * self.with_words}{'-logistic' * (self.classifier == 'logistic')}{c}"
 
     @property
     def setup(self) -> str:
         """Such as `SVM, [CLS] features`."""
-        c = ", C tuned" if self.c is None else f", C {self.c:g}" * (self.c != 1)
+        c = ", C tuned" if self.c is None else f", C {_c_text(self.c)}" * (self.c != 1)
         words = " with words" * self.with_words
         return f"{_CLASSIFIERS[self.classifier]}, {_FEATURES[self.pooling]}{words}{c}"
 
@@ -140,6 +140,11 @@ def _check_linear(method: Words | Svm) -> None:
         if not is_number(method.c) or not method.c > 0:
             raise ValueError(f"c must be finite and above 0; got {method.c!r}")
         object.__setattr__(method, "c", float(method.c))
+
+
+def _c_text(c: float) -> str:
+    """C with as many digits as it has, such as `0.3` or `10`."""
+    return next(text for digits in range(6, 18) if float(text := f"{c:.{digits}g}") == c)
 
 
 @dataclass(frozen=True, kw_only=True)

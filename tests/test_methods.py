@@ -72,6 +72,12 @@ SAID = {
 }
 
 
+@pytest.mark.parametrize(("c", "said"), [(10, "10"), (0.3, "0.3"), (0.1234567, "0.1234567"), (1 / 3, repr(1 / 3))])
+def test_cs_that_differ_are_written_differently(c, said):
+    assert (Words(c=c).label, Words(c=c).setup) == (f"words-c{said}", f"words, SVM, C {said}")
+    assert (Svm(c=c).label, Svm(c=c).setup) == (f"svm-cls-c{said}", f"SVM, [CLS] features, C {said}")
+
+
 @pytest.mark.parametrize("method", SAID, ids=lambda method: method.label)
 def test_what_a_method_says_of_itself(method):
     assert (method.name, method.engine, method.reads, method.label, method.setup) == SAID[method]
