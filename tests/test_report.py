@@ -409,6 +409,11 @@ def test_labels_are_kept_once_and_tell_which_runs_can_be_compared():
     assert [run["splits"]["test"]["labels"] for run in data["runs"] if run["splits"]] == [0] * 8 + [1]
 
 
+def test_a_term_as_long_as_a_text_without_blanks_is_shown_by_its_beginning():
+    [run] = page_data([made(strongest={"neg": ("dull", "x" * 100_000), "pos": ("a\x1bb",)})], {})["runs"]
+    assert run["strongest"] == [["neg", f"dull, {'x' * 497}..."], ["pos", "a\N{REPLACEMENT CHARACTER}b"]]
+
+
 def test_long_histories_are_thinned_to_means():
     [run] = page_data([made(steps=1000)], {})["runs"]
     losses = [entry.loss for entry in made(steps=1000).history]

@@ -27,7 +27,7 @@ from rtlab.reporting.kinds import shown_first
 from rtlab.reporting.markup import clean
 from rtlab.reporting.wording import setups
 from rtlab.statistics import CONFIDENCE, mean_interval
-from rtlab.values import Json
+from rtlab.values import Json, one_line
 
 IN_FULL = 300
 CURVE_POINTS = 200
@@ -176,7 +176,7 @@ def _in_full(
         "run": number,
         "dataset": record.dataset.sha256,
         "classes": classes.setdefault(names, len(classes)),
-        "strongest": [[clean(name), ", ".join(map(clean, terms))] for name, terms in record.strongest.items()],
+        "strongest": [[clean(name), ", ".join(map(one_line, terms))] for name, terms in record.strongest.items()],
         "loss": _thinned(record.history),
         "splits": {split: _packed(found, labels) for split, found in record.predictions.items() if len(found.labels)},
     }
