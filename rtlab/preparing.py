@@ -116,9 +116,12 @@ def _check_words(method: Method, splits: Splits) -> None:
     """Refuse sentences of which a method that counts words can make nothing."""
     match method:
         case Words(characters=characters):
-            check_terms(splits.train.texts, characters=characters, option="dataset (its train split)")
+            would_do = "sentences of text would do" if characters else "terms of characters (--characters) may do"
         case Svm(with_words=True):
-            check_terms(splits.train.texts, characters=False, option="dataset (its train split)")
+            characters, would_do = False, "features alone, without words, would do"
+        case _:
+            return
+    check_terms(splits.train.texts, characters=characters, option="dataset (its train split)", would_do=would_do)
 
 
 def _why_not_packed(encoder: Encoder) -> str:

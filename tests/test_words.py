@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+import shutil
+import weakref
 
 import numpy as np
 import pytest
@@ -102,11 +104,26 @@ def test_sentences_without_a_word_are_refused_before_the_run(tmp_path, method):
     folder.mkdir()
     for split in ("train", "validation", "test"):
         (folder / f"{split}.csv").write_text("text,label\n" + "".join(f"{row} !,{row % 2}\n" for row in range(8)))
-    with pytest.raises(ValueError, match=r"^dataset \(its train split\) must hold a word of two letters or more"):
+    would_do = "features alone" if method.reads else r"terms of characters \(--characters\)"
+    refusal = rf"^dataset \(its train split\) must hold a word of two letters or more .* got none in 8; {would_do}"
+    with pytest.raises(ValueError, match=refusal):
         rtlab.run(rtlab.Experiment(method=method, dataset=str(folder), encoder="tiny-bert"), output_dir=tmp_path / "r")
     assert not (tmp_path / "r").exists()
     record = rtlab.run(rtlab.Experiment(method=rtlab.Words(characters=True), dataset=str(folder)), output_dir=tmp_path)
     assert record.status == "ok"
+
+
+@pytest.mark.parametrize("characters", [False, True])
+def test_sentences_that_share_no_word_with_train_are_said(tmp_path, characters):
+    for split in ("train", "validation", "test"):
+        rows = (f"{'fine' if row % 2 else 'dull'}{split}{row},{row % 2}\n" for row in range(8))
+        (tmp_path / f"{split}.csv").write_text("text,label\n" + "".join(rows))
+    asked = rtlab.Experiment(method=rtlab.Words(characters=characters), dataset=str(tmp_path))
+    if characters:
+        rtlab.run(asked, output_dir=tmp_path)
+        return
+    with pytest.warns(UserWarning, match=r"^8 of 8 sentences of validation hold no term of train.*\(--characters\)"):
+        rtlab.run(asked, output_dir=tmp_path)
 
 
 # Classifiers
@@ -141,6 +158,19 @@ def test_one_candidate_is_not_compared():
     assert asked == []
 
 
+def test_of_many_candidates_two_are_kept_at_a_time():
+    features_ND, labels_N, made, alive = np.array([[1.0]], dtype=np.float32), np.array([1]), [], []
+
+    def fitted(c):
+        alive.append(sum(model() is not None for model in made))
+        model = Linear(coef_CD=np.array([[c]]), intercept_C=np.zeros(1))
+        made.append(weakref.ref(model))
+        return model
+
+    linear.best([(c,) for c in (-1.0, -2.0, 1.0, 2.0, 3.0)], fitted, lambda: features_ND, labels_N)
+    assert alive == [0, 1, 1, 1, 1]
+
+
 # Runs
 
 
@@ -160,6 +190,16 @@ def test_a_run_is_recorded_saved_and_used(fitted, data, name):
     predictions = rtlab.predict(folder, texts[:3], device="cpu")
     assert [one.label for one in predictions] == [names_of(name)[row] for row in said_NC[:3].argmax(axis=1)]
     assert not list(folder.rglob("*.pkl")) + list(folder.rglob("*.joblib"))
+
+
+@pytest.mark.parametrize("name", ["words", "characters", "beside features"])
+def test_terms_of_another_kind_than_the_method_counts_are_refused(fitted, tmp_path, name):
+    folder = shutil.copytree(fitted[name][1], tmp_path / "model")
+    said, terms = (json.loads((folder / file).read_text()) for file in ("rtlab.json", "words.json"))
+    (folder / "rtlab.json").write_text(json.dumps(said | {"files": {}}))
+    (folder / "words.json").write_text(json.dumps(terms | {"characters": not terms["characters"]}))
+    with pytest.raises(ValueError, match=r"is mixed from two: its words\.json counts "):
+        load_model(folder, device="cpu")
 
 
 def test_words_alone_are_scikit_learns(fitted, data):
@@ -207,6 +247,14 @@ def test_a_classifier_beside_features_reads_both(fitted):
     assert np.abs(model.head.coef_CD[:, terms:]).max() > 0
 
 
+def test_words_beside_features_are_counted_once_a_split(data, tmp_path, monkeypatch):
+    counted, features = [], Tfidf.features
+    monkeypatch.setattr(Tfidf, "features", lambda self, texts: counted.append(len(texts)) or features(self, texts))
+    asked = rtlab.Experiment(method=FITTED["beside features"], dataset=str(data[small.TWO]), encoder="tiny-bert")
+    rtlab.run(asked, output_dir=tmp_path)
+    assert len(counted) == 3
+
+
 def test_a_record_without_an_encoder_is_read_again(fitted):
     record, folder = fitted["words"]
     assert (record.encoder, record.experiment.encoder) == (None, None)
@@ -244,14 +292,15 @@ def test_words_take_no_torch(data, tmp_path, run_python):
     code = """
 import sys
 from rtlab.cli import main
-assert main(["words", "--dataset", sys.argv[1], "--output-dir", "r"]) == 0
+_, dataset, results = sys.argv
+assert main(["words", "--dataset", dataset, "--output-dir", results]) == 0
 from pathlib import Path
-[folder] = Path("r/models").iterdir()
+[folder] = Path(results, "models").iterdir()
 assert main(["predict", "--model", str(folder), "a good film"]) == 0
-assert main(["evaluate", "--model", str(folder), "--dataset", sys.argv[1], "--output-dir", "r"]) == 0
+assert main(["evaluate", "--model", str(folder), "--dataset", dataset, "--output-dir", results]) == 0
 assert not {"torch", "transformers", "peft"} & set(sys.modules), set(sys.modules)
 """
-    done = run_python(code, data[small.TWO], cwd=tmp_path)
+    done = run_python(code, data[small.TWO], tmp_path)
     assert done.returncode == 0, done.stderr
 
 

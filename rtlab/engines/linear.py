@@ -94,12 +94,22 @@ def best(
         features_ND: Gives the features of the validation split.
         labels_N: Its classes.
     """
-    found = [(candidate, fitted(*candidate)) for candidate in candidates]
-    if len(found) == 1:
-        return found[0]
+    first, *others = candidates
+    found = first, fitted(*first)
+    if not others:
+        return found
     held_out_ND = features_ND()
-    right = [int((model.logits(held_out_ND).argmax(axis=1) == labels_N).sum()) for _, model in found]
-    return found[right.index(max(right))]
+    most = _right(found[1], held_out_ND, labels_N)
+    for candidate in others:  # one is kept beside the best so far, as those of many classes and terms are large
+        model = fitted(*candidate)
+        if (right := _right(model, held_out_ND, labels_N)) > most:
+            most, found = right, (candidate, model)
+        del model
+    return found
+
+
+def _right(model: Linear, features_ND: Features, labels_N: NDArray[np.int64]) -> int:
+    return int((model.logits(features_ND).argmax(axis=1) == labels_N).sum())
 
 
 def fit_temperature(logits_NC: NDArray[np.float32], labels_N: NDArray[np.int64]) -> float:
@@ -141,7 +151,7 @@ def load(file: Path) -> Linear:
     """Read what `save` wrote.
 
     Raises:
-        ValueError: If the file holds anything else, or what is not finite.
+        ValueError: If the file holds anything else. Who opens a model checks shapes, and that all is finite.
     """
     from safetensors.numpy import load_file
 

@@ -45,6 +45,7 @@ class SvmEngine:
         with task.watch.phase("load"):
             self._model = readable(task.encoder.base().to(task.device), task.encoder, method.pooling)
         self._features: dict[str, NDArray[np.float32]] = {}
+        self._joined: dict[str, Features] = {}
         self._costs: dict[str, PaddingCost] = {}
 
     def train(self) -> Training:
@@ -115,10 +116,12 @@ class SvmEngine:
 
     def _both(self, split: str) -> Features:
         """TF-IDF of a split's sentences, where it is asked for, and the encoder's features behind it."""
-        features_ND = self._extract(split)
         if self._tfidf is None:
-            return features_ND
-        return self._tfidf.beside(getattr(self._task.splits, split).texts, features_ND)
+            return self._extract(split)
+        if split not in self._joined:
+            texts = getattr(self._task.splits, split).texts
+            self._joined[split] = self._tfidf.beside(texts, self._extract(split))
+        return self._joined[split]
 
     def _extract(self, split: str) -> NDArray[np.float32]:
         if split not in self._features:

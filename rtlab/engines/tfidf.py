@@ -99,13 +99,12 @@ class Tfidf:
         return found
 
 
-def check_terms(texts: Sequence[str], *, characters: bool, option: str) -> None:
-    """Refuse (`ValueError`) sentences of which none has a term."""
+def check_terms(texts: Sequence[str], *, characters: bool, option: str, would_do: str) -> None:
+    """Refuse (`ValueError`) sentences of which none has a term, and say what would do."""
     terms_of = _vectorizer(characters=characters).build_analyzer()
     if not any(map(terms_of, texts)):
         what = "a character that is no blank" if characters else "a word of two letters or more"
-        would_do = "" if characters else "; terms of characters (--characters) may do"
-        raise ValueError(f"{option} must hold {what} in some sentence; got none in {len(texts):,}{would_do}")
+        raise ValueError(f"{option} must hold {what} in some sentence; got none in {len(texts):,}; {would_do}")
 
 
 def _vectorizer(*, characters: bool, vocabulary: Sequence[str] | None = None) -> "TfidfVectorizer":

@@ -1,5 +1,6 @@
 """Words alone: TF-IDF and a linear classifier, in seconds and without an encoder; what all else has to beat."""
 
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,6 +40,7 @@ class WordsEngine:
     def train(self) -> Training:
         """Fit, for each C that there is to choose from; see `rtlab.engines.engine.Engine`."""
         train_NT = self._features["train"]
+        self._say_unknown()
         candidates = [(c,) for c in (linear.GRID if self._method.c is None else (self._method.c,))]
         with self._watch.phase("train"):
             (c,), self._model = linear.best(
@@ -58,6 +60,18 @@ class WordsEngine:
             chosen={"c": c},
             strongest=self._tfidf.strongest(self._model.coef_CD, self._label_names),
         )
+
+    def _say_unknown(self) -> None:
+        """Warn where most sentences to be labelled hold no term of train: they all get the same label."""
+        held_out_NT = self._features["validation"]
+        unknown = int((np.diff(held_out_NT.indptr) == 0).sum())
+        if 2 * unknown > held_out_NT.shape[0]:
+            would_do = "" if self._method.characters else "; terms of characters (--characters) may do"
+            warnings.warn(
+                f"{unknown:,} of {held_out_NT.shape[0]:,} sentences of validation hold no term of train, so they "
+                f"all get one label{would_do}",
+                stacklevel=2,
+            )
 
     def _fitted(self, c: float) -> Linear:
         return linear.fit(

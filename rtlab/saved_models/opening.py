@@ -208,15 +208,25 @@ def _fine_tuned(folder: Path, description: Description, encoder: Encoder) -> "Pr
 
 def _checked(folder: Path, description: Description) -> WordsClassifier:
     found = words.load(folder)
+    _check_terms(folder, description, found.tfidf)
     _check_linear(folder, description, found.classifier, len(found.tfidf.terms), "terms")
     return found
 
 
 def _head(folder: Path, description: Description, encoder: Encoder, tfidf: Tfidf | None) -> Linear:
     found, features = linear.load(folder / svm.CLASSIFIER), int(encoder.config.hidden_size)
+    if tfidf is not None:
+        _check_terms(folder, description, tfidf)
     terms = 0 if tfidf is None else len(tfidf.terms)
     _check_linear(folder, description, found, features + terms, f"features of encoder {encoder.name}")
     return found
+
+
+def _check_terms(folder: Path, description: Description, found: Tfidf) -> None:
+    method = description.experiment.method
+    if found.characters != (isinstance(method, Words) and method.characters):
+        counts = "characters" if found.characters else "words"
+        raise ValueError(f"model {folder} is mixed from two: its words.json counts {counts}, its rtlab.json does not")
 
 
 def _check_linear(folder: Path, description: Description, found: Linear, features: int, what: str) -> None:
