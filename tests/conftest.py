@@ -120,6 +120,7 @@ def run_python():
     """Run code in a fresh interpreter: `run_python(code, *arguments, VARIABLE="value")`; None takes a variable away."""
 
     def run(code, *arguments, timeout=120, **changes):
+        assert all(map(str.isupper, changes)), f"only variables of the environment can be given; got {list(changes)}"
         variables = {name: value for name, value in (os.environ | changes).items() if value is not None}
         return subprocess.run(
             [sys.executable, "-c", code, *map(str, arguments)],
