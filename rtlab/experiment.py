@@ -80,11 +80,9 @@ class Experiment:
         if self.method.reads is None:  # then these decide nothing, and two experiments that differ in them are one
             for name, value in (("encoder", None), ("max_length", Experiment.max_length), ("precision", "fp32")):
                 object.__setattr__(self, name, value)
-        for name, value in (("encoder", self.encoder), ("dataset", self.dataset)):
-            if name == "encoder" and self.method.reads is None:
-                continue
-            if not isinstance(value, str) or not value.strip():
-                raise ValueError(f"{name} must be a hub id, a directory or a built-in name; got {value!r}")
+        else:
+            _check_source("encoder", self.encoder)
+        _check_source("dataset", self.dataset)
         check_one_of("precision", self.precision, get_args(Precision))
         check_whole("max_length", self.max_length, at_least=SHORTEST)
         check_whole("seed", self.seed, at_least=0)
@@ -161,6 +159,11 @@ def identity(
         "results": RESULTS[experiment.engine],
     }
     return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _check_source(name: str, value: object) -> None:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{name} must be a hub id, a directory or a built-in name; got {value!r}")
 
 
 def _kind(method: Method) -> str:

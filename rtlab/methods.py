@@ -11,18 +11,18 @@ A method has the fields that it has and no others, so nothing stands empty: `mat
     setup    the same in words
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias, get_args
+from typing import ClassVar, Literal, get_args
 
-from rtlab.recipe import Recipe, rate_text
-from rtlab.values import LARGEST_WHOLE, Json, check_one_of, check_whole, is_number, shown
+from rtlab.recipe import Recipe, number_text, rate_text
+from rtlab.settings import Setting, Settings
+from rtlab.values import Json, check_one_of, check_whole, is_number, shown
 
 Pooling = Literal["cls", "mean"]
 Classifier = Literal["svm", "logistic"]
 # Logits of a classifier; of an encoder without a head the first token's vector, or the mean over the tokens' vectors.
 Reads = Literal["logits", "cls", "mean"]
-Setting: TypeAlias = "bool | int | float | str | tuple[Setting, ...] | Settings | None"
 
 # Raised by hand when a change moves what an engine computes; every record of that engine is then an old one.
 # `tests/test_golden.py` says when.
@@ -76,13 +76,13 @@ class Words:
     @property
     def label(self) -> str:
         """Such as `words` or `words-characters-logistic-c0.3`."""
-        c = "" if self.c is None else f"-c{_c_text(self.c)}"
+        c = "" if self.c is None else f"-c{number_text(self.c)}"
         return f"words{'-characters' * self.characters}{'-logistic' * (self.classifier == 'logistic')}{c}"
 
     @property
     def setup(self) -> str:
         """Such as `words, SVM`."""
-        c = "" if self.c is None else f", C {_c_text(self.c)}"
+        c = "" if self.c is None else f", C {number_text(self.c)}"
         return f"{'characters' if self.characters else 'words'}, {_CLASSIFIERS[self.classifier]}{c}"
 
 
@@ -123,13 +123,13 @@ class Svm:
     @property
     def label(self) -> str:
         """Such as `svm-cls` or `svm-mean-words-logistic-tuned`."""
-        c = "-tuned" if self.c is None else f"-c{_c_text(self.c)}" * (self.c != 1)
+        c = "-tuned" if self.c is None else f"-c{number_text(self.c)}" * (self.c != 1)
         return f"svm-{self.pooling}{'-words' * self.with_words}{'-logistic' * (self.classifier == 'logistic')}{c}"
 
     @property
     def setup(self) -> str:
         """Such as `SVM, [CLS] features`."""
-        c = ", C tuned" if self.c is None else f", C {_c_text(self.c)}" * (self.c != 1)
+        c = ", C tuned" if self.c is None else f", C {number_text(self.c)}" * (self.c != 1)
         words = " with words" * self.with_words
         return f"{_CLASSIFIERS[self.classifier]}, {_FEATURES[self.pooling]}{words}{c}"
 
@@ -140,11 +140,6 @@ def _check_linear(method: Words | Svm) -> None:
         if not is_number(method.c) or not method.c > 0:
             raise ValueError(f"c must be finite and above 0; got {method.c!r}")
         object.__setattr__(method, "c", float(method.c))
-
-
-def _c_text(c: float) -> str:
-    """C with as many digits as it has, such as `0.3` or `10`."""
-    return next(text for digits in range(6, 18) if float(text := f"{c:.{digits}g}") == c)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,57 +172,6 @@ class Full:
     def setup(self) -> str:
         """Such as `full, dynamic, lr 2e-05`; engine, epochs and what else the recipe has are named apart."""
         return f"full, {self.recipe.padding}, lr {rate_text(self.recipe.learning_rate)}"
-
-
-def _frozen(value: Json) -> Setting:
-    match value:
-        case None | bool() | str():
-            return value
-        case int() if abs(value) <= LARGEST_WHOLE:
-            return value
-        case float() if is_number(value):
-            return float(value)  # numpy's, too, is a float
-        case Mapping():
-            return Settings(value)
-        case list() | tuple():
-            return tuple(map(_frozen, value))
-    raise ValueError(f"settings must hold finite numbers, texts, lists and mappings of them; got {shown(value)}")
-
-
-class Settings(Mapping[str, Setting]):
-    """Settings by name, in alphabetical order; a mapping that cannot be changed, so that it can be hashed.
-
-    Two are equal if they are written the same: 1, 1.0 and True are three values to PEFT, and three ids.
-
-    Args:
-        given: JSON values by name; lists become tuples, and mappings `Settings`.
-
-    Raises:
-        ValueError: If a name is no text, or a value is not JSON.
-    """
-
-    def __init__(self, given: Mapping[str, Json]) -> None:
-        if not all(isinstance(name, str) for name in given):
-            raise ValueError(f"settings must be PEFT's settings by name; got {shown(given)}")
-        self._values = {name: _frozen(given[name]) for name in sorted(given)}
-
-    def __getitem__(self, name: str) -> Setting:
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __eq__(self, other: object) -> bool:
-        return repr(self) == repr(other) if isinstance(other, Settings) else super().__eq__(other)
-
-    def __hash__(self) -> int:
-        return hash(repr(self))
-
-    def __repr__(self) -> str:
-        return repr(self._values)
 
 
 LORA = Settings({"r": 8, "lora_alpha": 32, "lora_dropout": 0.1})

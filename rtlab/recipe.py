@@ -108,12 +108,12 @@ class Recipe:
     def knobs(self) -> dict[str, str]:
         """What is asked of the optimisation, by field, in a word and a number; empty where it is the lab's."""
         words = {
-            "warmup": f"warm-up {self.warmup:g}",
+            "warmup": f"warm-up {number_text(self.warmup)}",
             "schedule": self.schedule,
-            "weight_decay": f"decay {self.weight_decay:g}",
-            "max_grad_norm": f"clip {self.max_grad_norm:g}" if self.max_grad_norm else "no clip",
+            "weight_decay": f"decay {number_text(self.weight_decay)}",
+            "max_grad_norm": f"clip {number_text(self.max_grad_norm)}" if self.max_grad_norm else "no clip",
             "class_weights": f"{self.class_weights} classes",
-            "label_smoothing": f"smoothed {self.label_smoothing:g}",
+            "label_smoothing": f"smoothed {number_text(self.label_smoothing)}",
         }
         return {name: text * (getattr(self, name) != getattr(Recipe, name)) for name, text in words.items()}
 
@@ -121,3 +121,8 @@ class Recipe:
 def rate_text(rate: float) -> str:
     """A learning rate with as many digits as it has, such as `2e-05`."""
     return next(text for digits in range(17) if float(text := f"{rate:.{digits}e}") == rate)
+
+
+def number_text(number: float) -> str:
+    """A number with as many digits as it has, such as `0.3` or `10`."""
+    return next(text for digits in range(6, 18) if float(text := f"{number:.{digits}g}") == number)

@@ -29,8 +29,8 @@ PACKAGES = (
 _PACKAGE = Path(__file__).parent
 # Imported by engines, yet no part of how they train and evaluate: what finds, loads, checks, names and records.
 _NOT_TIMED = (
-    *("architectures", "data", "encoders", "experiment", "hub", "methods", "metrics", "recipe", "records", "testbed"),
-    "values",
+    *("architectures", "data", "encoders", "experiment", "hub", "methods", "metrics", "recipe", "records", "settings"),
+    *("testbed", "values"),
 )
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import browser
 import pytest
 from hypothesis import settings
 
@@ -141,3 +142,12 @@ def hub_stand_in():
     import hub
 
     return hub
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    """A headless browser; where there is none, its tests say so."""
+    if names := browser.missing():
+        pytest.skip(f"{' and '.join(names)} not installed (Debian: apt-get install chromium chromium-driver)")
+    with browser.chromium(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened

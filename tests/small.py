@@ -91,3 +91,16 @@ def numbered(lengths: np.ndarray) -> Tokens:
         offsets=np.cumsum([0, *lengths], dtype=np.int64),
         labels=np.zeros(len(lengths), dtype=np.int64),
     )
+
+
+class Order(torch.utils.data.Sampler):
+    """A sampler that gives these rows in this order, in place of Trainer's."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __iter__(self):
+        return iter(self.rows)
+
+    def __len__(self):
+        return len(self.rows)

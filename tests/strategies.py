@@ -198,7 +198,9 @@ def run_records(draw, statuses=("ok", "failed", "oom", "nan", "cancelled")):
         final_loss=draw(st.none() | AMOUNTS),
         chosen=draw(st.dictionaries(st.text(max_size=5), AMOUNTS, max_size=2)),
         strongest=draw(
-            st.dictionaries(st.text(max_size=5), st.lists(st.text(max_size=5), max_size=3).map(tuple), max_size=2)
+            st.dictionaries(st.sampled_from(names), st.lists(st.text(max_size=5), max_size=3).map(tuple), max_size=2)
+            if names
+            else st.just({})
         ),
     )
 
@@ -237,7 +239,7 @@ def example_record(**changes):
         "train_loss": 0.6,
         "final_loss": 0.5,
         "chosen": {"c": 0.3},
-        "strongest": {"0": ("dull", "too long"), "1": ("fine",)},
+        "strongest": {},
     }
     return RunRecord(**fields | changes)
 

@@ -6,7 +6,6 @@ import re
 import shutil
 from xml.etree import ElementTree
 
-import browser
 import pytest
 from lab_records import (
     BORNE_OUT,
@@ -307,14 +306,6 @@ def test_a_long_name_of_a_place_goes_over_lines(tmp_path):
 
 
 # Looks
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    if names := browser.missing():
-        pytest.skip(f"{' and '.join(names)} not installed (Debian: apt-get install chromium chromium-driver)")
-    with browser.chromium(tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
 
 
 # At 400 pixels: the boxes of all texts, and the colours of the first text and of the ground.

@@ -9,7 +9,7 @@ import rtlab
 
 PACKAGE = Path(rtlab.__file__).parent
 LEVELS = {
-    **dict.fromkeys(("values", "recipe", "methods", "experiment", "metrics", "statistics"), 0),
+    **dict.fromkeys(("values", "settings", "recipe", "methods", "experiment", "metrics", "statistics"), 0),
     **dict.fromkeys(("testbed", "environment", "hub", "writing"), 0),
     **dict.fromkeys(("records", "studies", "data", "architectures", "encoders"), 1),
     **dict.fromkeys(("tokens", "batches", "dataset_dict"), 2),
@@ -63,7 +63,17 @@ def test_the_oracle_shares_no_code_with_what_it_checks():
 
 def test_reporting_reads_records_only():
     """Reporting may not reach torch: it imports nothing of ours but records and what these are made of."""
-    allowed = {"values", "recipe", "methods", "experiment", "metrics", "statistics", "testbed", "architectures"}
+    allowed = {
+        "values",
+        "settings",
+        "recipe",
+        "methods",
+        "experiment",
+        "metrics",
+        "statistics",
+        "testbed",
+        "architectures",
+    }
     allowed |= {"records", "reporting", "writing", "studies"}  # what a finding waits for is a part of a study
     for path in (PACKAGE / "reporting").rglob("*.py"):
         assert {name.split(".")[1] for name in imports(path)} <= allowed

@@ -8,8 +8,9 @@ import pytest
 import strategies
 from hypothesis import given
 
-from rtlab.methods import RESULTS, Adapter, Full, Settings, Svm, Words
+from rtlab.methods import RESULTS, Adapter, Full, Svm, Words
 from rtlab.recipe import Recipe
+from rtlab.settings import Settings
 from rtlab.values import to_json
 
 # Defaults

@@ -132,23 +132,12 @@ def saved(folder):
     return load_file(file)
 
 
-class Order(torch.utils.data.Sampler):
-    def __init__(self, rows):
-        self.rows = rows
-
-    def __iter__(self):
-        return iter(self.rows)
-
-    def __len__(self):
-        return len(self.rows)
-
-
 def by_trainer(asked, device, scratch, order):
     """The same run of the reference engine, on sentences in the same order."""
     recipe = dataclasses.replace(asked.method.recipe, engine="trainer")
     asked = dataclasses.replace(asked, method=dataclasses.replace(asked.method, recipe=recipe))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transformers.Trainer, "_get_train_sampler", lambda *_: Order(order))
+        patch.setattr(transformers.Trainer, "_get_train_sampler", lambda *_: small.Order(order))
         return results(TrainerEngine(small.task(asked, device.type)), scratch / "trainer")
 
 

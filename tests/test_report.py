@@ -8,7 +8,6 @@ import json
 import re
 from html.parser import HTMLParser
 
-import browser
 import lab_records
 import numpy as np
 import pytest
@@ -550,14 +549,6 @@ print(status, {"torch", "transformers", "datasets", "peft", "sklearn", "matplotl
 
 
 # In a browser
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    if names := browser.missing():
-        pytest.skip(f"{' and '.join(names)} not installed (Debian: apt-get install chromium chromium-driver)")
-    with browser.chromium(tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -68,17 +68,6 @@ def encoder(tmp_path_factory):
     return load_encoder(str(folder))
 
 
-class Order(torch.utils.data.Sampler):
-    def __init__(self, rows):
-        self.rows = rows
-
-    def __iter__(self):
-        return iter(self.rows)
-
-    def __len__(self):
-        return len(self.rows)
-
-
 def asked(data, encoder, method, engine, **knobs):
     adapter = {"settings": {"r": 8, "lora_alpha": 32, "lora_dropout": 0.0}} if method == "lora" else {}
     return small.experiment(
@@ -105,7 +94,7 @@ def both(data, encoder, method, monkeypatch, mutant=None, **knobs):
     lengths_N = NativeEngine(task)._tokens.train.lengths
     plan = plan_epoch(lengths_N, padding="dynamic", batch_size=BATCH, seed=SEED, epoch=0)
     order = list(itertools.chain.from_iterable(batch.tolist() for batch in plan.batches))
-    monkeypatch.setattr(transformers.Trainer, "_get_train_sampler", lambda *_: Order(order))
+    monkeypatch.setattr(transformers.Trainer, "_get_train_sampler", lambda *_: small.Order(order))
     expected = results(TrainerEngine(small.task(asked(data, encoder, method, "trainer", **knobs))))
     if mutant is not None:
         mutant(monkeypatch)

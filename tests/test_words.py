@@ -4,11 +4,13 @@ import dataclasses
 import json
 import os
 import shutil
+import stat
 import weakref
 
 import numpy as np
 import pytest
 import small
+import torch
 from safetensors.numpy import save_file
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -261,10 +263,29 @@ def test_a_record_without_an_encoder_is_read_again(fitted):
     [path] = (folder.parents[1] / "records").iterdir()
     assert load(path) == record
     written = json.loads(path.read_text())
-    for field, value in (("encoder", {"name": "minilm", "revision": None, "sha256": "a" * 64}), ("chosen", {"c": "1"})):
+    for field, value, wrong in (
+        ("encoder", {"name": "minilm", "revision": None, "sha256": "a" * 64}, "encoder must be there where"),
+        ("chosen", {"c": "1"}, r"chosen\.c must be a finite number"),
+        ("chosen", {"c": -1.0}, r"chosen\.c must not be negative"),
+        ("strongest", {"neither": ["dull"]}, r"strongest must be of classes in dataset\.classes; got .*neither"),
+    ):
         path.with_suffix(".other").write_text(json.dumps(written | {field: value}))
-        with pytest.raises(ValueError, match=field):
+        with pytest.raises(ValueError, match=wrong):
             load(path.with_suffix(".other"))
+
+
+@pytest.mark.parametrize("name", ["words", "beside features"])
+def test_whoever_may_read_the_card_may_read_the_weights(fitted, name):
+    folder = fitted[name][1]
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    assert len(modes) > 2
+    assert set(modes.values()) == {modes["README.md"]}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_device_that_is_not_there_is_refused_for_words_too(fitted):
+    with pytest.raises(ValueError, match=r"^device "):
+        load_model(fitted["words"][1], device="cuda")
 
 
 def test_encoder_length_and_precision_mean_nothing_to_words():

@@ -1,11 +1,11 @@
-"""The verbs that look at data and encoders, and train."""
+"""The verbs that train."""
 
 import contextlib
 import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -28,7 +28,7 @@ from rtlab.cli.options import (
     recorded,
     say,
 )
-from rtlab.experiment import DEFAULT_ENCODER, Experiment
+from rtlab.experiment import Experiment
 from rtlab.methods import Classifier, Full, Method, Pooling
 from rtlab.progress import Bars
 from rtlab.recipe import Engine
@@ -38,48 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rtlab.scheduling.sweep import Planned
-
-
-@dataclass(frozen=True, kw_only=True)
-class Explore:
-    """Describe a data set: splits, balance, lengths, duplicates, samples (lab step e11)."""
-
-    data: Data
-    max_length: int = 512
-    """Word pieces beyond which a sentence would be cut, special tokens included."""
-    output: Output
-
-    def __call__(self) -> None:
-        from rtlab.exploring import as_text, explore
-
-        found = explore(
-            self.data.sentences.dataset,
-            encoder=self.data.encoder,
-            limit=self.data.sentences.limit,
-            max_length=self.max_length,
-            options=self.data.sentences.reading.options,
-        )
-        say(found.notes)
-        self.output.emit(found.to_json(), as_text(found))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Probe:
-    """Send sentences through tokenizer and encoder: ids, special tokens, padding, shapes (lab step e12)."""
-
-    sample_text: Annotated[tuple[str, ...], optional("STR [STR ...]", "four of ours")] = ()
-    """Sentences, each in quotes."""
-    encoder: str = DEFAULT_ENCODER
-    """Hub id, local directory, or a built-in encoder."""
-    max_length: int = 32
-    """Where sentences are cut."""
-    output: Output
-
-    def __call__(self) -> None:
-        from rtlab.probing import SENTENCES, as_text, probe
-
-        found = probe(self.sample_text or SENTENCES, encoder=self.encoder, max_length=self.max_length)
-        self.output.emit(found.to_json(), as_text(found))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,42 +93,6 @@ class Svm:
             c=None if self.tune_c else self.c,
         )
         return _adapt(method, self.data, self.running, self.output)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tokenize:
-    """Tokenize a data set, and count what each padding strategy would compute (lab step e21)."""
-
-    data: Data
-    padding: Literal["fixed", "none"] = "none"
-    """Whether every sentence is padded to max_length."""
-    max_length: int = 512
-    """Word pieces kept of a sentence, special tokens included."""
-    batch_size: int = 16
-    """Sentences per batch, for the counts."""
-    seed: int = 42
-    """Order of the sentences, for the counts."""
-    save_to: Annotated[Path | None, optional("PATH", "not saved")] = None
-    """Directory to save the DatasetDict to."""
-    output: Output
-
-    def __call__(self) -> None:
-        from rtlab.tokenizing import as_text, tokenize
-
-        found = tokenize(
-            self.data.sentences.dataset,
-            encoder=self.data.encoder,
-            limit=self.data.sentences.limit,
-            options=self.data.sentences.reading.options,
-            padding=self.padding,
-            max_length=self.max_length,
-            batch_size=self.batch_size,
-            seed=self.seed,
-            save_to=self.save_to,
-        )
-        say(found.notes)
-        saved = "" if self.save_to is None else f"\n\nsaved to {self.save_to}"
-        self.output.emit(found.to_json(), as_text(found) + saved)
 
 
 @dataclass(frozen=True, kw_only=True)

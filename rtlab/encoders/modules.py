@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rtlab.encoders.loading import body_class, head_class, said_in_one_line, skeleton
-from rtlab.methods import Adapter, Setting
+from rtlab.methods import Adapter
+from rtlab.settings import Setting
 from rtlab.values import one_line, shown
 
 if TYPE_CHECKING:

@@ -20,6 +20,11 @@ GRID = (0.1, 0.3, 1.0, 3.0, 10.0)  # of C, where it is chosen
 Features: TypeAlias = "NDArray[np.float32] | csr_matrix"
 
 
+def candidates(c: float | None) -> tuple[float, ...]:
+    """What C there is to choose from: the one given, or the grid."""
+    return GRID if c is None else (c,)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Linear:
     """A linear classifier.

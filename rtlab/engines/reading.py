@@ -55,7 +55,7 @@ def read(
         model: What `readable` gave for `what`, on its device.
         tokens: N sentences.
         encoder: The model's encoder.
-        what: Reads to read.
+        what: What to read.
         precision: `bf16` runs under autocast.
         progress: Called with sentences done and N.
 

@@ -39,7 +39,7 @@ class Step:
         packer: The training split.
         labels_N: Its classes, each of C at least once.
         masks: Where attention takes dropout's factors from, on a CPU.
-        steps: Steps of the run: where the learning rate reaches 0.
+        steps: Steps of the run.
         device: torch device.
     """
 

@@ -52,7 +52,7 @@ class SvmEngine:
         """Extract the features of the training split and fit; see `rtlab.engines.engine.Engine`."""
         method, tokens = self._method, self._tokens.train
         shares = (0.0,) if self._tfidf is None else SHARES
-        candidates = list(product(linear.GRID if method.c is None else (method.c,), shares))
+        candidates = list(product(linear.candidates(method.c), shares))
         with self._task.watch.phase("train"):
             self._extract("train")
             (c, share), self._classifier = linear.best(

@@ -151,13 +151,14 @@ def build_trainer(
 
 def _loss(recipe: Recipe, task: Task, steps: "_StepLog") -> "Loss | None":
     """What Trainer is to call in place of the model's own loss, where the recipe asks for another."""
-    import torch
-    from sklearn.utils.class_weight import compute_class_weight
-
     if recipe.class_weights == "equal" and not recipe.label_smoothing:
         return None
+    import torch
+
     weights_C: torch.Tensor | None = None
     if recipe.class_weights == "balanced":
+        from sklearn.utils.class_weight import compute_class_weight
+
         labels_N = np.asarray(task.splits.train.labels)
         balanced_C = compute_class_weight("balanced", classes=np.unique(labels_N), y=labels_N)
         weights_C = torch.as_tensor(balanced_C, dtype=torch.float32, device=task.device)

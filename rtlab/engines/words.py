@@ -41,7 +41,7 @@ class WordsEngine:
         """Fit, for each C that there is to choose from; see `rtlab.engines.engine.Engine`."""
         train_NT = self._features["train"]
         self._say_unknown()
-        candidates = [(c,) for c in (linear.GRID if self._method.c is None else (self._method.c,))]
+        candidates = [(c,) for c in linear.candidates(self._method.c)]
         with self._watch.phase("train"):
             (c,), self._model = linear.best(
                 candidates, self._fitted, lambda: self._features["validation"], self._labels["validation"]

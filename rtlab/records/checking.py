@@ -173,6 +173,9 @@ def _check(record: RunRecord) -> None:
     parts = {**measured, "testbed": record.testbed, "record": record}
     for name, found in parts.items():
         _check_numbers(name, {} if found is None else vars(found))
+    _check_numbers("chosen", record.chosen)
+    if unknown := set(record.strongest) - set(record.dataset.classes):
+        raise ValueError(f"strongest must be of classes in dataset.classes; got {shown(sorted(unknown))}")
     if record.timing is not None and (record.timing.others or 0) > 1:
         raise ValueError(f"timing.others must lie in 0 … 1; got {record.timing.others!r}")
 

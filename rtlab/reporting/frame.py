@@ -8,9 +8,10 @@ import pandas as pd
 
 from rtlab.architectures import ARCHITECTURES
 from rtlab.experiment import Experiment
-from rtlab.methods import LORA, Adapter, Settings
+from rtlab.methods import LORA, Adapter
 from rtlab.recipe import Recipe
 from rtlab.records import RunRecord
+from rtlab.settings import Settings
 from rtlab.values import to_json
 
 Cell: TypeAlias = str | int | float | bool | None

@@ -108,6 +108,8 @@ def load_model(model_dir: Path | str, *, device: str | None = None) -> LoadedMod
     description = read_description(folder)
     _check_parts(folder, description.experiment.method)
     if description.experiment.method.reads is None:
+        if device is not None:
+            environment.find_device(device)  # it computes on no device, but one that is not there is no answer
         with _opening(folder):
             return WordsModel(description=description, words=_checked(folder, description))
     return _with_encoder(folder, description, device)

@@ -44,8 +44,17 @@ def check_and_describe(folder: Path, prepared: Prepared, record: RunRecord) -> N
     check_saved(folder, prepared, validation.logits)
     label_names = prepared.splits.label_names
     write_whole(folder / CARD, model_card(prepared.experiment, prepared.encoder, label_names, run_facts(record)))
+    _share(folder)
     sentences = sentence_digests(prepared.splits)
     describe(folder, prepared.experiment, prepared.encoder, label_names, run_id=record.id, sentences=sentences)
+
+
+def _share(folder: Path) -> None:
+    """Give all files the card's mode, which the user's umask made: safetensors lets nobody else read what it writes."""
+    mode = (folder / CARD).stat().st_mode
+    for file in folder.iterdir():
+        if file.is_file() and not file.is_symlink():
+            file.chmod(mode)
 
 
 def describe(
