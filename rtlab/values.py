@@ -150,7 +150,7 @@ def _value(of: object, value: Json, holder: str, field: str) -> object:
     if of is float and is_number(value):
         return value
     if isinstance(of, str):  # a type that is named by a text is any JSON
-        _check_depth(value, f"{holder}.{field}", DEEPEST)
+        check_depth(value, f"{holder}.{field}")
         return value
     name = f"{holder}.{field}"
     if of in (str, bool, int) and type(value) is of:
@@ -189,12 +189,13 @@ def _one_of_several(kinds: Sequence[object], value: Json, holder: str, field: st
     return _dataclass(classes[str(kind)], {key: part for key, part in value.items() if key != "kind"}, name)
 
 
-def _check_depth(value: Json, name: str, deepest: int) -> None:
+def check_depth(value: Json, name: str, deepest: int = DEEPEST) -> None:
+    """Refuse (`ValueError`) JSON with more lists and objects within each other than a record is read with."""
     if deepest < 0:
         raise ValueError(f"{name} must have at most {DEEPEST} lists and objects within each other")
     if isinstance(value, Mapping | list):
         for part in value.values() if isinstance(value, Mapping) else value:
-            _check_depth(part, name, deepest - 1)
+            check_depth(part, name, deepest - 1)
 
 
 def _called(of: object) -> str:

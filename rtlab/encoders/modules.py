@@ -41,23 +41,34 @@ def target_modules(encoder: "Encoder", names: Sequence[str], peft_type: str = "L
         ValueError: If a name matches no linear layer of the encoder, for `LN_TUNING` no norm either; the message lists
             those there are.
     """
-    linear = _repeated(encoder, _is_linear)
-    groups = _groups(encoder, linear)
-    if peft_type == "LN_TUNING" and (norms := _repeated(encoder, _is_norm)):
-        groups, linear = {**groups, NORMS: _short_names(norms)}, (*linear, *norms)
+    there, groups = _adaptable(encoder, peft_type)
     resolved = tuple(dict.fromkeys(module for name in names for module in groups.get(name, (name,))))
-    unknown = [name for name in resolved if not _is_among(linear, name)]
-    if not linear:
+    unknown = [name for name in resolved if not _is_among(there, name)]
+    if not there:
         raise ValueError(
             f"target_modules must be linear layers; got {', '.join(names)} for encoder {encoder.name}, of type "
             f"{encoder.config.model_type}, which has none in its transformer layers; full fine-tuning would do"
         )
     if unknown:
         raise ValueError(
-            f"target_modules must be among {', '.join([*_short_names(linear), *groups])} for encoder {encoder.name}; "
+            f"target_modules must be among {', '.join([*_short_names(there), *groups])} for encoder {encoder.name}; "
             f"got {', '.join(map(one_line, unknown))}"
         )
     return resolved
+
+
+def are_modules(encoder: "Encoder", names: Sequence[str], peft_type: str) -> bool:
+    """Whether all names are of modules that a kind of adapter can adapt."""
+    there, _ = _adaptable(encoder, peft_type)
+    return all(_is_among(there, name) for name in names)
+
+
+def _adaptable(encoder: "Encoder", peft_type: str) -> tuple[tuple[str, ...], Mapping[str, Sequence[str]]]:
+    """Full names of the modules that a kind of adapter can adapt, and the groups of them."""
+    linear = _repeated(encoder, _is_linear)
+    groups = _groups(encoder, linear)
+    norms = _repeated(encoder, _is_norm) if peft_type == "LN_TUNING" else ()
+    return (*linear, *norms), {**groups, NORMS: _short_names(norms)} if norms else groups
 
 
 def _groups(encoder: "Encoder", linear: Sequence[str]) -> Mapping[str, Sequence[str]]:

@@ -5,14 +5,17 @@ A kind that PEFT adds needs no code here as long as it adapts modules and comput
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from rtlab.encoders.modules import NORMS, are_modules
 from rtlab.methods import Adapter
 from rtlab.values import Json, shown, to_json
 
 if TYPE_CHECKING:
     from peft import PeftConfig
+
+    from rtlab.encoders import Encoder
 
 # Fields of PEFT's configurations that the run decides, and no setting of an adapter.
 NO_SETTINGS = (
@@ -24,9 +27,7 @@ NO_SETTINGS = (
     "revision",
     "task_type",
 )
-_TOKENS = (
-    "it adds tokens of its own to each sentence, for which packed rows have no place; the head would read the first"
-)
+_TOKENS = "it adds tokens before each sentence: packed rows have no place for them, and the head reads the first token"
 REFUSED_KINDS: Mapping[str, str] = {
     "ADALORA": "it gives out ranks anew by a call after each step, which no engine makes",
     "ADAPTION_PROMPT": "it adds tokens of its own to the attention, and to that of Llama alone",
@@ -60,7 +61,7 @@ _NEED_DATA = ("corda", "eva", "lora_ga")  # values of init_lora_weights
 
 
 def known_kinds() -> "Mapping[str, type[PeftConfig]]":
-    """PEFT's kinds that can be trained here, by name, with their configurations; of another kind see `REFUSED_KINDS`."""
+    """PEFT's kinds that can be trained here, by name, with their configurations."""
     import peft
 
     return {
@@ -100,10 +101,7 @@ def adapter_config(adapter: Adapter, target_modules: tuple[str, ...], model_type
     check_fields(adapter.peft_type, settings)
     if adapter.peft_type == "IA3" and "feedforward_modules" not in settings:
         # PEFT fills in names of its own, which it then refuses to load where they are no target modules.
-        usual = peft.utils.TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING.get(model_type, [])
-        settings["feedforward_modules"] = [
-            module for module in target_modules if any(module == end or module.endswith(f".{end}") for end in usual)
-        ]
+        settings |= _feedforward(model_type, target_modules)
     if adapter.peft_type == "FROD":
         settings.setdefault("progressbar", False)  # bars are the command line's
     of = known_kinds()[adapter.peft_type]
@@ -111,6 +109,50 @@ def adapter_config(adapter: Adapter, target_modules: tuple[str, ...], model_type
         return of(task_type=peft.TaskType.SEQ_CLS, target_modules=list(target_modules), **settings)
     except (TypeError, ValueError) as error:
         raise ValueError(f"settings of a {adapter.peft_type} adapter are refused by PEFT: {error}") from error
+
+
+def usual_modules(encoder: "Encoder", peft_type: str) -> tuple[tuple[str, ...], Mapping[str, Json]]:
+    """What a kind of adapter adapts where nobody names modules: what PEFT names for the architecture, if it does.
+
+    Else the group `attention`; for LoRA always, as everywhere here; for `LN_TUNING` the group `norms`.
+
+    Args:
+        encoder: The encoder that is adapted.
+        peft_type: A kind that can be trained here.
+
+    Returns:
+        Target modules, and settings that belong to them. IA3 (Liu et al., 2022) scales what goes into the second layer
+        of the feed-forward part, too, which is then a target and one of its `feedforward_modules`.
+    """
+    named = _named_by_peft(peft_type).get(encoder.config.model_type)
+    if named and peft_type != "LORA" and are_modules(encoder, named, peft_type):
+        return tuple(named), _feedforward(encoder.config.model_type, named) if peft_type == "IA3" else {}
+    if peft_type == "IA3" and encoder.architecture is not None:
+        second = encoder.architecture.mlp[-1]
+        return ("attention", second), {"feedforward_modules": [second]}
+    return (NORMS if peft_type == "LN_TUNING" else "attention",), {}
+
+
+def _named_by_peft(peft_type: str) -> Mapping[str, list[str]]:
+    """Target modules that PEFT has for a kind, by what transformers calls the architecture."""
+    import peft
+
+    if peft_type == "IA3":
+        ia3: Mapping[str, list[str]] = peft.utils.TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING
+        return ia3
+    return getattr(peft.PEFT_TYPE_TO_TUNER_MAPPING[peft.PeftType(peft_type)], "target_module_mapping", None) or {}
+
+
+def _feedforward(model_type: str, target_modules: Sequence[str]) -> Mapping[str, Json]:
+    """IA3's setting for those of its target modules that PEFT counts to the feed-forward part."""
+    import peft
+
+    usual = peft.utils.TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING.get(model_type, [])
+    return {
+        "feedforward_modules": [
+            module for module in target_modules if any(module == end or module.endswith(f".{end}") for end in usual)
+        ]
+    }
 
 
 def check_fields(peft_type: str, settings: Mapping[str, Json]) -> None:
