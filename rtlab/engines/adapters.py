@@ -172,7 +172,7 @@ def check_fields(peft_type: str, settings: Mapping[str, Json]) -> None:
             raise ValueError(f"settings must be fields of PEFT's {peft_type} adapters; got {shown(name)}{near}")
         if name in refused and value not in (None, False):
             raise ValueError(
-                f"{name} cannot be used here; got {shown(value)}: {refused[name]}; an adapter without it would do"
+                f"{name} must be left out; got {shown(value)}: {refused[name]}; an adapter without it would do"
             )
     if (init := settings.get("init_lora_weights")) in _NEED_DATA:
         raise ValueError(

@@ -1,5 +1,6 @@
 """The model that is trained, whoever trains it: Hugging Face's classifier, with PEFT's adapter where asked for."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,7 +46,7 @@ def with_adapter(
 
     config = adapter_config(adapter, target_modules, encoder.config.model_type)
     config.modules_to_save = [*(config.modules_to_save or ()), *_not_trained_by_peft(model, encoder)] or None
-    with quiet():
+    with quiet(), warnings.catch_warnings(action="ignore"):  # an adapter was tried before a run is made of it
         adapted = peft.get_peft_model(model, config)
     if encoder.revision is not None:  # a saved adapter then names the hub's encoder, not this machine's copy of it
         config.base_model_name_or_path, config.revision = encoder.name, encoder.revision
