@@ -4,7 +4,6 @@ Where PEFT has another kind, or an adapter another number of parameters, write t
 `python tests/test_adapters.py`.
 """
 
-import dataclasses
 import json
 import re
 import shutil
@@ -318,7 +317,7 @@ PLAIN = 2 * 4 * 8 * (64 + 64)  # LoRA: layers × modules × rank × (in + out)
     ],
 )
 def test_parameters_are_counted_apart(kind, modules, settings, added, others):
-    """Of the adapter are those that it adds and those of the encoder that it trains; the head's are always the head's."""
+    """The adapter's are those that it adds, and the encoder's own that it trains; the head's are the head's."""
     found = counted(Adapter(peft_type=kind, target_modules=modules, settings=settings))
     plain = load_encoder("tiny-distilbert").classifier(small.TWO)
     sizes = {name: weight.numel() for name, weight in plain.named_parameters()}
