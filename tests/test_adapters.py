@@ -47,7 +47,7 @@ ROWS = {
     "BOFT": {},
     "C3A": {"block_size": 8},
     "DEFT": {},
-    "DELORA": {},
+    "DELORA": {"delora_lambda": 5},
     "FOURIERFT": {"n_frequency": 100},
     "FROD": {},
     "GLORA": {},

@@ -11,7 +11,7 @@ import tyro
 from rtlab.cli.options import alias, optional
 from rtlab.methods import LORA, Adapter
 from rtlab.recipe import Recipe
-from rtlab.settings import Settings
+from rtlab.settings import Setting, Settings
 from rtlab.values import Json, check_depth, one_line, shown
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class LoraOptions:
     def adapter(self, recipe: Recipe) -> Adapter:
         """The adapter, trained by a recipe."""
         usual = {"use_dora": False, "use_rslora": False, "init_lora_weights": True, "bias": "none"}
-        others: Mapping[str, Json] = {
+        others: Mapping[str, Setting] = {
             "use_dora": self.use_dora,
             "use_rslora": self.use_rslora,
             "init_lora_weights": {"true": True, "false": False}.get(
@@ -61,14 +61,12 @@ class LoraOptions:
         return Adapter(
             recipe=recipe,
             target_modules=_split(self.target_modules),
-            settings=Settings(
-                {
-                    "r": self.rank,
-                    "lora_alpha": self.alpha,
-                    "lora_dropout": self.dropout,
-                    **{name: value for name, value in others.items() if value is not None and value != usual.get(name)},
-                }
-            ),
+            settings={
+                "r": self.rank,
+                "lora_alpha": self.alpha,
+                "lora_dropout": self.dropout,
+                **{name: value for name, value in others.items() if value is not None and value != usual.get(name)},
+            },
         )
 
 
@@ -219,14 +217,14 @@ def _split(words: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for word in words for name in word.replace(",", " ").split())
 
 
-def _layers(words: Iterable[str]) -> list[int]:
+def _layers(words: Iterable[str]) -> tuple[int, ...]:
     given = _split(words)
     if not given or not all(name.isdecimal() for name in given):
         raise ValueError(f"layers_to_transform must be numbers of layers, such as 0,1; got {' '.join(given) or 'none'}")
-    return sorted({int(name) for name in given})
+    return tuple(sorted({int(name) for name in given}))
 
 
-def _modules(words: Iterable[str]) -> list[str]:
+def _modules(words: Iterable[str]) -> tuple[str, ...]:
     if not (given := _split(words)):
         raise ValueError("modules_to_save must name at least one module of the encoder; got none")
-    return sorted(set(given))
+    return tuple(sorted(set(given)))
