@@ -118,7 +118,7 @@ def _of_adapter(model: "PreTrainedModel") -> Iterator[tuple[torch.Tensor, float 
         for name, up in (getattr(module, "lora_B", None) or {}).items():
             if not isinstance(up, torch.nn.Module):
                 continue
-            loras.update(id(weight) for part in (module.lora_A[name], up) for weight in part.parameters())
+            loras.update(map(id, module.parameters()))
             size = 1 / (abs(module.scaling[name]) or 1) / up.weight.shape[1] ** 0.5
             yield from ((weight, size) for weight in up.parameters())
             yield from ((weight, None) for weight in module.lora_A[name].parameters() if not weight.any())
