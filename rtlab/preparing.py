@@ -100,13 +100,10 @@ def _check(experiment: Experiment, encoder: Encoder) -> tuple[str, ...]:
     method = experiment.method
     if not isinstance(method, Adapter):
         return ()
-    if experiment.engine == "native" and method.peft_type != "LORA":
-        raise ValueError(
-            f"engine 'native' takes adapters of peft_type LORA; got {method.peft_type}; engine trainer would do"
-        )
-    from rtlab.engines.models import adapter_config
+    from rtlab.engines.adapters import adapter_config, check_kind
 
-    modules = target_modules(encoder, method.target_modules)
+    check_kind(method.peft_type)
+    modules = target_modules(encoder, method.target_modules, method.peft_type)
     check_settings(encoder, method)
     adapter_config(method, modules, encoder.config.model_type)
     return modules

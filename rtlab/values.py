@@ -185,7 +185,7 @@ def _refused(of: object, value: Json, holder: str, field: str) -> ValueError:
 
 def _any_json(value: Json, holder: str, field: str) -> Json:
     if isinstance(value, list | Mapping):
-        _check_depth(value, f"{holder}.{field}", DEEPEST)
+        check_depth(value, f"{holder}.{field}")
     return value
 
 
@@ -244,12 +244,13 @@ def _one_of_several(kinds: Sequence[object]) -> Reader:
     return read
 
 
-def _check_depth(value: Json, name: str, deepest: int) -> None:
+def check_depth(value: Json, name: str, deepest: int = DEEPEST) -> None:
+    """Refuse (`ValueError`) JSON with more lists and objects within each other than a record is read with."""
     if deepest < 0:
         raise ValueError(f"{name} must have at most {DEEPEST} lists and objects within each other")
     if isinstance(value, Mapping | list):
         for part in value.values() if isinstance(value, Mapping) else value:
-            _check_depth(part, name, deepest - 1)
+            check_depth(part, name, deepest - 1)
 
 
 def _called(of: object) -> str:

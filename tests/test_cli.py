@@ -748,12 +748,31 @@ def test_what_is_out_of_range_for_a_sweep(rtlab, tmp_path, line, message):
 
 
 # Options that the parser checks itself, and those that no value is wrong for.
-CHECKED = {"pooling", "classifier", "schedule", "class-weights", "precision", "padding", "engine", "device", "split"}
-ANY = {"characters", "with-words", "run-name", "debug", "sample-text", "retime", "dry-run"}
+CHECKED = {
+    "pooling",
+    "classifier",
+    "schedule",
+    "class-weights",
+    "precision",
+    "padding",
+    "engine",
+    "device",
+    "split",
+    "bias",
+}
+ANY = {"characters", "with-words", "run-name", "debug", "sample-text", "retime", "dry-run", "use-dora", "use-rslora"}
 # Options whose errors have tests of their own below.
 BELOW = {"encoder", "dataset", "target-modules", "model", "file", "use-wandb"}
 # And those with tests beside what reads and writes tables, and what evaluates.
 ELSEWHERE = {"dataset-config", "text-column", "label-column", "split-column", "skip-bad-rows", "output", "show-errors"}
+ELSEWHERE |= {
+    "init-lora-weights",
+    "layers-to-transform",
+    "modules-to-save",
+    "peft-type",
+    "peft-config",
+    "set",
+}  # adapters'
 
 
 @pytest.mark.parametrize(

@@ -534,10 +534,10 @@ REFUSED = {
         "target_modules must be among q_lin, k_lin, v_lin, out_lin, lin1, lin2, attention, attention+mlp for encoder "
         "tiny-distilbert; got query, c_attn",
     ),
-    "peft_type": ({"method": "lora", "peft_type": "LORAX"}, "peft_type must be one of PEFT's adapters, ADALORA, "),
+    "peft_type": ({"method": "lora", "peft_type": "LORAX"}, "peft_type must be one of PEFT's adapters, ADAMSS, "),
     "an adapter that adds tokens": (
         {"method": "lora", "peft_type": "PROMPT_TUNING"},
-        "peft_type must be one of PEFT's adapters, ADALORA, ",
+        "peft_type must be a kind that can be trained here; got PROMPT_TUNING: it adds tokens before each sentence",
     ),
     "an adapter that is not to be trained": (
         {"method": "lora", "settings": {"inference_mode": True}},
@@ -545,12 +545,7 @@ REFUSED = {
     ),
     "settings": (
         {"method": "lora", "settings": {"rank": 3}},
-        "settings of a LORA adapter are refused by PEFT: LoraConfig.__init__() got an unexpected keyword argument "
-        "'rank'",
-    ),
-    "an adapter that is not LoRA on native": (
-        {"method": "lora", "peft_type": "IA3", "engine": "native"},
-        "engine 'native' takes adapters of peft_type LORA; got IA3; engine trainer would do",
+        "settings must be fields of PEFT's LORA adapters; got 'rank'; its fields are alora_invocation_tokens, ",
     ),
     "limit": ({"limit": 1}, "limit 1: too few for 2 classes"),
     "encoder": ({"encoder": "no-such-encoder"}, "no-such-encoder"),

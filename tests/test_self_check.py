@@ -1,6 +1,7 @@
 """The native engine compares itself with the plain model before it trains, and is refused where they differ."""
 
 import dataclasses
+import importlib
 import random
 
 import numpy as np
@@ -130,6 +131,25 @@ def test_a_fault_is_refused_before_anything_is_trained(data, tmp_path, monkeypat
     )
     assert record.error.startswith(said)
     assert "\n" not in record.error
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer"),
+    [
+        ("LOHA", "peft.tuners.loha.layer.LoHaLayer"),  # starts as a product with zero
+        ("HRA", "peft.tuners.hra.layer.HRALinear"),  # as reflections that undo each other
+        ("IA3", "peft.tuners.ia3.layer.Linear"),  # as factors of 1
+    ],
+)
+def test_a_fault_in_what_another_kind_adds_is_found(kind, layer, data, monkeypatch):
+    """On the packed row alone, which is one."""
+    task = small.task(asked(data, method="lora", peft_type=kind))
+    module, _, name = layer.rpartition(".")
+    of = getattr(importlib.import_module(module), name)
+    whole = of.forward
+    monkeypatch.setattr(of, "forward", lambda self, x: whole(self, x) if len(x) > 1 else self.base_layer(x))
+    with pytest.raises(ValueError, match="does not compute what plain transformers does"):
+        NativeEngine(task)
 
 
 @pytest.mark.parametrize("padding", ["fixed", "dynamic", "bucketed"])

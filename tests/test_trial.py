@@ -39,9 +39,8 @@ REFUSED = [
     ("FOURIERFT", {}, "`n_frequency` should be less"),
     ("LOHA", {"r": 0}, "`r` should be a positive"),
     ("VERA", {"r": 0}, "division by zero"),
-    ("POLY", {}, "task_ids should not be None"),
-    ("ADALORA", {"total_step": 9, "init_r": 0}, "would hold no numbers"),
-    ("LILY", {}, "another result beside another sentence"),
+    ("LORA", {"init_lora_weights": "loftq"}, "`loftq_config` must be specified"),
+    ("LORA", {"init_lora_weights": "pissa_niter_4"}, "other results once it is saved and read again"),
     ("LORA", {"init_lora_weights": "nonsense"}, "Unknown initialization"),
     ("LORA", {"bias": "some"}, "bias: some"),
     ("LORA", {"rank_pattern": {"query": "x"}}, "not supported between"),
@@ -79,6 +78,21 @@ def test_what_is_taken_labels_as_it_was_evaluated(kind, settings, data, encoder,
     expected_SC = softmax(np.asarray(record.predictions["test"].logits, dtype=np.float64), axis=1)
     found_SC = [[prediction.probabilities[name] for name in small.TWO] for prediction in found]
     np.testing.assert_allclose(found_SC, expected_SC, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "said"),
+    [
+        ("POLY", {}, "task_ids should not be None"),
+        ("ADALORA", {"total_step": 9, "init_r": 0}, "would hold no numbers"),
+        ("LILY", {}, "another result beside another sentence"),
+    ],
+)
+def test_a_kind_that_nobody_named_is_found_too(kind, settings, said, data, encoder, monkeypatch):
+    """Such as PEFT may bring."""
+    monkeypatch.setattr("rtlab.engines.adapters.REFUSED_KINDS", {})
+    with pytest.raises(ValueError, match=rf"^settings .*{said}"):
+        prepare(asked(data, encoder, kind, settings), device="cpu")
 
 
 def test_what_is_not_saved_is_found(data, encoder, monkeypatch):

@@ -22,7 +22,7 @@ from rtlab.cli.options import DONE, FAILED, HUNG_UP, INTERRUPTED, TERMINATED, WR
 from rtlab.cli.reading import Claims, Compare, Figures, Report, Tables
 from rtlab.cli.screen import OUTPUT, drop, screens
 from rtlab.cli.using import Evaluate, Merge, Predict
-from rtlab.cli.working import Finetune, Lora, Svm, Sweep, Words
+from rtlab.cli.working import Adapt, Finetune, Lora, Svm, Sweep, Words
 from rtlab.environment import ended_by_signals
 from rtlab.values import clean
 
@@ -34,6 +34,7 @@ Verb = (
     | Tokenize
     | Finetune
     | Lora
+    | Adapt
     | Predict
     | Merge
     | Evaluate
@@ -50,6 +51,7 @@ FIELDS = {
     **dict.fromkeys(("rank", "lora_rank"), "r"),
     "alpha": "lora_alpha",
     "dropout": "lora_dropout",
+    **dict.fromkeys(("set", "peft_config"), "settings"),
 }
 
 

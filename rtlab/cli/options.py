@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER, DatasetOptions, Precision
-from rtlab.methods import Adapter
 from rtlab.recipe import ClassWeights, Engine, Padding, Recipe, Schedule
 from rtlab.values import Json
 
@@ -213,26 +212,6 @@ class Training:
         if self.engine is None and usual_engine(encoder, device) == "trainer":
             return Recipe(**{**vars(self), "engine": "trainer"})
         return recipe
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoraOptions:
-    """The LoRA adapter."""
-
-    rank: Annotated[int, alias("--lora-rank")] = 8
-    """Rank of the update."""
-    alpha: Annotated[int, alias("--lora-alpha")] = 32
-    """Scale of the update: alpha / rank."""
-    dropout: Annotated[float, alias("--lora-dropout")] = 0.1
-    """Dropout on the adapter's input."""
-    target_modules: tuple[str, ...] = ("attention",)
-    """Modules to adapt, separated by commas or spaces: attention, attention+mlp, or the encoder's own names."""
-
-    def adapter(self, recipe: Recipe) -> Adapter:
-        """The adapter, trained by a recipe."""
-        modules = tuple(name for given in self.target_modules for name in given.replace(",", " ").split())
-        settings = {"r": self.rank, "lora_alpha": self.alpha, "lora_dropout": self.dropout}
-        return Adapter(recipe=recipe, target_modules=modules, settings=settings)
 
 
 def recorded(results: Path, *, logits: int = 0, history: bool = False) -> "tuple[tuple[RunRecord, ...], bool]":

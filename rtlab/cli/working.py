@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from rtlab import methods
+from rtlab.cli.adapting import LoraOptions, PeftOptions
 from rtlab.cli.options import (
     AS_IT_IS,
     DONE,
@@ -18,7 +19,6 @@ from rtlab.cli.options import (
     Data,
     Device,
     Leaving,
-    LoraOptions,
     Output,
     Reading,
     Running,
@@ -122,6 +122,21 @@ class Lora:
     def __call__(self) -> int:
         recipe = self.training.recipe(self.data.encoder, self.running.device)
         return _adapt(self.adapter.adapter(recipe), self.data, self.running, self.output)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapt:
+    """Train any of PEFT's adapters and a classification head on the frozen encoder."""
+
+    adapter: PeftOptions
+    training: Training
+    data: Data
+    running: Running
+    output: Output
+
+    def __call__(self) -> int:
+        recipe = self.training.recipe(self.data.encoder, self.running.device)
+        return _adapt(self.adapter.adapter(recipe, self.data.encoder), self.data, self.running, self.output)
 
 
 @dataclass(frozen=True, kw_only=True)

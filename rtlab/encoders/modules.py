@@ -15,40 +15,60 @@ from rtlab.settings import Setting
 from rtlab.values import one_line, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
     from rtlab.encoders import Encoder
 
 NAMES = ("_modules", "_pattern", "_to_save", "_parameters")  # how PEFT's settings end that name parts of a model
+NORMS = "norms"  # a group of every architecture, for the one kind that adapts norms
 _MAY_BE_ONE = ("layers_pattern",)  # PEFT takes these as one text, too, and as the name that it is
 
 
-def target_modules(encoder: "Encoder", names: Sequence[str]) -> tuple[str, ...]:
-    """Resolve LoRA's target modules: groups to this architecture's names, names checked against its linear layers.
+def target_modules(encoder: "Encoder", names: Sequence[str], peft_type: str = "LORA") -> tuple[str, ...]:
+    """Resolve an adapter's target modules: groups to this architecture's names, names checked against its layers.
 
     Args:
         encoder: The encoder that is adapted.
-        names: Module names, or the groups `attention` and `attention+mlp`.
+        names: Module names, or the groups `attention` and `attention+mlp`; for `LN_TUNING` also `norms`.
+        peft_type: PEFT's name of the kind of adapter.
 
     Returns:
         Name suffixes as PEFT takes them, without repeats.
 
     Raises:
-        ValueError: If a name matches no linear layer of the encoder; the message lists those there are.
+        ValueError: If a name matches no linear layer of the encoder, for `LN_TUNING` no norm either; the message lists
+            those there are.
     """
-    linear = _linear_layers(encoder)
-    groups = _groups(encoder, linear)
+    there, groups = _adaptable(encoder, peft_type)
     resolved = tuple(dict.fromkeys(module for name in names for module in groups.get(name, (name,))))
-    unknown = [name for name in resolved if not _is_among(linear, name)]
-    if not linear:
+    unknown = [name for name in resolved if not _is_among(there, name)]
+    if not there:
         raise ValueError(
             f"target_modules must be linear layers; got {', '.join(names)} for encoder {encoder.name}, of type "
             f"{encoder.config.model_type}, which has none in its transformer layers; full fine-tuning would do"
         )
     if unknown:
         raise ValueError(
-            f"target_modules must be among {', '.join([*_short_names(linear), *groups])} for encoder {encoder.name}; "
+            f"target_modules must be among {', '.join([*_short_names(there), *groups])} for encoder {encoder.name}; "
             f"got {', '.join(map(one_line, unknown))}"
         )
     return resolved
+
+
+def are_modules(encoder: "Encoder", names: Sequence[str], peft_type: str) -> bool:
+    """Whether all names are of modules that a kind of adapter can adapt."""
+    there, _ = _adaptable(encoder, peft_type)
+    return all(_is_among(there, name) for name in names)
+
+
+def _adaptable(encoder: "Encoder", peft_type: str) -> tuple[tuple[str, ...], Mapping[str, Sequence[str]]]:
+    """Full names of the modules that a kind of adapter can adapt, and the groups of them."""
+    linear = _repeated(encoder, _is_linear)
+    groups = _groups(encoder, linear)
+    norms = _repeated(encoder, _is_norm) if peft_type == "LN_TUNING" else ()
+    return (*linear, *norms), {**groups, NORMS: _short_names(norms)} if norms else groups
 
 
 def _groups(encoder: "Encoder", linear: Sequence[str]) -> Mapping[str, Sequence[str]]:
@@ -64,22 +84,26 @@ def _is_among(full_names: Iterable[str], name: str) -> bool:
     return any(full == name or full.endswith(f".{name}") for full in full_names)
 
 
-def _linear_layers(encoder: "Encoder") -> tuple[str, ...]:
-    """Full names of the linear layers that repeat per transformer layer (so no pooler, no embedding projection)."""
-    import torch
-
+def _repeated(encoder: "Encoder", of: "Callable[[nn.Module], bool]") -> tuple[str, ...]:
+    """Full names of a kind of modules that repeat per transformer layer (so no pooler, no embedding projection)."""
     with said_in_one_line(encoder.name):
         model = skeleton(body_class(encoder.config), encoder.config)
-    return tuple(
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and re.search(r"\.\d+\.", name)
-    )
+    return tuple(name for name, module in model.named_modules() if of(module) and re.search(r"\.\d+\.", name))
 
 
-def _short_names(linear: Sequence[str]) -> list[str]:
-    """Short names of one layer's linear modules: the last part where that says which one it is."""
-    within = dict.fromkeys(re.split(r"\.\d+\.", name, maxsplit=1)[1] for name in linear)
+def _is_linear(module: "nn.Module") -> bool:
+    from torch import nn
+
+    return isinstance(module, nn.Linear)
+
+
+def _is_norm(module: "nn.Module") -> bool:
+    return type(module).__name__.endswith("Norm")  # torch's, and those that architectures bring
+
+
+def _short_names(modules: Sequence[str]) -> list[str]:
+    """Short names of one layer's modules: the last part where that says which one it is."""
+    within = dict.fromkeys(re.split(r"\.\d+\.", name, maxsplit=1)[1] for name in modules)
     last = Counter(name.rpartition(".")[2] for name in within)
     return [name.rpartition(".")[2] if last[name.rpartition(".")[2]] == 1 else name for name in within]
 
@@ -103,7 +127,7 @@ def check_settings(encoder: "Encoder", adapter: Adapter) -> None:
             if not _is_among(there, name):
                 raise ValueError(
                     f"{setting} must name modules of encoder {encoder.name}, no patterns; got {shown(name)}, which is "
-                    f"none of it; {', '.join(_short_names(_linear_layers(encoder))[:3])} are some"
+                    f"none of it; {', '.join(_short_names(_repeated(encoder, _is_linear))[:3])} are some"
                 )
     if layers is not None:
         _check_layers(encoder, layers)
@@ -122,7 +146,7 @@ def _names(setting: str, value: Setting) -> Iterable[str]:
 
 
 def _check_layers(encoder: "Encoder", layers: Setting) -> None:
-    there = {int(number) for name in _linear_layers(encoder) for number in re.findall(r"\.(\d+)\.", name)[:1]}
+    there = {int(number) for name in _repeated(encoder, _is_linear) for number in re.findall(r"\.(\d+)\.", name)[:1]}
     asked = layers if isinstance(layers, tuple) else (layers,)
     if any(isinstance(number, bool) or number not in there for number in asked):
         raise ValueError(

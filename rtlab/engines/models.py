@@ -1,5 +1,6 @@
 """The model that is trained, whoever trains it: Hugging Face's classifier, with PEFT's adapter where asked for."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,24 +8,13 @@ from typing import TYPE_CHECKING
 from rtlab.encoders import Encoder
 from rtlab.encoders.built_in import quiet
 from rtlab.encoders.loading import head_modules
+from rtlab.engines.adapters import adapter_config
 from rtlab.engines.engine import Task
 from rtlab.methods import Adapter
-from rtlab.values import Json, to_json
 
-# Fields of PEFT's configurations that the run decides, and no setting of an adapter.
-NO_SETTINGS = (
-    "auto_mapping",
-    "base_model_name_or_path",
-    "inference_mode",
-    "peft_type",
-    "peft_version",
-    "revision",
-    "task_type",
-)
 PEFTS_HEADS = ("classifier", "score")  # what PEFT trains along with an adapter of a classifier, by the names' ends
 
 if TYPE_CHECKING:
-    from peft import PeftConfig
     from transformers import PreTrainedModel
 
 
@@ -56,7 +46,7 @@ def with_adapter(
 
     config = adapter_config(adapter, target_modules, encoder.config.model_type)
     config.modules_to_save = [*(config.modules_to_save or ()), *_not_trained_by_peft(model, encoder)] or None
-    with quiet():
+    with quiet(), warnings.catch_warnings(action="ignore"):  # an adapter was tried before a run is made of it
         adapted = peft.get_peft_model(model, config)
     if encoder.revision is not None:  # a saved adapter then names the hub's encoder, not this machine's copy of it
         config.base_model_name_or_path, config.revision = encoder.name, encoder.revision
@@ -67,62 +57,6 @@ def _not_trained_by_peft(model: "PreTrainedModel", encoder: Encoder) -> tuple[st
     """Modules with fresh weights that PEFT would freeze and not save: it knows heads by two names."""
     fresh = (*encoder.fresh, *head_modules(model))
     return tuple(name for name in fresh if not name.endswith(PEFTS_HEADS))
-
-
-def adapter_config(adapter: Adapter, target_modules: tuple[str, ...], model_type: str) -> "PeftConfig":
-    """PEFT's own configuration of an adapter.
-
-    Args:
-        adapter: Its kind and settings.
-        target_modules: Names of the modules that are adapted.
-        model_type: What transformers calls the encoder's architecture.
-
-    Raises:
-        ValueError: If PEFT has no such kind of adapter, or refuses a setting.
-    """
-    import peft
-
-    known = {
-        str(kind.value): of
-        for kind, of in peft.PEFT_TYPE_TO_CONFIG_MAPPING.items()
-        if {"target_modules", "modules_to_save"} <= of.__dataclass_fields__.keys()  # the others add tokens
-    }
-    if adapter.peft_type not in known:
-        raise ValueError(
-            f"peft_type must be one of PEFT's adapters, {', '.join(sorted(known))}; got {adapter.peft_type!r}"
-        )
-    if decided := [name for name in adapter.settings if name in NO_SETTINGS]:
-        raise ValueError(
-            f"settings must not hold {decided[0]}, which the run decides; a setting of the adapter would do"
-        )
-    settings = {name: to_json(setting) for name, setting in adapter.settings.items()}
-    if adapter.peft_type == "IA3" and "feedforward_modules" not in settings:
-        # PEFT fills in names of its own, which it then refuses to load where they are no target modules.
-        usual = peft.utils.TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING.get(model_type, [])
-        settings["feedforward_modules"] = [
-            module for module in target_modules if any(module == end or module.endswith(f".{end}") for end in usual)
-        ]
-    of = known[adapter.peft_type]
-    try:
-        return of(task_type=peft.TaskType.SEQ_CLS, target_modules=list(target_modules), **settings)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"settings of a {adapter.peft_type} adapter are refused by PEFT: {error}") from error
-
-
-def keeps(name: str, asked: Json, saved: object) -> bool:
-    """Whether a saved adapter has a setting as it was asked for.
-
-    Args:
-        name: The setting.
-        asked: What the run asked for.
-        saved: What PEFT made of it: names in no order, heads beside the modules to save.
-    """
-    if not isinstance(asked, list) or not isinstance(saved, list | set | tuple):
-        return asked == saved
-    if not all(isinstance(part, str) for part in asked):
-        return asked == list(saved)
-    names = sorted(map(str, asked)), sorted(map(str, saved))
-    return {*names[0]} <= {*names[1]} if name == "modules_to_save" else names[0] == names[1]
 
 
 def save(model: "PreTrainedModel", encoder: Encoder, folder: Path) -> None:

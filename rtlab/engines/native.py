@@ -35,6 +35,7 @@ from rtlab.recipe import Recipe
 from rtlab.records import Counts, HeldOut, LogEntry
 from rtlab.tokens import Tokens, tokenize
 
+CAPTURED = ("full", "lora")  # methods whose steps CUDA captures; nobody has shown that those of other adapters can be
 REHEARSALS = 2  # batches of two sizes: after the second, torch.compile takes sizes as variable
 # See `rtlab.batches.shape_of`. For each number of tokens CUDA captures a step, and oneDNN on a CPU makes code for each
 # kind of product: both take time and memory.
@@ -104,7 +105,8 @@ class NativeEngine:
         with watch.phase("warmup"):
             if self._recipe.compile:
                 self._step.rehearse(self._plan[:REHEARSALS])
-            step = self._step.eager if self._task.device.type == "cpu" else CapturedSteps(self._step, self._plan)
+            captured = self._task.device.type == "cuda" and self._task.experiment.method.name in CAPTURED
+            step = CapturedSteps(self._step, self._plan) if captured else self._step.eager
         seed_everything(seed)
         self._model.train()
         with watch.phase("train"):

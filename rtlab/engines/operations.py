@@ -47,7 +47,7 @@ def install(model: nn.Module, masks: Masks) -> None:
         elif type(module) is nn.Embedding and module.weight.requires_grad:
             gradient = gradients.setdefault(module.weight, EmbeddingGradient(module.weight))
             module.forward = partial(_embedding, module, gradient)
-        elif isinstance(module, adapted):
+        elif type(module) in adapted:
             module.forward = partial(_adapted, module, masks, module.forward)
         elif type(module) is nn.Linear:
             module.forward = partial(_linear, module)

@@ -28,6 +28,9 @@ from rtlab.experiment import Precision
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+MOVED = 0.1  # how far weights of an adapter are moved that do not start as zero, or not in LoRA's way
+TRAINED_ALONG = "modules_to_save"  # what PEFT calls copies of whole modules, such as the head, that start as they were
+
 Logits = Mapping[Precision, NDArray[np.float32]]
 
 
@@ -87,7 +90,8 @@ def check(step: Step, task: Task, rows_S: NDArray[np.int64], shape: Shape, plain
 def adapter_exercised(model: "PreTrainedModel") -> Iterator[None]:
     """Meanwhile what an adapter adds is no zero, and about as large as what it is added to; then all is as it was.
 
-    The weights of LoRA that start as zero are drawn, always the same, from a generator of their own.
+    The weights of LoRA that start as zero are drawn, always the same, from a generator of their own; all other weights
+    of adapters are moved by such draws, since some kinds start where two of their weights cancel each other.
 
     Args:
         model: With PEFT's adapter, or without: then nothing is done.
@@ -95,18 +99,33 @@ def adapter_exercised(model: "PreTrainedModel") -> Iterator[None]:
     draws = torch.Generator().manual_seed(0)
     before: list[tuple[torch.Tensor, torch.Tensor]] = []
     try:
-        for module in model.modules():
-            for name, up in (getattr(module, "lora_B", None) or {}).items():
-                size = 1 / (abs(module.scaling[name]) or 1) / up.weight.shape[1] ** 0.5
-                before += [(weight, weight.detach().clone()) for weight in up.parameters()]
-                with torch.no_grad():
-                    for weight in up.parameters():
-                        weight.copy_(torch.randn(weight.shape, generator=draws) * size)
+        with torch.no_grad():
+            for weight, size in _of_adapter(model):
+                before.append((weight, weight.clone()))
+                drawn = torch.randn(weight.shape, generator=draws).to(weight.device) * (MOVED if size is None else size)
+                weight.copy_(weight + drawn if size is None else drawn)
         yield
     finally:
         with torch.no_grad():
             for weight, as_it_was in before:
                 weight.copy_(as_it_was)
+
+
+def _of_adapter(model: "PreTrainedModel") -> Iterator[tuple[torch.Tensor, float | None]]:
+    """Weights that an adapter adds by, and of those to be drawn anew how large; of LoRA those that start as zero."""
+    loras: set[int] = set()
+    for module in model.modules():
+        for name, up in (getattr(module, "lora_B", None) or {}).items():
+            if not isinstance(up, torch.nn.Module):
+                continue
+            loras.update(map(id, module.parameters()))
+            size = 1 / (abs(module.scaling[name]) or 1) / up.weight.shape[1] ** 0.5
+            yield from ((weight, size) for weight in up.parameters())
+            yield from ((weight, None) for weight in module.lora_A[name].parameters() if not weight.any())
+    if hasattr(model, "peft_config"):
+        for name, weight in model.named_parameters():
+            if weight.requires_grad and id(weight) not in loras and f".{TRAINED_ALONG}." not in name:
+                yield weight, None
 
 
 def _precisions(task: Task) -> tuple[Precision, ...]:

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from rtlab.encoders import Encoder
 from rtlab.encoders.built_in import quiet
+from rtlab.engines.adapters import keeps
 from rtlab.engines.agreement import LEAST, allowed, disagreement
 from rtlab.engines.engine import out_of_memory
-from rtlab.engines.models import keeps, with_adapter
+from rtlab.engines.models import with_adapter
 from rtlab.engines.reading import read, readable
 from rtlab.methods import LORA, Adapter
 from rtlab.tokens import token_arrays

@@ -12,6 +12,7 @@ from rtlab.methods import LORA, TITLES, Adapter
 from rtlab.recipe import Padding, Recipe
 from rtlab.records import RunRecord
 from rtlab.reporting.groups import Group, Place, without_code
+from rtlab.settings import Setting
 from rtlab.statistics import Interval
 from rtlab.testbed import Testbed
 
@@ -80,7 +81,14 @@ def _other_settings(method: Adapter) -> str:
     """Settings that its short name leaves out, where they are not LoRA's usual ones."""
     named = ("r", "lora_alpha")
     rest = {k: v for k, v in method.settings.items() if k not in named and (k not in LORA or v != LORA[k])}
-    return ", ".join(f"{name.replace('_', ' ').replace('lora', 'LoRA')} {value}" for name, value in rest.items())
+    return ", ".join(
+        f"{name.replace('_', ' ').replace('lora', 'LoRA')} {_listed(value)}" for name, value in rest.items()
+    )
+
+
+def _listed(value: Setting) -> str:
+    """A setting in words: what a list holds, or the value."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def plural(number: int, noun: str) -> str:

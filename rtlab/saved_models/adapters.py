@@ -13,7 +13,7 @@ from rtlab.encoders import Encoder, target_modules
 from rtlab.encoders.built_in import quiet
 from rtlab.encoders.checkpoints import not_finite
 from rtlab.encoders.loading import head_modules, load
-from rtlab.engines.models import keeps
+from rtlab.engines.adapters import keeps
 from rtlab.methods import Adapter
 from rtlab.values import Json, one_line, shown, to_json
 
@@ -88,7 +88,7 @@ def _check_adapter(folder: Path, method: Adapter, encoder: Encoder) -> None:
                 f"model {folder} is mixed from two: its {CONFIG} has {name} {shown(saved.get(name))}, its rtlab.json "
                 f"{shown(value)}"
             )
-    modules, adapted = target_modules(encoder, method.target_modules), saved.get("target_modules")
+    modules, adapted = target_modules(encoder, method.target_modules, method.peft_type), saved.get("target_modules")
     if not isinstance(adapted, list) or sorted(map(str, adapted)) != sorted(modules):
         raise ValueError(
             f"model {folder} is mixed from two: its {CONFIG} has target_modules {shown(adapted)}, its rtlab.json "

@@ -145,6 +145,8 @@ def _merge(
     device: "torch.device",
 ) -> NDArray[np.float32]:
     """Write the merged checkpoint, and give what the adapter says of `_sentences`."""
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
     adapter = _loaded(source, experiment, encoder, label_names, device)
     expected_SC = adapter.logits(_sentences(), "fp32")
     with quiet():
@@ -155,6 +157,9 @@ def _merge(
                 raise
             said = one_line(str(error)) or type(error).__name__
             raise ValueError(f"model must be an adapter that PEFT can merge; got {source}: {said}") from error
+        for name, along in [one for one in merged.named_modules() if isinstance(one[1], AuxiliaryTrainingWrapper)]:
+            # LN_TUNING leaves what was trained along beside what it began as.
+            merged.set_submodule(name, along.unload_and_optionally_merge_module(True, True, None))
         merged.config.problem_type = "single_label_classification"  # whatever the encoder was saved for
         merged.save_pretrained(to)
         adapter.tokenizer.save_pretrained(to)
