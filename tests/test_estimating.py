@@ -110,6 +110,14 @@ def test_runs_that_are_more_alike_go_first(data, recorded):
     assert about(one, [elsewhere]) == pytest.approx(10.0)
 
 
+def test_the_sentences_that_are_drawn_decide(data, recorded):
+    one, few = (dataclasses.replace(small.experiment(data), train_sentences=number) for number in (None, 10))
+    whole = recorded(one)
+    assert about(few, [whole]) == pytest.approx(TRAIN_S * 10 / small.TRAIN)
+    assert about(few, [whole, recorded(few, 30.0)]) == pytest.approx(30.0)
+    assert about(one, [whole, recorded(few, 30.0)]) == pytest.approx(TRAIN_S)
+
+
 def test_nothing_alike_says_nothing(data, recorded):
     one = small.experiment(data)
     assert about(one, []) is None

@@ -290,6 +290,30 @@ def test_the_comparison_takes_the_recipe_of_most_seeds_before_a_lucky_one():
     assert [row["n"] for row in columns("comparison", records)] == ["1", "3"]
 
 
+def test_runs_on_drawn_sentences_are_compared_only_where_none_are_on_all():
+    few, fewer = ([made(dataclasses.replace(e, train_sentences=n)) for e in (FULL, LORA, SVM)] for n in (100, 50))
+    assert len(columns("comparison", [*few, *fewer])) == 3
+    assert "100 training sentences" in captions("comparison", [*few, *fewer])[0]
+    assert "training sentences" not in captions("comparison", [*few, made(FULL), made(SVM)])[0]
+    assert len(columns("methods", [*few, *fewer])) == 6
+    assert [row["setup"] for row in columns("methods", [*few, made(FULL), made(LORA)])] == [
+        "SVM, [CLS] features, 100 training sentences",
+        "full, dynamic, lr 2e-05",
+        "LoRA r8 α32 attention, dynamic, lr 2e-05",
+    ]
+    assert len(columns("svm", [*few, made(SVM)])) == 2  # its two splits
+    assert len(columns("svm", few)) == 2
+
+
+def test_runs_on_different_numbers_of_sentences_are_no_seeds_of_one_row():
+    records = [made(dataclasses.replace(FULL, train_sentences=n), seed=42 + n) for n in (50, 100)]
+    assert [row["n"] for row in columns("methods", records)] == ["1", "1"]
+    assert [row["setup"].rpartition(", ")[2] for row in columns("methods", records)] == [
+        "50 training sentences",
+        "100 training sentences",
+    ]
+
+
 def test_data_that_were_cut_to_a_limit_are_not_compared_beside_whole_ones():
     cut = [made(dataclasses.replace(e, limit=160), sha256="0" * 64) for e in (FULL, LORA, SVM)]
     assert len(columns("comparison", cut)) == 3

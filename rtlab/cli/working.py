@@ -59,6 +59,7 @@ class Words:
             dataset=self.sentences.dataset,
             method=methods.Words(characters=self.characters, classifier=self.classifier, c=self.c),
             seed=self.leaving.seed,
+            train_sentences=self.leaving.train_sentences,
             limit=self.sentences.limit,
             dataset_options=self.sentences.reading.options,
         )
@@ -214,6 +215,7 @@ def _adapt(method: Method, data: Data, running: Running, output: Output) -> int:
         max_length=running.max_length,
         precision=running.precision,
         seed=running.leaving.seed,
+        train_sentences=running.leaving.train_sentences,
         limit=data.sentences.limit,
         dataset_options=data.sentences.reading.options,
     )

@@ -18,8 +18,8 @@ from rtlab.recipe import Padding
 from rtlab.reporting import drawing
 from rtlab.reporting.drawing import COLOURS, GROUND, INK, canvas
 from rtlab.reporting.groups import SPLITS, Group, families
-from rtlab.reporting.kinds import shown_first
 from rtlab.reporting.pairs import quality, time_ratio
+from rtlab.reporting.selecting import shown_first
 from rtlab.reporting.wording import method_order
 
 REFERENCE = "trainer"

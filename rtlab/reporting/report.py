@@ -33,8 +33,9 @@ def report(records: Iterable[RunRecord], *, texts: Texts | None = None) -> str:
         records: Records of any kind.
         texts: Sentences to show beside disagreements. Without them the report holds none.
     """
-    # Runs that were cut short for a bench stand at the end.
-    shown = tuple(sorted(records, key=lambda r: r.experiment.limit is not None or COLUMNS["max_steps"](r) is not None))
+    # Runs that were cut short for a bench, or drew their sentences, stand at the end.
+    parts = [COLUMNS[name] for name in ("limit", "train_sentences", "max_steps")]
+    shown = tuple(sorted(records, key=lambda record: any(part(record) is not None for part in parts)))
     sentences = texts or {}
     script, style = _static("report.js"), _static("report.css")
     page = Template(_static("report.html")).substitute(

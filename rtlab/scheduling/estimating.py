@@ -74,7 +74,7 @@ def _likeness(record: RunRecord, wanted: Experiment, testbed_name: str) -> tuple
         record.undisturbed,
         record.testbed.name == testbed_name,
         recipe is None or others is None or recipe.padding == others.padding,
-        record.experiment.limit == wanted.limit,
+        (record.experiment.limit, record.experiment.train_sentences) == (wanted.limit, wanted.train_sentences),
         not (isinstance(method, Adapter) and isinstance(other, Adapter))
         or (method.target_modules, method.settings) == (other.target_modules, other.settings),
     )
