@@ -62,11 +62,14 @@ SIZES = {
 
 @pytest.fixture
 def size(request):
-    return SIZES[request.config.option.study]
+    found = SIZES.get(request.config.option.study)
+    if found is None:
+        pytest.skip(f"engines are compared with the studies {', '.join(SIZES)}")
+    return found
 
 
 def pytest_generate_tests(metafunc):
-    size = SIZES[metafunc.config.option.study]
+    size = SIZES.get(metafunc.config.option.study, SIZES["smoke"])  # of others nothing runs
     if "precision" in metafunc.fixturenames:
         metafunc.parametrize("precision", size.precisions)
     if "method" in metafunc.fixturenames:

@@ -11,9 +11,9 @@ import json
 from dataclasses import dataclass
 from typing import Literal, Self, get_args
 
-from rtlab.methods import RESULTS, Adapter, Full, Method
+from rtlab.methods import LORA, RESULTS, Adapter, Full, Method
 from rtlab.recipe import Recipe
-from rtlab.values import Json, check_one_of, check_whole, from_json, to_json
+from rtlab.values import Json, check_one_of, check_whole, clean, from_json, to_json
 
 Precision = Literal["fp32", "tf32", "bf16"]
 
@@ -122,7 +122,7 @@ class Experiment:
 
     @property
     def title(self) -> str:
-        """The label with what tells runs of one label apart: sentences, epochs and lengths unless usual; the seed."""
+        """The label with what tells runs of one label apart: sentences, epochs and the like unless usual; the seed."""
         parts = [self.label]
         if self.limit is not None:
             parts.append(f"{self.limit} sentences a split")
@@ -131,6 +131,9 @@ class Experiment:
         recipe = self.method.recipe
         if recipe is not None and recipe.epochs != Recipe().epochs:
             parts.append(f"{recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}")
+        if isinstance(self.method, Adapter):
+            settings = self.method.settings.items()
+            parts += [f"{name} {clean(value)}" for name, value in settings if name not in LORA]
         if self.max_length != Experiment.max_length:
             parts.append(f"max length {self.max_length}")
         return ", ".join([*parts, f"seed {self.seed}"])

@@ -147,7 +147,10 @@ def test_the_lab_without_cuda_is_skipped_with_that_reason(bench, tmp_path):
         (["--seeds", 0], "seeds must be at least 1; got 0"),
         (["--limit", 0], "limit must be a whole number of at least 1; got 0"),
         (["--benchmark-disable"], "pytest bench always measures; without --benchmark-disable it would"),
-        (["--study", "labs"], "invalid choice: 'labs'"),
+        (
+            ["--study", "labs"],
+            "study must be one of smoke, embedded, lab, evidence, labels, or a file that --save-study",
+        ),
     ],
 )
 def test_options_that_cannot_be(bench, tmp_path, arguments, message):

@@ -732,7 +732,7 @@ def test_what_is_out_of_range_is_named_by_the_option_that_was_typed(refused, tin
 
 SWEPT = {
     "--seeds 0": "must be at least 1; got 0",
-    "--part 1": "must be 1 to 4, of the study evidence; got 1 of smoke",
+    "--part 1": "must be 1 to 5, of the study evidence; got 1 of smoke",
     "--epochs 0": f"{WHOLE} 1; got 0",
     "--limit 0": f"{WHOLE} 1; got 0",
     "--limit 1": "1: too few for 2 classes; 2 or more would do",
