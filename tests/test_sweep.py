@@ -247,7 +247,7 @@ def test_options_make_a_study_that_its_file_repeats(own, rtlab, tmp_path):
         "full-native-packed-lr2e-05, 10 training sentences, 1 epoch, seed 42",
     ]
     assert lines[8:] == ["0 recorded already, 8 to do"]
-    saved = own(*"--methods words --train-sentences 10,20 --save-study mine.json".split())
+    saved = own(*["--methods", "words", "--train-sentences", "10,20", "--save-study", "mine.json"])
     assert saved.status == 0, saved.err
     assert "study written to mine.json" in saved.out
     assert re.fullmatch(r"runs 1/2, about \d+ min left\nruns 2/2\n", saved.err)
