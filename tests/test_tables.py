@@ -545,7 +545,7 @@ def test_a_file_without_one_pair_of_markers_is_refused(text):
         ("no markers", "it has no marker"),
         (
             "<!-- rtlab:unknown -->\n<!-- /rtlab:unknown -->",
-            "it has a marker of unknown; there are findings, comparison, ",
+            "it has a marker of unknown; there are labels, findings, comparison, ",
         ),
         (FILE.replace("<!-- /rtlab:methods -->", ""), "the file must hold one"),
         (None, "No such file"),
@@ -571,7 +571,7 @@ def test_a_check_writes_nothing(tmp_path):
 
 def test_the_skeleton_has_a_place_for_everything_but_what_the_readme_holds():
     names = set(re.findall(r"<!-- rtlab:([\w-]+) -->", skeleton()))
-    assert names == {"findings", *TABLES, "claims"} - {*README}
+    assert names == {"labels", "findings", *TABLES, "claims"} - {*README}
     assert " ".join(LEGEND.split()) in " ".join(skeleton().split())
 
 
