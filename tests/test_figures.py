@@ -65,11 +65,16 @@ def only(*experiments, seeds=(1, 2, 3), **changes):
     return study(found, seeds=seeds, **changes)
 
 
+def drawn_few():
+    """Two ways on few sentences."""
+    return only(*(dataclasses.replace(e, train_sentences=50) for e in (FULL, LORA)))
+
+
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory):
     """The figures of a whole study of three seeds, and of two ways on few sentences beside it."""
     folder = tmp_path_factory.mktemp("figures")
-    write_figures([*study(), *only(*(dataclasses.replace(e, train_sentences=50) for e in (FULL, LORA)))], folder)
+    write_figures([*study(), *drawn_few()], folder)
     return folder
 
 
@@ -254,7 +259,7 @@ def test_failed_runs_are_not_drawn(tmp_path):
 
 
 def test_figures_do_not_differ_from_one_time_to_the_next(figures, tmp_path):
-    write_figures(reversed(study()), tmp_path)
+    write_figures(reversed([*study(), *drawn_few()]), tmp_path)
     for path in figures.iterdir():
         text = path.read_bytes()
         assert (tmp_path / path.name).read_bytes() == text
@@ -290,7 +295,7 @@ def test_figures_that_are_no_longer_made_are_removed_and_others_stay(figures, tm
     (tmp_path / "binary.svg").write_bytes(b"\xff\xfe\x00")
     done = write_figures(only(FULL), tmp_path)
     assert [name_of(path) for path in done.written] == ["loss"]
-    assert {name_of(path) for path in done.removed} == {*STUDIED, "headline"} - {"loss"}
+    assert {name_of(path) for path in done.removed} == {*FIGURES, "headline"} - {"loss"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["binary.svg", file_of("loss"), "own.svg"]
 
 
