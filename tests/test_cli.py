@@ -705,7 +705,7 @@ RANGES = {
     "explore --limit -1": "-1: too few for 2 classes; 2 or more would do",
     "svm --limit 1": "1: too few for 2 classes; 2 or more would do",
     "svm --train-sentences 0": f"{WHOLE} 1; got 0",
-    "words --train-sentences 1": "must be at least 2, one of each class; got 1",
+    "svm --train-sentences 1": "must be at least 2, one of each class; got 1",
     "svm --seed -1": f"{WHOLE} 0; got -1",
     "svm --seed 4294967296": "must be at most 4294967295; got 4294967296",
     "tokenize --seed -1": f"{WHOLE} 0; got -1",
@@ -754,8 +754,16 @@ CHECKED = {"pooling", "classifier", "schedule", "class-weights", "precision", "p
 ANY = {"characters", "with-words", "run-name", "debug", "sample-text", "retime", "dry-run"}
 # Options whose errors have tests of their own below.
 BELOW = {"encoder", "dataset", "target-modules", "model", "file", "use-wandb"}
-# And those with tests beside what reads and writes tables, and what evaluates.
-ELSEWHERE = {"dataset-config", "text-column", "label-column", "split-column", "skip-bad-rows", "output", "show-errors"}
+# And those with tests beside what reads and writes tables, what evaluates, and what sweeps.
+ELSEWHERE = {"methods", "save-study", "study"} | {
+    "dataset-config",
+    "text-column",
+    "label-column",
+    "split-column",
+    "skip-bad-rows",
+    "output",
+    "show-errors",
+}
 
 
 @pytest.mark.parametrize(
