@@ -129,7 +129,7 @@ class Experiment:
         if self.train_sentences is not None:
             parts.append(f"{self.train_sentences} training sentences")
         recipe = self.method.recipe
-        if recipe is not None and recipe.epochs != Recipe().epochs:
+        if recipe is not None and recipe.epochs != Recipe.epochs:
             parts.append(f"{recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}")
         if isinstance(self.method, Adapter):
             settings = self.method.settings.items()
