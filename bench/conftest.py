@@ -43,16 +43,18 @@ class Case:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     options = parser.getgroup("rtlab", "what is measured")
-    options.addoption("--study", choices=get_args(Study), default="smoke", help="the matrix of cases (smoke)")
+    names = ", ".join(get_args(Study))
+    options.addoption("--study", default="smoke", help=f"the cases (smoke): {names}, or a file of rtlab sweep")
     options.addoption("--encoder", help="in place of the study's encoder")
     options.addoption("--dataset", help="in place of the study's data set; RTLAB_DATASET but for smoke")
     options.addoption("--engine", help="only the cases of this engine")
-    options.addoption("--part", type=int, help="only one part of the study evidence, 1 to 4")
-    options.addoption("--seeds", type=int, help="seeds per case, each a round (the study's: 1, up to 5 in evidence)")
+    options.addoption("--part", type=int, help="only one part of the study evidence, 1 to 5")
+    options.addoption("--seeds", type=int, help="seeds per case, each a round (the study's)")
     options.addoption("--device", choices=("cpu", "cuda"), help="where to compute (cuda where there is one)")
     options.addoption("--precision", choices=get_args(Precision), help="compare engines in it (fp32; in lab, in each)")
     options.addoption("--epochs", type=int, help="in place of the study's epochs")
     options.addoption("--limit", type=int, help="sentences kept per split")
+    options.addoption("--train-sentences", type=int, help="training sentences to draw by the seed")
     options.addoption("--output-dir", help="where records go (results; results/smoke for the study smoke)")
     options.addoption("--other-devices", action="store_true", help="compare with benchmarks of another device as well")
 
@@ -197,7 +199,8 @@ def _device_name(config: pytest.Config) -> str:
 
 def _cases(config: pytest.Config) -> list[Case]:
     given = config.option
-    dataset = given.dataset or (os.environ.get("RTLAB_DATASET") if given.study != "smoke" else None)
+    named = given.study in get_args(Study) and given.study != "smoke"  # a file says itself what it is of
+    dataset = given.dataset or (os.environ.get("RTLAB_DATASET") if named else None)
     try:
         experiments = study(
             given.study,
@@ -208,27 +211,36 @@ def _cases(config: pytest.Config) -> list[Case]:
             seeds=given.seeds,
             epochs=given.epochs,
             limit=given.limit,
+            train_sentences=given.train_sentences,
         )
     except ValueError as error:
         raise pytest.UsageError(str(error)) from error
     cases: dict[Experiment, list[Experiment]] = {}
     for experiment in experiments:
         cases.setdefault(replace(experiment, seed=FIRST_SEED), []).append(experiment)
-    named = Counter(map(_case_id, cases))
+    ids = [(_case_id(first), _long_id(first), _longest_id(first)) for first in cases]
+    named = Counter(name for names in ids for name in dict.fromkeys(names))
     return [
-        Case(_case_id(first) if named[_case_id(first)] == 1 else _long_id(first), tuple(members))
-        for first, members in cases.items()
+        Case(next((name for name in names if named[name] == 1), names[-1]), tuple(members))
+        for names, members in zip(ids, cases.values(), strict=True)
     ]
 
 
 def _case_id(experiment: Experiment) -> str:
     limit = "" if experiment.limit is None else f"-of{experiment.limit}"
-    return f"{experiment.label}{limit}"
+    drawn = "" if experiment.train_sentences is None else f"-drawn{experiment.train_sentences}"
+    return f"{experiment.label}{limit}{drawn}"
 
 
 def _long_id(experiment: Experiment) -> str:
     """With epochs and lengths, where a study has cases that differ in them alone."""
     return "-".join(experiment.title.replace(" sentences a split", "").replace(" ", "").split(",")[:-1])
+
+
+def _longest_id(experiment: Experiment) -> str:
+    """With encoder and data set, by their last names, where a study has several."""
+    names = [Path(name).name for name in (experiment.encoder, experiment.dataset) if name is not None]
+    return "-".join([_long_id(experiment), *names])
 
 
 def _parameters(experiment: Experiment) -> tuple[object, ...]:

@@ -11,9 +11,9 @@ import json
 from dataclasses import dataclass
 from typing import Literal, Self, get_args
 
-from rtlab.methods import RESULTS, Adapter, Full, Method
+from rtlab.methods import LORA, RESULTS, Adapter, Full, Method
 from rtlab.recipe import Recipe
-from rtlab.values import Json, check_one_of, check_whole, from_json, to_json
+from rtlab.values import Json, check_one_of, check_whole, clean, from_json, to_json
 
 Precision = Literal["fp32", "tf32", "bf16"]
 
@@ -58,8 +58,11 @@ class Experiment:
         method: What is trained, and how: `Words`, `Svm`, `Full` or `Adapter`.
         max_length: Word pieces kept of a sentence, special tokens included.
         precision: Arithmetic of the encoder: `fp32`, `tf32` (CUDA) or `bf16` (autocast, fp32 master weights).
-        seed: Moves the head's initialisation, the data order, dropout and the SVM's solver.
+        seed: Moves the head's initialisation, the data order, dropout, the SVM's solver, and which training sentences
+            are drawn.
         limit: Sentences kept per split, `None` for all.
+        train_sentences: Training sentences that are drawn by the seed, of what a limit leaves: stratified, and fewer
+            are among more. Validation and test stay as they are. `None` for all.
 
     Raises:
         ValueError: If a field is out of range; the message names the field, what was given and what would do.
@@ -73,6 +76,7 @@ class Experiment:
     precision: Precision = "fp32"
     seed: int = 42
     limit: int | None = None
+    train_sentences: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.method, Method):
@@ -90,11 +94,23 @@ class Experiment:
             raise ValueError(f"seed must be at most {LARGEST_SEED}; got {self.seed!r}")
         if self.limit is not None:
             check_whole("limit", self.limit)
+        if self.train_sentences is not None:
+            check_whole("train_sentences", self.train_sentences)
+            if self.limit is not None and self.train_sentences > self.limit:
+                raise ValueError(
+                    f"train_sentences must be at most the limit, {self.limit} sentences a split, of which they are "
+                    f"drawn; got {self.train_sentences}"
+                )
 
     @property
     def engine(self) -> str:
         """Who does it: the recipe's engine, or the method's own; the names of `rtlab.methods.RESULTS`."""
         return self.method.engine
+
+    @property
+    def chance(self) -> bool:
+        """Whether other seeds could give other scores: it is trained in steps, or its sentences are drawn."""
+        return self.method.recipe is not None or self.train_sentences is not None
 
     @property
     def label(self) -> str:
@@ -106,13 +122,18 @@ class Experiment:
 
     @property
     def title(self) -> str:
-        """The label with what tells runs of one label apart: sentences, epochs and lengths unless usual; the seed."""
+        """The label with what tells runs of one label apart: sentences, epochs and the like unless usual; the seed."""
         parts = [self.label]
         if self.limit is not None:
             parts.append(f"{self.limit} sentences a split")
+        if self.train_sentences is not None:
+            parts.append(f"{self.train_sentences} training sentences")
         recipe = self.method.recipe
         if recipe is not None and recipe.epochs != Recipe.epochs:
             parts.append(f"{recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}")
+        if isinstance(self.method, Adapter):
+            settings = self.method.settings.items()
+            parts += [f"{name} {clean(value)}" for name, value in settings if name not in LORA]
         if self.max_length != Experiment.max_length:
             parts.append(f"max length {self.max_length}")
         return ", ".join([*parts, f"seed {self.seed}"])

@@ -72,7 +72,7 @@ def prepare(
         environment.set_precision(experiment.precision, where)
         if (slow := environment.slow_precision(experiment.precision, where)) is not None:
             warnings.warn(slow, stacklevel=2)
-    splits = load_splits(experiment.dataset, limit=experiment.limit, options=experiment.dataset_options)
+    splits = splits_of(experiment, load_splits)
     _check_words(experiment.method, splits)
     encoder: Encoder | None = None
     modules: tuple[str, ...] = ()
@@ -90,6 +90,21 @@ def prepare(
         device=where,
         load_s=time.perf_counter() - start,
     )
+
+
+def splits_of(experiment: Experiment, load_splits: Callable[..., Splits] = load_splits) -> Splits:
+    """The sentences of an experiment: its data set, limited, and the training sentences drawn that it asks for.
+
+    Args:
+        experiment: What names them.
+        load_splits: In place of `rtlab.data.load_splits`.
+
+    Raises:
+        ValueError: If they are not there.
+    """
+    splits = load_splits(experiment.dataset, limit=experiment.limit, options=experiment.dataset_options)
+    number = experiment.train_sentences
+    return splits if number is None else splits.drawn(number, seed=experiment.seed)
 
 
 def _check(experiment: Experiment, encoder: Encoder) -> tuple[str, ...]:

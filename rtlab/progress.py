@@ -31,16 +31,24 @@ class Bars:
         if self._bar is not None:
             self._bar.close()
 
-    def update(self, phase: str, done: int, total: int) -> None:
-        """Show that `done` of `total` units of a phase are done."""
+    def update(self, phase: str, done: int, total: int, *, note: str = "") -> None:
+        """Show that `done` of `total` units of a phase are done.
+
+        Args:
+            phase: What is being done.
+            done: Units done.
+            total: Their number.
+            note: What else is known, such as the time left; elsewhere than on a terminal it gets a line each time.
+        """
         if phase != self._phase:
             self._begin(phase, total)
         if self._bar is not None:
+            self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(done - self._bar.n)
-        elif done * QUARTERS // total > self._quarter:
+        elif note or done * QUARTERS // total > self._quarter:
             self._quarter = done * QUARTERS // total
             with contextlib.suppress(OSError):  # a run goes on where nobody looks any more
-                print(f"{phase} {done}/{total}", file=self._stream, flush=True)
+                print(f"{phase} {done}/{total}{note and f', {note}'}", file=self._stream, flush=True)
 
     def _begin(self, phase: str, total: int) -> None:
         if self._bar is not None:

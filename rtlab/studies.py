@@ -1,28 +1,33 @@
-"""The named matrices: what the lab runs, as tuples of experiments."""
+"""The named matrices: what the lab runs."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import ceil
+from pathlib import Path
 from typing import Literal, get_args
 
 from rtlab.experiment import Experiment
-from rtlab.methods import Adapter, Full, Method, Svm
+from rtlab.matrix import Case, Matrix, load
+from rtlab.methods import Adapter, Full, Method, Svm, Words
 from rtlab.recipe import PADDINGS, Engine, Padding, Recipe
 
-Study = Literal["smoke", "embedded", "lab", "evidence"]
+Study = Literal["smoke", "embedded", "lab", "evidence", "labels"]
 
-FIRST_SEED = 42
+FIRST_SEED = Experiment.seed
 TIMED = 160  # sentences a split; ten steps at the lab's batch size, enough to time fixed padding by
 
-EVIDENCE = ("headline", "learning rates", "capacity", "padding and time")  # its parts, from 1
+EVIDENCE = ("headline", "learning rates", "capacity", "padding and time", "ways and recipe")  # its parts, from 1
 
 _LAB_RATES = (2e-5, 2e-4)
+_WORDS: tuple[Method, ...] = (Words(), Svm(pooling="mean", with_words=True))
 LONGEST = 96  # no sentence of rotten_tomatoes has more word pieces
 
-Case = tuple[Experiment, int]  # with the number of its seeds, where that is not given
+LABELLED = (50, 100, 200, 500, 1_000, 2_000, 4_000, None)  # training sentences; None are all
+LEAST_STEPS = 300  # of few sentences, so that what is compared is how many there are, and not how long it trained
 
 
 def study(
-    name: Study,
+    name: str,
     *,
     encoder: str | None = None,
     dataset: str | None = None,
@@ -31,77 +36,87 @@ def study(
     seeds: int | None = None,
     epochs: int | None = None,
     limit: int | None = None,
+    train_sentences: int | None = None,
 ) -> tuple[Experiment, ...]:
     """The experiments of a study: all cases with the first seed, then with the next, so that cases alternate.
 
     Args:
-        name: `smoke` (the lab's whole matrix on a tiny encoder and a few built-in sentences), `embedded` (the packaged
-            encoder, one epoch, and fixed against dynamic padding timed on few sentences), `lab` (the original
-            experiment and what goes beyond it), or `evidence` (the packaged encoder over five seeds and the lab's five
-            epochs: hours, in parts).
+        name: As `matrix`.
         encoder: Replaces the study's encoder.
         dataset: Replaces the study's data set.
         engine: Keeps the cases of this engine, and the SVM's, which has none.
         part: Keeps one part of `evidence`, counted from 1: see `EVIDENCE`.
-        seeds: Seeds per case, counted from 42; by default one, and up to five in `evidence`. A method without chance
-            has one there.
+        seeds: Seeds per case, counted from 42; by default one, in `labels` three, and up to five in `evidence`. A
+            method without chance has one in these.
         epochs: Replaces the study's number of epochs.
         limit: Sentences kept per split, at most what the study keeps itself.
+        train_sentences: Replaces the number of training sentences that are drawn.
 
     Raises:
         ValueError: If there is no such study, or a value is out of range.
     """
     if seeds is not None and seeds < 1:
         raise ValueError(f"seeds must be at least 1; got {seeds}")
+    changed = matrix(name, part=part).changed(
+        encoder=encoder,
+        dataset=dataset,
+        engine=engine,
+        seeds=seeds,
+        epochs=epochs,
+        limit=limit,
+        train_sentences=train_sentences,
+    )
+    return changed.experiments
+
+
+def matrix(name: str, *, part: int | None = None) -> Matrix:
+    """A study by its name, or out of its file.
+
+    Args:
+        name: `smoke` (the lab's whole matrix on a tiny encoder and a few built-in sentences), `embedded` (the packaged
+            encoder, one epoch, and fixed against dynamic padding timed on few sentences), `lab` (the original
+            experiment and what goes beyond it), `evidence` (the packaged encoder over five seeds and the lab's five
+            epochs: hours, in parts), `labels` (each way on 50 training sentences to all, over three seeds: hours), or
+            a file that `Matrix.save` wrote.
+        part: Keeps one part of `evidence`, counted from 1: see `EVIDENCE`.
+
+    Raises:
+        ValueError: If there is no such study.
+    """
     if part is not None and (name != "evidence" or not 1 <= part <= len(EVIDENCE)):
         raise ValueError(f"part must be 1 to {len(EVIDENCE)}, of the study evidence; got {part} of {name}")
-    cases: list[Case]
+    packaged = Experiment(encoder="minilm", dataset="corpus")
     match name:
         case "smoke":
             base = Experiment(encoder="tiny-distilbert", dataset="corpus", limit=48, max_length=96)
-            cases = _once(base, _lab_matrix(Recipe(epochs=1)))
+            cases = _repeated(base, _lab_matrix(Recipe(epochs=1)), seeds=1)
         case "embedded":
-            base = Experiment(encoder="minilm", dataset="corpus")
-            cases = [*_once(base, _embedded()), *_once(replace(base, limit=TIMED), _timed_paddings())]
+            timed = _repeated(replace(packaged, limit=TIMED), _timed_paddings(), seeds=1)
+            cases = [*_repeated(packaged, _embedded(), seeds=1), *timed]
         case "lab":
-            cases = _once(Experiment(), _lab_matrix(Recipe()))
+            cases = _repeated(Experiment(), _lab_matrix(Recipe()), seeds=1)
         case "evidence":
-            parts = (_headline, _learning_rates, _capacity, _padding_and_time)
-            base = Experiment(encoder="minilm", dataset="corpus")
-            cases = [case for make in (parts if part is None else parts[part - 1 : part]) for case in make(base)]
+            parts = (_headline, _learning_rates, _capacity, _padding_and_time, _ways_and_recipe)
+            cases = [case for make in (parts if part is None else parts[part - 1 : part]) for case in make(packaged)]
+        case "labels":
+            cases = _labels(packaged)
+        case _ if Path(name).exists():
+            return load(Path(name))
         case _:
-            raise ValueError(f"study must be one of {', '.join(get_args(Study))}; got {name!r}")
-    kept = [
-        (case, seeds or own)
-        for case, own in cases
-        if engine is None or case.method.recipe is None or case.engine == engine
-    ]
-    return tuple(
-        replace(
-            case,
-            encoder=encoder or case.encoder,
-            dataset=dataset or case.dataset,
-            method=case.method if epochs is None else _lasting(case.method, epochs),
-            seed=FIRST_SEED + seed,
-            limit=min((one for one in (case.limit, limit) if one is not None), default=None),
-        )
-        for seed in range(max((number for _, number in kept), default=0))
-        for case, number in kept
-        if seed < number
-    )
-
-
-def _once(base: Experiment, methods: Sequence[Method]) -> list[Case]:
-    return [(replace(base, method=method), 1) for method in methods]
+            known = ", ".join(get_args(Study))
+            raise ValueError(f"study must be one of {known}, or a file that --save-study wrote; got {name!r}")
+    return Matrix(cases=tuple(cases))
 
 
 def _repeated(base: Experiment, methods: Sequence[Method], seeds: int = 5) -> list[Case]:
-    return [(replace(base, method=method), seeds) for method in methods]
+    """A case of each method, with one seed where there is no chance in it."""
+    experiments = [replace(base, method=method) for method in methods]
+    return [Case(experiment=one, seeds=seeds if one.chance else 1) for one in experiments]
 
 
 def _headline(base: Experiment) -> list[Case]:
     """The SVM, and both other methods at their best known rate, on either engine."""
-    return [*_once(base, _svms()), *_repeated(base, _both_engines(Recipe()))]
+    return _repeated(base, [*_svms(), *_both_engines(Recipe())])
 
 
 def _learning_rates(base: Experiment) -> list[Case]:
@@ -138,6 +153,39 @@ def _padding_and_time(base: Experiment) -> list[Case]:
         *_repeated(replace(base, limit=TIMED), timed),
         *_repeated(replace(base, max_length=LONGEST), compared),
     ]
+
+
+def _ways_and_recipe(base: Experiment) -> list[Case]:
+    """Words, alone and beside features; the usual methods with warm-up and decay; two other adapters.
+
+    DoRA (Liu et al., 2024) at LoRA's rate; IA3 (Liu et al., 2022) at its paper's.
+    """
+    recipe = Recipe(engine="native", warmup=0.06, weight_decay=0.01)
+    adapters = [
+        Adapter(recipe=Recipe(learning_rate=1e-3), settings={"use_dora": True}),
+        Adapter(recipe=Recipe(learning_rate=3e-3), peft_type="IA3", target_modules=("attention+mlp",)),
+    ]
+    return _repeated(base, [*_WORDS, _usual_full(recipe), _usual_lora(recipe), *adapters])
+
+
+def _labels(base: Experiment) -> list[Case]:
+    """Every way at its best rate of the evidence, on few training sentences and on more."""
+    return [
+        case
+        for number in LABELLED
+        for case in _repeated(replace(base, train_sentences=number), _ways(_epochs(number)), seeds=3)
+    ]
+
+
+def _ways(epochs: int) -> list[Method]:
+    recipe = Recipe(engine="native", epochs=epochs)
+    return [_WORDS[0], Svm(pooling="mean"), _WORDS[1], _usual_lora(recipe), _usual_full(recipe)]
+
+
+def _epochs(sentences: int | None) -> int:
+    """The lab's epochs, or more where these are less than `LEAST_STEPS`."""
+    steps = ceil((sentences or LEAST_STEPS * Recipe.batch_size) / Recipe.batch_size)
+    return max(Recipe.epochs, ceil(LEAST_STEPS / steps))
 
 
 def _both_engines(recipe: Recipe) -> list[Method]:
@@ -207,7 +255,3 @@ def _lora(
 ) -> Adapter:
     of_full = _full(recipe, learning_rate, padding=padding)
     return Adapter(recipe=of_full.recipe, target_modules=(modules,), settings={"r": r, "lora_alpha": 4 * r})
-
-
-def _lasting(method: Method, epochs: int) -> Method:
-    return method if method.recipe is None else replace(method, recipe=replace(method.recipe, epochs=epochs))

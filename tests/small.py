@@ -12,6 +12,7 @@ import rtlab
 from rtlab.data import corpus
 from rtlab.engines.engine import Task
 from rtlab.environment import Stopwatch
+from rtlab.matrix import Case, Matrix
 from rtlab.preparing import prepare
 from rtlab.tokens import Tokens
 
@@ -58,6 +59,11 @@ def experiment(dataset: Path, method: str = "full", **fields) -> rtlab.Experimen
         "lora": lambda: rtlab.Adapter(recipe=recipe, **of_adapter),
     }
     return rtlab.Experiment(**{"encoder": "tiny-distilbert"} | fields, dataset=str(dataset), method=methods[method]())
+
+
+def matrix(*experiments: rtlab.Experiment) -> Matrix:
+    """A study of experiments, each a case by itself."""
+    return Matrix(cases=tuple(Case(experiment=one) for one in experiments))
 
 
 def task(asked: rtlab.Experiment, device: str = "cpu") -> Task:

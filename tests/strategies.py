@@ -123,6 +123,7 @@ def experiments(**chosen):
         "precision": st.sampled_from(("fp32", "tf32", "bf16")),
         "seed": st.integers(0, 2**32 - 1),
         "limit": st.none() | POSITIVE,
+        "train_sentences": st.none() | st.just(1),  # no limit is below that
     }
     return st.builds(Experiment, **fields | {name: st.just(value) for name, value in chosen.items()})
 

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 import rtlab
+from rtlab.experiment import Experiment
+from rtlab.matrix import Case, Matrix
+from rtlab.methods import Svm, Words
 
 ROOT = Path(__file__).parent.parent
 
@@ -157,7 +160,10 @@ def test_a_study_without_comparisons_of_engines_is_measured_alone(forkserver):
         (["--seeds", 0], "seeds must be at least 1; got 0"),
         (["--limit", 0], "limit must be a whole number of at least 1; got 0"),
         (["--benchmark-disable"], "pytest bench always measures; without --benchmark-disable it would"),
-        (["--study", "labs"], "invalid choice: 'labs'"),
+        (
+            ["--study", "labs"],
+            "study must be one of smoke, embedded, lab, evidence, labels, or a file that --save-study",
+        ),
     ],
 )
 def test_options_that_cannot_be(bench, tmp_path, arguments, message):
@@ -215,3 +221,26 @@ def test_on_a_gpu_options_that_cannot_be_are_said(on_gpu, tmp_path, monkeypatch,
     assert done.returncode == 2
     assert "--tiny" in done.stderr
     assert asked == []
+
+
+def test_a_study_out_of_a_file_runs_and_tells_its_cases_apart(bench, tmp_path):
+    """Two encoders have cases of one label, and drawn sentences their number in the name."""
+    words = Case(experiment=Experiment(dataset="corpus", method=Words(), limit=24, train_sentences=12), seeds=2)
+    encoders = ("tiny-bert", "tiny-distilbert")
+    svms = [Experiment(encoder=name, dataset="corpus", method=Svm(), limit=24) for name in encoders]
+    Matrix(cases=(words, *(Case(experiment=one) for one in svms))).save(tmp_path / "mine.json")
+    storage = f"--benchmark-storage=file://{tmp_path}/benchmarks"
+    done = bench(tmp_path / "out", "--study", tmp_path / "mine.json", storage, "--benchmark-save=mine")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (file,) = (tmp_path / "benchmarks").rglob("0001_mine.json")
+    cases = {case["name"]: case["stats"]["rounds"] for case in json.loads(file.read_text())["benchmarks"]}
+    assert cases == {
+        "test_run[words-of24-drawn12]": 2,
+        "test_run[svm-cls-24-tiny-bert-corpus]": 1,
+        "test_run[svm-cls-24-tiny-distilbert-corpus]": 1,
+    }
+    records = rtlab.load_records(tmp_path / "out" / "records").records
+    assert sorted((record.experiment.method.name, record.experiment.seed) for record in records) == [
+        *(("svm", 42), ("svm", 42)),
+        *(("words", 42), ("words", 43)),
+    ]

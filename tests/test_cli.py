@@ -157,7 +157,7 @@ def test_every_option_of_the_recipe_reaches_the_experiment(rtlab, tiny, tmp_path
     recipe = {"learning_rate": 3e-3, "epochs": 2, "batch_size": 10, "padding": "bucketed", "logging_steps": 2}
     recipe |= {"max_steps": 3, "engine": "trainer"}
     adapter = {"rank": 4, "alpha": 16, "dropout": 0.2}
-    others = {"max_length": 40, "seed": 7, "limit": 30, "precision": "bf16"}
+    others = {"max_length": 40, "seed": 7, "limit": 30, "train_sentences": 26, "precision": "bf16"}
     given = (recipe | adapter | others).items()
     words = [word for name, value in given for word in (f"--{name.replace('_', '-')}", value)]
     done = rtlab("lora", *tiny, *words, "--target-modules", "q_lin,v_lin", "lin1", "--output-dir", "out")
@@ -704,6 +704,8 @@ RANGES = {
     "explore --limit 0": "0: too few for 2 classes; 2 or more would do",
     "explore --limit -1": "-1: too few for 2 classes; 2 or more would do",
     "svm --limit 1": "1: too few for 2 classes; 2 or more would do",
+    "svm --train-sentences 0": f"{WHOLE} 1; got 0",
+    "svm --train-sentences 1": "must be at least 2, one of each class; got 1",
     "svm --seed -1": f"{WHOLE} 0; got -1",
     "svm --seed 4294967296": "must be at most 4294967295; got 4294967296",
     "tokenize --seed -1": f"{WHOLE} 0; got -1",
@@ -730,7 +732,7 @@ def test_what_is_out_of_range_is_named_by_the_option_that_was_typed(refused, tin
 
 SWEPT = {
     "--seeds 0": "must be at least 1; got 0",
-    "--part 1": "must be 1 to 4, of the study evidence; got 1 of smoke",
+    "--part 1": "must be 1 to 5, of the study evidence; got 1 of smoke",
     "--epochs 0": f"{WHOLE} 1; got 0",
     "--limit 0": f"{WHOLE} 1; got 0",
     "--limit 1": "1: too few for 2 classes; 2 or more would do",
@@ -763,16 +765,10 @@ CHECKED = {
 ANY = {"characters", "with-words", "run-name", "debug", "sample-text", "retime", "dry-run", "use-dora", "use-rslora"}
 # Options whose errors have tests of their own below.
 BELOW = {"encoder", "dataset", "target-modules", "model", "file", "use-wandb"}
-# And those with tests beside what reads and writes tables, and what evaluates.
+# And those with tests beside what reads and writes tables, what evaluates, what sweeps, and what adapts.
 ELSEWHERE = {"dataset-config", "text-column", "label-column", "split-column", "skip-bad-rows", "output", "show-errors"}
-ELSEWHERE |= {
-    "init-lora-weights",
-    "layers-to-transform",
-    "modules-to-save",
-    "peft-type",
-    "peft-config",
-    "set",
-}  # adapters'
+ELSEWHERE |= {"methods", "save-study", "study"}
+ELSEWHERE |= {"init-lora-weights", "layers-to-transform", "modules-to-save", "peft-type", "peft-config", "set"}
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@ import dataclasses
 import pytest
 import small
 
+from rtlab.experiment import Experiment
+from rtlab.methods import Full, Svm, Words
 from rtlab.preparing import prepare
 from rtlab.running import run
-from rtlab.scheduling.estimating import estimate
+from rtlab.scheduling.estimating import Estimate, Took, estimate, time_left
 
 TRAIN_S = 100.0  # what the recorded run is made to have taken
 
@@ -108,6 +110,28 @@ def test_runs_that_are_more_alike_go_first(data, recorded):
     elsewhere = dataclasses.replace(alike[0], testbed=dataclasses.replace(alike[0].testbed, device="another"))
     assert about(one, [elsewhere, other_padding]) == pytest.approx(600.0)
     assert about(one, [elsewhere]) == pytest.approx(10.0)
+
+
+def test_the_sentences_that_are_drawn_decide(data, recorded):
+    one, few = (dataclasses.replace(small.experiment(data), train_sentences=number) for number in (None, 10))
+    whole = recorded(one)
+    assert about(few, [whole]) == pytest.approx(TRAIN_S * 10 / small.TRAIN)
+    assert about(few, [whole, recorded(few, 30.0)]) == pytest.approx(30.0)
+    assert about(one, [whole, recorded(few, 30.0)]) == pytest.approx(TRAIN_S)
+
+
+def test_the_time_left_is_told_by_what_was_done():
+    words, svm, full = (Experiment(method=method) for method in (Words(), Svm(), Full()))
+    again = dataclasses.replace(full, seed=7)
+    told = Estimate(100.0, disturbed=False)
+    assert time_left([], [(words, told), (full, told)]) == 200.0
+    assert time_left([], [(words, told), (full, None)]) is None
+    assert time_left([], []) == 0.0
+    slower = Took(full, told, 300.0)
+    assert time_left([slower], [(again, told)]) == 300.0  # as under the other seed
+    assert time_left([slower], [(words, Estimate(10.0, disturbed=False))]) == pytest.approx(30.0)  # at this pace
+    assert time_left([Took(full, None, 300.0), Took(svm, None, 100.0)], [(words, None)]) == 200.0  # as the others
+    assert time_left([Took(full, None, 300.0)], [(again, told), (words, told), (svm, None)]) == 300.0 + 100.0 + 300.0
 
 
 def test_nothing_alike_says_nothing(data, recorded):

@@ -1,6 +1,7 @@
 """What is said of a saved model on labelled sentences: the numbers, whose labels they are, and where they are kept."""
 
 import csv
+import dataclasses
 import json
 import shutil
 
@@ -10,10 +11,12 @@ import sklearn.metrics
 import small
 
 import rtlab as library
+from rtlab.preparing import splits_of
 from rtlab.records import load_records
 from rtlab.running import model_folder
 from rtlab.saved_models.evaluating import evaluate, match_labels
 from rtlab.saved_models.evaluation_text import as_text
+from rtlab.saved_models.overlap import seen_in_training, sentence_digests
 from rtlab.saved_models.predicting import NotFiniteError
 
 
@@ -193,6 +196,16 @@ def test_sentences_that_the_model_was_trained_on_are_known_again(trained, tmp_pa
     (moved / "rtlab.json").write_text(json.dumps(description))
     assert notes(data, moved, split="train")[0].startswith("The model was trained on a data set of this name, reviews2")
     assert notes(data, moved) == ()
+
+
+def test_only_sentences_that_were_drawn_are_known_again(tmp_path):
+    data = small.data_folder(tmp_path / "reviews")
+    drawn = dataclasses.replace(small.experiment(data, "svm"), train_sentences=10, seed=3)
+    splits = splits_of(drawn)
+    texts, _ = small.read(data, "train")
+    assert len(splits.train) == 10
+    assert seen_in_training(texts, str(data), drawn, sentence_digests(splits)) == 10
+    assert seen_in_training(splits.train.texts[:4], str(data), drawn, sentence_digests(splits)) == 4
 
 
 def test_a_result_is_added_beside_the_records_and_names_no_folder(trained, tmp_path):

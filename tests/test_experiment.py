@@ -21,7 +21,7 @@ DATASET, ENCODER = "d" * 64, "e" * 64
 NATIVE = Recipe(engine="native", padding="dynamic")
 SVM, FULL, LORA = (Experiment(method=method) for method in (Svm(), Full(), Adapter()))
 # Another valid value for each field that decides a run's result.
-OTHER = {"method": Svm(), "max_length": 128, "precision": "bf16", "seed": 43, "limit": 100}
+OTHER = {"method": Svm(), "max_length": 128, "precision": "bf16", "seed": 43, "limit": 100, "train_sentences": 50}
 OTHER_RECIPE = {
     "engine": "native",
     "padding": "bucketed",
@@ -71,6 +71,7 @@ def test_the_defaults_are_the_designs():
         "precision": "fp32",
         "seed": 42,
         "limit": None,
+        "train_sentences": None,
     }
 
 
@@ -130,6 +131,7 @@ def test_json_holds_all_fields_that_the_method_has_and_no_others():
         "precision": "fp32",
         "seed": 42,
         "limit": None,
+        "train_sentences": None,
     }
     assert FULL.to_json()["method"] == {"kind": "full", "recipe": recipe}
     assert LORA.to_json()["method"] == {
@@ -158,7 +160,8 @@ def test_absent_means_default():
         (
             {"lr": 1, "epoch": 1, "seed": 1},
             "experiment has no field epoch, lr; "
-            "its fields are dataset, dataset_options, encoder, limit, max_length, method, precision, seed",
+            "its fields are dataset, dataset_options, encoder, limit, max_length, method, precision, seed, "
+            "train_sentences",
         ),
         (
             {"method": {"kind": "svm", "recipe": {}}},
@@ -458,15 +461,19 @@ NOT_WHOLE = [0, -1, 1.5, 2.0, True, "8", None, math.nan, math.inf, [1]]
 
 
 @pytest.mark.parametrize("value", NOT_WHOLE, ids=repr)
-@pytest.mark.parametrize(("field", "least"), [("max_length", 3), ("limit", 1), ("seed", 0)])
+@pytest.mark.parametrize(("field", "least"), [("max_length", 3), ("limit", 1), ("seed", 0), ("train_sentences", 1)])
 def test_numbers_of_things_are_whole_and_in_range(field, least, value):
-    if (field, repr(value)) not in {("limit", "None"), ("seed", "0")}:
+    if (field, repr(value)) not in {("limit", "None"), ("seed", "0"), ("train_sentences", "None")}:
         assert refusal(**{field: value}) == f"{field} must be a whole number of at least {least}; got {value!r}"
 
 
 def test_the_edges_of_the_ranges_are_within():
     Experiment(max_length=3, limit=1, seed=0)
     Experiment(seed=2**32 - 1)
+    Experiment(limit=50, train_sentences=50)
+    assert refusal(limit=50, train_sentences=51) == (
+        "train_sentences must be at most the limit, 50 sentences a split, of which they are drawn; got 51"
+    )
     assert refusal(max_length=2) == "max_length must be a whole number of at least 3; got 2"
     assert refusal(seed=2**32) == "seed must be at most 4294967295; got 4294967296"
 
@@ -514,3 +521,4 @@ def test_the_label_names_the_point_in_the_matrix(method, label):
 def test_the_title_tells_runs_of_one_label_apart():
     assert SVM.title == "svm-cls, seed 42"
     assert dataclasses.replace(SVM, limit=100, seed=1).title == "svm-cls, 100 sentences a split, seed 1"
+    assert dataclasses.replace(SVM, train_sentences=50).title == "svm-cls, 50 training sentences, seed 42"

@@ -26,6 +26,7 @@ from rtlab.methods import Adapter
 from rtlab.records import save
 from rtlab.reporting.drawing import COLOURS, DARK, GRID, GROUND, HATCHES, INK, LINES, MARKERS
 from rtlab.reporting.figures import HEADLINE, SCORES, TIMES, write_figures
+from rtlab.reporting.learning_curves import FIGURE
 
 CONTENTS = "distilbert-base-uncased-rotten-tomatoes"
 PLACE = f"{CONTENTS}-nvidia-geforce-rtx-4060-ti"
@@ -33,6 +34,7 @@ CPU = {"device": "a cpu", "encoder": "minilm", "dataset": "rt-polaritydata"}
 LORA_FAST = LORA_FASTEST
 OF_SCORES = (*SCORES, "lora-learning-rate")
 FIGURES = (*OF_SCORES, *TIMES)
+STUDIED = tuple(name for name in FIGURES if name != "labels")  # of runs on all sentences
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -63,11 +65,16 @@ def only(*experiments, seeds=(1, 2, 3), **changes):
     return study(found, seeds=seeds, **changes)
 
 
+def drawn_few():
+    """Two ways on few sentences."""
+    return only(*(dataclasses.replace(e, train_sentences=50) for e in (FULL, LORA)))
+
+
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory):
-    """The figures of a whole study of three seeds."""
+    """The figures of a whole study of three seeds, and of two ways on few sentences beside it."""
     folder = tmp_path_factory.mktemp("figures")
-    write_figures(study(), folder)
+    write_figures([*study(), *drawn_few()], folder)
     return folder
 
 
@@ -80,7 +87,7 @@ def shown(figures):
 
 
 def test_a_study_has_all_figures_and_their_names_say_where(figures):
-    assert {path.name for path in figures.iterdir()} == {HEADLINE, *map(file_of, FIGURES)}
+    assert {path.name for path in figures.iterdir()} == {HEADLINE, FIGURE, *map(file_of, FIGURES)}
 
 
 def test_the_headline_is_of_the_place_of_most_runs(figures, tmp_path):
@@ -120,6 +127,7 @@ def test_every_figure_names_encoder_data_set_and_device(shown, name):
         ("padding", ["training time for 1,000 sentences (s)", "dynamic: 7.5 ×,", "accuracy not shown"]),
         ("accuracy", ["training time (s, logarithmic), seconds an epoch × epochs", "test accuracy", "linear SVM"]),
         ("throughput", ["padding", "training throughput (samples/s)", "engine trainer", "fixed", "dynamic"]),
+        ("labels", ["test accuracy", "band: lowest to highest seed; validation and test are whole", "50", "8,530"]),
         ("lora-learning-rate", ["learning rate (logarithmic)", "validation accuracy", "test accuracy", "1e-03"]),
     ],
 )
@@ -147,12 +155,12 @@ def test_the_accuracy_figure_shows_what_the_first_table_compares(tmp_path):
 
 
 def test_a_run_of_one_seed_is_drawn_too(tmp_path):
-    assert set(drawn(tmp_path, study(seeds=(1,)))) == set(FIGURES)
+    assert set(drawn(tmp_path, study(seeds=(1,)))) == set(STUDIED)
 
 
 def test_records_without_predictions_are_drawn_without_their_interval(tmp_path):
     records = [dataclasses.replace(record, predictions={}) for record in study()]
-    assert set(drawn(tmp_path, records)) == set(FIGURES)
+    assert set(drawn(tmp_path, records)) == set(STUDIED)
 
 
 def test_rates_tell_ranks_and_modules_apart(tmp_path):
@@ -251,7 +259,7 @@ def test_failed_runs_are_not_drawn(tmp_path):
 
 
 def test_figures_do_not_differ_from_one_time_to_the_next(figures, tmp_path):
-    write_figures(reversed(study()), tmp_path)
+    write_figures(reversed([*study(), *drawn_few()]), tmp_path)
     for path in figures.iterdir():
         text = path.read_bytes()
         assert (tmp_path / path.name).read_bytes() == text
@@ -262,8 +270,8 @@ def test_figures_do_not_differ_from_one_time_to_the_next(figures, tmp_path):
 
 def test_every_place_has_a_set_of_its_own(tmp_path):
     written = write_figures([*study(seeds=(1,)), *study(seeds=(1,), **CPU)], tmp_path).written
-    there = {f"{name}-minilm-rt-polaritydata{'' if name in OF_SCORES else '-a-cpu-2-threads'}.svg" for name in FIGURES}
-    assert {path.name for path in written} == {HEADLINE, *there, *map(file_of, FIGURES)}
+    there = {f"{name}-minilm-rt-polaritydata{'' if name in OF_SCORES else '-a-cpu-2-threads'}.svg" for name in STUDIED}
+    assert {path.name for path in written} == {HEADLINE, *there, *map(file_of, STUDIED)}
 
 
 def test_contents_of_one_name_have_files_of_their_own(tmp_path):

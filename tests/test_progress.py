@@ -48,6 +48,18 @@ def test_elsewhere_a_jump_is_one_line_and_a_step_within_a_quarter_none():
     assert stream.getvalue().splitlines() == ["fit 70/100", "fit 75/100", "fit 100/100"]
 
 
+def test_a_note_stands_beside_and_elsewhere_gives_each_step_its_line():
+    for stream, wanted in (
+        (io.StringIO(), "runs 1/9, 2 hours left\nruns 2/9, 1 hour left\n"),
+        (Terminal(), "2/9 [00:00<00:00"),
+    ):
+        with Bars(stream) as bars:
+            bars.update("runs", 1, 9, note="2 hours left")
+            bars.update("runs", 2, 9, note="1 hour left")
+        text = stream.getvalue()
+        assert text == wanted if not stream.isatty() else "1 hour left" in text
+
+
 def test_elsewhere_lines_appear_at_once():
     flushed = []
     stream = io.StringIO()

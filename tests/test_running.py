@@ -548,6 +548,14 @@ REFUSED = {
         "settings must be fields of PEFT's LORA adapters; got 'rank'; its fields are alora_invocation_tokens, ",
     ),
     "limit": ({"limit": 1}, "limit 1: too few for 2 classes"),
+    "too few training sentences": (
+        {"train_sentences": 1},
+        "train_sentences must be at least 2, one of each class; got 1",
+    ),
+    "too many training sentences": (
+        {"train_sentences": small.TRAIN + 1},
+        f"train_sentences must be at most {small.TRAIN}, all there are; got {small.TRAIN + 1}",
+    ),
     "encoder": ({"encoder": "no-such-encoder"}, "no-such-encoder"),
     "tf32": ({"precision": "tf32"}, "precision 'tf32' needs an NVIDIA GPU"),
 }

@@ -147,6 +147,64 @@ def test_a_limit_must_hold_every_class(splits, limit):
         splits.limited(limit)
 
 
+# Drawn training sentences
+
+
+def drawn_rows(splits, sentences, seed):
+    """The numbers of the training rows that are drawn; every row tells its own."""
+    own = tuple(f"row {row}" for row in range(len(splits.train)))
+    return [
+        int(text[4:])
+        for text in replace(splits, train=Split(own, splits.train.labels)).drawn(sentences, seed=seed).train.texts
+    ]
+
+
+@given(strategies.splits(), st.integers(0, 3), st.data())
+def test_drawn_sentences_are_nested_stratified_and_in_order(splits, seed, data):
+    labels, most = splits.train.labels, len(splits.train)
+    least = len(set(labels))
+    fewer, more = sorted(data.draw(st.tuples(*[st.integers(least, most)] * 2)))
+    rows = drawn_rows(splits, more, seed)
+    assert len(rows) == more
+    assert rows == sorted(set(rows))
+    assert set(drawn_rows(splits, fewer, seed)) <= set(rows)
+    assert {labels[row] for row in rows} == set(labels)
+    if min(shares := [more * count / most for count in Counter(labels).values()]) >= 1 and len(shares) == 2:
+        assert all(
+            abs(Counter(labels[row] for row in rows)[label] - more * count / most) < 1
+            for label, count in Counter(labels).items()
+        )
+
+
+@given(strategies.splits(), st.data())
+def test_what_is_drawn_leaves_the_rest_and_the_digest(splits, data):
+    number = data.draw(st.integers(len(set(splits.train.labels)), len(splits.train)))
+    drawn = splits.drawn(number, seed=7)
+    assert drawn == replace(splits).drawn(number, seed=7)
+    assert replace(drawn, train=splits.train, drawn_from=None) == splits
+    assert drawn.sha256 == splits.sha256
+    assert splits.drawn(len(splits.train), seed=7).train == splits.train
+
+
+DRAWN = [2, 16, 17, 18, 19]  # what ids of runs stand for: it never changes
+
+
+def test_the_seed_draws_and_does_so_in_every_version():
+    splits = data_set([(str(row), row % 2) for row in range(20)])
+    assert drawn_rows(splits, 5, 42) == DRAWN
+    assert drawn_rows(splits, 5, 43) != DRAWN
+
+
+@pytest.mark.parametrize("number", [-1, 0, 2, 101, 2**70])
+def test_a_draw_must_hold_every_class_and_no_more_than_there_is(number):
+    rows = [(f"a{row}", 0) for row in range(97)] + [("b", 1), ("c", 2), ("d", 2)]
+    splits = data_set(rows, names=("a", "b", "c"))
+    range_ = "at least 3, one of each class" if number < 3 else "at most 100, all there are"
+    with pytest.raises(ValueError, match=rf"^train_sentences must be {range_}; got {number}$"):
+        splits.drawn(number, seed=0)
+    assert Counter(splits.drawn(50, seed=0).train.labels) == {0: 48, 1: 1, 2: 1}
+
+
 # The checks
 
 

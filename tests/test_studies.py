@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from rtlab.methods import Adapter, Full, Svm
+from rtlab.methods import Adapter, Full, Svm, Words
 from rtlab.studies import TIMED, study
 
 
@@ -119,10 +119,10 @@ def test_the_other_parts_of_the_evidence():
 
 
 def test_its_parts_are_the_evidence_and_every_case_has_a_title_of_its_own():
-    parts = [e for part in (1, 2, 3, 4) for e in study("evidence", part=part)]
+    parts = [e for part in (1, 2, 3, 4, 5) for e in study("evidence", part=part)]
     assert Counter(parts) == Counter(study("evidence"))
     assert len({e.title for e in parts}) == len(parts)
-    assert {e.encoder for e in parts} == {"minilm"}
+    assert {e.encoder for e in parts} == {"minilm", None}  # words alone read none
     assert len(study("evidence", part=1, seeds=10)) == 10 * len(seeds_of(study("evidence", part=1)))
 
 
@@ -158,13 +158,54 @@ def test_the_native_engine_runs_what_the_reference_runs(name):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "labs"}, "study must be one of smoke, embedded, lab, evidence; got 'labs'"),
+        ({"name": "labs"}, "study must be one of smoke, embedded, lab, evidence, labels, or a file"),
         ({"name": "smoke", "seeds": 0}, "seeds must be at least 1; got 0"),
-        ({"name": "lab", "part": 1}, "part must be 1 to 4, of the study evidence; got 1 of lab"),
-        ({"name": "evidence", "part": 5}, "part must be 1 to 4, of the study evidence; got 5 of evidence"),
+        ({"name": "lab", "part": 1}, "part must be 1 to 5, of the study evidence; got 1 of lab"),
+        ({"name": "evidence", "part": 6}, "part must be 1 to 5, of the study evidence; got 6 of evidence"),
         ({"name": "smoke", "epochs": 0}, "epochs must be a whole number of at least 1; got 0"),
     ],
 )
 def test_a_study_that_cannot_be(arguments, message):
     with pytest.raises(ValueError, match=message):
         study(**arguments)
+
+
+def test_labels_has_every_way_on_every_number_of_sentences():
+    found = seeds_of(study("labels"))
+    numbers = (50, 100, 200, 500, 1000, 2000, 4000, None)
+    ways = {
+        "words",
+        "svm-mean",
+        "svm-mean-words",
+        "full-native-packed-lr2e-05",
+        "lora-native-packed-lr1e-03-r8-attention",
+    }
+    assert {(e.train_sentences, e.label) for e in found} == {(number, way) for number in numbers for way in ways}
+    assert {(e.chance, seeds) for e, seeds in found.items()} == {(True, 3), (False, 1)}
+
+
+def test_few_sentences_are_trained_for_as_many_steps_as_it_takes_and_no_fewer_epochs():
+    for one in study("labels", seeds=1):
+        if (recipe := one.method.recipe) is not None:
+            steps = -(-(one.train_sentences or 8530) // recipe.batch_size)
+            assert recipe.epochs >= 5
+            assert recipe.epochs * steps >= 300
+            assert recipe.epochs == 5 or (recipe.epochs - 1) * steps < 300
+
+
+def test_all_sentences_of_labels_are_runs_of_the_evidence():
+    every = {e for e in study("labels") if e.train_sentences is None}
+    assert every <= {e for part in (1, 5) for e in study("evidence", part=part)}
+
+
+def test_the_last_part_of_the_evidence_is_other_ways_and_another_recipe():
+    found = seeds_of(study("evidence", part=5))
+    assert {(type(e.method), seeds) for e, seeds in found.items()} == {(Words, 1), (Svm, 1), (Full, 5), (Adapter, 5)}
+    recipes = {(e.method.name, e.engine): e.method.recipe for e in found if e.engine == "native"}
+    assert {(name, recipe.warmup, recipe.weight_decay) for (name, _), recipe in recipes.items()} == {
+        ("full", 0.06, 0.01),
+        ("lora", 0.06, 0.01),
+    }
+    others = {e.method.name: e.method for e in found if e.engine == "trainer"}
+    assert others["lora"].settings["use_dora"] is True
+    assert others["ia3"].peft_type == "IA3"

@@ -5,6 +5,7 @@ import itertools
 import multiprocessing
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -30,10 +31,10 @@ import small
 from rtlab import running, studies
 from rtlab.cli import main
 def three(*_, **__):
-    return tuple(small.experiment(Path(sys.argv[1]), method="svm", seed=seed) for seed in range(3))
+    return small.matrix(*(small.experiment(Path(sys.argv[1]), method="svm", seed=seed) for seed in range(3)))
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever it inherited
-    studies.study = three
+    studies.matrix = three
     sys.exit(main(["sweep", "smoke", *sys.argv[2:]]))
 """
 
@@ -114,7 +115,9 @@ def test_what_ended_is_left_out_and_what_was_cut_short_is_not(svm, done, statuse
 
 
 def test_a_record_counts_at_any_depth_and_under_any_name(svm, done, rtlab, tmp_path, monkeypatch):
-    monkeypatch.setattr("rtlab.studies.study", lambda *_, **__: (svm, svm, dataclasses.replace(svm, seed=7)))
+    monkeypatch.setattr(
+        "rtlab.studies.matrix", lambda *_, **__: small.matrix(svm, svm, dataclasses.replace(svm, seed=7))
+    )
     path = records.save(done, tmp_path / "results" / "records")
     place = tmp_path / "results" / "records" / "2026" / "autumn" / "mine.json"
     place.parent.mkdir(parents=True)
@@ -123,7 +126,7 @@ def test_a_record_counts_at_any_depth_and_under_any_name(svm, done, rtlab, tmp_p
     first, second, last = said.out.splitlines()
     assert first == f"ok         {done.id}  svm-cls, seed 42"
     assert second.startswith("to do      ")
-    assert second.endswith("  svm-cls, seed 7")
+    assert second.endswith("  svm-cls, seed 7, about 1 min")
     assert last == "1 recorded already, 1 to do: about 1 min"
     assert (said.status, said.err) == (0, "")
 
@@ -131,7 +134,7 @@ def test_a_record_counts_at_any_depth_and_under_any_name(svm, done, rtlab, tmp_p
 def test_it_says_about_how_long_what_is_to_do_will_take(svm, done, rtlab, tmp_path, monkeypatch):
     others = [dataclasses.replace(svm, seed=seed) for seed in range(5)]
     unlike = dataclasses.replace(svm, encoder="tiny-bert")
-    monkeypatch.setattr("rtlab.studies.study", lambda *_, **__: (*others, unlike))
+    monkeypatch.setattr("rtlab.studies.matrix", lambda *_, **__: small.matrix(*others, unlike))
     nothing = dict.fromkeys(("load_s", "prepare_s", "warmup_s", "evaluate_s"), 0.0)
     slow = dataclasses.replace(done, timing=dataclasses.replace(done.timing, train_s=3600.0, **nothing))
     records.save(slow, tmp_path / "results" / "records")
@@ -142,14 +145,14 @@ def test_it_says_about_how_long_what_is_to_do_will_take(svm, done, rtlab, tmp_pa
 
 @pytest.mark.parametrize("status", ["failed", "oom", "cancelled"])
 def test_what_is_tried_again_is_said(svm, done, rtlab, tmp_path, monkeypatch, status):
-    monkeypatch.setattr("rtlab.studies.study", lambda *_, **__: (svm,))
+    monkeypatch.setattr("rtlab.studies.matrix", lambda *_, **__: small.matrix(svm))
     records.save(ended(done, status), tmp_path / "results" / "records")
     said = rtlab("sweep", "smoke", "--dry-run")
     assert said.out == f"to do      {done.id}  svm-cls, seed 42 ({status} before)\n0 recorded already, 1 to do\n"
 
 
 def test_a_bad_record_is_named_and_the_others_count(svm, done, rtlab, tmp_path, monkeypatch):
-    monkeypatch.setattr("rtlab.studies.study", lambda *_, **__: (svm,))
+    monkeypatch.setattr("rtlab.studies.matrix", lambda *_, **__: small.matrix(svm))
     path = records.save(done, tmp_path / "results" / "records")
     (path.parent / "bad.json").write_text('{"schema": 2')
     said = rtlab("sweep", "smoke", "--dry-run")
@@ -223,12 +226,84 @@ def test_a_dry_run_lists_and_does_nothing(rtlab, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+# What is made from options
+
+
+@pytest.fixture
+def own(rtlab, data):
+    """`rtlab sweep` with options that make a study of the tiny encoder."""
+    return lambda *words: rtlab("sweep", "--encoder", "tiny-distilbert", "--dataset", data, *words)
+
+
+def test_options_make_a_study_that_its_file_repeats(own, rtlab, tmp_path):
+    flags = "--methods words,svm,full --lr 1e-3,2e-5 --epochs 1 --seeds 2 --train-sentences 10 --dry-run"
+    made = own(*flags.split())
+    assert made.status == 0, made.err
+    lines = made.out.splitlines()
+    assert [line.split("  ")[-1] for line in lines[:4]] == [
+        "words, 10 training sentences, seed 42",
+        "svm-cls, 10 training sentences, seed 42",
+        "full-native-packed-lr1e-03, 10 training sentences, 1 epoch, seed 42",
+        "full-native-packed-lr2e-05, 10 training sentences, 1 epoch, seed 42",
+    ]
+    assert lines[8:] == ["0 recorded already, 8 to do"]
+    saved = own(*["--methods", "words", "--train-sentences", "10,20", "--save-study", "mine.json"])
+    assert saved.status == 0, saved.err
+    assert "study written to mine.json" in saved.out
+    assert re.fullmatch(r"runs 1/2, about \d+ min left\nruns 2/2\n", saved.err)
+    again = rtlab("sweep", "mine.json")
+    assert (again.status, again.out.splitlines()[-2]) == (0, "2 recorded already, 0 to do")
+    more = rtlab("sweep", "mine.json", "--seeds", 3, "--dry-run")
+    assert re.match(r"2 recorded already, 4 to do: about \d+ min", more.out.splitlines()[-1])
+    assert rtlab("sweep", "mine.json", "--train-sentences", "10", "--dry-run").out.count("\n") == 2
+    too_many = own("--methods", "words", "--train-sentences", "43", "--save-study", "not.json")
+    assert too_many.err == "rtlab: --train-sentences must be at most 42, all there are; got 43\n"
+    assert not (tmp_path / "not.json").exists()
+
+
+STUDY = "study must be one of smoke, embedded, lab, evidence, labels, or a file that --save-study wrote"
+REFUSED = {
+    "": f"{STUDY}, or made from --methods, such as --methods words,svm,lora,full; got none of them",
+    "labs": f"{STUDY}; got 'labs'",
+    "lab --methods svm": "--methods makes a study of its own; got it beside 'lab'; one of the two would do",
+    "lab --lr 1e-3": "--lr makes a study of its own; got it beside 'lab'; one of the two would do",
+    "smoke --epochs 1,2": "--epochs must be one value beside a study; got '1,2'",
+    "smoke --engine both": "--engine must be one of trainer, native; got 'both'",
+    "--methods svm --part 1": "--part must be of the study evidence; got 1 beside --methods",
+    "--methods svm,": "--methods must be values, separated by commas; got 'svm,'",
+    "--methods full --lr x": "--lr must be numbers, separated by commas; got 'x'",
+    "--methods full --lr 0": "--lr must be finite and above 0, such as 2e-5; got 0.0",
+    "--methods full --epochs 1.5": "--epochs must be whole numbers, separated by commas; got '1.5'",
+    "--methods full --padding none": "--padding must be one of fixed, dynamic, bucketed, packed; got 'none'",
+    "--methods svm --lr 1": "--lr means nothing to svm; beside it full or lora would do",
+    "--methods lora --target-modules attention,q_lin+nope": "--target-modules must be among q_lin, k_lin",
+    "--methods svm --limit 20 --train-sentences 21": "--train-sentences must be at most the limit, 20 sentences",
+    "--methods svm --save-study no/such/folder.json": "--save-study must be a file in a writable directory",
+    "--methods svm --seeds 0": "--seeds must be a whole number of at least 1; got 0",
+}
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_a_study_that_cannot_be_is_refused_in_a_line(rtlab, tmp_path, line):
+    done = rtlab("sweep", *line.split(), "--encoder", "tiny-distilbert", "--dataset", "corpus")
+    assert done.status == 2
+    assert done.err.startswith(f"rtlab: {REFUSED[line]}")
+    assert done.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_that_is_there_may_have_a_comma(rtlab, tmp_path):
+    small.data_folder(tmp_path / "good,bad")
+    done = rtlab("sweep", "--methods", "words", "--dataset", "good,bad", "--dry-run")
+    assert done.out.splitlines()[-1] == "0 recorded already, 1 to do"
+
+
 # What is run
 
 
 def test_a_failure_is_recorded_and_the_others_go_on(data, svm, rtlab, tmp_path, monkeypatch):
     experiments = (small.experiment(data, learning_rate=1e30), svm)
-    monkeypatch.setattr("rtlab.studies.study", lambda *_, **__: experiments)
+    monkeypatch.setattr("rtlab.studies.matrix", lambda *_, **__: small.matrix(*experiments))
     said = rtlab("sweep", "smoke", "--device", "cpu")
     assert said.status == 1
     ids = [one.id for one in sweep.plan(experiments)]
@@ -239,7 +314,7 @@ def test_a_failure_is_recorded_and_the_others_go_on(data, svm, rtlab, tmp_path, 
         *(f"{status:9}  {i}  {title}" for status, i, title in zip(("nan", "ok"), ids, titles, strict=True)),
         "1 done, 1 failed; records in results/records",
     ]
-    assert said.err == "runs 1/2\nruns 2/2\n"
+    assert re.fullmatch(r"runs 1/2, about \d+ min left\nruns 2/2\n", said.err)
     loaded = library.load_records(tmp_path / "results" / "records")
     assert {record.id: record.status for record in loaded.records} == dict(zip(ids, ("nan", "ok"), strict=True))
     before = everything(tmp_path)
@@ -286,7 +361,7 @@ def test_a_process_that_dies_after_its_record_has_that(svm, done, tmp_path, monk
 
 
 def test_the_other_runs_go_on(svm, rtlab, tmp_path, monkeypatch):
-    monkeypatch.setattr("rtlab.studies.study", lambda *_, **__: (svm, dataclasses.replace(svm, seed=7)))
+    monkeypatch.setattr("rtlab.studies.matrix", lambda *_, **__: small.matrix(svm, dataclasses.replace(svm, seed=7)))
     monkeypatch.setattr(sweep, "_run_one", dying.killed)
     said = rtlab("sweep", "smoke")
     assert said.status == 1

@@ -290,6 +290,27 @@ def test_the_comparison_takes_the_recipe_of_most_seeds_before_a_lucky_one():
     assert [row["n"] for row in columns("comparison", records)] == ["1", "3"]
 
 
+def test_runs_on_drawn_sentences_are_compared_only_where_none_are_on_all():
+    few, fewer = ([made(dataclasses.replace(e, train_sentences=n)) for e in (FULL, LORA, SVM)] for n in (100, 50))
+    assert len(columns("comparison", [*few, *fewer])) == 3
+    assert "100 training sentences" in captions("comparison", [*few, *fewer])[0]
+    assert "training sentences" not in captions("comparison", [*few, made(FULL), made(SVM)])[0]
+    assert len(columns("methods", [*few, *fewer])) == 6
+    setups = [row["setup"] for row in columns("methods", [*few, made(FULL), made(LORA)])]
+    assert ["100 training sentences" in setup for setup in setups] == [True, False, False]
+    assert len(columns("svm", [*few, made(SVM)])) == 2  # its two splits
+    assert len(columns("svm", few)) == 2
+
+
+def test_runs_on_different_numbers_of_sentences_are_no_seeds_of_one_row():
+    records = [made(dataclasses.replace(FULL, train_sentences=n), seed=42 + n) for n in (50, 100)]
+    assert [row["n"] for row in columns("methods", records)] == ["1", "1"]
+    assert [row["setup"].rpartition(", ")[2] for row in columns("methods", records)] == [
+        "50 training sentences",
+        "100 training sentences",
+    ]
+
+
 def test_data_that_were_cut_to_a_limit_are_not_compared_beside_whole_ones():
     cut = [made(dataclasses.replace(e, limit=160), sha256="0" * 64) for e in (FULL, LORA, SVM)]
     assert len(columns("comparison", cut)) == 3
@@ -524,7 +545,7 @@ def test_a_file_without_one_pair_of_markers_is_refused(text):
         ("no markers", "it has no marker"),
         (
             "<!-- rtlab:unknown -->\n<!-- /rtlab:unknown -->",
-            "it has a marker of unknown; there are findings, comparison, ",
+            "it has a marker of unknown; there are labels, findings, comparison, ",
         ),
         (FILE.replace("<!-- /rtlab:methods -->", ""), "the file must hold one"),
         (None, "No such file"),
@@ -550,7 +571,7 @@ def test_a_check_writes_nothing(tmp_path):
 
 def test_the_skeleton_has_a_place_for_everything_but_what_the_readme_holds():
     names = set(re.findall(r"<!-- rtlab:([\w-]+) -->", skeleton()))
-    assert names == {"findings", *TABLES, "claims"} - {*README}
+    assert names == {"labels", "findings", *TABLES, "claims"} - {*README}
     assert " ".join(LEGEND.split()) in " ".join(skeleton().split())
 
 

@@ -21,8 +21,9 @@ from rtlab.cli.looking import Explore, Probe, Tokenize
 from rtlab.cli.options import DONE, FAILED, HUNG_UP, INTERRUPTED, TERMINATED, WRONG
 from rtlab.cli.reading import Claims, Compare, Figures, Report, Tables
 from rtlab.cli.screen import OUTPUT, drop, screens
+from rtlab.cli.sweeping import Sweep
 from rtlab.cli.using import Evaluate, Merge, Predict
-from rtlab.cli.working import Adapt, Finetune, Lora, Svm, Sweep, Words
+from rtlab.cli.working import Adapt, Finetune, Lora, Svm, Words
 from rtlab.environment import ended_by_signals
 from rtlab.values import clean
 

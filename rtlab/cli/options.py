@@ -141,10 +141,12 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Leaving:
-    """What a run leaves, and where."""
+    """What a run draws, what it leaves, and where."""
 
     seed: int = 42
-    """Moves the head's initialisation, the data order and dropout."""
+    """Moves the head's initialisation, the data order and dropout, and draws --train-sentences."""
+    train_sentences: Annotated[int | None, optional("INT", "all")] = None
+    """Training sentences to draw, of each class in proportion; validation and test stay whole."""
     output_dir: Path = Path("results")
     """Folder for the record (records/) and the trained model (models/)."""
     use_wandb: bool = False

@@ -33,6 +33,7 @@ class Tables:
     output: tyro.conf.Suppress[Output] = TEXT
 
     def __call__(self) -> int:
+        from rtlab.reporting.learning_curves import labels_block
         from rtlab.reporting.markup import as_text
         from rtlab.reporting.tables import LEGEND, tables
 
@@ -48,7 +49,7 @@ class Tables:
             print(f"{self.csv} written, {plural(len(records), 'row')}")
             if not (self.readme or self.write or self.check):
                 return DONE
-        made = tables(records)
+        made = (labels_block(records), *tables(records))
         files = _files(self.readme, self.results, write=self.write, check=self.check)
         if files:
             status, said = _rebuild(files, made, self.results, "tables", check=self.check)

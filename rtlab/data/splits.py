@@ -6,8 +6,9 @@ The trade-off is memory: all is held at once (the default data set is 1.3 MB, a 
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from heapq import heapify, heapreplace
 
@@ -52,6 +53,7 @@ class Splits:
         validation: what choices are made on.
         test: what results are reported on.
         notes: what was assumed when it was read, a sentence each; no part of the digest.
+        drawn_from: digest of the data set that its training sentences were drawn from; None where it has them all.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Splits:
     validation: Split
     test: Split
     notes: tuple[str, ...] = ()
+    drawn_from: str | None = None
 
     @property
     def num_labels(self) -> int:
@@ -76,10 +79,14 @@ class Splits:
         """Digest of the contents: the class names, and the texts and labels of each split; not `name` and `revision`.
 
         Every text and number goes in with a fixed-length prefix, so no two different data sets feed the same bytes.
+        Where training sentences were drawn, it is that of the data set as given: held-out sentences are the same, and
+        what was drawn follows from the seed and the number.
 
         Returns:
             64 hexadecimal digits.
         """
+        if self.drawn_from is not None:
+            return self.drawn_from
         digest = hashlib.sha256()
         for piece in _pieces(self):
             digest.update(piece)
@@ -106,6 +113,33 @@ class Splits:
             )
         train, validation, test = (_limited(split, limit) for _, split in self.items())
         return replace(self, train=train, validation=validation, test=test)
+
+    def drawn(self, sentences: int, *, seed: int) -> "Splits":
+        """The same data set with so many training sentences, drawn by the seed; validation and test stay whole.
+
+        Stratified: each class has at least one, and the others keep their proportions. Nested: of one seed, fewer
+        sentences are among more. The order stays.
+
+        Args:
+            sentences: Training sentences, at least the number of classes.
+            seed: Draws them.
+
+        Returns:
+            A data set with the digest of this one.
+
+        Raises:
+            ValueError: `sentences` is smaller than the number of classes, or larger than the train split.
+        """
+        least, most = len(set(self.train.labels)), len(self.train)
+        if not least <= sentences <= most:
+            would_do = f"at least {least}, one of each class" if sentences < least else f"at most {most}, all there are"
+            raise ValueError(f"train_sentences must be {would_do}; got {sentences}")
+        rows_of: dict[int, list[int]] = {}
+        for row in sorted(range(most), key=lambda row: hashlib.sha256(f"{seed} {row}".encode()).digest()):
+            rows_of.setdefault(self.train.labels[row], []).append(row)
+        shares = _nested_shares(Counter(self.train.labels), sentences)
+        train = _rows(self.train, sorted(row for label, rows in rows_of.items() for row in rows[: shares[label]]))
+        return replace(self, train=train, drawn_from=self.sha256)
 
 
 @dataclass(frozen=True)
@@ -189,7 +223,11 @@ def _limited(split: Split, limit: int) -> Split:
         if left[label]:
             left[label] -= 1
             kept.append(row)
-    return Split(tuple(split.texts[row] for row in kept), tuple(split.labels[row] for row in kept))
+    return _rows(split, kept)
+
+
+def _rows(split: Split, rows: Sequence[int]) -> Split:
+    return Split(tuple(split.texts[row] for row in rows), tuple(split.labels[row] for row in rows))
 
 
 def _shares(counts: Mapping[int, int], limit: int) -> dict[int, int]:
@@ -205,6 +243,21 @@ def _shares(counts: Mapping[int, int], limit: int) -> dict[int, int]:
         least, label = surplus[0]
         shares[label] += 1
         heapreplace(surplus, (least + total, label))
+    return shares
+
+
+def _nested_shares(counts: Mapping[int, int], sentences: int) -> dict[int, int]:
+    """Sentences per class: one each, every further one by Sainte-Laguë's divisors (ties: lower label).
+
+    Unlike `_shares`, no class ever loses one when there are more in all. No class is ever given more than it has.
+    """
+    shares = dict.fromkeys(counts, 1)
+    waiting = [(-Fraction(count, 3), label) for label, count in counts.items()]
+    heapify(waiting)
+    for _ in range(sentences - len(counts)):
+        label = waiting[0][1]
+        shares[label] += 1
+        heapreplace(waiting, (-Fraction(counts[label], 2 * shares[label] + 1), label))
     return shares
 
 

@@ -177,6 +177,25 @@ def marked(
     )
 
 
+def band(
+    panel: "Axes",
+    seeds_by_x: Mapping[float, Sequence[float]],
+    style: tuple[str, str],
+    line: str,
+    *,
+    label: str,
+    filled: bool = True,
+) -> None:
+    """Means as a line of markers, and a band from the lowest to the highest seed."""
+    colour, marker = style
+    x = list(seeds_by_x)
+    lowest, highest = (list(map(end, seeds_by_x.values())) for end in (min, max))
+    panel.fill_between(x, lowest, highest, color=colour, alpha=0.2, linewidth=0)
+    means = [mean(seeds) for seeds in seeds_by_x.values()]
+    inside = colour if filled else GROUND
+    panel.plot(x, means, line, color=colour, marker=marker, markerfacecolor=inside, linewidth=1.5, label=label)
+
+
 def method_styles(methods: Iterable[str]) -> Mapping[str, tuple[str, str]]:
     """Colour and marker of each method: the usual methods' own, then those of others; no two alike of sixteen."""
     every, kinds = [*TITLES, *sorted(set(methods) - set(TITLES))], len(COLOURS)

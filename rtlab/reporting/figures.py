@@ -1,8 +1,9 @@
 """Figures of records as SVG: one set for each encoder and data set, and for each machine where times are in them.
 
-File names say which; `headline.svg` is the accuracy over time at the place of most runs. A figure without anything to
-show is not written. The folder holds what the records say and nothing older: figures that this module wrote earlier
-and that the records no longer make are removed; files of others are left alone.
+File names say which; `headline.svg` is the accuracy over time at the place of most runs, `labels.svg` that over
+training sentences. A figure without anything to show is not written. The folder holds what the records say and nothing
+older: figures that this module wrote earlier and that the records no longer make are removed; files of others are left
+alone.
 """
 
 import re
@@ -17,10 +18,11 @@ from rtlab.records import RunRecord, write_whole
 from rtlab.reporting import plots
 from rtlab.reporting.drawing import MARK, styled, svg
 from rtlab.reporting.groups import Group, Place, by_place, groups, machines
+from rtlab.reporting.learning_curves import FIGURE
 from rtlab.testbed import Testbed
 
 Draw: TypeAlias = Callable[[Sequence[Group], str], Figure | None]
-SCORES: Mapping[str, Draw] = {"loss": plots.loss}
+SCORES: Mapping[str, Draw] = {"loss": plots.loss, "labels": plots.labels}
 TIMES: Mapping[str, Draw] = {"padding": plots.padding, "accuracy": plots.accuracy, "throughput": plots.throughput}
 RATES = "{}-learning-rate"  # of a kind of adapter
 HEADLINE = "headline.svg"
@@ -46,15 +48,24 @@ def write_figures(records: Iterable[RunRecord], folder: Path) -> Written:
             timed = [group.timed_on(machine) for group in here]
             for name, draw in TIMES.items():
                 _draw(texts, folder, name, draw, place, timed, machine)
-    headline = next((text for path, text in texts.items() if path.name.startswith("accuracy-")), None)
-    if headline is not None:
-        texts[folder / HEADLINE] = headline
+    for first, name in (("accuracy-", HEADLINE), ("labels-", FIGURE)):
+        text = next((text for path, text in texts.items() if path.name.startswith(first)), None)
+        if text is not None:
+            texts[folder / name] = text
     for path, text in texts.items():
         write_whole(path, text)
     stale = [path for path in sorted(folder.glob("*.svg")) if path not in texts and _ours(path)]
     for path in stale:
         path.unlink()
     return Written(tuple(texts), tuple(stale))
+
+
+def first_figure(name: str, records: Iterable[RunRecord]) -> str | None:
+    """A figure of `SCORES` as SVG, of the first place that has something to show in it."""
+    texts: dict[Path, str] = {}
+    for place, here in by_place(groups(records)).items():
+        _draw(texts, Path(), name, SCORES[name], place, here)
+    return next(iter(texts.values()), None)
 
 
 def _draw(

@@ -81,7 +81,7 @@ _SETUP: Mapping[str, str | Callable[[Experiment], Cell]] = {
     **{name: f"method.settings.{name}" for name in LORA},
     "settings": _other_settings,
     **{name: _of_encoder(name) for name in ("max_length", "precision")},
-    "limit": "limit",
+    **{name: name for name in ("limit", "train_sentences")},
 }
 SETUP: Mapping[str, Callable[[Experiment], Cell]] = {
     name: _at(of) if isinstance(of, str) else of for name, of in _SETUP.items()
@@ -126,8 +126,19 @@ COLUMNS: Mapping[str, Callable[[RunRecord], Cell]] = {
     **{name: _at(name) for name in ("results", "created_at", "error")},
 }
 _WHOLE = (
-    *("epochs", "batch_size", "max_steps", "logging_steps", "max_length", "limit", "seed", "threads", "ranks"),
-    *("steps", "samples", "real_tokens", "padding_tokens", "peak_device", "peak_reserved", "peak_host", "results"),
+    *("epochs", "batch_size", "max_steps", "logging_steps", "max_length", "limit", "train_sentences", "seed"),
+    *(
+        "threads",
+        "ranks",
+        "steps",
+        "samples",
+        "real_tokens",
+        "padding_tokens",
+        "peak_device",
+        "peak_reserved",
+        "peak_host",
+        "results",
+    ),
     *(name for name in COLUMNS if name.startswith("parameters_")),
 )
 

@@ -63,7 +63,7 @@ class Group:
     @property
     def chance(self) -> bool:
         """Whether other seeds could give other scores."""
-        return self.experiment.method.recipe is not None
+        return self.experiment.chance
 
     @property
     def results(self) -> int:

@@ -3,15 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from rtlab.recipe import PADDINGS
-from rtlab.reporting.frame import Cell
 from rtlab.reporting.groups import SPLITS, Group, families
 from rtlab.reporting.markup import Text
 from rtlab.reporting.pairs import accuracy_difference, quality, time_ratio
+from rtlab.reporting.selecting import Family, compared, richest, scored, whole
 from rtlab.reporting.wording import NONE, difference, score, spread, times
 
 Row = dict[str, Text]
-Family = Sequence[Group]
 Rows = Callable[[Group, Family], Iterable[Row]]
 Columns = Callable[[Group, Family], Row]
 Chosen = Callable[[Sequence[Group]], Sequence[Family]]
@@ -42,75 +40,6 @@ class Kind:
     timed: bool = True
     everywhere: bool = False
     limited: bool = True
-
-
-# What is chosen of the groups of a place
-
-
-def _whole(here: Sequence[Group]) -> list[Group]:
-    """Runs that were cut short say nothing of the accuracy that their recipe reaches."""
-    return [group for group in here if group.whole]
-
-
-def _scored(here: Sequence[Group]) -> Sequence[Family]:
-    """All whole runs; those cut short only of a method that has no whole one."""
-    whole = {group.fields["method"] for group in _whole(here)}
-    return [(group,) for group in here if group.whole or group.fields["method"] not in whole]
-
-
-def _compared(here: Sequence[Group]) -> Sequence[Family]:
-    """For each method one recipe, on every engine that it was run on, each with its usual padding.
-
-    Of several recipes that of most seeds, of these that on most engines, of these the best on validation.
-    """
-
-    def worth(recipe: Family) -> tuple[float, ...]:
-        accuracy = max(group.mean("validation_accuracy") for group in recipe)
-        return max(len(group.scored) for group in recipe), len(recipe), accuracy
-
-    recipes: dict[tuple[object, ...], dict[str, list[Group]]] = {}
-    for group in _whole(here):
-        rest = tuple(value for name, value in group.fields.items() if name not in ("engine", "padding", "compile"))
-        recipes.setdefault(rest, {}).setdefault(group.experiment.engine, []).append(group)
-    found = [[max(of_engine, key=_usual) for of_engine in recipe.values()] for recipe in recipes.values()]
-    best = _best(found, worth)
-    return best if len(best) > 1 else []
-
-
-def shown_first(here: Sequence[Group]) -> list[Family]:
-    """What a figure of accuracy over time shows: the methods compared, and each that trains no encoder by itself."""
-    alone = [(group,) for group in here if group.fields["engine"] is None]
-    return [*alone, *(family for family in _compared(here) if family[0].fields["engine"] is not None)]
-
-
-def _usual(group: Group) -> tuple[object, ...]:
-    """Groups of one engine: with its usual padding before others, of one results version the newest."""
-    fields, recipe = group.fields, group.experiment.method.recipe
-    usual = recipe is not None and recipe.padding == PADDINGS[recipe.engine][0]
-    return group.results, usual, not fields["compile"], len(group.scored)
-
-
-def _richest(here: Sequence[Group]) -> Sequence[Family]:
-    """For each method the one recipe that was run with most paddings, the reference with fixed padding among them."""
-    return _best(filter(_has_fixed, families(here, "padding", "engine", "compile")), _paddings)
-
-
-def _has_fixed(family: Family) -> bool:
-    return any((group.experiment.engine, group.fields["padding"]) == ("trainer", "fixed") for group in family)
-
-
-def _paddings(family: Family) -> tuple[float, ...]:
-    kinds = {(group.experiment.engine, group.fields["padding"]) for group in family}
-    return len(kinds), family[0].whole, sum(len(group.scored) for group in family)
-
-
-def _best(found: Iterable[Family], worth: Callable[[Family], tuple[float, ...]]) -> Sequence[Family]:
-    """Of each method the family of most worth, of several the first."""
-    best: dict[Cell, Family] = {}
-    for family in found:
-        method = family[0].fields["method"]
-        best[method] = max(best.get(method, family), family, key=worth)
-    return list(best.values())
 
 
 def _is_trained(group: Group) -> bool:
@@ -238,7 +167,7 @@ TABLES: Mapping[str, Kind] = {
             *(_trained, _training, _faster(engine="trainer")),
             *(_accuracy("validation"), _VALIDATION_F1, _accuracy("test"), _F1),
         ),
-        chosen=_compared,
+        chosen=compared,
         limited=False,
         needs="whole runs of two methods or more on one encoder and data set",
     ),
@@ -246,13 +175,14 @@ TABLES: Mapping[str, Kind] = {
         title="Runtime by padding",
         rows=_row(_training, _SAMPLES, _padding, _faster(engine="trainer", padding="fixed")),
         of=_is_trained,
-        chosen=_richest,
+        chosen=richest,
         needs="runs that differ in `--padding` alone, fixed padding on the reference engine among them",
     ),
     "svm": Kind(
         title="Words and features",
         rows=_svm_rows,
         of=lambda group: not _is_trained(group),
+        chosen=scored,
         timed=False,
         needs="a run of `rtlab words` or `rtlab svm`",
         everywhere=True,
@@ -262,7 +192,7 @@ TABLES: Mapping[str, Kind] = {
     "methods": Kind(
         title="Methods",
         rows=_row(_parts("encoder/adapter + head"), _training, *_ACCURACIES, _F1),
-        chosen=_scored,
+        chosen=scored,
         needs="a run of any method",
         everywhere=True,
     ),
@@ -270,7 +200,7 @@ TABLES: Mapping[str, Kind] = {
         title="Learning rates",
         rows=_row(*_LOSSES, *_ACCURACIES),
         of=_is_trained,
-        chosen=lambda here: families(_whole(here), "learning_rate"),
+        chosen=lambda here: families(whole(here), "learning_rate"),
         timed=False,
         needs="whole runs that differ in `--lr` alone",
     ),
@@ -278,7 +208,7 @@ TABLES: Mapping[str, Kind] = {
         title="Target modules",
         rows=_row(_parts("adapter + head"), _SAMPLES, *_ACCURACIES, _F1),
         of=lambda group: group.fields["peft_type"] is not None,
-        chosen=lambda here: families(_whole(here), "target_modules"),
+        chosen=lambda here: families(whole(here), "target_modules"),
         needs="whole runs of an adapter that differ in `--target-modules` alone",
     ),
     "engines": Kind(

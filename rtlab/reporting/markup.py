@@ -60,6 +60,13 @@ class Table:
     notes: tuple[Text, ...] = ()
 
 
+class Picture(NamedTuple):
+    """A file's place beside the results' README.md, and what it shows, in words."""
+
+    path: str
+    text: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Block:
     """What stands under one heading, or between one pair of a file's markers.
@@ -69,12 +76,16 @@ class Block:
         title: The heading.
         tables: One for each place.
         nothing: What is said where there is none.
+        picture: What stands above the tables in markdown.
+        headed: Whether its heading stands between the markers too, and so nothing where there are no tables.
     """
 
     name: str
     title: str
     tables: tuple[Table, ...]
     nothing: str = ""
+    picture: Picture | None = None
+    headed: bool = False
 
 
 def escape(value: object) -> str:
@@ -107,8 +118,11 @@ def wrapped(text: str) -> str:
 
 
 def as_markdown(block: Block) -> str:
-    """A block as markdown, without its heading; its tables are aligned, so that they read well as they are."""
-    return _plain(block, "markdown")
+    """A block as markdown, with its heading if it is `headed`; tables are aligned, so they read well as they are."""
+    heading = [f"## {block.title}"] if block.headed else []
+    pictures = [f"![{block.picture.text}]({block.picture.path})"] if block.picture is not None else []
+    above = [*heading, *pictures] if block.tables else []
+    return "\n\n".join([*above, _plain(block, "markdown")])
 
 
 def as_text(blocks: Iterable[Block], *notes: str) -> str:

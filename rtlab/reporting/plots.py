@@ -1,4 +1,4 @@
-"""The five figures, each drawn from the groups of one place; `None` where there is nothing to show.
+"""The six figures, each drawn from the groups of one place; `None` where there is nothing to show.
 
 Seeds are dots, means are markers or bars, and bars on markers are 95 % intervals: of an accuracy over sentences and
 seeds (with one seed over sentences alone), of a time Student's t over seeds. Times are of one machine and include
@@ -16,10 +16,11 @@ from rtlab.experiment import Experiment
 from rtlab.methods import Adapter, method_title
 from rtlab.recipe import Padding
 from rtlab.reporting import drawing
-from rtlab.reporting.drawing import COLOURS, GROUND, INK, canvas
+from rtlab.reporting.drawing import COLOURS, GROUND, INK, LINES, canvas
 from rtlab.reporting.groups import SPLITS, Group, families
-from rtlab.reporting.kinds import shown_first
+from rtlab.reporting.learning_curves import ways
 from rtlab.reporting.pairs import quality, time_ratio
+from rtlab.reporting.selecting import shown_first
 from rtlab.reporting.wording import method_order
 
 REFERENCE = "trainer"
@@ -144,6 +145,31 @@ def rates(here: Sequence[Group], where: str) -> Figure | None:
         drawing.log_axis(panel, sorted({_number(group, "learning_rate") for family in shown for group in family}))
         panel.set(xlabel="learning rate (logarithmic)", ylabel=f"{split} accuracy")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center")
+    return figure
+
+
+def labels(here: Sequence[Group], where: str) -> Figure | None:
+    """Test accuracy against training sentences, a line for each way, a band from its lowest to its highest seed."""
+    shown = ways(here)
+    if not shown:
+        return None
+    figure, [panel] = canvas("Test accuracy against training sentences", where, width=5.2, height=4.6)
+    styles = drawing.method_styles(str(way.largest.fields["method"]) for way in shown)
+    for number, way in enumerate(shown):
+        method, beside_words = str(way.largest.fields["method"]), bool(way.largest.fields["with_words"])
+        seeds = {float(size): group.values("test_accuracy") for size, group in way.by_size.items()}
+        label = f"{method_title(method)}{' with words' * beside_words}"
+        line = LINES[number % len(LINES)]
+        drawing.band(panel, seeds, styles[method], line, label=label, filled=not beside_words)
+    sizes = sorted({size for way in shown for size in way.by_size})
+    drawing.log_axis(panel)
+    panel.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=45)
+    panel.set(
+        xlabel="training sentences (logarithmic), drawn by the seed;\nband: lowest to highest seed; "
+        "validation and test are whole",
+        ylabel="test accuracy",
+    )
+    figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from rtlab.records import write_whole
 from rtlab.reporting.kinds import TABLES
+from rtlab.reporting.learning_curves import NAME
 from rtlab.reporting.markup import Block, as_markdown, wrapped
 from rtlab.reporting.tables import LEGEND, README
 
-KNOWN = ("findings", *TABLES, "claims")
+KNOWN = (NAME, "findings", *TABLES, "claims")
 
 
 def replace_block(text: str, name: str, block: str) -> str:
@@ -32,7 +33,8 @@ def skeleton() -> str:
     there = {name: kind.title for name, kind in TABLES.items() if name not in README}
     titles = {"findings": "Findings"} | there | {"claims": "Claims"}
     parts = ["\n".join([f"## {title}\n", *_markers(name)]) for name, title in titles.items()]
-    return "\n\n".join(["# Results", wrapped(LEGEND), *parts]) + "\n"
+    headed = "\n".join(_markers(NAME))  # with its heading within
+    return "\n\n".join(["# Results", wrapped(LEGEND), headed, *parts]) + "\n"
 
 
 def update(path: Path, blocks: Iterable[Block], *, check: bool) -> bool:

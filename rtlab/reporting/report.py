@@ -16,6 +16,7 @@ from rtlab.reporting.claims import claims_block, judge_all
 from rtlab.reporting.findings import findings_block
 from rtlab.reporting.frame import COLUMNS
 from rtlab.reporting.groups import lost_runs
+from rtlab.reporting.learning_curves import NAME, TITLE, labels_block
 from rtlab.reporting.markup import as_html, clean, embedded_json, escape, pairs_table, scrolling
 from rtlab.reporting.report_data import Texts, environments, in_full, page_data
 from rtlab.reporting.tables import LEGEND, tables
@@ -33,10 +34,12 @@ def report(records: Iterable[RunRecord], *, texts: Texts | None = None) -> str:
         records: Records of any kind.
         texts: Sentences to show beside disagreements. Without them the report holds none.
     """
-    # Runs that were cut short for a bench stand at the end.
-    shown = tuple(sorted(records, key=lambda r: r.experiment.limit is not None or COLUMNS["max_steps"](r) is not None))
+    # Runs that were cut short for a bench, or drew their sentences, stand at the end.
+    parts = [COLUMNS[name] for name in ("limit", "train_sentences", "max_steps")]
+    shown = tuple(sorted(records, key=lambda record: any(part(record) is not None for part in parts)))
     sentences = texts or {}
     script, style = _static("report.js"), _static("report.css")
+    labels = _labels(shown)
     page = Template(_static("report.html")).substitute(
         script=script,
         script_hash=_hash(script),
@@ -45,6 +48,9 @@ def report(records: Iterable[RunRecord], *, texts: Texts | None = None) -> str:
         summary=_summary(shown),
         left_out=escape(_left_out(shown)),
         sentences=escape(_about_sentences(shown, sentences)),
+        images="img-src data:; " if labels else "",
+        labels=labels,
+        labels_link=f' <a href="#{NAME}">{TITLE}</a>' if labels else "",
         tables=_tables(shown),
         findings=as_html(findings_block(shown), most=MOST_ROWS),
         claims=as_html(claims_block(judge_all(CLAIMS, shown)), most=MOST_ROWS),
@@ -99,6 +105,20 @@ def _tables(records: Sequence[RunRecord]) -> str:
     shown = [block for block in tables(records) if block.tables and block.name != "seeds"]  # seeds: the run table
     parts = [f"<h3>{escape(block.title)}</h3>\n{as_html(block, most=MOST_ROWS)}" for block in shown]
     return "\n".join([*parts, f"<p>{escape(LEGEND)}</p>"]) if parts else "<p>No records yet.</p>"
+
+
+def _labels(records: Sequence[RunRecord]) -> str:
+    """The section of what training sentences buy, with its figure; nothing where no records hold it."""
+    block = labels_block(records)
+    if not block.tables or block.picture is None:
+        return ""
+    from rtlab.reporting.figures import first_figure  # here, not above: drawing takes a second to load
+
+    image = base64.b64encode((first_figure(NAME, records) or "").encode()).decode()
+    figure = f'<img class="figure" alt="{escape(block.picture.text)}" src="data:image/svg+xml;base64,{image}">'
+    title = f'<h2 id="{NAME}-title">{escape(TITLE)}</h2>'
+    content = f"{title}\n{figure}\n{as_html(block, most=MOST_ROWS)}"
+    return f'<section id="{NAME}" aria-labelledby="{NAME}-title">\n{content}\n</section>\n\n'
 
 
 def _environments(records: Sequence[RunRecord]) -> str:

@@ -23,8 +23,8 @@ from rtlab.records import Classes, LogEntry, Predictions, RunRecord
 from rtlab.reporting.classes import class_names
 from rtlab.reporting.frame import COLUMNS, Cell
 from rtlab.reporting.groups import Group, by_place, groups, machines, place_of
-from rtlab.reporting.kinds import shown_first
 from rtlab.reporting.markup import clean
+from rtlab.reporting.selecting import shown_first
 from rtlab.reporting.wording import setups
 from rtlab.statistics import CONFIDENCE, mean_interval
 from rtlab.values import Json, one_line
@@ -102,7 +102,8 @@ def in_full(records: Sequence[RunRecord]) -> list[int]:
     rank: Counter[tuple[object, ...]] = Counter()
     ranks = []
     for record in records:
-        key = (place_of(record), record.experiment.method, record.experiment.max_length, record.experiment.precision)
+        asked = record.experiment
+        key = (place_of(record), asked.method, asked.max_length, asked.precision, asked.train_sentences)
         ranks.append(rank[key])
         rank[key] += 1
     known = [number for number, record in enumerate(records) if record.predictions or record.history]

@@ -72,6 +72,8 @@ def _recipe(experiment: Experiment) -> dict[str, str]:
         words["max_length"] = f"max length {experiment.max_length}"
         words["precision"] = "" if experiment.precision == "fp32" else experiment.precision
     words["limit"] = "" if experiment.limit is None else f"{plural(experiment.limit, 'sentence')} a split"
+    drawn = experiment.train_sentences
+    words["train_sentences"] = "" if drawn is None else plural(drawn, "training sentence")
     if isinstance(method, Adapter):
         words["settings"] = _other_settings(method)
     return words
@@ -113,6 +115,7 @@ def order(group: Group) -> tuple[object, ...]:
         *(float(fields["r"] or 0), float(fields["lora_alpha"] or 0), float(fields["learning_rate"] or 0)),
         fields["engine"] != Recipe.engine,
         get_args(Padding).index(padding) if padding else -1,
+        float(fields["train_sentences"] or math.inf),
         sorted(_recipe(group.experiment).items()),
         group.results,
     )

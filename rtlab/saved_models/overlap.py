@@ -8,8 +8,9 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from rtlab.data import Splits, load_splits
+from rtlab.data import Splits
 from rtlab.experiment import Experiment
+from rtlab.preparing import splits_of
 
 
 def sentence_digests(splits: Splits) -> dict[str, str]:
@@ -51,7 +52,7 @@ def _train(dataset: str, trained_by: Experiment) -> frozenset[str] | None:
     if name not in (dataset, "corpus") and not Path(name).exists():
         return None
     try:
-        splits = load_splits(name, limit=trained_by.limit, options=trained_by.dataset_options)
+        splits = splits_of(trained_by)
     except (OSError, ValueError):  # another one by now
         return None
     return frozenset(splits.train.texts)

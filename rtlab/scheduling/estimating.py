@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterable
-from statistics import median
+from dataclasses import replace
+from statistics import fmean, median
 from typing import NamedTuple
 
 from rtlab.encoders import Encoder
@@ -25,6 +26,53 @@ class Estimate(NamedTuple):
 
     seconds: float
     disturbed: bool
+
+
+class Took(NamedTuple):
+    """A run that was done.
+
+    Attributes:
+        experiment: What it was.
+        estimate: What was told beforehand; `None` if nothing was.
+        seconds: What it took.
+    """
+
+    experiment: Experiment
+    estimate: Estimate | None
+    seconds: float
+
+
+def time_left(took: Iterable[Took], waiting: Iterable[tuple[Experiment, Estimate | None]]) -> float | None:
+    """Seconds that runs which wait will take, by those that were done.
+
+    Each takes what its case took under other seeds; else its estimate, scaled by what runs took of theirs; else the
+    mean of the runs that were done.
+
+    Args:
+        took: What was done.
+        waiting: What is left, with estimates.
+
+    Returns:
+        The seconds; `None` if of one of them nothing can be told.
+    """
+    cases: dict[Experiment, list[float]] = {}
+    done = list(took)
+    for one in done:
+        cases.setdefault(replace(one.experiment, seed=0), []).append(one.seconds)
+    told = [(one.estimate.seconds, one.seconds) for one in done if one.estimate is not None]
+    estimated, passed = map(sum, zip(*told, strict=True)) if told else (0.0, 0.0)
+    pace = passed / estimated if estimated > 0 else 1.0
+    each = [
+        fmean(cases[case])
+        if (case := replace(experiment, seed=0)) in cases
+        else found.seconds * pace
+        if found is not None
+        else fmean(one.seconds for one in done)
+        if done
+        else None
+        for experiment, found in waiting
+    ]
+    return sum(filter(None, each)) if None not in each else None
 
 
 def estimate(prepared: Prepared, records: Iterable[RunRecord]) -> Estimate | None:
@@ -74,7 +122,7 @@ def _likeness(record: RunRecord, wanted: Experiment, testbed_name: str) -> tuple
         record.undisturbed,
         record.testbed.name == testbed_name,
         recipe is None or others is None or recipe.padding == others.padding,
-        record.experiment.limit == wanted.limit,
+        (record.experiment.limit, record.experiment.train_sentences) == (wanted.limit, wanted.train_sentences),
         not (isinstance(method, Adapter) and isinstance(other, Adapter))
         or (method.target_modules, method.settings) == (other.target_modules, other.settings),
     )

@@ -1,0 +1,252 @@
+"""The verb that runs a study: by its name, out of its file, or made from options."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar, get_args
+
+import tyro
+
+from rtlab import studies
+from rtlab.cli.options import (
+    AS_IT_IS,
+    DONE,
+    FAILED,
+    TEXT,
+    Device,
+    Output,
+    Reading,
+    check_file,
+    optional,
+    recorded,
+    say,
+)
+from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER
+from rtlab.matrix import Matrix, Values
+from rtlab.progress import Bars
+from rtlab.recipe import Engine, Padding
+from rtlab.studies import Study
+from rtlab.values import check_one_of
+
+if TYPE_CHECKING:
+    from rtlab.scheduling.estimating import Took
+    from rtlab.scheduling.sweep import Planned
+
+T = TypeVar("T")
+
+FLAGS = ("methods", "lr", "padding", "target_modules")  # what only makes a study of its own
+STUDIES = ", ".join(get_args(Study))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Run a study, each run in a fresh process, leaving out what is recorded already (the lab's run_experiments.sh).
+
+    Without a study, --methods makes one of every combination of the values that the options name, separated by
+    commas; what means nothing to a method is not multiplied.
+    """
+
+    study: Annotated[
+        tyro.conf.Positional[str | None], optional(f"{{{','.join(get_args(Study))}}}|FILE", "made from --methods")
+    ] = None
+    """The matrix: a name, or a file that --save-study wrote."""
+    encoder: Annotated[str | None, optional("STR[,STR ...]", f"the study's, or {DEFAULT_ENCODER}")] = None
+    """In place of the study's encoder."""
+    dataset: Annotated[str | None, optional("STR[,STR ...]", "RTLAB_DATASET, or the study's")] = None
+    """In place of the study's data set."""
+    methods: Annotated[str | None, optional("{words,svm,full,lora}[,...]", "the study's")] = None
+    """What to train."""
+    lr: Annotated[str | None, optional("FLOAT[,FLOAT ...]", "2e-5")] = None
+    """Peak learning rates."""
+    padding: Annotated[str | None, optional("{fixed,dynamic,bucketed,packed}[,...]", "the engine's usual one")] = None
+    """How sentences become batches; each engine takes those that it can."""
+    target_modules: Annotated[str | None, optional("STR[+STR ...][,...]", "attention")] = None
+    """Modules to adapt; those of one set are joined by +."""
+    engine: Annotated[str | None, optional("{trainer,native}[,...]", "the study's, or the usual one")] = None
+    """Only the experiments of this engine."""
+    part: Annotated[int | None, optional("{1,2,3,4,5}", "all")] = None
+    """Only one part of evidence: headline, learning rates, capacity, padding and time, ways and recipe."""
+    seeds: Annotated[int | None, optional("INT", "the study's, or 1")] = None
+    """Seeds per case, counted from 42."""
+    epochs: Annotated[str | None, optional("INT[,INT ...]", "the study's, or 5")] = None
+    """In place of the study's epochs."""
+    limit: Annotated[int | None, optional("INT", "the study's")] = None
+    """Sentences kept per split."""
+    train_sentences: Annotated[str | None, optional("INT[,INT ...]", "the study's, or all")] = None
+    """Training sentences to draw by the seed, of each class in proportion; validation and test stay whole."""
+    save_study: Annotated[Path | None, optional("FILE", "not saved")] = None
+    """File to write the study to, for rtlab sweep FILE and pytest bench --study FILE."""
+    reading: Reading = AS_IT_IS
+    device: Device = None
+    """Where to compute."""
+    output_dir: Path = Path("results")
+    """Folder for the records (records/)."""
+    retime: bool = False
+    """Repeat finished runs that were not timed on this testbed, or not undisturbed."""
+    dry_run: bool = False
+    """List what would be done, and about how long it takes, and run nothing."""
+    output: tyro.conf.Suppress[Output] = TEXT
+
+    def __call__(self) -> int:
+        from rtlab.preparing import check_writable
+        from rtlab.scheduling.sweep import plan
+
+        asked = self._made() if self.study is None else self._given(self.study)
+        if self.save_study is not None:
+            check_file("save_study", self.save_study)
+        check_writable(self.output_dir)
+        planned = plan(asked.experiments, recorded(self.output_dir)[0], device=self.device, retime=self.retime)
+        say(dict.fromkeys(note for one in planned if one.prepared for note in one.prepared.splits.notes))
+        to_do = [one for one in planned if one.to_do]
+        for one in planned:
+            before = f" ({one.recorded} before)" if one.to_do and one.recorded else ""
+            about = f", about {_in_words(one.estimate.seconds)}" if one.to_do and one.estimate else ""
+            print(f"{'to do' if one.to_do else one.recorded:9}  {one.id}  {one.experiment.title}{before}{about}")
+        print(f"{len(planned) - len(to_do)} recorded already, {len(to_do)} to do{_hours(to_do)}")
+        if self.save_study is not None:
+            asked.save(self.save_study)
+            print(f"study written to {self.save_study}")
+        return DONE if self.dry_run else self._run(to_do)
+
+    def _run(self, to_do: "Sequence[Planned]") -> int:
+        from rtlab.scheduling.estimating import Took
+        from rtlab.scheduling.sweep import sweep
+
+        failed, waiting = 0, {one.id: one for one in to_do}
+        took: list[Took] = []
+        with Bars(sys.stderr) as bars:
+            if to_do:
+                bars.update("runs", 0, len(to_do), note=_left(took, to_do))
+            start = time.monotonic()
+            for number, one in enumerate(sweep(to_do, output_dir=self.output_dir, device=self.device), start=1):
+                failed += one.recorded != "ok"
+                by = " (by another sweep)" if one.by_another else ""
+                print(f"{one.recorded:9}  {one.id}  {one.experiment.title}{by}", flush=True)
+                start, seconds = time.monotonic(), time.monotonic() - start
+                took += [] if one.by_another else [Took(one.experiment, one.estimate, seconds)]
+                del waiting[one.id]
+                bars.update("runs", number, len(to_do), note=_left(took, list(waiting.values())))
+        print(f"{len(to_do) - failed} done, {failed} failed; records in {self.output_dir / 'records'}")
+        return FAILED if failed else DONE
+
+    def _given(self, study: str) -> Matrix:
+        """The study of a name or a file, with what is given in place of its own."""
+        for field in FLAGS:
+            if getattr(self, field) is not None:
+                raise ValueError(f"{field} makes a study of its own; got it beside {study!r}; one of the two would do")
+        if self.seeds is not None and self.seeds < 1:
+            raise ValueError(f"seeds must be at least 1; got {self.seeds}")
+        from_environment = os.environ.get("RTLAB_DATASET") if study in get_args(Study) and study != "smoke" else None
+        engine = _one("engine", self.engine, _engine)
+        return studies.matrix(study, part=self.part).changed(
+            encoder=self.encoder,
+            dataset=self.dataset or from_environment,
+            options=self.reading.options,
+            engine=engine,
+            seeds=self.seeds,
+            epochs=_one("epochs", self.epochs, int),
+            limit=self.limit,
+            train_sentences=_one("train_sentences", self.train_sentences, int),
+        )
+
+    def _made(self) -> Matrix:
+        """The study that the options make."""
+        if self.methods is None:
+            raise ValueError(
+                f"study must be one of {STUDIES}, or a file that --save-study wrote, or made from --methods, "
+                "such as --methods words,svm,lora,full; got none of them"
+            )
+        if self.part is not None:
+            raise ValueError(f"part must be of the study evidence; got {self.part} beside --methods")
+
+        def usual_engine(encoder: str) -> Engine:
+            from rtlab import preparing
+
+            return preparing.usual_engine(encoder, self.device)
+
+        values = Values(
+            methods=_several("methods", self.methods, str),
+            encoders=_sources("encoder", self.encoder) or (DEFAULT_ENCODER,),
+            datasets=_sources("dataset", self.dataset) or (os.environ.get("RTLAB_DATASET") or DEFAULT_DATASET,),
+            options=self.reading.options,
+            engines=_several("engine", self.engine, _engine),
+            paddings=_several("padding", self.padding, _padding),
+            learning_rates=_several("lr", self.lr, float),
+            epochs=_several("epochs", self.epochs, int),
+            target_modules=_several("target_modules", self.target_modules, _modules),
+            train_sentences=_several("train_sentences", self.train_sentences, int) or (None,),
+            limit=self.limit,
+            seeds=1 if self.seeds is None else self.seeds,
+        )
+        return values.matrix(usual_engine)
+
+
+def _several(field: str, given: str | None, of: Callable[[str], T]) -> tuple[T, ...]:
+    """The values of an option, in their order, each once; none where it is not given."""
+    if given is None:
+        return ()
+    try:
+        parts = [part.strip() for part in given.split(",")]
+        if not all(parts):
+            raise ValueError("an empty one")
+        return tuple(dict.fromkeys(map(of, parts)))
+    except ValueError as error:
+        if str(error).startswith(f"{field} "):
+            raise
+        kind = {int: "whole numbers", float: "numbers"}.get(of, "values")  # type: ignore[call-overload]  # a type or a function
+        raise ValueError(f"{field} must be {kind}, separated by commas; got {given!r}") from None
+
+
+def _one(field: str, given: str | None, of: Callable[[str], T]) -> T | None:
+    """The value that stands in place of a study's own."""
+    values = _several(field, given, of)
+    if len(values) > 1:
+        raise ValueError(f"{field} must be one value beside a study; got {given!r}")
+    return next(iter(values), None)
+
+
+def _sources(field: str, given: str | None) -> tuple[str, ...]:
+    """Names or paths; a path that is there may have commas in it."""
+    return (given,) if given is not None and Path(given).exists() else _several(field, given, str)
+
+
+def _engine(text: str) -> Engine:
+    check_one_of("engine", text, get_args(Engine))
+    return next(engine for engine in get_args(Engine) if engine == text)
+
+
+def _padding(text: str) -> Padding:
+    check_one_of("padding", text, get_args(Padding))
+    return next(padding for padding in get_args(Padding) if padding == text)
+
+
+def _modules(text: str) -> tuple[str, ...]:
+    """One set of target modules: the name of a group, or names joined by `+`."""
+    return (text,) if text in ("attention", "attention+mlp") else tuple(part.strip() for part in text.split("+"))
+
+
+def _left(took: "Sequence[Took]", waiting: "Sequence[Planned]") -> str:
+    """The time left, in words; nothing where it is not known, or none is left."""
+    from rtlab.scheduling.estimating import time_left
+
+    seconds = time_left(took, [(one.experiment, one.estimate) for one in waiting])
+    return f"about {_in_words(seconds)} left" if seconds else ""
+
+
+def _hours(to_do: "Sequence[Planned]") -> str:
+    """How long that takes, in words."""
+    known = [one.estimate for one in to_do if one.estimate is not None]
+    if not known:
+        return ""
+    time = _in_words(sum(one.seconds for one in known))
+    others = "" if len(known) == len(to_do) else f" for {len(known)} of them; nothing like the others is recorded"
+    scaled = sum(one.disturbed for one in known)
+    by = f"; {scaled} of them by runs that other processes disturbed, scaled to a quiet machine" if scaled else ""
+    return f": about {time}{others}{by}"
+
+
+def _in_words(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{max(1, round(seconds / 60))} min"

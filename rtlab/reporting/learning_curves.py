@@ -1,0 +1,167 @@
+"""How many training sentences a way takes: its groups by their number, and the table of who is better from where on.
+
+Absent, heading and all, where no records hold runs on drawn sentences.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from math import isfinite
+
+from rtlab.experiment import Experiment
+from rtlab.records import RunRecord
+from rtlab.reporting.groups import Group, Place, by_place, groups
+from rtlab.reporting.markup import Block, Column, Picture, Table
+from rtlab.reporting.measures import sentences
+from rtlab.reporting.pairs import accuracy_difference
+from rtlab.reporting.quantities import FEWEST_RUNS
+from rtlab.reporting.wording import NONE, contents, dates, difference, method_order, order, setups, spread
+
+NAME, TITLE = "labels", "How many sentences it takes"
+FIGURE = "labels.svg"  # that of the place of most runs
+_APART = ("train_sentences", "epochs", "logging_steps")
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way on several numbers of training sentences.
+
+    Attributes:
+        by_size: Its groups by training sentences, fewest first.
+    """
+
+    by_size: Mapping[int, Group]
+
+    @property
+    def largest(self) -> Group:
+        """Its group of most sentences."""
+        return self.by_size[max(self.by_size)]
+
+
+def ways(here: Iterable[Group]) -> list[Way]:
+    """The ways that were run on drawn sentences, out of the groups of one place, the cheapest first.
+
+    Of each method one: that on most numbers of sentences, of several that of most runs, then the best on validation
+    with most sentences. Words beside features are a method of their own. A group that was trained for more epochs goes
+    before others of its size. Where times are not known of all, ways are in the usual order of methods.
+    """
+    sets: dict[tuple[object, ...], dict[int, Group]] = {}
+    for group in sorted(here, key=_trained):
+        size = _sentences(group)
+        if group.whole and size is not None and group.has_predictions("test"):
+            rest = tuple(value for name, value in group.fields.items() if name not in _APART)
+            sets.setdefault((group.place, group.results, *rest), {})[size] = group
+    best: dict[object, Way] = {}
+    for by_size in sets.values():
+        if len(by_size) > 1 and any(group.experiment.train_sentences for group in by_size.values()):
+            way = Way(dict(sorted(by_size.items())))
+            fields = way.largest.fields
+            name = fields["method"], fields["with_words"]
+            best[name] = max(best.get(name, way), way, key=_worth)
+    found = sorted(best.values(), key=lambda way: (method_order(str(way.largest.fields["method"])), order(way.largest)))
+    common = set.intersection(*(set(way.by_size) for way in found)) if found else set()
+    if not common or not all(way.by_size[max(common)].timed for way in found):
+        return found
+    return sorted(found, key=lambda way: way.by_size[max(common)].mean("seconds"))
+
+
+def labels_block(records: Iterable[RunRecord]) -> Block:
+    """The figure of the first place, and two tables of each place: accuracies, and from where on they differ."""
+    found = {place: ways(here) for place, here in by_place(groups(records)).items()}
+    tables = [table for place, there in found.items() if there for table in _of(place, there)]
+    text = "Test accuracy against training sentences, a line for each way; validation and test are whole."
+    picture = Picture(f"figures/{FIGURE}", text)
+    return Block(name=NAME, title=TITLE, tables=tuple(tables), picture=picture, headed=True)
+
+
+def _trained(group: Group) -> tuple[int, int]:
+    recipe = group.experiment.method.recipe
+    return 1 if recipe is None else recipe.epochs, len(group.scored)
+
+
+def _sentences(group: Group) -> int | None:
+    """Training sentences, drawn or all."""
+    if group.experiment.train_sentences is not None or not group.whole:
+        return group.experiment.train_sentences
+    found = sentences("train")(group)
+    return None if found is None else round(found.value)
+
+
+def _worth(way: Way) -> tuple[float, ...]:
+    runs = sum(len(group.scored) for group in way.by_size.values())
+    return len(way.by_size), runs, way.largest.mean("validation_accuracy")
+
+
+def _of(place: Place, found: Sequence[Way]) -> list[Table]:
+    names, common = setups([_without_size(way.largest) for way in found])
+    sizes = sorted({size for way in found for size in way.by_size})
+    records = [record for way in found for group in way.by_size.values() for record in group.scored]
+    seeds = sorted({len(group.scored) for way in found for group in way.by_size.values()})
+    shared = f" Common recipe with most sentences: {common}." if common else ""
+    first = Table(
+        caption=f"{contents(place)}; {dates(records)}.{shared} Test accuracy by training sentences, which the seed "
+        f"draws; mean ± standard deviation over {_span(seeds)} seeds. Validation and test are whole.",
+        columns=(Column("setup", number=False), *(Column(f"{size:,}") for size in sizes)),
+        rows=tuple((name, *(_accuracy(way, size) for size in sizes)) for name, way in zip(names, found, strict=True)),
+        notes=tuple(filter(None, [_epochs(found)])),
+    )
+    pairs = [_pair(*two) for two in combinations(zip(names, found, strict=True), 2)]
+    second = Table(
+        caption="From how many training sentences on a way is more accurate than a cheaper one: at that number and at "
+        "every larger one that both were run on, the 95 % interval of the difference, over sentences and seeds, lies "
+        f"above 0, with {FEWEST_RUNS} seeds or more of each where seeds matter.",
+        columns=tuple(Column(title, number=title not in ("setup", "better than")) for title in _TITLES),
+        rows=tuple(pairs),
+    )
+    return [first, second] if pairs else [first]
+
+
+_TITLES = ("setup", "better than", "from", "difference there", "at most sentences", "difference then")
+
+
+def _without_size(group: Group) -> Experiment:
+    return replace(group.experiment, train_sentences=None)
+
+
+def _accuracy(way: Way, size: int) -> str:
+    return spread(way.by_size[size].values("test_accuracy"), 3) if size in way.by_size else NONE
+
+
+def _epochs(found: Sequence[Way]) -> str:
+    """How long was trained, where that is not the same for all."""
+    epochs = {
+        size: int(group.fields["epochs"])
+        for way in found
+        for size, group in way.by_size.items()
+        if group.fields["epochs"] is not None
+    }
+    if len(set(epochs.values())) < 2:
+        return ""
+    return f"Epochs: {', '.join(f'{epochs[size]} on {size:,}' for size in sorted(epochs))}."
+
+
+def _pair(cheap: tuple[str, Way], dear: tuple[str, Way]) -> tuple[str, ...]:
+    (cheaper, less), (name, more) = cheap, dear
+    both = sorted(set(less.by_size) & set(more.by_size))
+    found = {size: _lead(more.by_size[size], less.by_size[size]) for size in both}
+    start = None
+    for size in reversed(both):
+        if not found[size][1]:
+            break
+        start = size
+    there = (NONE, NONE) if start is None else (f"{start:,}", found[start][0])
+    last = (f"{both[-1]:,}", found[both[-1]][0]) if both else (NONE, NONE)
+    return (name, cheaper, *there, *last)
+
+
+def _lead(more: Group, less: Group) -> tuple[str, bool]:
+    """The difference of test accuracies in words, and whether it is shown to be above 0."""
+    found = accuracy_difference(more, less)
+    if found is None:
+        return NONE, False
+    enough = all(len(group.scored) >= FEWEST_RUNS for group in (more, less) if group.chance)
+    return difference(found), enough and isfinite(found.low) and found.low > 0
+
+
+def _span(numbers: Sequence[int]) -> str:
+    return f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
