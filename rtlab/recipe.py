@@ -1,5 +1,6 @@
 """How a method that is trained in steps is trained: engine, padding, learning rate, epochs."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -27,7 +28,7 @@ class Recipe:
         padding: How sentences become batches; where none is given, `dynamic` on `trainer` and `packed` on `native`.
         learning_rate: Its peak.
         epochs: Passes over the training split.
-        batch_size: Sentences per optimizer step.
+        batch_size: Sentences per batch.
         max_steps: Optimizer steps to stop after, `None` for all.
         logging_steps: Steps per entry of the loss history.
         compile: Whether `native` compiles the encoder's layers with torch.compile, which takes a minute or so and pays
@@ -40,6 +41,8 @@ class Recipe:
         class_weights: What a sentence counts for in the loss: `equal`, or `balanced`: inversely to how frequent its
             class is in the training split, in a weighted mean over the batch.
         label_smoothing: Share of each label that is spread over all classes (Szegedy et al., 2016).
+        accumulate: Batches per optimizer step, whose gradients are those of one batch of all their sentences; the last
+            step of an epoch may have fewer.
 
     Raises:
         ValueError: If a field is out of range; the message names the field, what was given and what would do.
@@ -59,6 +62,7 @@ class Recipe:
     max_grad_norm: float = 1.0
     class_weights: ClassWeights = "equal"
     label_smoothing: float = 0.0
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         check_one_of("engine", self.engine, get_args(Engine))
@@ -79,7 +83,7 @@ class Recipe:
             raise ValueError(f"learning_rate must be finite and above 0, such as 2e-5; got {self.learning_rate!r}")
         object.__setattr__(self, "learning_rate", float(self.learning_rate))
         self._check_knobs()
-        for name in ("epochs", "batch_size", "logging_steps"):
+        for name in ("epochs", "batch_size", "logging_steps", "accumulate"):
             check_whole(name, getattr(self, name))
         if self.max_steps is not None:
             check_whole("max_steps", self.max_steps)
@@ -96,6 +100,10 @@ class Recipe:
             raise ValueError(f"warmup must be below 1, a share of all steps, or whole; got {self.warmup!r}")
         if self.label_smoothing >= 1:
             raise ValueError(f"label_smoothing must be below 1; got {self.label_smoothing!r}")
+
+    def steps_per_epoch(self, sentences: int) -> int:
+        """Optimizer steps of one pass over so many sentences."""
+        return math.ceil(math.ceil(sentences / self.batch_size) / self.accumulate)
 
     @property
     def label(self) -> str:
@@ -114,6 +122,7 @@ class Recipe:
             "max_grad_norm": f"clip {number_text(self.max_grad_norm)}" if self.max_grad_norm else "no clip",
             "class_weights": f"{self.class_weights} classes",
             "label_smoothing": f"smoothed {number_text(self.label_smoothing)}",
+            "accumulate": f"accumulate {self.accumulate}",
         }
         return {name: text * (getattr(self, name) != getattr(Recipe, name)) for name, text in words.items()}
 

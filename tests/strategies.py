@@ -70,6 +70,7 @@ def recipes(draw, **chosen):
         "max_grad_norm": AT_LEAST_0,
         "class_weights": st.sampled_from(get_args(ClassWeights)),
         "label_smoothing": st.floats(0, 1, exclude_max=True),
+        "accumulate": POSITIVE,
     }
     return Recipe(**draw(st.fixed_dictionaries(fields | {name: st.just(value) for name, value in chosen.items()})))
 

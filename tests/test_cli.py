@@ -696,6 +696,7 @@ RANGES = {
     "finetune --weight-decay nan": f"{AT_LEAST_0}; got nan",
     "lora --max-grad-norm -1": f"{AT_LEAST_0}; got -1.0",
     "lora --label-smoothing 1": "must be below 1; got 1.0",
+    "finetune --accumulate 0": f"{WHOLE} 1; got 0",
     "svm --c 0": "must be finite and above 0; got 0.0",
     "svm --tune-c --c 2": "chooses C itself; got c 2 beside it; one of the two would do",
     "svm --limit 0": f"{WHOLE} 1; got 0",

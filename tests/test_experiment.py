@@ -36,6 +36,7 @@ OTHER_RECIPE = {
     "max_grad_norm": 0.0,
     "class_weights": "balanced",
     "label_smoothing": 0.1,
+    "accumulate": 2,
 }
 OTHER_WORDS = {"characters": True, "classifier": "logistic", "c": 1.0}
 OTHER_SVM = {"pooling": "mean", "with_words": True, "classifier": "logistic", "c": None}
@@ -114,6 +115,7 @@ def test_json_holds_all_fields_that_the_method_has_and_no_others():
         "max_grad_norm": 1.0,
         "class_weights": "equal",
         "label_smoothing": 0.0,
+        "accumulate": 1,
     }
     assert Experiment(method=Svm(), encoder="minilm", dataset="corpus").to_json() == {
         "encoder": "minilm",
@@ -166,9 +168,9 @@ def test_absent_means_default():
         ),
         (
             {"method": {"kind": "full", "recipe": {"lr": 1}}},
-            "experiment.method.recipe has no field lr; its fields are batch_size, class_weights, compile, engine, "
-            "epochs, label_smoothing, learning_rate, logging_steps, max_grad_norm, max_steps, padding, schedule, "
-            "warmup, weight_decay",
+            "experiment.method.recipe has no field lr; its fields are accumulate, batch_size, class_weights, compile, "
+            "engine, epochs, label_smoothing, learning_rate, logging_steps, max_grad_norm, max_steps, padding, "
+            "schedule, warmup, weight_decay",
         ),
         (
             {"method": {"kind": "adapter", "rank": 8}},

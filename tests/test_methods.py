@@ -32,6 +32,7 @@ def test_the_defaults_are_the_designs():
         "max_grad_norm": 1.0,
         "class_weights": "equal",
         "label_smoothing": 0.0,
+        "accumulate": 1,
     }
     assert vars(Words()) == {"characters": False, "classifier": "svm", "c": None}
     assert vars(Svm()) == {"pooling": "cls", "with_words": False, "classifier": "svm", "c": 1.0}

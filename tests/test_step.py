@@ -30,6 +30,7 @@ KNOBS = {
     "no clipping": {"max_grad_norm": 0},
     "balanced": {"class_weights": "balanced"},
     "smoothing": {"label_smoothing": 0.2},
+    "accumulation": {"batch_size": 2, "accumulate": 2},
     "together": {
         "warmup": 0.2,
         "schedule": "cosine",
@@ -37,6 +38,8 @@ KNOBS = {
         "max_grad_norm": 0.5,
         "class_weights": "balanced",
         "label_smoothing": 0.1,
+        "batch_size": 1,
+        "accumulate": 3,
     },
 }
 
@@ -75,10 +78,8 @@ def asked(data, encoder, method, engine, **knobs):
         method,
         encoder=str(encoder.path),
         engine=engine,
-        padding="dynamic",
-        batch_size=BATCH,
         seed=SEED,
-        **adapter | knobs,
+        **{"padding": "dynamic", "batch_size": BATCH} | adapter | knobs,
     )
 
 
@@ -115,14 +116,34 @@ def test_a_knob_means_the_same_on_both_engines(data, encoder, monkeypatch, knob,
     check(*both(data, encoder, method, monkeypatch, **KNOBS[knob]))
 
 
-@pytest.mark.parametrize("knob", KNOBS)
+@pytest.mark.parametrize("knob", sorted({*KNOBS} - {"accumulation"}))  # which takes one large batch apart
 def test_a_knob_changes_something(data, encoder, knob):
     """So that a knob that both engines ignore is found."""
+    size = {"batch_size": KNOBS[knob].get("batch_size", BATCH) * KNOBS[knob].get("accumulate", 1)}
     usual, other = (
         results(NativeEngine(small.task(asked(data, encoder, "full", "native", **fields))))
-        for fields in ({}, KNOBS[knob])
+        for fields in (size, KNOBS[knob])
     )
     assert np.abs(usual[1] - other[1]).max() > 1e-4
+
+
+@pytest.mark.parametrize("loss", [{}, {"class_weights": "balanced", "label_smoothing": 0.1}], ids=["plain", "weighted"])
+@pytest.mark.parametrize(("engine", "made"), [("trainer", TrainerEngine), ("native", NativeEngine)])
+def test_batches_of_a_step_are_one_large_batch(data, encoder, engine, made, loss):
+    """The last step's, too, which has fewer of them, and the last one a sentence or two."""
+    large, small_ones = (
+        made(small.task(asked(data, encoder, "full", engine, epochs=2, **loss, **fields))).train()
+        for fields in ({"batch_size": 12}, {"batch_size": 3, "accumulate": 4})
+    )
+    assert small_ones.counts.steps == large.counts.steps
+    assert small_ones.counts.samples == large.counts.samples
+    assert len(small_ones.history) == len(large.history) == large.counts.steps
+    for one, other in zip(small_ones.history, large.history, strict=True):
+        assert one.learning_rate == other.learning_rate
+        assert one.loss == pytest.approx(other.loss, rel=1e-4)
+        assert one.gradient_norm == pytest.approx(other.gradient_norm, rel=1e-3)
+    assert small_ones.final_loss == pytest.approx(large.final_loss, rel=1e-4)
+    assert small_ones.history[-1].epoch == 2
 
 
 # The tests bite: what a faulty engine might do, done to it
@@ -149,7 +170,12 @@ def unweighted(monkeypatch):
     monkeypatch.setattr(torch.nn.functional, "cross_entropy", loss)
 
 
-MUTANTS = {decay_on_all: "decay", late_warm_up: "warm-up", unweighted: "balanced"}
+def equal_shares(monkeypatch):
+    """Each batch of a step counts the same, however many sentences it has and what these count for."""
+    monkeypatch.setattr(step.Step, "_shares", lambda _, batches: [1 / len(batches)] * len(batches))
+
+
+MUTANTS = {decay_on_all: "decay", late_warm_up: "warm-up", unweighted: "balanced", equal_shares: "together"}
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
@@ -211,6 +237,8 @@ def test_a_knob_out_of_range_is_refused(field, value):
 
 
 def test_a_label_and_words_name_what_is_not_the_labs():
-    together = Recipe(**KNOBS["together"])
-    assert together.label == ("dynamic-lr2e-05-warm-up0.2-cosine-decay0.1-clip0.5-balancedclasses-smoothed0.1")
+    together = Recipe(**KNOBS["together"] | {"batch_size": Recipe.batch_size})
+    assert together.label == (
+        "dynamic-lr2e-05-warm-up0.2-cosine-decay0.1-clip0.5-balancedclasses-smoothed0.1-accumulate3"
+    )
     assert dataclasses.replace(together, **{name: getattr(Recipe, name) for name in together.knobs}) == Recipe()

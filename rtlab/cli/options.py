@@ -176,7 +176,7 @@ class Training:
     epochs: int = 5
     """Passes over the training split."""
     batch_size: int = 16
-    """Sentences per optimizer step."""
+    """Sentences per batch."""
     padding: Annotated[
         Padding | None, optional("{fixed,dynamic,bucketed,packed}", "packed on engine native, dynamic on trainer")
     ] = None
@@ -200,6 +200,8 @@ class Training:
     """What a sentence counts for in the loss: all the same, or the more the rarer its class is (balanced)."""
     label_smoothing: float = 0.0
     """Share of each label that is spread over all classes."""
+    accumulate: int = 1
+    """Batches per optimizer step, taken as one: large batches in little memory."""
     logging_steps: int = 50
     """Steps per entry of the loss history."""
     max_steps: Annotated[int | None, optional("INT", "those of all epochs")] = None

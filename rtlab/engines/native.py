@@ -9,14 +9,15 @@ only without dropout. `tests/test_native.py` shows the latter.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rtlab.batches import Shape, plan_epoch, shape_of
+from rtlab.batches import Shape, shape_of
 from rtlab.engines import operations
 from rtlab.engines.agreement import spread
 from rtlab.engines.capture import CapturedSteps
@@ -25,22 +26,17 @@ from rtlab.engines.engine import Task, Training, does_not_fit, mean_of_last_epoc
 from rtlab.engines.layouts import Packer
 from rtlab.engines.models import classifier, parameters, save
 from rtlab.engines.packing import layers, pack
+from rtlab.engines.planning import SHAPE_STEP, Batches, plan_run
 from rtlab.engines.reading import read
 from rtlab.engines.self_check import check, plain_logits
 from rtlab.engines.step import Step
 from rtlab.engines.vocabulary import UsedRows
 from rtlab.environment import keep_freed_memory, seed_everything
 from rtlab.methods import Full
-from rtlab.recipe import Recipe
 from rtlab.records import Counts, HeldOut, LogEntry
 from rtlab.tokens import Tokens, tokenize
 
 REHEARSALS = 2  # batches of two sizes: after the second, torch.compile takes sizes as variable
-# See `rtlab.batches.shape_of`. For each number of tokens CUDA captures a step, and oneDNN on a CPU makes code for each
-# kind of product: both take time and memory.
-SHAPE_STEP = {"cpu": 2, "cuda": 8}
-
-Batch = tuple[NDArray[np.int64], Shape]
 
 
 class NativeEngine:
@@ -72,6 +68,7 @@ class NativeEngine:
                 )
             )
             model = classifier(task).to(task.device)
+            self._batches = [batch for batches in self._plan for batch in batches]
             checked_S = self._checked_rows()
             plain_SC = plain_logits(model, task, checked_S)
             self._model = pack(model)
@@ -103,8 +100,8 @@ class NativeEngine:
         seed_everything(seed)  # whatever was drawn between building and training
         with watch.phase("warmup"):
             if self._recipe.compile:
-                self._step.rehearse(self._plan[:REHEARSALS])
-            step = self._step.eager if self._task.device.type == "cpu" else CapturedSteps(self._step, self._plan)
+                self._step.rehearse(self._batches[:REHEARSALS])
+            step = self._captured() if self._captures else self._step.eager
         seed_everything(seed)
         self._model.train()
         with watch.phase("train"):
@@ -142,51 +139,72 @@ class NativeEngine:
 
     @property
     def _per_epoch(self) -> int:
-        return -(-len(self._tokens.train) // self._recipe.batch_size)
+        return self._recipe.steps_per_epoch(len(self._tokens.train))
+
+    @property
+    def _captures(self) -> bool:
+        """Whether steps are captured; those of several batches are done eagerly."""
+        return self._task.device.type == "cuda" and self._recipe.accumulate == 1
+
+    def _captured(self) -> Callable[[Batches], None]:
+        captured = CapturedSteps(self._step, self._batches)
+
+        def step(batches: Batches) -> None:
+            [batch] = batches
+            captured(*batch)
+
+        return step
 
     def _used_rows(self) -> UsedRows:
-        rows_S = np.concatenate([rows_S for rows_S, _ in self._plan])
+        rows_S = np.concatenate([rows_S for rows_S, _ in self._batches])
         # The tokenizer's padding token and the embedding's are two settings.
         padding = max(
             int(self._task.encoder.tokenizer.pad_token_id), self._model.get_input_embeddings().padding_idx or 0
         )
         return UsedRows(self._model, self._tokens.train, rows_S, padding=padding)
 
-    def _do(self, step: Callable[[NDArray[np.int64], Shape], None]) -> tuple[LogEntry, ...]:
+    def _do(self, step: Callable[[Batches], None]) -> tuple[LogEntry, ...]:
         """The training loop."""
         history: list[LogEntry] = []
         logged = 0
-        for done, (rows_S, shape) in enumerate(self._plan, start=1):
+        for done, batches in enumerate(self._plan, start=1):
             try:
-                step(rows_S, shape)
+                step(batches)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
+                shape = max((shape for _, shape in batches), key=lambda shape: shape.total)
                 raise does_not_fit(
                     f"step {done}", sentences=shape.sentences, tokens=shape.total, device=self._task.device.type
                 ) from error
             self._task.progress("training", done, len(self._plan))
             if done % self._recipe.logging_steps == 0 or done == len(self._plan):
                 self._step.check(logged, done)
-                history.append(self._step.entry(logged, done, per_epoch=self._per_epoch))
+                history.append(self._step.entry(logged, done, epoch=self._epoch(done)))
                 self._task.on_log(history[-1])
                 logged = done
         return tuple(history)
 
+    def _epoch(self, done: int) -> float:
+        """Epochs that so many steps are, counted in batches as Trainer counts."""
+        whole, steps = divmod(done, self._per_epoch)
+        per_epoch = math.ceil(len(self._tokens.train) / self._recipe.batch_size)
+        return (whole * per_epoch + steps * self._recipe.accumulate) / per_epoch
+
     def _counts(self) -> Counts:
         lengths_N = self._tokens.train.lengths
-        real = sum(int(lengths_N[rows_S].sum()) for rows_S, _ in self._plan)
+        real = sum(int(lengths_N[rows_S].sum()) for rows_S, _ in self._batches)
         return Counts(
             **vars(parameters(self._model, self._task.encoder)),
             steps=len(self._plan),
-            samples=sum(shape.sentences for _, shape in self._plan),
+            samples=sum(shape.sentences for _, shape in self._batches),
             real_tokens=real,
-            padding_tokens=sum(shape.total for _, shape in self._plan) - real,
+            padding_tokens=sum(shape.total for _, shape in self._batches) - real,
         )
 
     def _checked_rows(self) -> NDArray[np.int64]:
         """Of the sentences that the run reads, those that the engine checks itself on."""
-        rows_N = np.unique(np.concatenate([rows_S for rows_S, _ in self._plan]))
+        rows_N = np.unique(np.concatenate([rows_S for rows_S, _ in self._batches]))
         return rows_N[spread(self._tokens.train.lengths[rows_N])]
 
     def _shape(self, rows_S: NDArray[np.int64]) -> Shape:
@@ -197,24 +215,3 @@ class NativeEngine:
             max_length=self._task.experiment.max_length,
             step=SHAPE_STEP[self._task.device.type],
         )
-
-
-def plan_run(
-    recipe: Recipe, lengths_N: NDArray[np.int64], *, max_length: int, seed: int, shape_step: int
-) -> Iterator[Batch]:
-    """The batches of the whole run, with their shapes.
-
-    Args:
-        recipe: How to train.
-        lengths_N: Tokens of each sentence.
-        max_length: What `fixed` pads to.
-        seed: Decides the order.
-        shape_step: As `rtlab.batches.shape_of`.
-    """
-    left = recipe.max_steps
-    for epoch in range(recipe.epochs):
-        plan = plan_epoch(lengths_N, padding=recipe.padding, batch_size=recipe.batch_size, seed=seed, epoch=epoch)
-        for rows_S in plan.batches[:left]:
-            yield rows_S, shape_of(lengths_N[rows_S], padding=recipe.padding, max_length=max_length, step=shape_step)
-        if left is not None:
-            left = max(0, left - len(plan.batches))

@@ -5,7 +5,9 @@ by Hugging Face's own means. Ours is only what is asked of it and what is read o
 down each step's loss and token counts without synchronising the device.
 """
 
+import functools
 import math
+import operator
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,12 +65,14 @@ class TrainerEngine:
         with task.watch.phase("load"):
             self._model = classifier(task)
             self._steps = _StepLog(self._model)
-            loss = _loss(method.recipe, task, self._steps)
+            loss = _Loss(method.recipe, task, self._steps) if _asks_for_another(method.recipe) else None
             with tempfile.TemporaryDirectory() as scratch:  # Trainer makes it at once, and keeps nothing in it
                 self._trainer = build_trainer(task, self._model, self._data["train"], output_dir=scratch, loss=loss)
+            if loss is not None:
+                loss.weigh(self._trainer)
             self._callback = _callback(self._steps, task.progress, task.on_log)
             self._trainer.add_callback(self._callback)
-        self._per_epoch = math.ceil(len(self._data["train"]) / method.recipe.batch_size)
+        self._per_epoch = method.recipe.steps_per_epoch(len(self._data["train"]))
 
     def train(self) -> Training:
         """Train; see `rtlab.engines.engine.Engine`."""
@@ -111,7 +115,7 @@ def build_trainer(
 
     experiment, recipe = task.experiment, task.experiment.method.recipe
     assert recipe is not None, "it trains in steps"
-    all_steps = recipe.epochs * math.ceil(len(train) / recipe.batch_size)
+    all_steps = recipe.epochs * recipe.steps_per_epoch(len(train))
     arguments = TrainingArguments(
         output_dir=output_dir,
         learning_rate=recipe.learning_rate,
@@ -119,6 +123,7 @@ def build_trainer(
         max_steps=min(recipe.max_steps or all_steps, all_steps),  # Trainer would run more epochs to reach it
         per_device_train_batch_size=recipe.batch_size,
         per_device_eval_batch_size=recipe.batch_size,
+        gradient_accumulation_steps=recipe.accumulate,
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_grad_norm or math.inf,  # at 0 it would not tell the norm
         lr_scheduler_type="constant_with_warmup" if recipe.schedule == "constant" else recipe.schedule,
@@ -149,28 +154,53 @@ def build_trainer(
     return trainer
 
 
-def _loss(recipe: Recipe, task: Task, steps: "_StepLog") -> "Loss | None":
-    """What Trainer is to call in place of the model's own loss, where the recipe asks for another."""
-    if recipe.class_weights == "equal" and not recipe.label_smoothing:
-        return None
-    import torch
+def _asks_for_another(recipe: Recipe) -> bool:
+    """Whether the loss is another than the model's own, the plain mean over a batch."""
+    return recipe.class_weights != "equal" or bool(recipe.label_smoothing) or recipe.accumulate > 1
 
-    weights_C: torch.Tensor | None = None
-    if recipe.class_weights == "balanced":
-        from sklearn.utils.class_weight import compute_class_weight
 
-        labels_N = np.asarray(task.splits.train.labels)
-        balanced_C = compute_class_weight("balanced", classes=np.unique(labels_N), y=labels_N)
-        weights_C = torch.as_tensor(balanced_C, dtype=torch.float32, device=task.device)
-    measure = torch.nn.CrossEntropyLoss(weight=weights_C, label_smoothing=recipe.label_smoothing)
+class _Loss:
+    """What Trainer is to call in place of the model's own loss: a weighted mean over all sentences of a step.
 
-    def loss(outputs: "SequenceClassifierOutput", labels_S: torch.Tensor, **_: object) -> torch.Tensor:
-        found: torch.Tensor = measure(outputs.logits.float(), labels_S)
+    Args:
+        recipe: How to train.
+        task: The run.
+        steps: Takes down the loss of each batch.
+    """
+
+    def __init__(self, recipe: Recipe, task: Task, steps: "_StepLog") -> None:
+        import torch
+
+        weights_C: torch.Tensor | None = None
+        if recipe.class_weights == "balanced":
+            from sklearn.utils.class_weight import compute_class_weight
+
+            labels_N = np.asarray(task.splits.train.labels)
+            balanced_C = compute_class_weight("balanced", classes=np.unique(labels_N), y=labels_N)
+            weights_C = torch.as_tensor(balanced_C, dtype=torch.float32, device=task.device)
+        self._steps, self._weights_C = steps, weights_C
+        self._sum = torch.nn.CrossEntropyLoss(weight=weights_C, label_smoothing=recipe.label_smoothing, reduction="sum")
+
+    def __call__(
+        self, outputs: "SequenceClassifierOutput", labels_S: "torch.Tensor", *, num_items_in_batch: "torch.Tensor"
+    ) -> "torch.Tensor":
+        """The part of a batch in the mean over its step, whose sentences count for `num_items_in_batch` together."""
+        found: torch.Tensor = self._sum(outputs.logits.float(), labels_S) / num_items_in_batch
         if outputs.logits.requires_grad:
-            steps.take(found)
+            self._steps.take(found)
         return found
 
-    return loss
+    def weigh(self, trainer: "Trainer") -> None:
+        """Have Trainer count the sentences of a step by their weights, where it counts them one each."""
+        weights_C, batches_of = self._weights_C, trainer.get_batch_samples
+        if weights_C is None:
+            return
+
+        def weighed(*given: object) -> "tuple[list[dict[str, torch.Tensor]], torch.Tensor]":
+            batches, _ = batches_of(*given)
+            return batches, sum(weights_C[batch["labels"]].sum() for batch in batches)
+
+        trainer.get_batch_samples = weighed
 
 
 class _StepLog:
@@ -179,6 +209,7 @@ class _StepLog:
     def __init__(self, model: "PreTrainedModel") -> None:
         self.history: list[LogEntry] = []
         self.samples = 0
+        self._parts: list[torch.Tensor] = []  # of the step that is being done, a batch each
         self._losses: list[torch.Tensor] = []  # not yet read
         self._read: list[float] = []
         self._real: list[torch.Tensor] = []
@@ -200,8 +231,13 @@ class _StepLog:
             self.samples += len(inputs["attention_mask"])
 
     def take(self, loss: "torch.Tensor") -> None:
-        """Keep the loss of a step."""
-        self._losses.append(loss.detach())
+        """Keep the loss of a batch, as a part of its step's."""
+        self._parts.append(loss.detach())
+
+    def close(self) -> None:
+        """A step is done."""
+        self._losses.append(functools.reduce(operator.add, self._parts))
+        self._parts.clear()
 
     def check(self) -> None:
         """Raise if a loss since the last check is not finite."""
@@ -238,6 +274,7 @@ def _callback(steps: _StepLog, progress: Progress, on_log: OnLog) -> "TrainerCal
         def on_step_end(
             self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **_: object
         ) -> "TrainerControl":
+            steps.close()
             progress("training", state.global_step, state.max_steps)
             if state.global_step >= state.max_steps:
                 control.should_log = True  # the last interval may be a short one

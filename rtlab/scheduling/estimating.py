@@ -109,4 +109,6 @@ def _samples(experiment: Experiment, train: int) -> int:
     if recipe is None:
         return train
     samples = train * recipe.epochs
-    return samples if recipe.max_steps is None else min(samples, recipe.max_steps * recipe.batch_size)
+    return (
+        samples if recipe.max_steps is None else min(samples, recipe.max_steps * recipe.batch_size * recipe.accumulate)
+    )
