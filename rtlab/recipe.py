@@ -43,6 +43,8 @@ class Recipe:
         label_smoothing: Share of each label that is spread over all classes (Szegedy et al., 2016).
         accumulate: Batches per optimizer step, whose gradients are those of one batch of all their sentences; the last
             step of an epoch may have fewer.
+        freeze_layers: Layers of the encoder, from the first on, that are not trained, nor are its embeddings then. For
+            `Full` alone.
 
     Raises:
         ValueError: If a field is out of range; the message names the field, what was given and what would do.
@@ -63,6 +65,7 @@ class Recipe:
     class_weights: ClassWeights = "equal"
     label_smoothing: float = 0.0
     accumulate: int = 1
+    freeze_layers: int = 0
 
     def __post_init__(self) -> None:
         check_one_of("engine", self.engine, get_args(Engine))
@@ -85,6 +88,7 @@ class Recipe:
         self._check_knobs()
         for name in ("epochs", "batch_size", "logging_steps", "accumulate"):
             check_whole(name, getattr(self, name))
+        check_whole("freeze_layers", self.freeze_layers, at_least=0)
         if self.max_steps is not None:
             check_whole("max_steps", self.max_steps)
 
@@ -123,6 +127,7 @@ class Recipe:
             "class_weights": f"{self.class_weights} classes",
             "label_smoothing": f"smoothed {number_text(self.label_smoothing)}",
             "accumulate": f"accumulate {self.accumulate}",
+            "freeze_layers": f"frozen {self.freeze_layers}",
         }
         return {name: text * (getattr(self, name) != getattr(Recipe, name)) for name, text in words.items()}
 

@@ -71,6 +71,7 @@ def recipes(draw, **chosen):
         "class_weights": st.sampled_from(get_args(ClassWeights)),
         "label_smoothing": st.floats(0, 1, exclude_max=True),
         "accumulate": POSITIVE,
+        "freeze_layers": st.just(0),  # an adapter takes no other
     }
     return Recipe(**draw(st.fixed_dictionaries(fields | {name: st.just(value) for name, value in chosen.items()})))
 
@@ -90,7 +91,7 @@ def svms():
 
 def fulls():
     """Full fine-tuning."""
-    return st.builds(Full, recipe=recipes())
+    return st.builds(Full, recipe=recipes() | recipes(freeze_layers=2))
 
 
 @st.composite

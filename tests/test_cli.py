@@ -697,6 +697,10 @@ RANGES = {
     "lora --max-grad-norm -1": f"{AT_LEAST_0}; got -1.0",
     "lora --label-smoothing 1": "must be below 1; got 1.0",
     "finetune --accumulate 0": f"{WHOLE} 1; got 0",
+    "finetune --freeze-layers -1": f"{WHOLE} 0; got -1",
+    "finetune --freeze-layers 3": "must be at most 2, the layers of encoder tiny-distilbert; got 3",
+    "lora --freeze-layers 1": "must be 0 for an adapter, under which all layers are frozen; got 1; "
+    "method Full would do",
     "svm --c 0": "must be finite and above 0; got 0.0",
     "svm --tune-c --c 2": "chooses C itself; got c 2 beside it; one of the two would do",
     "svm --limit 0": f"{WHOLE} 1; got 0",

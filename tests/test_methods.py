@@ -33,6 +33,7 @@ def test_the_defaults_are_the_designs():
         "class_weights": "equal",
         "label_smoothing": 0.0,
         "accumulate": 1,
+        "freeze_layers": 0,
     }
     assert vars(Words()) == {"characters": False, "classifier": "svm", "c": None}
     assert vars(Svm()) == {"pooling": "cls", "with_words": False, "classifier": "svm", "c": 1.0}

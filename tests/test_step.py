@@ -31,6 +31,8 @@ KNOBS = {
     "balanced": {"class_weights": "balanced"},
     "smoothing": {"label_smoothing": 0.2},
     "accumulation": {"batch_size": 2, "accumulate": 2},
+    "frozen": {"freeze_layers": 1},
+    "all frozen": {"freeze_layers": 2},
     "together": {
         "warmup": 0.2,
         "schedule": "cosine",
@@ -40,6 +42,7 @@ KNOBS = {
         "label_smoothing": 0.1,
         "batch_size": 1,
         "accumulate": 3,
+        "freeze_layers": 1,
     },
 }
 
@@ -69,6 +72,11 @@ def encoder(tmp_path_factory):
     config |= {name: 0.0 for name in config if "dropout" in name and isinstance(config[name], float)}
     (folder / "config.json").write_text(json.dumps(config))
     return load_encoder(str(folder))
+
+
+def of_method(knob, method):
+    """A knob as a method takes it: under an adapter all layers are frozen anyway."""
+    return {name: value for name, value in KNOBS[knob].items() if method == "full" or name != "freeze_layers"}
 
 
 def asked(data, encoder, method, engine, **knobs):
@@ -110,10 +118,11 @@ def check(expected, found):
     np.testing.assert_allclose(found[1], expected[1], atol=5e-3, rtol=0)
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
-@pytest.mark.parametrize("knob", KNOBS)
+@pytest.mark.parametrize(
+    ("method", "knob"), [(method, knob) for method in ("full", "lora") for knob in KNOBS if of_method(knob, method)]
+)
 def test_a_knob_means_the_same_on_both_engines(data, encoder, monkeypatch, knob, method):
-    check(*both(data, encoder, method, monkeypatch, **KNOBS[knob]))
+    check(*both(data, encoder, method, monkeypatch, **of_method(knob, method)))
 
 
 @pytest.mark.parametrize("knob", sorted({*KNOBS} - {"accumulation"}))  # which takes one large batch apart
@@ -200,6 +209,32 @@ def test_decay_moves_rows_that_no_sentence_has(data, encoder):
     torch.testing.assert_close(rows[1], rows[0], atol=1e-7, rtol=1e-6)
 
 
+@pytest.mark.parametrize(("engine", "made"), [("trainer", TrainerEngine), ("native", NativeEngine)])
+def test_frozen_layers_stay_as_they_are_and_are_not_counted(data, encoder, engine, made):
+    trained = made(small.task(asked(data, encoder, "full", engine, freeze_layers=1)))
+    before = {name: value.clone() for name, value in trained._model.state_dict().items()}
+    counts = trained.train().counts
+    after = trained._model.state_dict()
+    moved = {name for name, value in after.items() if (value != before[name]).any()}
+    still = {name for name in before if "embeddings" in name or ".layer.0." in name}
+    assert moved
+    assert not moved & still
+    assert {name for name in before if ".layer.1." in name and not name.endswith("key.bias")} <= moved
+    sizes = {name: value.numel() for name, value in before.items()}
+    assert counts.parameters_encoder + counts.parameters_head == sum(sizes[name] for name in {*before} - still)
+    assert counts.parameters_total == sum(sizes.values())
+
+
+def test_nothing_is_computed_backward_through_frozen_layers(data, encoder):
+    engine = NativeEngine(small.task(asked(data, encoder, "full", "native", freeze_layers=1)))
+    hidden = []
+    for layer in engine._model.base_model.encoder.layer:
+        layer.register_forward_hook(lambda _, __, output: hidden.append(output))
+    engine._model.train()
+    engine._step.eager(engine._plan[0])
+    assert [part.requires_grad for part in hidden] == [False, True]
+
+
 # Parts
 
 
@@ -239,6 +274,6 @@ def test_a_knob_out_of_range_is_refused(field, value):
 def test_a_label_and_words_name_what_is_not_the_labs():
     together = Recipe(**KNOBS["together"] | {"batch_size": Recipe.batch_size})
     assert together.label == (
-        "dynamic-lr2e-05-warm-up0.2-cosine-decay0.1-clip0.5-balancedclasses-smoothed0.1-accumulate3"
+        "dynamic-lr2e-05-warm-up0.2-cosine-decay0.1-clip0.5-balancedclasses-smoothed0.1-accumulate3-frozen1"
     )
     assert dataclasses.replace(together, **{name: getattr(Recipe, name) for name in together.knobs}) == Recipe()

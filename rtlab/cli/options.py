@@ -202,6 +202,8 @@ class Training:
     """Share of each label that is spread over all classes."""
     accumulate: int = 1
     """Batches per optimizer step, taken as one: large batches in little memory."""
+    freeze_layers: int = 0
+    """Layers of the encoder, from the first on, that are not trained, nor are its embeddings then (finetune)."""
     logging_steps: int = 50
     """Steps per entry of the loss history."""
     max_steps: Annotated[int | None, optional("INT", "those of all epochs")] = None

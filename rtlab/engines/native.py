@@ -72,8 +72,8 @@ class NativeEngine:
             checked_S = self._checked_rows()
             plain_SC = plain_logits(model, task, checked_S)
             self._model = pack(model)
-            # Decay moves the rows that no sentence has, too.
-            few = isinstance(method, Full) and not self._recipe.weight_decay
+            # Decay moves the rows that no sentence has, too; frozen, none is moved.
+            few = isinstance(method, Full) and not (self._recipe.weight_decay or self._recipe.freeze_layers)
             self._words = self._used_rows() if few else None
             masks = Masks()
             if self._recipe.compile:

@@ -130,7 +130,7 @@ class Counts:
 
     Attributes:
         parameters_total: Parameters of encoder, adapter and head together.
-        parameters_encoder: Parameters of the encoder that were trained: all or none.
+        parameters_encoder: Parameters of the encoder that were trained: all, those not frozen, or none.
         parameters_adapter: Parameters of the adapter.
         parameters_head: Parameters of the classification head, which every method trains.
         steps: Optimizer steps; `None` for an SVM.

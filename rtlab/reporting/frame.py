@@ -126,7 +126,7 @@ COLUMNS: Mapping[str, Callable[[RunRecord], Cell]] = {
     **{name: _at(name) for name in ("results", "created_at", "error")},
 }
 _WHOLE = (
-    *("epochs", "batch_size", "accumulate", "max_steps", "logging_steps"),
+    *("epochs", "batch_size", "accumulate", "freeze_layers", "max_steps", "logging_steps"),
     *("max_length", "limit", "seed", "threads", "ranks"),
     *("steps", "samples", "real_tokens", "padding_tokens", "peak_device", "peak_reserved", "peak_host", "results"),
     *(name for name in COLUMNS if name.startswith("parameters_")),
