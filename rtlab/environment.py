@@ -157,7 +157,7 @@ class Stopwatch:
     """Seconds of named phases, with the device synchronised at both ends of each.
 
     Attributes:
-        seconds: Phase name to seconds; a phase that is entered twice adds up.
+        seconds: Phase name to seconds; a phase that is entered twice adds up. What is within another is not its.
     """
 
     def __init__(self, device: "torch.device | None") -> None:
@@ -167,11 +167,12 @@ class Stopwatch:
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Add the time of the `with` block to phase `name`, also where the block raises."""
-        start = self._now()
+        start, before = self._now(), sum(self.seconds.values())
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + self._now() - start
+            within = sum(self.seconds.values()) - before
+            self.seconds[name] = self.seconds.get(name, 0.0) + self._now() - start - within
 
     def _now(self) -> float:
         if _on_cuda(self.device):

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from rtlab.values import check_one_of, check_whole, is_number
+from rtlab.values import check_one_of, check_whole, is_number, shown
 
 Engine = Literal["trainer", "native"]
 Padding = Literal["fixed", "dynamic", "bucketed", "packed"]
 Schedule = Literal["linear", "cosine", "constant"]
 ClassWeights = Literal["equal", "balanced"]
+Keep = Literal["last", "best"]
+Metric = Literal["accuracy", "f1", "macro-f1", "loss"]
 
 # What each engine can do, its usual one first.
 PADDINGS: Mapping[Engine, tuple[Padding, ...]] = {
@@ -45,6 +47,12 @@ class Recipe:
             step of an epoch may have fewer.
         freeze_layers: Layers of the encoder, from the first on, that are not trained, nor are its embeddings then. For
             `Full` alone.
+        evaluate: When validation is evaluated during training: at the end of each `epoch`, or after each so many steps,
+            and at the end of training; `None` for not at all.
+        keep: Which weights are evaluated on test, and saved: the `last`, or the `best` on validation.
+        patience: Evaluations without a better one after which training ends; `None` for no such end.
+        metric: What the best is by: on validation the largest accuracy, F1 or macro-F1, or the least loss, which is the
+            plain mean; of equal ones the earliest.
 
     Raises:
         ValueError: If a field is out of range; the message names the field, what was given and what would do.
@@ -66,6 +74,10 @@ class Recipe:
     label_smoothing: float = 0.0
     accumulate: int = 1
     freeze_layers: int = 0
+    evaluate: Literal["epoch"] | int | None = None
+    keep: Keep = "last"
+    patience: int | None = None
+    metric: Metric = "accuracy"
 
     def __post_init__(self) -> None:
         check_one_of("engine", self.engine, get_args(Engine))
@@ -91,6 +103,7 @@ class Recipe:
         check_whole("freeze_layers", self.freeze_layers, at_least=0)
         if self.max_steps is not None:
             check_whole("max_steps", self.max_steps)
+        self._check_evaluation()
 
     def _check_knobs(self) -> None:
         check_one_of("schedule", self.schedule, get_args(Schedule))
@@ -104,6 +117,29 @@ class Recipe:
             raise ValueError(f"warmup must be below 1, a share of all steps, or whole; got {self.warmup!r}")
         if self.label_smoothing >= 1:
             raise ValueError(f"label_smoothing must be below 1; got {self.label_smoothing!r}")
+
+    def _check_evaluation(self) -> None:
+        if self.evaluate not in (None, "epoch"):
+            if not isinstance(self.evaluate, int) or isinstance(self.evaluate, bool) or self.evaluate < 1:
+                raise ValueError(
+                    f"evaluate must be epoch, or a whole number of steps of at least 1; got {shown(self.evaluate)}"
+                )
+            check_whole("evaluate", self.evaluate)
+        check_one_of("keep", self.keep, get_args(Keep))
+        check_one_of("metric", self.metric, get_args(Metric))
+        if self.patience is not None:
+            check_whole("patience", self.patience)
+        for name, value, usual in (("keep", self.keep, "last"), ("patience", self.patience, None)):
+            if self.evaluate is None and value != usual:
+                raise ValueError(
+                    f"{name} goes by evaluations during training, which are not asked for; got {value!r}; "
+                    "evaluate epoch beside it would do"
+                )
+        if self.metric != "accuracy" and self.keep == "last" and self.patience is None:
+            raise ValueError(
+                f"metric says which weights are best, which neither keep nor patience asks for; got {self.metric!r}; "
+                "keep best beside it would do"
+            )
 
     def steps_per_epoch(self, sentences: int) -> int:
         """Optimizer steps of one pass over so many sentences."""
@@ -128,6 +164,10 @@ class Recipe:
             "label_smoothing": f"smoothed {number_text(self.label_smoothing)}",
             "accumulate": f"accumulate {self.accumulate}",
             "freeze_layers": f"frozen {self.freeze_layers}",
+            "evaluate": f"evaluated each {self.evaluate if self.evaluate == 'epoch' else f'{self.evaluate} steps'}",
+            "keep": f"{self.keep} kept",
+            "patience": f"patience {self.patience}",
+            "metric": f"by {self.metric}",
         }
         return {name: text * (getattr(self, name) != getattr(Recipe, name)) for name, text in words.items()}
 

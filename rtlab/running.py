@@ -201,6 +201,7 @@ class Run:
                 peak_reserved=environment.peak_reserved_memory(self.prepared.device),
             ),
             history=training.history,
+            validated=training.validated,
             train_loss=training.train_loss,
             final_loss=training.final_loss,
             chosen=training.chosen,

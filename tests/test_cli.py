@@ -661,6 +661,7 @@ RATE = "must be finite and above 0, such as 2e-5"
 DROPOUT = "must be at least 0 and below 1"
 POSITIONS = "must be at most 512, the positions of encoder tiny-distilbert"
 # Each message is behind the option's name as it was typed.
+BY_EVALUATION = "goes by evaluations during training, which are not asked for"
 AT_LEAST_0 = "must be finite and at least 0"
 RANGES = {
     "finetune --lr -1": f"{RATE}; got -1.0",
@@ -701,6 +702,11 @@ RANGES = {
     "finetune --freeze-layers 3": "must be at most 2, the layers of encoder tiny-distilbert; got 3",
     "lora --freeze-layers 1": "must be 0 for an adapter, under which all layers are frozen; got 1; "
     "method Full would do",
+    "finetune --evaluate 0": "must be epoch, or a whole number of steps of at least 1; got 0",
+    "finetune --patience 2": f"{BY_EVALUATION}; got 2; evaluate epoch beside it would do",
+    "lora --keep best": f"{BY_EVALUATION}; got 'best'; evaluate epoch beside it would do",
+    "lora --evaluate epoch --metric f1": "says which weights are best, which neither keep nor patience asks for; "
+    "got 'f1'; keep best beside it would do",
     "svm --c 0": "must be finite and above 0; got 0.0",
     "svm --tune-c --c 2": "chooses C itself; got c 2 beside it; one of the two would do",
     "svm --limit 0": f"{WHOLE} 1; got 0",

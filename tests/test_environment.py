@@ -166,6 +166,17 @@ def test_phases_are_timed_apart_and_add_up(clock):
     assert watch.seconds == {"load": 5.0, "train": 2.0}
 
 
+def test_what_is_within_a_phase_is_not_its(clock):
+    watch = Stopwatch(CPU)
+    with watch.phase("train"):
+        clock(2.0)
+        for _ in range(2):
+            with watch.phase("evaluate"):
+                clock(10.0)
+        clock(1.0)
+    assert watch.seconds == {"evaluate": 20.0, "train": 3.0}
+
+
 def test_a_phase_that_fails_is_timed_too(clock):
     watch = Stopwatch(CPU)
 

@@ -34,6 +34,10 @@ def test_the_defaults_are_the_designs():
         "label_smoothing": 0.0,
         "accumulate": 1,
         "freeze_layers": 0,
+        "evaluate": None,
+        "keep": "last",
+        "patience": None,
+        "metric": "accuracy",
     }
     assert vars(Words()) == {"characters": False, "classifier": "svm", "c": None}
     assert vars(Svm()) == {"pooling": "cls", "with_words": False, "classifier": "svm", "c": 1.0}

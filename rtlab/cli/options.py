@@ -13,7 +13,7 @@ import tyro
 
 from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER, DatasetOptions, Precision
 from rtlab.methods import Adapter
-from rtlab.recipe import ClassWeights, Engine, Padding, Recipe, Schedule
+from rtlab.recipe import ClassWeights, Engine, Keep, Metric, Padding, Recipe, Schedule
 from rtlab.values import Json
 
 if TYPE_CHECKING:
@@ -204,6 +204,14 @@ class Training:
     """Batches per optimizer step, taken as one: large batches in little memory."""
     freeze_layers: int = 0
     """Layers of the encoder, from the first on, that are not trained, nor are its embeddings then (finetune)."""
+    evaluate: Annotated[Literal["epoch"] | int | None, optional("{epoch,INT}", "when training is over")] = None
+    """When to evaluate validation during training: after each epoch, or each so many steps."""
+    keep: Keep = "last"
+    """Which weights to evaluate on test, and to save: the last, or those that were best on validation."""
+    patience: Annotated[int | None, optional("INT", "all epochs are trained")] = None
+    """Evaluations without a better one after which training ends."""
+    metric: Metric = "accuracy"
+    """What the best on validation is by: the earliest of the largest scores, or of the least loss."""
     logging_steps: int = 50
     """Steps per entry of the loss history."""
     max_steps: Annotated[int | None, optional("INT", "those of all epochs")] = None

@@ -14,7 +14,7 @@ from rtlab.data import Splits
 from rtlab.encoders import Encoder
 from rtlab.environment import Stopwatch
 from rtlab.experiment import Experiment
-from rtlab.records import Counts, HeldOut, LogEntry
+from rtlab.records import Counts, HeldOut, LogEntry, Validated
 
 if TYPE_CHECKING:
     import torch
@@ -57,6 +57,7 @@ class Training:
     Attributes:
         counts: Parameters, steps, tokens.
         history: Loss and learning rate over the steps; empty for an SVM.
+        validated: Scores on validation during training.
         train_loss: Mean loss over all steps; `None` for an SVM.
         final_loss: Mean loss over the steps of the last epoch that was begun; `None` for an SVM.
         chosen: What was chosen on validation, by name.
@@ -65,6 +66,7 @@ class Training:
 
     counts: Counts
     history: tuple[LogEntry, ...] = ()
+    validated: tuple[Validated, ...] = ()
     train_loss: float | None = None
     final_loss: float | None = None
     chosen: Mapping[str, float] = field(default_factory=dict)

@@ -10,7 +10,7 @@ only without dropout. `tests/test_native.py` shows the latter.
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +26,11 @@ from rtlab.engines.engine import Task, Training, does_not_fit, mean_of_last_epoc
 from rtlab.engines.layouts import Packer
 from rtlab.engines.models import classifier, parameters, save
 from rtlab.engines.packing import layers, pack
-from rtlab.engines.planning import SHAPE_STEP, Batches, plan_run
+from rtlab.engines.planning import SHAPE_STEP, Batch, Batches, plan_run
 from rtlab.engines.reading import read
 from rtlab.engines.self_check import check, plain_logits
 from rtlab.engines.step import Step
+from rtlab.engines.validating import Validation
 from rtlab.engines.vocabulary import UsedRows
 from rtlab.environment import keep_freed_memory, seed_everything
 from rtlab.methods import Full
@@ -68,7 +69,6 @@ class NativeEngine:
                 )
             )
             model = classifier(task).to(task.device)
-            self._batches = [batch for batches in self._plan for batch in batches]
             checked_S = self._checked_rows()
             plain_SC = plain_logits(model, task, checked_S)
             self._model = pack(model)
@@ -93,6 +93,13 @@ class NativeEngine:
                 device=task.device,
             )
             check(self._step, task, checked_S, self._shape(checked_S), plain_SC)
+            self._validation = Validation(
+                self._recipe,
+                self._tokens.validation.labels,
+                self._step.trained,
+                per_epoch=self._per_epoch,
+                steps=len(self._plan),
+            )
 
     def train(self) -> Training:
         """Train; see `rtlab.engines.engine.Engine`."""
@@ -106,18 +113,24 @@ class NativeEngine:
         self._model.train()
         with watch.phase("train"):
             history = self._do(step)
+            chosen = self._validation.restore()
             if self._words is not None:
                 self._words.restore()
         losses = self._step.losses()
         return Training(
             counts=self._counts(),
             history=history,
+            validated=tuple(self._validation.found),
             train_loss=sum(losses) / len(losses),
             final_loss=mean_of_last_epoch(losses, self._per_epoch),
+            chosen=chosen,
         )
 
     def evaluate(self, split: HeldOut) -> NDArray[np.float32]:
         """Logits of a split; see `rtlab.engines.engine.Engine`."""
+        return self._logits(split, lambda done, of: self._task.progress(f"evaluating {split}", done, of))
+
+    def _logits(self, split: HeldOut, progress: Callable[[int, int], None]) -> NDArray[np.float32]:
         tokens: Tokens = getattr(self._tokens, split)
         self._model.eval()
         # What is read without gradients would be compiled anew, for longer than it takes.
@@ -129,13 +142,18 @@ class NativeEngine:
                 self._task.encoder,
                 what="logits",
                 precision=self._task.experiment.precision,
-                progress=lambda done, of: self._task.progress(f"evaluating {split}", done, of),
+                progress=progress,
             )
         return logits_NC
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint; see `rtlab.engines.engine.Engine`."""
         save(self._model, self._task.encoder, folder)
+
+    @property
+    def _batches(self) -> Sequence[Batch]:
+        """The batches of all steps."""
+        return [batch for batches in self._plan for batch in batches]
 
     @property
     def _per_epoch(self) -> int:
@@ -178,12 +196,27 @@ class NativeEngine:
                     f"step {done}", sentences=shape.sentences, tokens=shape.total, device=self._task.device.type
                 ) from error
             self._task.progress("training", done, len(self._plan))
-            if done % self._recipe.logging_steps == 0 or done == len(self._plan):
+            if self._validation.due(done):
+                self._step.check(logged, done)
+                self._validation.take(self._validated(done), step=done, epoch=self._epoch(done))
+            last = done == len(self._plan) or self._validation.enough
+            if done % self._recipe.logging_steps == 0 or last:
                 self._step.check(logged, done)
                 history.append(self._step.entry(logged, done, epoch=self._epoch(done)))
                 self._task.on_log(history[-1])
                 logged = done
+            if last:
+                break
+        del self._plan[done:]
         return tuple(history)
+
+    def _validated(self, done: int) -> NDArray[np.float32]:
+        """Logits of validation after some steps."""
+        whole = contextlib.nullcontext() if self._words is None else self._words.restored()
+        with whole:
+            logits_NC = self._logits("validation", lambda *_: self._task.progress("training", done, len(self._plan)))
+        self._model.train()
+        return logits_NC
 
     def _epoch(self, done: int) -> float:
         """Epochs that so many steps are, counted in batches as Trainer counts."""

@@ -5,9 +5,7 @@ by Hugging Face's own means. Ours is only what is asked of it and what is read o
 down each step's loss and token counts without synchronising the device.
 """
 
-import functools
 import math
-import operator
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,11 +15,13 @@ from numpy.typing import NDArray
 
 from rtlab.dataset_dict import dataset_dict
 from rtlab.encoders import Encoder
-from rtlab.engines.engine import NonFiniteLossError, OnLog, Progress, Task, Training, mean_of_last_epoch
+from rtlab.engines.engine import Task, Training, mean_of_last_epoch
 from rtlab.engines.models import classifier, parameters, save
+from rtlab.engines.validating import Validation
+from rtlab.engines.watching import StepLog, callback
 from rtlab.environment import seed_everything
 from rtlab.recipe import Recipe
-from rtlab.records import Counts, HeldOut, LogEntry
+from rtlab.records import Counts, HeldOut
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,10 +31,7 @@ if TYPE_CHECKING:
     from transformers import (
         PreTrainedModel,
         Trainer,
-        TrainerCallback,
-        TrainerControl,
         TrainerState,
-        TrainingArguments,
     )
     from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -61,38 +58,63 @@ class TrainerEngine:
                 max_length=experiment.max_length,
                 padding="fixed" if method.recipe.padding == "fixed" else "none",
             )
+        self._per_epoch = method.recipe.steps_per_epoch(len(self._data["train"]))
         seed_everything(experiment.seed)
         with task.watch.phase("load"):
             self._model = classifier(task)
-            self._steps = _StepLog(self._model)
+            self._steps = StepLog(self._model)
             loss = _Loss(method.recipe, task, self._steps) if _asks_for_another(method.recipe) else None
             with tempfile.TemporaryDirectory() as scratch:  # Trainer makes it at once, and keeps nothing in it
                 self._trainer = build_trainer(task, self._model, self._data["train"], output_dir=scratch, loss=loss)
             if loss is not None:
                 loss.weigh(self._trainer)
-            self._callback = _callback(self._steps, task.progress, task.on_log)
+            self._validation = Validation(
+                method.recipe,
+                task.splits.validation.labels,
+                [parameter for parameter in self._model.parameters() if parameter.requires_grad],
+                per_epoch=self._per_epoch,
+                steps=self._trainer.args.max_steps,
+            )
+            self._callback = callback(self._steps, task.progress, task.on_log, self._validate)
             self._trainer.add_callback(self._callback)
-        self._per_epoch = method.recipe.steps_per_epoch(len(self._data["train"]))
 
     def train(self) -> Training:
         """Train; see `rtlab.engines.engine.Engine`."""
         seed_everything(self._task.experiment.seed)  # whatever was drawn between building and training
         with self._task.watch.phase("train"):
             train_loss = self._trainer.train().training_loss
+            chosen = self._validation.restore()
         losses = self._steps.losses()
         return Training(
             counts=_counts(self._model, self._task.encoder, self._steps),
             history=tuple(self._steps.history),
+            validated=tuple(self._validation.found),
             train_loss=float(train_loss),
             final_loss=mean_of_last_epoch(losses, self._per_epoch),
+            chosen=chosen,
         )
 
     def evaluate(self, split: HeldOut) -> NDArray[np.float32]:
         """Logits of a split; see `rtlab.engines.engine.Engine`."""
+        return self._logits(split, lambda done, of: self._task.progress(f"evaluating {split}", done, of))
+
+    def _logits(self, split: HeldOut, progress: "Callable[[int, int], None]") -> NDArray[np.float32]:
         with self._task.watch.phase("evaluate"):
             self._trainer.args.train_sampling_strategy = "random"  # else predict() groups by length, and shuffles
-            self._callback.evaluate(split)
+            self._callback.evaluate(progress)
             return np.asarray(self._trainer.predict(self._data[split]).predictions, dtype=np.float32)
+
+    def _validate(self, state: "TrainerState") -> bool:
+        """Evaluate validation where that is due; gives whether training is to end."""
+        import torch
+
+        done, of, epoch = state.global_step, state.max_steps, state.epoch
+        if self._validation.due(done):
+            self._steps.check()
+            with torch.random.fork_rng(devices=[]):  # a data loader draws a number, which would be another of dropout's
+                logits_NC = self._logits("validation", lambda *_: self._task.progress("training", done, of))
+            self._validation.take(logits_NC, step=done, epoch=float(epoch))
+        return self._validation.enough
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint; see `rtlab.engines.engine.Engine`."""
@@ -168,7 +190,7 @@ class _Loss:
         steps: Takes down the loss of each batch.
     """
 
-    def __init__(self, recipe: Recipe, task: Task, steps: "_StepLog") -> None:
+    def __init__(self, recipe: Recipe, task: Task, steps: "StepLog") -> None:
         import torch
 
         weights_C: torch.Tensor | None = None
@@ -203,121 +225,7 @@ class _Loss:
         trainer.get_batch_samples = weighed
 
 
-class _StepLog:
-    """Loss and token counts of each training step, kept on the device until they are read."""
-
-    def __init__(self, model: "PreTrainedModel") -> None:
-        self.history: list[LogEntry] = []
-        self.samples = 0
-        self._parts: list[torch.Tensor] = []  # of the step that is being done, a batch each
-        self._losses: list[torch.Tensor] = []  # not yet read
-        self._read: list[float] = []
-        self._real: list[torch.Tensor] = []
-        self._computed = 0
-        model.register_forward_hook(self._take_down, with_kwargs=True)
-
-    def _take_down(
-        self,
-        model: "PreTrainedModel",
-        _arguments: object,
-        inputs: "dict[str, torch.Tensor]",
-        outputs: "SequenceClassifierOutput",
-    ) -> None:
-        if model.training:
-            if outputs.loss is not None:
-                self.take(outputs.loss)
-            self._real.append(inputs["attention_mask"].sum())
-            self._computed += inputs["attention_mask"].numel()
-            self.samples += len(inputs["attention_mask"])
-
-    def take(self, loss: "torch.Tensor") -> None:
-        """Keep the loss of a batch, as a part of its step's."""
-        self._parts.append(loss.detach())
-
-    def close(self) -> None:
-        """A step is done."""
-        self._losses.append(functools.reduce(operator.add, self._parts))
-        self._parts.clear()
-
-    def check(self) -> None:
-        """Raise if a loss since the last check is not finite."""
-        begin = len(self._read)
-        for step, loss in enumerate(self.losses()[begin:], start=begin + 1):
-            if not math.isfinite(loss):
-                raise NonFiniteLossError(step, f"the loss of step {step} is {loss}")
-
-    def losses(self) -> list[float]:
-        """Loss of every step; what has come since the last call is read off the device."""
-        import torch
-
-        if self._losses:
-            self._read += torch.stack(self._losses).tolist()
-            self._losses.clear()
-        return self._read
-
-    def tokens(self) -> tuple[int, int]:
-        """Real and padding tokens of all steps."""
-        import torch
-
-        real = int(torch.stack(self._real).sum())
-        return real, self._computed - real
-
-
-def _callback(steps: _StepLog, progress: Progress, on_log: OnLog) -> "TrainerCallback":
-    """What Trainer calls: progress, the history, and the watch for a non-finite loss."""
-    from transformers import TrainerCallback
-
-    class Watch(TrainerCallback):  # type: ignore[misc]  # Trainer takes callbacks as subclasses only
-        def evaluate(self, split: str) -> None:
-            self.phase, self.evaluated = f"evaluating {split}", 0
-
-        def on_step_end(
-            self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **_: object
-        ) -> "TrainerControl":
-            steps.close()
-            progress("training", state.global_step, state.max_steps)
-            if state.global_step >= state.max_steps:
-                control.should_log = True  # the last interval may be a short one
-            return control
-
-        def on_log(
-            self,
-            args: "TrainingArguments",
-            state: "TrainerState",
-            control: "TrainerControl",
-            logs: dict[str, float],
-            **_: object,
-        ) -> None:
-            if "loss" not in logs:
-                return
-            steps.check()
-            entry = LogEntry(
-                step=state.global_step,
-                epoch=float(logs["epoch"]),
-                loss=float(logs["loss"]),
-                learning_rate=float(logs["learning_rate"]),
-                gradient_norm=float(logs["grad_norm"]),
-            )
-            if not math.isfinite(entry.gradient_norm):
-                raise NonFiniteLossError(entry.step, f"the gradient norm of step {entry.step} is {entry.gradient_norm}")
-            steps.history.append(entry)
-            on_log(entry)
-
-        def on_prediction_step(
-            self,
-            args: "TrainingArguments",
-            state: "TrainerState",
-            control: "TrainerControl",
-            eval_dataloader: "torch.utils.data.DataLoader[object]",
-            **_: object,
-        ) -> None:
-            self.evaluated += 1
-            progress(self.phase, self.evaluated, len(eval_dataloader))
-
-    return Watch()
-
-
-def _counts(model: "PreTrainedModel", encoder: Encoder, steps: _StepLog) -> Counts:
+def _counts(model: "PreTrainedModel", encoder: Encoder, steps: StepLog) -> Counts:
     real, padding = steps.tokens()
     return Counts(
         **vars(parameters(model, encoder)),

@@ -127,7 +127,7 @@ COLUMNS: Mapping[str, Callable[[RunRecord], Cell]] = {
 }
 _WHOLE = (
     *("epochs", "batch_size", "accumulate", "freeze_layers", "max_steps", "logging_steps"),
-    *("max_length", "limit", "seed", "threads", "ranks"),
+    *("patience", "max_length", "limit", "seed", "threads", "ranks"),
     *("steps", "samples", "real_tokens", "padding_tokens", "peak_device", "peak_reserved", "peak_host", "results"),
     *(name for name in COLUMNS if name.startswith("parameters_")),
 )
