@@ -705,8 +705,10 @@ RANGES = {
     "finetune --evaluate 0": "must be epoch, or a whole number of steps of at least 1; got 0",
     "finetune --patience 2": f"{BY_EVALUATION}; got 2; evaluate epoch beside it would do",
     "lora --keep best": f"{BY_EVALUATION}; got 'best'; evaluate epoch beside it would do",
-    "lora --evaluate epoch --metric f1": "says which weights are best, which neither keep nor patience asks for; "
+    "lora --metric f1 --evaluate epoch": "says which weights are best, which neither keep nor patience asks for; "
     "got 'f1'; keep best beside it would do",
+    "finetune --checkpoint-minutes 0": "must be finite and above 0; got 0.0",
+    "lora --resume --engine trainer": "is for engine native on device cpu; got engine trainer on cpu",
     "svm --c 0": "must be finite and above 0; got 0.0",
     "svm --tune-c --c 2": "chooses C itself; got c 2 beside it; one of the two would do",
     "svm --limit 0": f"{WHOLE} 1; got 0",

@@ -228,6 +228,19 @@ class Training:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Checkpointing:
+    """What of a run outlives its process."""
+
+    checkpoint_minutes: Annotated[float | None, optional("FLOAT", "never")] = None
+    """Minutes after which the state of a run is written to checkpoints/, anew each time (engine native on a CPU)."""
+    resume: bool = False
+    """Go on from there if a run of the same id was ended before it was done."""
+
+
+NO_CHECKPOINTS = Checkpointing()
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoraOptions:
     """The LoRA adapter."""
 

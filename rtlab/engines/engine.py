@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rtlab.data import Splits
 from rtlab.encoders import Encoder
+from rtlab.engines.checkpoints import Checkpoints
 from rtlab.environment import Stopwatch
 from rtlab.experiment import Experiment
 from rtlab.records import Counts, HeldOut, LogEntry, Validated
@@ -38,6 +39,7 @@ class Task:
         progress: Called after each step and each evaluated batch.
         on_log: Called with each logging interval.
         watch: Takes the seconds of the phases `prepare` (tokenizing), `load`, `warmup`, `train` and `evaluate`.
+        checkpoints: Of the run, for engines that write them.
     """
 
     experiment: Experiment
@@ -48,6 +50,7 @@ class Task:
     progress: Progress
     on_log: OnLog
     watch: Stopwatch
+    checkpoints: Checkpoints | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from rtlab.batches import Shape, shape_of
 from rtlab.engines import operations
 from rtlab.engines.agreement import spread
 from rtlab.engines.capture import CapturedSteps
+from rtlab.engines.checkpoints import Facts
 from rtlab.engines.dropout import Masks
 from rtlab.engines.engine import Task, Training, does_not_fit, mean_of_last_epoch, out_of_memory
 from rtlab.engines.layouts import Packer
@@ -29,6 +30,7 @@ from rtlab.engines.packing import layers, pack
 from rtlab.engines.planning import SHAPE_STEP, Batch, Batches, plan_run
 from rtlab.engines.reading import read
 from rtlab.engines.self_check import check, plain_logits
+from rtlab.engines.state import gather, put_back
 from rtlab.engines.step import Step
 from rtlab.engines.validating import Validation
 from rtlab.engines.vocabulary import UsedRows
@@ -111,8 +113,11 @@ class NativeEngine:
             step = self._captured() if self._captures else self._step.eager
         seed_everything(seed)
         self._model.train()
+        state = None if (checkpoints := self._task.checkpoints) is None else checkpoints.read()
+        if state is not None:
+            put_back(state, self._step, self._validation, watch)
         with watch.phase("train"):
-            history = self._do(step)
+            history = self._do(step, None if state is None else state.facts)
             chosen = self._validation.restore()
             if self._words is not None:
                 self._words.restore()
@@ -181,11 +186,12 @@ class NativeEngine:
         )
         return UsedRows(self._model, self._tokens.train, rows_S, padding=padding)
 
-    def _do(self, step: Callable[[Batches], None]) -> tuple[LogEntry, ...]:
-        """The training loop."""
-        history: list[LogEntry] = []
-        logged = 0
-        for done, batches in enumerate(self._plan, start=1):
+    def _do(self, step: Callable[[Batches], None], begun: Facts | None) -> tuple[LogEntry, ...]:
+        """The training loop, from its beginning or from where it was."""
+        history: list[LogEntry] = [] if begun is None else list(begun.history)
+        logged, begin = (0, 0) if begun is None else (begun.logged, begun.done)
+        done = begin
+        for done, batches in enumerate(self._plan[begin:], start=begin + 1):
             try:
                 step(batches)
             except (RuntimeError, MemoryError) as error:
@@ -207,8 +213,17 @@ class NativeEngine:
                 logged = done
             if last:
                 break
+            self._checkpoint(history, logged)
         del self._plan[done:]
         return tuple(history)
+
+    def _checkpoint(self, history: list[LogEntry], logged: int) -> None:
+        """Write a checkpoint where one is due; its time is not training's."""
+        checkpoints, watch = self._task.checkpoints, self._task.watch
+        if checkpoints is not None and checkpoints.due():
+            with watch.phase("checkpoint"):
+                state = gather(self._step, self._validation, watch, checkpoints, history=history, logged=logged)
+                checkpoints.write(state)
 
     def _validated(self, done: int) -> NDArray[np.float32]:
         """Logits of validation after some steps."""

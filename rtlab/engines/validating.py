@@ -97,5 +97,14 @@ class Validation:
         self._kept.clear()
         return {"step": self._best.step, "epoch": self._best.epoch}
 
+    def best(self) -> "tuple[int | None, list[torch.Tensor]]":
+        """Which of `found` is the best so far, and the weights that are kept."""
+        return None if self._best is None else self.found.index(self._best), self._kept
+
+    def put_back(self, found: Sequence[Validated], best: int | None, kept: "list[torch.Tensor]") -> None:
+        """Go on from there."""
+        self.found[:] = found
+        self._best, self._kept = None if best is None else found[best], kept
+
     def _worth(self, found: Validated) -> float:
         return -found.loss if self._recipe.metric == "loss" else getattr(found, self._recipe.metric.replace("-", "_"))
