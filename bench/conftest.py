@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from sizes import SIZES, Size
 
 from rtlab import environment
-from rtlab.experiment import Experiment
+from rtlab.experiment import Experiment, Precision
 from rtlab.methods import RESULTS, Adapter, Full
 from rtlab.records import RunRecord
 from rtlab.reporting.markup import as_text
@@ -49,6 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.addoption("--part", type=int, help="only one part of the study evidence, 1 to 4")
     options.addoption("--seeds", type=int, help="seeds per case, each a round (the study's: 1, up to 5 in evidence)")
     options.addoption("--device", choices=("cpu", "cuda"), help="where to compute (cuda where there is one)")
+    options.addoption("--precision", choices=get_args(Precision), help="compare engines in it (fp32; in lab, in each)")
     options.addoption("--epochs", type=int, help="in place of the study's epochs")
     options.addoption("--limit", type=int, help="sentences kept per split")
     options.addoption("--output-dir", help="where records go (results; results/smoke for the study smoke)")
@@ -67,14 +69,24 @@ def pytest_configure(config: pytest.Config) -> None:
     _cases(config)  # what cannot be is said before anything runs
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Cases of a study first: what runs the native engine in this process changes how its memory is allocated after."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Cases of a study first: what runs the native engine in this process changes how its memory is allocated after.
+
+    A study that says no sizes of other comparisons has none.
+    """
     items.sort(key=lambda item: item.path.name != "test_study.py")
+    if config.option.study not in SIZES:
+        config.hook.pytest_deselected(items=[item for item in items if item.path.name != "test_study.py"])
+        items[:] = [item for item in items if item.path.name == "test_study.py"]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "case" not in metafunc.fixturenames:
-        return  # a comparison of engines makes its own
+    if "case" not in metafunc.fixturenames:  # it is a comparison of engines
+        size, precision = SIZES.get(metafunc.config.option.study, SIZES["smoke"]), metafunc.config.option.precision
+        every = {"precision": size.precisions if precision is None else (precision,), "method": size.methods}
+        for name in set(every).intersection(metafunc.fixturenames):
+            metafunc.parametrize(name, every[name])
+        return
     found = _cases(metafunc.config)
     # Parameters of their own, so that --benchmark-group-by=param:padding and the like work.
     names = ("method", "padding", "learning_rate", "target_modules", "engine")
@@ -98,6 +110,12 @@ def base(request: pytest.FixtureRequest) -> Experiment:
     if found is None:
         pytest.skip("engines are compared where --engine leaves both in")
     return found
+
+
+@pytest.fixture
+def size(request: pytest.FixtureRequest) -> Size:
+    """How much comparisons of engines measure."""
+    return SIZES[request.config.option.study]
 
 
 @pytest.fixture

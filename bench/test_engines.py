@@ -1,12 +1,11 @@
 """The native engine against the reference as a user meets them: fresh processes by turns, quality beside speed.
 
-And how far from the floor it is, how its time grows, and what memory it takes. Sizes follow the study: `smoke` shows
-that the cases work, `embedded` is for two cores, `lab` for CUDA. Ratios are of total training time, warm-up included,
-and speak of this machine in this run alone.
+And how far from the floor it is, how its time grows, and what memory it takes. Ratios are of total training time,
+warm-up included, and speak of this machine in this run alone.
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import mean, median
 
 import numpy as np
@@ -32,45 +31,6 @@ from rtlab.tokens import token_arrays
 RATES = {"full": 2e-5, "lora": 1e-3}
 WORSE = 0.02  # accuracy: what the interval of the difference must reach up to, for the engines not to differ
 FILE_ORDER_BATCH = 64  # sentences
-
-
-@dataclass(frozen=True, kw_only=True)
-class Size:
-    """How much a study measures: steps against dynamic and fixed padding, sentences of features and of epochs.
-
-    `loss_within` is how far mean losses over few steps may lie apart: a random encoder's are wild.
-    """
-
-    steps: int | None
-    fixed_steps: int
-    features: int | None
-    epochs: tuple[int, ...]
-    rounds: int = 3
-    methods: tuple[str, ...] = ("full", "lora")
-    loss_within: float = 0.05
-    precisions: tuple[str, ...] = ("fp32",)
-
-
-SIZES = {
-    "smoke": Size(steps=3, fixed_steps=2, features=48, epochs=(100, 400), rounds=1, methods=("lora",), loss_within=0.6),
-    "embedded": Size(steps=100, fixed_steps=5, features=None, epochs=(1_000, 10_000, 100_000)),
-    "lab": Size(
-        steps=None, fixed_steps=50, features=None, epochs=(1_000, 10_000, 100_000), precisions=("fp32", "tf32", "bf16")
-    ),
-}
-
-
-@pytest.fixture
-def size(request):
-    return SIZES[request.config.option.study]
-
-
-def pytest_generate_tests(metafunc):
-    size = SIZES[metafunc.config.option.study]
-    if "precision" in metafunc.fixturenames:
-        metafunc.parametrize("precision", size.precisions)
-    if "method" in metafunc.fixturenames:
-        metafunc.parametrize("method", size.methods)
 
 
 def asked(base, method, engine, padding, precision="fp32", limit=None, **fields):

@@ -111,7 +111,7 @@ class Experiment:
         if self.limit is not None:
             parts.append(f"{self.limit} sentences a split")
         recipe = self.method.recipe
-        if recipe is not None and recipe.epochs != Recipe().epochs:
+        if recipe is not None and recipe.epochs != Recipe.epochs:
             parts.append(f"{recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}")
         if self.max_length != Experiment.max_length:
             parts.append(f"max length {self.max_length}")

@@ -8,16 +8,17 @@ import dataclasses
 import sys
 import types
 import unicodedata
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from math import inf
 from typing import Literal, TypeAlias, TypeGuard, TypeVar, Union, get_args, get_origin
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+Reader: TypeAlias = Callable[[Json, str, str], object]
 T = TypeVar("T")
 
 LARGEST_WHOLE = 2**63 - 1  # beyond it, readers of JSON make another number of it
-_BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0"
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0")
 DEEPEST = 20  # lists and objects within each other, where a field is any JSON
 
 
@@ -65,9 +66,22 @@ def visible(text: str, *, keep: str = "\n\t") -> str:
         text: What is to be shown.
         keep: Control characters that stay.
     """
-    if text.isprintable() and text.isascii():
+    if text.isprintable() and (text.isascii() or _BLANK.isdisjoint(text)):
         return text
-    return "".join(sign if sign in keep or _is_seen(sign) else "\ufffd" for sign in text)
+    return text.translate(_signs(keep))
+
+
+class _Signs(dict[int, int]):
+    """For each character that was met, the one that stands in its place; a table for `str.translate`."""
+
+    def __missing__(self, code: int) -> int:
+        self[code] = code if _is_seen(chr(code)) else 0xFFFD
+        return self[code]
+
+
+@cache
+def _signs(keep: str) -> _Signs:
+    return _Signs({ord(sign): ord(sign) for sign in keep})
 
 
 def _is_seen(sign: str) -> bool:
@@ -120,73 +134,114 @@ def from_json(of: type[T], value: Json, name: str) -> T:
 def _dataclass(of: type[T], value: Json, name: str) -> T:
     if not isinstance(value, Mapping):
         raise ValueError(f"{name} must be an object with fields; got {shown(value)}")
-    fields, needed = _fields(of)  # type: ignore[arg-type]  # a class can be hashed
-    if unknown := value.keys() - fields.keys():
+    readers, needed = _fields(of)  # type: ignore[arg-type]  # a class can be hashed
+    if unknown := value.keys() - readers.keys():
         named = ", ".join(field[:40] for field in sorted(unknown)[:5])
-        raise ValueError(f"{name} has no field {named}; its fields are {', '.join(sorted(fields))}")
+        raise ValueError(f"{name} has no field {named}; its fields are {', '.join(sorted(readers))}")
     if missing := needed - value.keys():
         raise ValueError(f"{name} lacks the field {', '.join(sorted(missing))}")
-    read = {
-        # Most values are finite floats, in the hundreds of entries of a loss history.
-        field: part
-        if type(part) is float is fields[field] and abs(part) < inf
-        else _value(fields[field], part, name, field)
-        for field, part in value.items()
-    }
-    return of(**read)
+    return of(**{field: readers[field](part, name, field) for field, part in value.items()})
 
 
 @cache
-def _fields(of: type) -> tuple[Mapping[str, object], frozenset[str]]:
-    """Each field's type, and the fields without a default."""
+def _fields(of: type) -> tuple[Mapping[str, Reader], frozenset[str]]:
+    """What reads each field, and the fields without a default."""
     fields = dataclasses.fields(of)
     unset = dataclasses.MISSING
     needed = frozenset(field.name for field in fields if field.default is unset and field.default_factory is unset)
-    return {field.name: field.type for field in fields}, needed
+    readers = {field.name: _reader(field.type) for field in fields}  # type: ignore[arg-type]  # and so can a type
+    return readers, needed
 
 
-def _value(of: object, value: Json, holder: str, field: str) -> object:
-    """One value of a field; its name is put together only where it is needed, since a record has hundreds."""
-    if of is float and is_number(value):
-        return value
+@cache
+def _reader(of: object) -> Reader:
+    """What reads a value of this type: made once, as a folder of records holds a million values.
+
+    It is given the value, what holds it and its name there, which are put together only where they are needed.
+    """
     if isinstance(of, str):  # a type that is named by a text is any JSON
-        _check_depth(value, f"{holder}.{field}", DEEPEST)
-        return value
-    name = f"{holder}.{field}"
-    if of in (str, bool, int) and type(value) is of:
-        return value
+        return _any_json
+    if of is float:
+        return _float
+    if of in (str, bool, int):
+        return partial(_plain, of)
     if isinstance(of, type) and dataclasses.is_dataclass(of):
-        return _dataclass(of, value, name)
+        return lambda value, holder, field: _dataclass(of, value, f"{holder}.{field}")
     origin, parts = get_origin(of), get_args(of)
     if origin is Literal:
-        check_one_of(name, value, parts)
-        return value
+        return partial(_literal, parts)
     if origin in (Union, types.UnionType):
-        return _one_of_several(parts, value, holder, field)
-    if origin is tuple and isinstance(value, list):
-        return tuple(_value(parts[0], part, holder, field) for part in value)
-    if isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(value, Mapping):
-        return {key: _value(parts[1], part, name, key) for key, part in value.items()}
-    raise ValueError(f"{name} must be {_called(of)}; got {shown(value)}")
+        return _one_of_several(parts)
+    if origin is tuple:
+        return partial(_tuple, _reader(parts[0]), of)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return partial(_mapping, _reader(parts[1]), of)
+    raise AssertionError(f"no JSON is read as {of}")
 
 
-def _one_of_several(kinds: Sequence[object], value: Json, holder: str, field: str) -> object:
-    if value is None and type(None) in kinds:
-        return None
+def _refused(of: object, value: Json, holder: str, field: str) -> ValueError:
+    return ValueError(f"{holder}.{field} must be {_called(of)}; got {shown(value)}")
+
+
+def _any_json(value: Json, holder: str, field: str) -> Json:
+    if isinstance(value, list | Mapping):
+        _check_depth(value, f"{holder}.{field}", DEEPEST)
+    return value
+
+
+def _float(value: Json, holder: str, field: str) -> float:
+    if (type(value) is float and -inf < value < inf) or is_number(value):
+        return value
+    raise _refused(float, value, holder, field)
+
+
+def _plain(of: object, value: Json, holder: str, field: str) -> Json:
+    if type(value) is of:
+        return value
+    raise _refused(of, value, holder, field)
+
+
+def _literal(known: Sequence[object], value: Json, holder: str, field: str) -> Json:
+    if type(value) is str and value in known:
+        return value
+    check_one_of(f"{holder}.{field}", value, known)
+    return value
+
+
+def _tuple(part: Reader, of: object, value: Json, holder: str, field: str) -> tuple[object, ...]:
+    if isinstance(value, list):
+        return tuple([part(one, holder, field) for one in value])
+    raise _refused(of, value, holder, field)
+
+
+def _mapping(part: Reader, of: object, value: Json, holder: str, field: str) -> Mapping[str, object]:
+    if isinstance(value, Mapping):
+        return {key: part(one, f"{holder}.{field}", key) for key, one in value.items()}
+    raise _refused(of, value, holder, field)
+
+
+def _one_of_several(kinds: Sequence[object]) -> Reader:
+    """What reads a union: `None` and one other type, dataclasses by their kind, or JSON of several types."""
     others = [kind for kind in kinds if kind is not type(None)]
+    empty = len(others) < len(kinds)
     if len(others) == 1:
-        return _value(others[0], value, holder, field)
-    name = f"{holder}.{field}"
+        only = _reader(others[0])
+        return lambda value, holder, field: None if empty and value is None else only(value, holder, field)
     classes = {
         kind.__name__.lower(): kind for kind in others if dataclasses.is_dataclass(kind) and isinstance(kind, type)
     }
-    if not classes:
-        return value  # JSON of several types, which the class that holds it checks
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{name} must be an object with fields; got {shown(value)}")
-    kind = value.get("kind")
-    check_one_of(f"{name}.kind", kind, tuple(classes))
-    return _dataclass(classes[str(kind)], {key: part for key, part in value.items() if key != "kind"}, name)
+
+    def read(value: Json, holder: str, field: str) -> object:
+        if not classes or (empty and value is None):
+            return value  # JSON of several types, which the class that holds it checks
+        name = f"{holder}.{field}"
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{name} must be an object with fields; got {shown(value)}")
+        kind = value.get("kind")
+        check_one_of(f"{name}.kind", kind, tuple(classes))
+        return _dataclass(classes[str(kind)], {key: part for key, part in value.items() if key != "kind"}, name)
+
+    return read
 
 
 def _check_depth(value: Json, name: str, deepest: int) -> None:

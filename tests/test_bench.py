@@ -1,7 +1,9 @@
 """`pytest bench` in a process of its own: records at once, saved benchmarks, failures, kills."""
 
 import json
+import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -141,6 +143,14 @@ def test_the_lab_without_cuda_is_skipped_with_that_reason(bench, tmp_path):
     assert "there is no CUDA device; --device cpu runs it all the same" in done.stdout
 
 
+def test_a_study_without_comparisons_of_engines_is_measured_alone(forkserver):
+    asked = ("--study", "evidence", "--part", "1", "--collect-only", "-q", "-p", "no:cacheprovider")
+    done = forkserver.run("pytest", "bench", *asked, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
+    assert "bench/test_study.py::test_run[svm-cls]" in done.stdout
+    assert "test_engines" not in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -154,3 +164,54 @@ def test_options_that_cannot_be(bench, tmp_path, arguments, message):
     done = bench(tmp_path, *arguments)
     assert done.returncode == 4
     assert message in done.stdout + done.stderr
+
+
+@pytest.fixture
+def on_gpu(tmp_path):
+    """`bench/on_gpu.sh` with a Python in front that writes down what it is asked for, and fails at what is said."""
+
+    def run(fails, *arguments):
+        python = tmp_path / "bin" / "python"
+        python.parent.mkdir(exist_ok=True)
+        python.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\ncase "$*" in {fails}) exit 3;; esac\n')
+        python.chmod(0o755)
+        (tmp_path / "asked").write_text("")
+        path = f"{python.parent}:{os.environ['PATH']}"
+        script = ["bash", ROOT / "bench" / "on_gpu.sh", *arguments]
+        done = subprocess.run(script, capture_output=True, text=True, env={**os.environ, "PATH": path}, check=False)
+        return done, (tmp_path / "asked").read_text().splitlines()
+
+    return run
+
+
+def test_on_a_gpu_a_part_that_fails_stops_none_and_is_done_again(on_gpu, tmp_path):
+    out = tmp_path / "out"
+    done, asked = on_gpu("*speedrun*|*sweep*", out)
+    steps = [line.split("\t") for line in (out / "steps.tsv").read_text().splitlines()]
+    assert {name: status for name, _, status in steps if status != "0"} == dict.fromkeys(
+        ("speedrun", "evidence", "evidence-reference"), "3"
+    )
+    assert len(steps) == len(asked) == 11
+    assert "--device cuda" in asked[1]
+    assert all((out / "logs" / f"{name}.log").exists() for name, _, _ in steps)
+    assert "evidence-reference\t0\t3" in done.stdout
+    _, again = on_gpu("nothing", out)
+    assert [words.split(" --")[0] for words in again] == ["-m pytest bench -p no:cacheprovider"] + [
+        "-m rtlab sweep evidence"
+    ] * 2
+    assert on_gpu("nothing", out)[1] == []
+
+
+def test_on_a_cpu_nothing_is_asked_for_in_tf32(on_gpu, tmp_path):
+    _, asked = on_gpu("nothing", tmp_path / "out", "--device", "cpu", "--tiny")
+    assert not [words for words in asked if "tf32" in words or "cuda --" in words]
+    assert all("tiny-distilbert" in words for words in asked[1:])
+
+
+@pytest.mark.parametrize("arguments", [(), ("--tiny",), ("out", "--large")])
+def test_on_a_gpu_options_that_cannot_be_are_said(on_gpu, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    done, asked = on_gpu("nothing", *(tmp_path / word if word == "out" else word for word in arguments))
+    assert done.returncode == 2
+    assert "--tiny" in done.stderr
+    assert asked == []

@@ -10,6 +10,7 @@ import re
 from array import array
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 from math import isfinite
 from operator import itemgetter
 from typing import Literal, TypeVar
@@ -65,10 +66,15 @@ def _refuse_booleans(value: Json) -> None:
 
 
 def _keys(value: Json) -> int:
-    """Number of keys in all objects within a value, those in lists of lists left out, of which a record has none."""
+    """Number of keys in all objects within a value; those deeper in lists are left out, where a record has none.
+
+    It is never above what stands in the text, so that a key that stands there twice is not missed.
+    """
     if isinstance(value, dict):
         return len(value) + sum([_keys(part) for part in value.values() if type(part) in (dict, list)])
-    return sum(map(_keys, value)) if isinstance(value, list) and value and isinstance(value[0], dict) else 0
+    if isinstance(value, list) and value and type(value[0]) is dict and {*map(type, value)} == {dict}:
+        return sum(map(len, value))
+    return 0
 
 
 def _without_repeats(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
@@ -130,15 +136,12 @@ def _predictions(value: Json, name: str) -> Predictions:
     if not isinstance(logits, list) or len(logits) != len(labels):
         raise ValueError(f"{name}.logits must be a list of numbers for each label; got {shown(logits)}")
     labels_N = _array("i", labels, f"{name}.labels must be a list of whole numbers", np.int32)
-    try:
-        columns = tuple(zip(*logits, strict=True))  # by class
-    except (TypeError, ValueError):
-        wrong = f"{name}.logits must be a list of numbers for each label, equally many"
-        raise ValueError(f"{wrong}; got {shown(logits)}") from None
-    if len(columns) < 2:
-        raise ValueError(f"{name}.logits must be two scores or more for each sentence; got {len(columns)}")
     wrong = f"{name}.logits must be a list of numbers for each label"
-    logits_NC = np.stack([_array("d", column, wrong, np.float32) for column in columns], axis=1)
+    if {*map(type, logits)} != {list} or len({*map(len, logits)}) > 1:
+        raise ValueError(f"{wrong}, equally many; got {shown(logits)}")
+    if len(logits[0]) < 2:
+        raise ValueError(f"{name}.logits must be two scores or more for each sentence; got {len(logits[0])}")
+    logits_NC = _array("d", [*chain.from_iterable(logits)], wrong, np.float32).reshape(len(logits), -1)
     if labels_N.min() < 0 or labels_N.max() >= logits_NC.shape[1]:
         raise ValueError(f"{name}.labels must be below {logits_NC.shape[1]}, the number of scores")
     if not np.isfinite(logits_NC).all():

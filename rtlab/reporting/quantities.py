@@ -21,7 +21,7 @@ from rtlab.statistics import Interval, seeds_to_tell
 Verdict = Literal["confirmed", "refuted", "open"]
 
 FEWEST_RUNS = 3  # a side: below it no interval knows how much the seed matters
-LAB_EPOCHS = Recipe().epochs
+LAB_EPOCHS = Recipe.epochs
 NOT_COMPARED = frozenset({"logging_steps"})
 
 

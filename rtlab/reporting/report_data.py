@@ -213,7 +213,7 @@ def _point(group: Group, name: str) -> dict[str, Json]:
     return {
         "name": clean(name),
         "method": str(group.fields["method"]),
-        "reference": group.fields["engine"] == Recipe().engine,
+        "reference": group.fields["engine"] == Recipe.engine,
         "seeds": group.points,
         "seconds": time.value,
         "accuracy": group.mean("test_accuracy"),

@@ -65,7 +65,7 @@ def _recipe(experiment: Experiment) -> dict[str, str]:
             "max_steps": "" if recipe.max_steps is None else f"cut at {plural(recipe.max_steps, 'step')}",
             "batch_size": f"batch size {recipe.batch_size}",
             **recipe.knobs,
-            "logging_steps": "" if every == Recipe().logging_steps else f"logged every {plural(every, 'step')}",
+            "logging_steps": "" if every == Recipe.logging_steps else f"logged every {plural(every, 'step')}",
         }
     if method.reads is not None:
         words["max_length"] = f"max length {experiment.max_length}"
@@ -103,7 +103,7 @@ def order(group: Group) -> tuple[object, ...]:
         method_order(str(fields["method"])),
         *(modules.count("+"), modules),
         *(float(fields["r"] or 0), float(fields["lora_alpha"] or 0), float(fields["learning_rate"] or 0)),
-        fields["engine"] != Recipe().engine,
+        fields["engine"] != Recipe.engine,
         get_args(Padding).index(padding) if padding else -1,
         sorted(_recipe(group.experiment).items()),
         group.results,
