@@ -19,8 +19,8 @@ import numpy as np
 from rtlab import environment, records
 from rtlab.data import Splits
 from rtlab.encoders import Encoder
-from rtlab.engines.checkpoints import Checkpoints, asked_for, check_able
 from rtlab.engines.engine import Engine, NonFiniteLossError, OnLog, Progress, Task, Training, out_of_memory
+from rtlab.engines.resuming import Checkpoints, asked_for, check_able
 from rtlab.experiment import Experiment
 from rtlab.methods import RESULTS, Words
 from rtlab.metrics import scores

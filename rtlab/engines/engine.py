@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rtlab.data import Splits
 from rtlab.encoders import Encoder
-from rtlab.engines.checkpoints import Checkpoints
+from rtlab.engines.resuming import Checkpoints
 from rtlab.environment import Stopwatch
 from rtlab.experiment import Experiment
 from rtlab.records import Counts, HeldOut, LogEntry, Validated

@@ -21,7 +21,6 @@ from rtlab.batches import Shape, shape_of
 from rtlab.engines import operations
 from rtlab.engines.agreement import spread
 from rtlab.engines.capture import CapturedSteps
-from rtlab.engines.checkpoints import Facts
 from rtlab.engines.dropout import Masks
 from rtlab.engines.engine import Task, Training, does_not_fit, mean_of_last_epoch, out_of_memory
 from rtlab.engines.layouts import Packer
@@ -29,6 +28,7 @@ from rtlab.engines.models import classifier, parameters, save
 from rtlab.engines.packing import layers, pack
 from rtlab.engines.planning import SHAPE_STEP, Batch, Batches, plan_run
 from rtlab.engines.reading import read
+from rtlab.engines.resuming import Facts
 from rtlab.engines.self_check import check, plain_logits
 from rtlab.engines.state import gather, put_back
 from rtlab.engines.step import Step

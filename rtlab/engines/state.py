@@ -5,7 +5,7 @@ import random
 import numpy as np
 import torch
 
-from rtlab.engines.checkpoints import Checkpoints, Facts, State
+from rtlab.engines.resuming import Checkpoints, Facts, State
 from rtlab.engines.step import Step
 from rtlab.engines.validating import Validation
 from rtlab.environment import Stopwatch

@@ -11,13 +11,13 @@ import pytest
 import small
 import torch
 
-from rtlab.engines import checkpoints
-from rtlab.engines.checkpoints import FACTS, TENSORS, Checkpoints
+from rtlab import testbed as testbeds
+from rtlab.engines import resuming
 from rtlab.engines.native import NativeEngine
+from rtlab.engines.resuming import FACTS, TENSORS, Checkpoints
 from rtlab.engines.state import gather, put_back
 from rtlab.records import load
 from rtlab.running import Run
-from rtlab.testbed import testbed
 
 AT_ONCE = 1e-9  # minutes: after each step
 EVERYTHING = {
@@ -164,7 +164,7 @@ def test_a_full_disk_ends_no_run(data, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "write_whole", full)
+    monkeypatch.setattr(resuming, "write_whole", full)
     with pytest.warns(UserWarning, match=r"the checkpoint of step \d+ was not written: .*No space left on device"):
         record = run(asked(data, epochs=1), tmp_path, checkpoint_minutes=AT_ONCE)
     assert record.status == "ok"
@@ -173,22 +173,22 @@ def test_a_full_disk_ends_no_run(data, tmp_path, monkeypatch):
 
 def test_one_is_written_after_so_many_minutes(monkeypatch, tmp_path):
     now = [0.0]
-    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
-    here = testbed(torch.device("cpu"), "native")
-    found = checkpoints.Checkpoints(tmp_path, minutes=2, resume=False, testbed=here)
+    monkeypatch.setattr(resuming.time, "monotonic", lambda: now[0])
+    here = testbeds.testbed(torch.device("cpu"), "native")
+    found = Checkpoints(tmp_path, minutes=2, resume=False, testbed=here)
     due = []
     for seconds in (0, 119, 120):
         now[0] = float(seconds)
         due.append(found.due())
     assert due == [False, False, True]
-    assert not checkpoints.Checkpoints(tmp_path, minutes=None, resume=True, testbed=here).due()
+    assert not Checkpoints(tmp_path, minutes=None, resume=True, testbed=here).due()
 
 
 def test_every_generator_goes_on_where_it_was(data, tmp_path):
     """Also those that the native engine does not draw from today."""
     task = small.task(asked(data))
     engine = NativeEngine(task)
-    found = Checkpoints(tmp_path, minutes=None, resume=True, testbed=testbed(torch.device("cpu"), "native"))
+    found = Checkpoints(tmp_path, minutes=None, resume=True, testbed=testbeds.testbed(torch.device("cpu"), "native"))
     parts = (engine._step, engine._validation, task.watch)
     random.gauss(0, 1)
     np.random.normal()  # noqa: NPY002  # each then keeps the second of two normal numbers
