@@ -145,6 +145,16 @@ class Recipe:
         """Optimizer steps of one pass over so many sentences."""
         return math.ceil(math.ceil(sentences / self.batch_size) / self.accumulate)
 
+    def steps(self, sentences: int) -> int:
+        """Optimizer steps of a whole run on so many sentences, if it does not end for want of patience."""
+        every = self.epochs * self.steps_per_epoch(sentences)
+        return every if self.max_steps is None else min(self.max_steps, every)
+
+    def evaluations(self, sentences: int) -> int:
+        """How often validation is evaluated meanwhile."""
+        every = self.steps_per_epoch(sentences) if self.evaluate == "epoch" else self.evaluate
+        return 0 if every is None else math.ceil(self.steps(sentences) / every)
+
     @property
     def label(self) -> str:
         """A short readable name, such as `native-packed-lr2e-05`; the engine is named where it is not the reference."""

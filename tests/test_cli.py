@@ -155,7 +155,8 @@ def test_json_is_one_document_on_standard_output_or_a_file_beside_the_text(rtlab
 
 def test_every_option_of_the_recipe_reaches_the_experiment(rtlab, tiny, tmp_path):
     recipe = {"learning_rate": 3e-3, "epochs": 2, "batch_size": 10, "padding": "bucketed", "logging_steps": 2}
-    recipe |= {"max_steps": 3, "engine": "trainer"}
+    recipe |= {"max_steps": 3, "engine": "trainer", "accumulate": 2}
+    recipe |= {"evaluate": 2, "keep": "best", "patience": 9, "metric": "macro-f1"}
     adapter = {"rank": 4, "alpha": 16, "dropout": 0.2}
     others = {"max_length": 40, "seed": 7, "limit": 30, "precision": "bf16"}
     given = (recipe | adapter | others).items()
@@ -194,6 +195,10 @@ def asked(rtlab, monkeypatch):
         return made.pop()
 
     return ask
+
+
+def test_when_to_evaluate_reaches_the_experiment(asked, tiny):
+    assert asked("finetune", *tiny, "--evaluate", "epoch", "--freeze-layers", "1").method.recipe.evaluate == "epoch"
 
 
 def test_compiling_reaches_the_experiment(asked, tiny):

@@ -196,6 +196,7 @@ def taken(validation, weight, *said):
 def test_when_it_is_due(evaluate, steps):
     found, _ = validation(Recipe(evaluate=evaluate))
     assert [step for step in range(1, 11) if found.due(step)] == steps
+    assert Recipe(evaluate=evaluate, batch_size=4, max_steps=10).evaluations(16) == len(steps)
 
 
 def test_of_equals_the_earliest_is_kept():

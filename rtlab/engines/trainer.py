@@ -137,12 +137,11 @@ def build_trainer(
 
     experiment, recipe = task.experiment, task.experiment.method.recipe
     assert recipe is not None, "it trains in steps"
-    all_steps = recipe.epochs * recipe.steps_per_epoch(len(train))
     arguments = TrainingArguments(
         output_dir=output_dir,
         learning_rate=recipe.learning_rate,
         num_train_epochs=recipe.epochs,
-        max_steps=min(recipe.max_steps or all_steps, all_steps),  # Trainer would run more epochs to reach it
+        max_steps=recipe.steps(len(train)),  # Trainer would run more epochs to reach it
         per_device_train_batch_size=recipe.batch_size,
         per_device_eval_batch_size=recipe.batch_size,
         gradient_accumulation_steps=recipe.accumulate,
