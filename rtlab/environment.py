@@ -157,21 +157,29 @@ class Stopwatch:
     """Seconds of named phases, with the device synchronised at both ends of each.
 
     Attributes:
-        seconds: Phase name to seconds; a phase that is entered twice adds up.
+        seconds: Phase name to seconds; a phase that is entered twice adds up. What is within another is not its.
     """
 
     def __init__(self, device: "torch.device | None") -> None:
         self.device = device
         self.seconds: dict[str, float] = {}
+        self._open: list[tuple[str, float, float]] = []  # phases, their beginnings, what was counted then
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Add the time of the `with` block to phase `name`, also where the block raises."""
-        start = self._now()
+        self._open.append((name, self._now(), sum(self.seconds.values())))
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + self._now() - start
+            _add(self.seconds, self._open.pop(), self._now())
+
+    def so_far(self) -> dict[str, float]:
+        """As `seconds`, with the phases that have not ended."""
+        now, seconds = self._now(), dict(self.seconds)
+        for phase in reversed(self._open):
+            _add(seconds, phase, now)
+        return seconds
 
     def _now(self) -> float:
         if _on_cuda(self.device):
@@ -179,6 +187,13 @@ class Stopwatch:
 
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
+
+
+def _add(seconds: dict[str, float], phase: tuple[str, float, float], now: float) -> None:
+    """Add a phase, without what has been counted within it."""
+    name, start, before = phase
+    within = sum(seconds.values()) - before
+    seconds[name] = seconds.get(name, 0.0) + now - start - within
 
 
 def keep_freed_memory() -> None:
@@ -244,7 +259,11 @@ class OtherProcesses:
     """Measures how busy the machine is with anything but this process, from its construction on."""
 
     def __init__(self) -> None:
-        self._start = _busy_s()
+        self.begin(None)
+
+    def begin(self, before: float | None) -> None:
+        """Begin anew, in a run that goes on: others took `before` of an earlier part, and the larger share counts."""
+        self._before, self._start = before or 0.0, _busy_s()
 
     def share(self) -> float | None:
         """Share of all cores' time that others took so far, in [0, 1]; `None` where the system does not tell."""
@@ -253,7 +272,8 @@ class OtherProcesses:
             return None
         (all_s, own_s, wall_s), (all_0_s, own_0_s, wall_0_s) = now, self._start
         there_s = (wall_s - wall_0_s) * (os.cpu_count() or 1)
-        return min(1.0, max(0.0, (all_s - all_0_s) - (own_s - own_0_s)) / there_s) if there_s > 0 else 0.0
+        share = min(1.0, max(0.0, (all_s - all_0_s) - (own_s - own_0_s)) / there_s) if there_s > 0 else 0.0
+        return max(share, self._before)
 
 
 def _busy_s() -> tuple[float, float, float] | None:

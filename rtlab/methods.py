@@ -40,9 +40,14 @@ def method_title(name: str) -> str:
     return TITLES.get(name, name.upper())
 
 
-def _is_recipe(value: object) -> None:
+def _is_recipe(value: object, *, freezes: bool = False) -> None:
     if not isinstance(value, Recipe):
         raise ValueError(f"recipe must be a Recipe; got {value!r}")
+    if value.freeze_layers and not freezes:
+        raise ValueError(
+            f"freeze_layers must be 0 for an adapter, under which all layers are frozen; got {value.freeze_layers}; "
+            "method Full would do"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +149,7 @@ def _check_linear(method: Words | Svm) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Full:
-    """Every weight of the encoder is trained, under a fresh classification head.
+    """The weights of the encoder are trained, all unless the recipe freezes some, under a fresh classification head.
 
     Attributes:
         recipe: How it is trained.
@@ -156,7 +161,7 @@ class Full:
     reads: ClassVar[Reads] = "logits"
 
     def __post_init__(self) -> None:
-        _is_recipe(self.recipe)
+        _is_recipe(self.recipe, freezes=True)
 
     @property
     def engine(self) -> str:

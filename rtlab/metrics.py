@@ -87,6 +87,14 @@ def scores(labels: ArrayLike, predictions: ArrayLike, *, num_labels: int) -> Sco
     )
 
 
+def log_loss(labels: ArrayLike, logits: ArrayLike) -> float:
+    """Mean cross-entropy of logits, (N, C), at the true classes, (N,), in nats."""
+    logits_NC = np.asarray(logits, dtype=np.float64)
+    beyond_NC = logits_NC - logits_NC.max(axis=1, keepdims=True)
+    true_N = np.take_along_axis(beyond_NC, np.asarray(labels, dtype=np.int64)[:, None], axis=1)[:, 0]
+    return float((np.log(np.exp(beyond_NC).sum(axis=1)) - true_N).mean())
+
+
 def class_scores(hits_CC: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Precision, recall and F1 of each class, (C,) each, out of a confusion matrix; 0 where a denominator is 0."""
     right_C, true_C, said_C = hits_CC.diagonal(), hits_CC.sum(axis=1), hits_CC.sum(axis=0)

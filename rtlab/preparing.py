@@ -12,7 +12,7 @@ from rtlab import environment
 from rtlab.architectures import PACKED
 from rtlab.data import Splits, load_splits
 from rtlab.encoders import Encoder, checked, load_encoder, packs, target_modules
-from rtlab.encoders.modules import check_settings
+from rtlab.encoders.modules import check_frozen, check_settings
 from rtlab.engines.tfidf import check_terms
 from rtlab.experiment import Experiment, identity
 from rtlab.methods import Adapter, Method, Svm, Words
@@ -113,6 +113,8 @@ def _check(experiment: Experiment, encoder: Encoder) -> tuple[str, ...]:
     if experiment.engine == "native" and not encoder.packs:
         raise ValueError(f"engine 'native' takes {_why_not_packed(encoder)}; engine trainer would do")
     method = experiment.method
+    if method.recipe is not None and method.recipe.freeze_layers:
+        check_frozen(encoder, method.recipe.freeze_layers)
     if not isinstance(method, Adapter):
         return ()
     from rtlab.engines.adapters import adapter_config, check_kind

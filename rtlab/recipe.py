@@ -1,15 +1,18 @@
 """How a method that is trained in steps is trained: engine, padding, learning rate, epochs."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from rtlab.values import check_one_of, check_whole, is_number
+from rtlab.values import check_one_of, check_whole, is_number, shown
 
 Engine = Literal["trainer", "native"]
 Padding = Literal["fixed", "dynamic", "bucketed", "packed"]
 Schedule = Literal["linear", "cosine", "constant"]
 ClassWeights = Literal["equal", "balanced"]
+Keep = Literal["last", "best"]
+Metric = Literal["accuracy", "f1", "macro-f1", "loss"]
 
 # What each engine can do, its usual one first.
 PADDINGS: Mapping[Engine, tuple[Padding, ...]] = {
@@ -27,7 +30,7 @@ class Recipe:
         padding: How sentences become batches; where none is given, `dynamic` on `trainer` and `packed` on `native`.
         learning_rate: Its peak.
         epochs: Passes over the training split.
-        batch_size: Sentences per optimizer step.
+        batch_size: Sentences per batch.
         max_steps: Optimizer steps to stop after, `None` for all.
         logging_steps: Steps per entry of the loss history.
         compile: Whether `native` compiles the encoder's layers with torch.compile, which takes a minute or so and pays
@@ -40,6 +43,16 @@ class Recipe:
         class_weights: What a sentence counts for in the loss: `equal`, or `balanced`: inversely to how frequent its
             class is in the training split, in a weighted mean over the batch.
         label_smoothing: Share of each label that is spread over all classes (Szegedy et al., 2016).
+        accumulate: Batches per optimizer step, whose gradients are those of one batch of all their sentences; the last
+            step of an epoch may have fewer.
+        freeze_layers: Layers of the encoder, from the first on, that are not trained, nor are its embeddings then. For
+            `Full` alone.
+        evaluate: When validation is evaluated during training: at the end of each `epoch`, or after each so many steps,
+            and at the end of training; `None` for not at all.
+        keep: Which weights are evaluated on test, and saved: the `last`, or the `best` on validation.
+        patience: Evaluations without a better one after which training ends; `None` for no such end.
+        metric: What the best is by: on validation the largest accuracy, F1 or macro-F1, or the least loss, which is the
+            plain mean; of equal ones the earliest.
 
     Raises:
         ValueError: If a field is out of range; the message names the field, what was given and what would do.
@@ -59,6 +72,12 @@ class Recipe:
     max_grad_norm: float = 1.0
     class_weights: ClassWeights = "equal"
     label_smoothing: float = 0.0
+    accumulate: int = 1
+    freeze_layers: int = 0
+    evaluate: Literal["epoch"] | int | None = None
+    keep: Keep = "last"
+    patience: int | None = None
+    metric: Metric = "accuracy"
 
     def __post_init__(self) -> None:
         check_one_of("engine", self.engine, get_args(Engine))
@@ -79,10 +98,12 @@ class Recipe:
             raise ValueError(f"learning_rate must be finite and above 0, such as 2e-5; got {self.learning_rate!r}")
         object.__setattr__(self, "learning_rate", float(self.learning_rate))
         self._check_knobs()
-        for name in ("epochs", "batch_size", "logging_steps"):
+        for name in ("epochs", "batch_size", "logging_steps", "accumulate"):
             check_whole(name, getattr(self, name))
+        check_whole("freeze_layers", self.freeze_layers, at_least=0)
         if self.max_steps is not None:
             check_whole("max_steps", self.max_steps)
+        self._check_evaluation()
 
     def _check_knobs(self) -> None:
         check_one_of("schedule", self.schedule, get_args(Schedule))
@@ -96,6 +117,43 @@ class Recipe:
             raise ValueError(f"warmup must be below 1, a share of all steps, or whole; got {self.warmup!r}")
         if self.label_smoothing >= 1:
             raise ValueError(f"label_smoothing must be below 1; got {self.label_smoothing!r}")
+
+    def _check_evaluation(self) -> None:
+        if self.evaluate not in (None, "epoch"):
+            if not isinstance(self.evaluate, int) or isinstance(self.evaluate, bool) or self.evaluate < 1:
+                raise ValueError(
+                    f"evaluate must be epoch, or a whole number of steps of at least 1; got {shown(self.evaluate)}"
+                )
+            check_whole("evaluate", self.evaluate)
+        check_one_of("keep", self.keep, get_args(Keep))
+        check_one_of("metric", self.metric, get_args(Metric))
+        if self.patience is not None:
+            check_whole("patience", self.patience)
+        for name, value, usual in (("keep", self.keep, "last"), ("patience", self.patience, None)):
+            if self.evaluate is None and value != usual:
+                raise ValueError(
+                    f"{name} goes by evaluations during training, which are not asked for; got {value!r}; "
+                    "evaluate epoch beside it would do"
+                )
+        if self.metric != "accuracy" and self.keep == "last" and self.patience is None:
+            raise ValueError(
+                f"metric says which weights are best, which neither keep nor patience asks for; got {self.metric!r}; "
+                "keep best beside it would do"
+            )
+
+    def steps_per_epoch(self, sentences: int) -> int:
+        """Optimizer steps of one pass over so many sentences."""
+        return math.ceil(math.ceil(sentences / self.batch_size) / self.accumulate)
+
+    def steps(self, sentences: int) -> int:
+        """Optimizer steps of a whole run on so many sentences, if it does not end for want of patience."""
+        every = self.epochs * self.steps_per_epoch(sentences)
+        return every if self.max_steps is None else min(self.max_steps, every)
+
+    def evaluations(self, sentences: int) -> int:
+        """How often validation is evaluated meanwhile."""
+        every = self.steps_per_epoch(sentences) if self.evaluate == "epoch" else self.evaluate
+        return 0 if every is None else math.ceil(self.steps(sentences) / every)
 
     @property
     def label(self) -> str:
@@ -114,6 +172,12 @@ class Recipe:
             "max_grad_norm": f"clip {number_text(self.max_grad_norm)}" if self.max_grad_norm else "no clip",
             "class_weights": f"{self.class_weights} classes",
             "label_smoothing": f"smoothed {number_text(self.label_smoothing)}",
+            "accumulate": f"accumulate {self.accumulate}",
+            "freeze_layers": f"frozen {self.freeze_layers}",
+            "evaluate": f"evaluated each {self.evaluate if self.evaluate == 'epoch' else f'{self.evaluate} steps'}",
+            "keep": f"{self.keep} kept",
+            "patience": f"patience {self.patience}",
+            "metric": f"by {self.metric}",
         }
         return {name: text * (getattr(self, name) != getattr(Recipe, name)) for name, text in words.items()}
 

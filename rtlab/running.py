@@ -20,6 +20,7 @@ from rtlab import environment, records
 from rtlab.data import Splits
 from rtlab.encoders import Encoder
 from rtlab.engines.engine import Engine, NonFiniteLossError, OnLog, Progress, Task, Training, out_of_memory
+from rtlab.engines.resuming import Checkpoints, asked_for, check_able
 from rtlab.experiment import Experiment
 from rtlab.methods import RESULTS, Words
 from rtlab.metrics import scores
@@ -60,6 +61,9 @@ class Run:
         progress: Called with a phase, its units done and their number.
         on_log: Called with each entry of the loss history as it is made.
         prepared: The experiment as `prepare` gives it, where that was done already.
+        checkpoint_minutes: After how many minutes of training its state is written, to `output_dir`/checkpoints/ID;
+            `None` for never.
+        resume: Whether to go on from where a run of the same id was when it was last written.
 
     Attributes:
         path: Where the record lies, once there is one.
@@ -78,9 +82,12 @@ class Run:
         progress: Progress | None = None,
         on_log: OnLog | None = None,
         prepared: Prepared | None = None,
+        checkpoint_minutes: float | None = None,
+        resume: bool = False,
     ) -> None:
         code_digest(experiment.engine)  # taken before anything else, and once a process
-        check_writable(Path(output_dir))
+        asked = asked_for(minutes=checkpoint_minutes, resume=resume)
+        check_writable(Path(output_dir), within=("records", "models", *(("checkpoints",) if asked else ())))
         self.prepared = prepared or prepare(experiment, device=device)
         self.path: Path | None = None
         self._output_dir = Path(output_dir)
@@ -89,6 +96,16 @@ class Run:
         self._testbed = testbed(self.prepared.device, experiment.engine)
         self._environment = fingerprint(self.prepared.device)  # with the commit that runs, whatever comes after it
         self._watch = environment.Stopwatch(self.prepared.device)
+        self._others: float | None = None
+        self._checkpoints: Checkpoints | None = None
+        if asked is not None:
+            check_able(asked, experiment.engine, self.prepared.device)
+            self._checkpoints = Checkpoints(
+                Path(output_dir) / "checkpoints" / self.prepared.id,
+                minutes=checkpoint_minutes,
+                resume=resume,
+                testbed=self._testbed,
+            )
 
     def execute(self) -> RunRecord:
         """Do all of it; returns and errors as `finish`."""
@@ -108,12 +125,20 @@ class Run:
         prepared = self.prepared
         with self._recording():
             environment.reset_peak_memory(prepared.device)
-            self._engine = _engine(prepared, progress=self._progress, on_log=self._on_log, watch=self._watch)
+            self._engine = _engine(
+                prepared,
+                progress=self._progress,
+                on_log=self._on_log,
+                watch=self._watch,
+                checkpoints=self._checkpoints,
+            )
 
     def train(self) -> None:
         """Warm up and train; errors as `build`, and status `nan`."""
         with self._recording():
             others = environment.OtherProcesses()
+            if self._checkpoints is not None:
+                self._checkpoints.others = others
             self._training = self._engine.train()
             self._others = others.share()
 
@@ -139,6 +164,8 @@ class Run:
                 raise
         finally:
             path = self._keep(record)
+        if self._checkpoints is not None and record.status == "ok":
+            self._checkpoints.remove()
         if record.status != "ok":
             raise RunFailedError(record, path)
         return record
@@ -201,6 +228,7 @@ class Run:
                 peak_reserved=environment.peak_reserved_memory(self.prepared.device),
             ),
             history=training.history,
+            validated=training.validated,
             train_loss=training.train_loss,
             final_loss=training.final_loss,
             chosen=training.chosen,
@@ -287,7 +315,14 @@ def model_folder(output_dir: Path | str, record: RunRecord) -> Path:
     return Path(output_dir) / "models" / f"{record.experiment.label.partition('-')[0]}-{record.id}"
 
 
-def _engine(prepared: Prepared, *, progress: Progress, on_log: OnLog, watch: environment.Stopwatch) -> Engine:
+def _engine(
+    prepared: Prepared,
+    *,
+    progress: Progress,
+    on_log: OnLog,
+    watch: environment.Stopwatch,
+    checkpoints: Checkpoints | None,
+) -> Engine:
     """The engine that does it; imported here, as each imports what the others do not need."""
     experiment, encoder, device = prepared.experiment, prepared.encoder, prepared.device
     if isinstance(experiment.method, Words):
@@ -306,6 +341,7 @@ def _engine(prepared: Prepared, *, progress: Progress, on_log: OnLog, watch: env
         progress=progress,
         on_log=on_log,
         watch=watch,
+        checkpoints=checkpoints,
     )
     match experiment.engine:
         case "svm":

@@ -156,14 +156,14 @@ def _padding_and_time(base: Experiment) -> list[Case]:
 
 
 def _ways_and_recipe(base: Experiment) -> list[Case]:
-    """Words, alone and beside features; the usual methods with warm-up and decay; two other adapters.
+    """Words, alone and beside features; the usual methods with warm-up, decay and their best epoch; two other adapters.
 
     DoRA (Liu et al., 2024) at LoRA's rate; IA3 (Liu et al., 2022) at its paper's.
     """
-    recipe = Recipe(engine="native", warmup=0.06, weight_decay=0.01)
+    recipe = Recipe(engine="native", warmup=0.06, weight_decay=0.01, evaluate="epoch", keep="best")
     adapters = [
-        Adapter(recipe=Recipe(learning_rate=1e-3), settings={"use_dora": True}),
-        Adapter(recipe=Recipe(learning_rate=3e-3), peft_type="IA3", target_modules=("attention+mlp",)),
+        Adapter(recipe=Recipe(engine="native", learning_rate=1e-3), settings={"use_dora": True}),
+        Adapter(recipe=Recipe(engine="native", learning_rate=3e-3), peft_type="IA3", target_modules=("attention+mlp",)),
     ]
     return _repeated(base, [*_WORDS, _usual_full(recipe), _usual_lora(recipe), *adapters])
 

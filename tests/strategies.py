@@ -11,8 +11,8 @@ from rtlab.data import Split, Splits
 from rtlab.experiment import Experiment
 from rtlab.methods import Adapter, Classifier, Full, Svm, Words
 from rtlab.metrics import scores
-from rtlab.recipe import ClassWeights, Recipe, Schedule
-from rtlab.records import Counts, LogEntry, Memory, Predictions, RunRecord, Source, Timing
+from rtlab.recipe import ClassWeights, Metric, Recipe, Schedule
+from rtlab.records import Counts, LogEntry, Memory, Predictions, RunRecord, Source, Timing, Validated
 from rtlab.testbed import Testbed
 
 
@@ -70,6 +70,22 @@ def recipes(draw, **chosen):
         "max_grad_norm": AT_LEAST_0,
         "class_weights": st.sampled_from(get_args(ClassWeights)),
         "label_smoothing": st.floats(0, 1, exclude_max=True),
+        "accumulate": POSITIVE,
+        "freeze_layers": st.just(0),  # an adapter takes no other
+        **draw(
+            st.just({})
+            | st.builds(
+                lambda evaluate, patience, metric: {
+                    "evaluate": st.just(evaluate),
+                    "keep": st.just("best"),
+                    "patience": st.just(patience),
+                    "metric": st.just(metric),
+                },
+                st.just("epoch") | POSITIVE,
+                st.none() | POSITIVE,
+                st.sampled_from(get_args(Metric)),
+            )
+        ),
     }
     return Recipe(**draw(st.fixed_dictionaries(fields | {name: st.just(value) for name, value in chosen.items()})))
 
@@ -89,7 +105,7 @@ def svms():
 
 def fulls():
     """Full fine-tuning."""
-    return st.builds(Full, recipe=recipes())
+    return st.builds(Full, recipe=recipes() | recipes(freeze_layers=2))
 
 
 @st.composite
@@ -185,6 +201,8 @@ def run_records(draw, statuses=("ok", "failed", "oom", "nan", "cancelled")):
     amounts |= {"steps_per_s": st.none() | AMOUNTS, "others": st.none() | st.floats(0, 1)}
     counts = {field.name: COUNTS for field in dataclasses.fields(Counts)} | {"steps": st.none() | COUNTS}
     entry = {field.name: AMOUNTS for field in dataclasses.fields(LogEntry)} | {"step": COUNTS}
+    shares = dict.fromkeys(("accuracy", "f1", "macro_f1"), st.floats(0, 1))
+    validated = {"step": COUNTS, "epoch": AMOUNTS, "loss": AMOUNTS, **shares}
     return RunRecord(
         **fields,
         scores={split: scores(p.labels, p.classes, num_labels=classes) for split, p in said.items()},
@@ -195,6 +213,7 @@ def run_records(draw, statuses=("ok", "failed", "oom", "nan", "cancelled")):
             st.builds(Memory, peak_device=st.none() | COUNTS, peak_host=COUNTS, peak_reserved=st.none() | COUNTS)
         ),
         history=tuple(draw(st.lists(st.builds(LogEntry, **entry), max_size=3))),
+        validated=tuple(draw(st.lists(st.builds(Validated, **validated), max_size=2))),
         train_loss=draw(st.none() | AMOUNTS),
         final_loss=draw(st.none() | AMOUNTS),
         chosen=draw(st.dictionaries(st.text(max_size=5), AMOUNTS, max_size=2)),
@@ -237,6 +256,7 @@ def example_record(**changes):
         "counts": Counts(**dict.fromkeys((field.name for field in dataclasses.fields(Counts)), 7)),
         "memory": Memory(peak_device=None, peak_host=2**30),
         "history": (LogEntry(step=50, epoch=0.5, loss=0.7, learning_rate=1e-5, gradient_norm=1.25),),
+        "validated": (Validated(step=50, epoch=0.5, loss=0.6, accuracy=0.75, f1=0.8, macro_f1=0.7),),
         "train_loss": 0.6,
         "final_loss": 0.5,
         "chosen": {"c": 0.3},

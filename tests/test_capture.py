@@ -126,7 +126,7 @@ def step_on_cuda(name, folder, *, method="full", steps=1000, without_dropout=Tru
     packer = Packer(tokens, encoder, device=device)
     step = Step(recipe, precision, model, packer, tokens.labels, Masks(), steps=steps, device=device)
     plan = native.plan_run(recipe, tokens.lengths, max_length=40, seed=asked.seed, shape_step=native.SHAPE_STEP["cuda"])
-    return step, list(plan)
+    return step, [batch for (batch,) in plan]
 
 
 @needs_cuda
@@ -139,7 +139,7 @@ def test_a_replay_is_the_eager_step_bit_for_bit(name, method, padding, tmp_path)
     replayed, _ = step_on_cuda(name, folder, method=method, padding=padding)
     graphs = CapturedSteps(replayed, plan)
     for rows, shape in plan:
-        eager.eager(rows, shape)
+        eager.eager(((rows, shape),))
         graphs(rows, shape)
     assert eager.losses() == replayed.losses()
     for one, other in zip(eager.trained, replayed.trained, strict=True):
@@ -189,7 +189,7 @@ def test_a_captured_steps_gradients_are_clipped_by_its_own_norm(precision, tmp_p
     replayed, _ = step_on_cuda("tiny-bert", folder, precision=precision)
     graphs = CapturedSteps(replayed, plan)
     for rows, shape in plan[:4]:
-        eager.eager(rows, shape)
+        eager.eager(((rows, shape),))
         graphs(rows, shape)
     assert (eager.norms_N[:4] != eager.norms_N[0]).any()
     assert torch.equal(eager.norms_N, replayed.norms_N)

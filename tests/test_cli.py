@@ -155,7 +155,8 @@ def test_json_is_one_document_on_standard_output_or_a_file_beside_the_text(rtlab
 
 def test_every_option_of_the_recipe_reaches_the_experiment(rtlab, tiny, tmp_path):
     recipe = {"learning_rate": 3e-3, "epochs": 2, "batch_size": 10, "padding": "bucketed", "logging_steps": 2}
-    recipe |= {"max_steps": 3, "engine": "trainer"}
+    recipe |= {"max_steps": 3, "engine": "trainer", "accumulate": 2}
+    recipe |= {"evaluate": 2, "keep": "best", "patience": 9, "metric": "macro-f1"}
     adapter = {"rank": 4, "alpha": 16, "dropout": 0.2}
     others = {"max_length": 40, "seed": 7, "limit": 30, "train_sentences": 26, "precision": "bf16"}
     given = (recipe | adapter | others).items()
@@ -194,6 +195,10 @@ def asked(rtlab, monkeypatch):
         return made.pop()
 
     return ask
+
+
+def test_when_to_evaluate_reaches_the_experiment(asked, tiny):
+    assert asked("finetune", *tiny, "--evaluate", "epoch", "--freeze-layers", "1").method.recipe.evaluate == "epoch"
 
 
 def test_compiling_reaches_the_experiment(asked, tiny):
@@ -661,6 +666,7 @@ RATE = "must be finite and above 0, such as 2e-5"
 DROPOUT = "must be at least 0 and below 1"
 POSITIONS = "must be at most 512, the positions of encoder tiny-distilbert"
 # Each message is behind the option's name as it was typed.
+BY_EVALUATION = "goes by evaluations during training, which are not asked for"
 AT_LEAST_0 = "must be finite and at least 0"
 RANGES = {
     "finetune --lr -1": f"{RATE}; got -1.0",
@@ -696,6 +702,18 @@ RANGES = {
     "finetune --weight-decay nan": f"{AT_LEAST_0}; got nan",
     "lora --max-grad-norm -1": f"{AT_LEAST_0}; got -1.0",
     "lora --label-smoothing 1": "must be below 1; got 1.0",
+    "finetune --accumulate 0": f"{WHOLE} 1; got 0",
+    "finetune --freeze-layers -1": f"{WHOLE} 0; got -1",
+    "finetune --freeze-layers 3": "must be at most 2, the layers of encoder tiny-distilbert; got 3",
+    "lora --freeze-layers 1": "must be 0 for an adapter, under which all layers are frozen; got 1; "
+    "method Full would do",
+    "finetune --evaluate 0": "must be epoch, or a whole number of steps of at least 1; got 0",
+    "finetune --patience 2": f"{BY_EVALUATION}; got 2; evaluate epoch beside it would do",
+    "lora --keep best": f"{BY_EVALUATION}; got 'best'; evaluate epoch beside it would do",
+    "lora --metric f1 --evaluate epoch": "says which weights are best, which neither keep nor patience asks for; "
+    "got 'f1'; keep best beside it would do",
+    "finetune --checkpoint-minutes 0": "must be finite and above 0; got 0.0",
+    "lora --resume --engine trainer": "is for engine native on device cpu; got engine trainer on cpu",
     "svm --c 0": "must be finite and above 0; got 0.0",
     "svm --tune-c --c 2": "chooses C itself; got c 2 beside it; one of the two would do",
     "svm --limit 0": f"{WHOLE} 1; got 0",

@@ -166,6 +166,30 @@ def test_phases_are_timed_apart_and_add_up(clock):
     assert watch.seconds == {"load": 5.0, "train": 2.0}
 
 
+def test_what_is_within_a_phase_is_not_its(clock):
+    watch = Stopwatch(CPU)
+    with watch.phase("train"):
+        clock(2.0)
+        for _ in range(2):
+            with watch.phase("evaluate"):
+                clock(10.0)
+        clock(1.0)
+    assert watch.seconds == {"evaluate": 20.0, "train": 3.0}
+
+
+def test_phases_that_have_not_ended_are_counted_so_far(clock):
+    watch = Stopwatch(CPU)
+    with watch.phase("train"):
+        clock(2.0)
+        with watch.phase("evaluate"):
+            clock(10.0)
+            assert watch.so_far() == {"evaluate": 10.0, "train": 2.0}
+            assert watch.seconds == {}
+        clock(1.0)
+        assert watch.so_far() == {"evaluate": 10.0, "train": 3.0}
+    assert watch.seconds == watch.so_far() == {"evaluate": 10.0, "train": 3.0}
+
+
 def test_a_phase_that_fails_is_timed_too(clock):
     watch = Stopwatch(CPU)
 
@@ -335,6 +359,15 @@ sys.stdin.readline()
 
 
 @pytest.mark.skipif(OtherProcesses().share() is None, reason="the system does not tell")
+def test_of_a_run_that_goes_on_the_larger_share_counts(machine):
+    others = OtherProcesses()
+    others.begin(0.25)
+    machine(all=1016.0, own=10.0, wall=58.0)
+    assert others.share() == pytest.approx(0.5)
+    others.begin(0.75)
+    assert others.share() == 0.75
+
+
 def test_a_busy_child_is_seen():
     """It counts as another one until it has ended; what it says that it used is in what the others used."""
     start = time.perf_counter()

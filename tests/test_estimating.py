@@ -73,6 +73,15 @@ def other_generation(record):
     return f"{record.testbed.device.partition(' (')[0]} (family 0, model 0)"
 
 
+def test_sentences_that_are_read_during_training_count(data, recorded):
+    watched, plain = small.experiment(data, evaluate=3, engine="native"), small.experiment(data, engine="native")
+    record = recorded(watched)
+    record = dataclasses.replace(record, timing=dataclasses.replace(record.timing, evaluate_s=40.0))
+    assert len(record.validated) == watched.method.recipe.evaluations(small.TRAIN) == 2
+    assert about(watched, [record]) == pytest.approx(TRAIN_S + 40.0)
+    assert about(plain, [record]) == pytest.approx(TRAIN_S + 40.0 / 2)
+
+
 def test_sentences_that_go_through_training_decide(data, recorded):
     one = small.experiment(data)
     record = recorded(one)

@@ -18,6 +18,7 @@ from lab_records import (
     evidence,
     made,
     study,
+    watched,
     with_recipe,
 )
 
@@ -133,6 +134,12 @@ def test_every_figure_names_encoder_data_set_and_device(shown, name):
 )
 def test_axes_have_units_and_series_have_names(shown, name, labels):
     assert set(labels) <= set(shown[name])
+
+
+def test_what_was_found_on_validation_stands_beside_the_loss(tmp_path, shown):
+    found = drawn(tmp_path, [watched(made(FULL, train_loss=0.3), 0.5, 0.4, 0.6)])
+    assert "on validation; ring: kept" in found["loss"]
+    assert "on validation; ring: kept" not in shown["loss"]
 
 
 def test_the_loss_has_a_panel_for_each_method_and_a_curve_for_each_rate(shown):

@@ -120,6 +120,15 @@ def test_a_time_is_that_of_an_epoch_times_the_epochs_whatever_their_number():
     assert not alone.scaled
 
 
+def test_runs_that_had_patience_keep_their_own_times():
+    """They are of as many epochs as they came to: those of others, scaled, would say nothing."""
+    asked = with_recipe(FULL, evaluate="epoch", patience=1)
+    own, other = made(asked, train_s=40.0), made(with_recipe(asked, epochs=1), seed=1, train_s=20.0)
+    [five] = [group for group in groups([own, other]) if group.fields["epochs"] == 5]
+    assert five.values("train_s") == [40.0]
+    assert not five.scaled
+
+
 def test_a_mean_of_times_is_of_one_testbed_that_of_most_seeds():
     here = [made(seed=seed, train_s=10.0) for seed in (1, 2)]
     there = [made(seed=seed, train_s=20.0, testbed=OTHER, day=2) for seed in (1, 2, 3)]

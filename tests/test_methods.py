@@ -32,6 +32,12 @@ def test_the_defaults_are_the_designs():
         "max_grad_norm": 1.0,
         "class_weights": "equal",
         "label_smoothing": 0.0,
+        "accumulate": 1,
+        "freeze_layers": 0,
+        "evaluate": None,
+        "keep": "last",
+        "patience": None,
+        "metric": "accuracy",
     }
     assert vars(Words()) == {"characters": False, "classifier": "svm", "c": None}
     assert vars(Svm()) == {"pooling": "cls", "with_words": False, "classifier": "svm", "c": 1.0}

@@ -7,6 +7,7 @@ import pytest
 import small
 
 from rtlab.encoders import load_encoder, target_modules
+from rtlab.encoders.modules import check_frozen, frozen
 from rtlab.preparing import prepare
 
 ENDLESS = "(.*.*.*.*.*.*)*x"  # a pattern that PEFT would match for longer than anyone waits
@@ -78,3 +79,34 @@ def test_target_modules_are_no_patterns(name):
 def test_an_encoder_without_linear_layers_takes_no_adapter(kind, tmp_path):
     with pytest.raises(ValueError, match=rf"target_modules must be linear layers; got query .* of type {kind}, which"):
         target_modules(load_encoder(str(odd.write(tmp_path / kind, kind))), ["query"])
+
+
+# Frozen layers
+
+NAMES = ("embeddings.word.weight", "encoder.layer.0.a.weight", "encoder.layer.1.a.weight", "pooler.weight")
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2])
+def test_the_first_layers_are_frozen_and_the_embeddings_before_them(layers):
+    assert frozen(NAMES, layers) == (NAMES[: layers + 1] if layers else ())
+
+
+@pytest.mark.parametrize("name", ["tiny-distilbert", "tiny-bert", "tiny-roberta", "tiny-electra"])
+def test_every_architecture_has_embeddings_before_its_layers(name):
+    names = [parameter for parameter, _ in load_encoder(name).base().named_parameters()]
+    found = frozen(names, 1)
+    assert {one for one in names if "embeddings" in one} | {one for one in names if ".layer.0." in one} == {*found}
+    check_frozen(load_encoder(name), 2)
+
+
+def test_no_more_layers_are_frozen_than_there_are():
+    with pytest.raises(ValueError, match=r"^freeze_layers must be at most 2, the layers of encoder tiny-bert; got 3$"):
+        check_frozen(load_encoder("tiny-bert"), 3)
+
+
+def test_layers_that_share_weights_are_not_frozen_one_by_one(tmp_path):
+    encoder = load_encoder(str(odd.write(tmp_path / "it", "albert")))
+    with pytest.raises(
+        ValueError, match=r"^freeze_layers needs an encoder whose layers have weights of their own, .*albert"
+    ):
+        check_frozen(encoder, 1)

@@ -413,6 +413,14 @@ def test_a_term_as_long_as_a_text_without_blanks_is_shown_by_its_beginning():
     assert run["strongest"] == [["neg", f"dull, {'x' * 497}..."], ["pos", "a\N{REPLACEMENT CHARACTER}b"]]
 
 
+def test_the_loss_on_validation_is_told_with_what_was_kept():
+    [run] = page_data([lab_records.watched(made(), 0.5, 0.41234567, 0.6)], {})["runs"]
+    assert run["validated"] == [[534, 0.5], [1068, 0.412346], [1602, 0.6]]
+    assert run["kept"] == 1068
+    [run] = page_data([made()], {})["runs"]
+    assert (run["validated"], run["kept"]) == ([], None)
+
+
 def test_long_histories_are_thinned_to_means():
     [run] = page_data([made(steps=1000)], {})["runs"]
     losses = [entry.loss for entry in made(steps=1000).history]

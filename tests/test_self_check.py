@@ -265,7 +265,7 @@ def test_the_shortest_and_the_longest_sentence_are_among_a_few(many):
 
 def test_the_sentences_are_those_that_the_run_reads(data):
     engine = NativeEngine(small.task(asked(data, max_steps=1)))
-    read = set(engine._plan[0][0].tolist())
+    read = set(engine._batches[0][0].tolist())
     assert set(engine._checked_rows().tolist()) <= read
 
 
@@ -286,7 +286,7 @@ def test_a_check_costs_less_than_a_fiftieth_of_an_epoch():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.nn.functional, "embedding", counted)
         engine = NativeEngine(task)
-    epoch = sum(shape.total for _, shape in engine._plan)
+    epoch = sum(shape.total for _, shape in engine._batches)
     assert len(seen) >= 1
     assert 0 < sum(seen) < 0.02 * epoch
 

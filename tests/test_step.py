@@ -30,6 +30,9 @@ KNOBS = {
     "no clipping": {"max_grad_norm": 0},
     "balanced": {"class_weights": "balanced"},
     "smoothing": {"label_smoothing": 0.2},
+    "accumulation": {"batch_size": 2, "accumulate": 2},
+    "frozen": {"freeze_layers": 1},
+    "all frozen": {"freeze_layers": 2},
     "together": {
         "warmup": 0.2,
         "schedule": "cosine",
@@ -37,6 +40,9 @@ KNOBS = {
         "max_grad_norm": 0.5,
         "class_weights": "balanced",
         "label_smoothing": 0.1,
+        "batch_size": 1,
+        "accumulate": 3,
+        "freeze_layers": 1,
     },
 }
 
@@ -68,6 +74,11 @@ def encoder(tmp_path_factory):
     return load_encoder(str(folder))
 
 
+def of_method(knob, method):
+    """A knob as a method takes it: under an adapter all layers are frozen anyway."""
+    return {name: value for name, value in KNOBS[knob].items() if method == "full" or name != "freeze_layers"}
+
+
 def asked(data, encoder, method, engine, **knobs):
     adapter = {"settings": {"r": 8, "lora_alpha": 32, "lora_dropout": 0.0}} if method == "lora" else {}
     return small.experiment(
@@ -75,10 +86,8 @@ def asked(data, encoder, method, engine, **knobs):
         method,
         encoder=str(encoder.path),
         engine=engine,
-        padding="dynamic",
-        batch_size=BATCH,
         seed=SEED,
-        **adapter | knobs,
+        **{"padding": "dynamic", "batch_size": BATCH} | adapter | knobs,
     )
 
 
@@ -109,20 +118,41 @@ def check(expected, found):
     np.testing.assert_allclose(found[1], expected[1], atol=5e-3, rtol=0)
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
-@pytest.mark.parametrize("knob", KNOBS)
+@pytest.mark.parametrize(
+    ("method", "knob"), [(method, knob) for method in ("full", "lora") for knob in KNOBS if of_method(knob, method)]
+)
 def test_a_knob_means_the_same_on_both_engines(data, encoder, monkeypatch, knob, method):
-    check(*both(data, encoder, method, monkeypatch, **KNOBS[knob]))
+    check(*both(data, encoder, method, monkeypatch, **of_method(knob, method)))
 
 
-@pytest.mark.parametrize("knob", KNOBS)
+@pytest.mark.parametrize("knob", sorted({*KNOBS} - {"accumulation"}))  # which takes one large batch apart
 def test_a_knob_changes_something(data, encoder, knob):
     """So that a knob that both engines ignore is found."""
+    size = {"batch_size": KNOBS[knob].get("batch_size", BATCH) * KNOBS[knob].get("accumulate", 1)}
     usual, other = (
         results(NativeEngine(small.task(asked(data, encoder, "full", "native", **fields))))
-        for fields in ({}, KNOBS[knob])
+        for fields in (size, KNOBS[knob])
     )
     assert np.abs(usual[1] - other[1]).max() > 1e-4
+
+
+@pytest.mark.parametrize("loss", [{}, {"class_weights": "balanced", "label_smoothing": 0.1}], ids=["plain", "weighted"])
+@pytest.mark.parametrize(("engine", "made"), [("trainer", TrainerEngine), ("native", NativeEngine)])
+def test_batches_of_a_step_are_one_large_batch(data, encoder, engine, made, loss):
+    """The last step's, too, which has fewer of them, and the last one a sentence or two."""
+    large, small_ones = (
+        made(small.task(asked(data, encoder, "full", engine, epochs=2, **loss, **fields))).train()
+        for fields in ({"batch_size": 12}, {"batch_size": 3, "accumulate": 4})
+    )
+    assert small_ones.counts.steps == large.counts.steps
+    assert small_ones.counts.samples == large.counts.samples
+    assert len(small_ones.history) == len(large.history) == large.counts.steps
+    for one, other in zip(small_ones.history, large.history, strict=True):
+        assert one.learning_rate == other.learning_rate
+        assert one.loss == pytest.approx(other.loss, rel=1e-4)
+        assert one.gradient_norm == pytest.approx(other.gradient_norm, rel=1e-3)
+    assert small_ones.final_loss == pytest.approx(large.final_loss, rel=1e-4)
+    assert small_ones.history[-1].epoch == 2
 
 
 # The tests bite: what a faulty engine might do, done to it
@@ -149,7 +179,12 @@ def unweighted(monkeypatch):
     monkeypatch.setattr(torch.nn.functional, "cross_entropy", loss)
 
 
-MUTANTS = {decay_on_all: "decay", late_warm_up: "warm-up", unweighted: "balanced"}
+def equal_shares(monkeypatch):
+    """Each batch of a step counts the same, however many sentences it has and what these count for."""
+    monkeypatch.setattr(step.Step, "_shares", lambda _, batches: [1 / len(batches)] * len(batches))
+
+
+MUTANTS = {decay_on_all: "decay", late_warm_up: "warm-up", unweighted: "balanced", equal_shares: "together"}
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
@@ -172,6 +207,32 @@ def test_decay_moves_rows_that_no_sentence_has(data, encoder):
     before = encoder.base().get_input_embeddings().weight.detach()[unused]
     assert (rows[0] != before).any(dim=1).all()
     torch.testing.assert_close(rows[1], rows[0], atol=1e-7, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("engine", "made"), [("trainer", TrainerEngine), ("native", NativeEngine)])
+def test_frozen_layers_stay_as_they_are_and_are_not_counted(data, encoder, engine, made):
+    trained = made(small.task(asked(data, encoder, "full", engine, freeze_layers=1)))
+    before = {name: value.clone() for name, value in trained._model.state_dict().items()}
+    counts = trained.train().counts
+    after = trained._model.state_dict()
+    moved = {name for name, value in after.items() if (value != before[name]).any()}
+    still = {name for name in before if "embeddings" in name or ".layer.0." in name}
+    assert moved
+    assert not moved & still
+    assert {name for name in before if ".layer.1." in name and not name.endswith("key.bias")} <= moved
+    sizes = {name: value.numel() for name, value in before.items()}
+    assert counts.parameters_encoder + counts.parameters_head == sum(sizes[name] for name in {*before} - still)
+    assert counts.parameters_total == sum(sizes.values())
+
+
+def test_nothing_is_computed_backward_through_frozen_layers(data, encoder):
+    engine = NativeEngine(small.task(asked(data, encoder, "full", "native", freeze_layers=1)))
+    hidden = []
+    for layer in engine._model.base_model.encoder.layer:
+        layer.register_forward_hook(lambda _, __, output: hidden.append(output))
+    engine._model.train()
+    engine._step.eager(engine._plan[0])
+    assert [part.requires_grad for part in hidden] == [False, True]
 
 
 # Parts
@@ -211,6 +272,8 @@ def test_a_knob_out_of_range_is_refused(field, value):
 
 
 def test_a_label_and_words_name_what_is_not_the_labs():
-    together = Recipe(**KNOBS["together"])
-    assert together.label == ("dynamic-lr2e-05-warm-up0.2-cosine-decay0.1-clip0.5-balancedclasses-smoothed0.1")
+    together = Recipe(**KNOBS["together"] | {"batch_size": Recipe.batch_size})
+    assert together.label == (
+        "dynamic-lr2e-05-warm-up0.2-cosine-decay0.1-clip0.5-balancedclasses-smoothed0.1-accumulate3-frozen1"
+    )
     assert dataclasses.replace(together, **{name: getattr(Recipe, name) for name in together.knobs}) == Recipe()

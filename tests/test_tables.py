@@ -430,6 +430,8 @@ def test_the_summary_of_a_run():
     )
     assert "trained 887,042 of 67,000,000 parameters in 60.0 s" in text
     assert "mean loss 0.3000, last epoch 0.2000" in text
+    assert "kept" not in text
+    assert "\nkept the weights of epoch 2, the best of 3\n" in summary(lab_records.watched(made(LORA), 0.5, 0.4, 0.6))
 
 
 @pytest.mark.parametrize(

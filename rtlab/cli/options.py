@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER, DatasetOptions, Precision
-from rtlab.recipe import ClassWeights, Engine, Padding, Recipe, Schedule
+from rtlab.recipe import ClassWeights, Engine, Keep, Metric, Padding, Recipe, Schedule
 from rtlab.values import Json
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class Training:
     epochs: int = 5
     """Passes over the training split."""
     batch_size: int = 16
-    """Sentences per optimizer step."""
+    """Sentences per batch."""
     padding: Annotated[
         Padding | None, optional("{fixed,dynamic,bucketed,packed}", "packed on engine native, dynamic on trainer")
     ] = None
@@ -201,6 +201,18 @@ class Training:
     """What a sentence counts for in the loss: all the same, or the more the rarer its class is (balanced)."""
     label_smoothing: float = 0.0
     """Share of each label that is spread over all classes."""
+    accumulate: int = 1
+    """Batches per optimizer step, taken as one: large batches in little memory."""
+    freeze_layers: int = 0
+    """Layers of the encoder, from the first on, that are not trained, nor are its embeddings then (finetune)."""
+    evaluate: Annotated[Literal["epoch"] | int | None, optional("{epoch,INT}", "when training is over")] = None
+    """When to evaluate validation during training: after each epoch, or each so many steps."""
+    keep: Keep = "last"
+    """Which weights to evaluate on test, and to save: the last, or those that were best on validation."""
+    patience: Annotated[int | None, optional("INT", "all epochs are trained")] = None
+    """Evaluations without a better one after which training ends."""
+    metric: Metric = "accuracy"
+    """What the best on validation is by: the earliest of the largest scores, or of the least loss."""
     logging_steps: int = 50
     """Steps per entry of the loss history."""
     max_steps: Annotated[int | None, optional("INT", "those of all epochs")] = None
@@ -214,6 +226,19 @@ class Training:
         if self.engine is None and usual_engine(encoder, device) == "trainer":
             return Recipe(**{**vars(self), "engine": "trainer"})
         return recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpointing:
+    """What of a run outlives its process."""
+
+    checkpoint_minutes: Annotated[float | None, optional("FLOAT", "never")] = None
+    """Minutes after which the state of a run is written to checkpoints/, anew each time (engine native on a CPU)."""
+    resume: bool = False
+    """Go on from there if a run of the same id was ended before it was done."""
+
+
+NO_CHECKPOINTS = Checkpointing()
 
 
 def recorded(results: Path, *, logits: int = 0, history: bool = False) -> "tuple[tuple[RunRecord, ...], bool]":

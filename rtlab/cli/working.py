@@ -10,6 +10,8 @@ from rtlab.cli.adapting import LoraOptions, PeftOptions
 from rtlab.cli.options import (
     DONE,
     FAILED,
+    NO_CHECKPOINTS,
+    Checkpointing,
     Data,
     Leaving,
     Output,
@@ -87,11 +89,12 @@ class Finetune:
     training: Training
     data: Data
     running: Running
+    checkpointing: Checkpointing
     output: Output
 
     def __call__(self) -> int:
         recipe = self.training.recipe(self.data.encoder, self.running.device)
-        return _adapt(Full(recipe=recipe), self.data, self.running, self.output)
+        return _adapt(Full(recipe=recipe), self.data, self.running, self.output, self.checkpointing)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,11 +105,12 @@ class Lora:
     training: Training
     data: Data
     running: Running
+    checkpointing: Checkpointing
     output: Output
 
     def __call__(self) -> int:
         recipe = self.training.recipe(self.data.encoder, self.running.device)
-        return _adapt(self.adapter.adapter(recipe), self.data, self.running, self.output)
+        return _adapt(self.adapter.adapter(recipe), self.data, self.running, self.output, self.checkpointing)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,14 +121,18 @@ class Adapt:
     training: Training
     data: Data
     running: Running
+    checkpointing: Checkpointing
     output: Output
 
     def __call__(self) -> int:
         recipe = self.training.recipe(self.data.encoder, self.running.device)
-        return _adapt(self.adapter.adapter(recipe, self.data.encoder), self.data, self.running, self.output)
+        adapter = self.adapter.adapter(recipe, self.data.encoder)
+        return _adapt(adapter, self.data, self.running, self.output, self.checkpointing)
 
 
-def _adapt(method: Method, data: Data, running: Running, output: Output) -> int:
+def _adapt(
+    method: Method, data: Data, running: Running, output: Output, checkpointing: Checkpointing = NO_CHECKPOINTS
+) -> int:
     """Run a method that reads an encoder."""
     experiment = Experiment(
         encoder=data.encoder,
@@ -137,10 +145,17 @@ def _adapt(method: Method, data: Data, running: Running, output: Output) -> int:
         limit=data.sentences.limit,
         dataset_options=data.sentences.reading.options,
     )
-    return _run(experiment, running.leaving, output, device=running.device)
+    return _run(experiment, running.leaving, output, device=running.device, checkpointing=checkpointing)
 
 
-def _run(experiment: Experiment, leaving: Leaving, output: Output, *, device: str | None = None) -> int:
+def _run(
+    experiment: Experiment,
+    leaving: Leaving,
+    output: Output,
+    *,
+    device: str | None = None,
+    checkpointing: Checkpointing = NO_CHECKPOINTS,
+) -> int:
     """Run an experiment with a bar, save what it trained, and print what came of it."""
     from rtlab.reporting.tables import summary
     from rtlab.running import Run, model_folder
@@ -159,6 +174,8 @@ def _run(experiment: Experiment, leaving: Leaving, output: Output, *, device: st
             device=device,
             progress=bars.update,
             on_log=lambda entry: None if tracker is None else tracker.log(entry),
+            checkpoint_minutes=checkpointing.checkpoint_minutes,
+            resume=checkpointing.resume,
         )
         say(run.prepared.splits.notes)
         if leaving.use_wandb:  # a wrong request was refused by now

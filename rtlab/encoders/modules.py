@@ -133,6 +133,49 @@ def check_settings(encoder: "Encoder", adapter: Adapter) -> None:
         _check_layers(encoder, layers)
 
 
+def frozen(parameters: Sequence[str], layers: int) -> tuple[str, ...]:
+    """Of the parameters of an encoder those of its first layers, and of what comes before these: its embeddings.
+
+    Args:
+        parameters: Their names, in the encoder's order.
+        layers: Number of layers; with 0 nothing is frozen.
+    """
+    of_layer = [_layer(name) for name in parameters]
+    first = next((at for at, number in enumerate(of_layer) if number is not None), len(parameters))
+    return tuple(
+        name
+        for at, (name, number) in enumerate(zip(parameters, of_layer, strict=True))
+        if layers and (at < first or (number is not None and number < layers))
+    )
+
+
+def check_frozen(encoder: "Encoder", layers: int) -> None:
+    """Refuse (`ValueError`) to freeze more layers than an encoder has, or such as it does not have one by one.
+
+    Args:
+        encoder: The encoder that is trained.
+        layers: Number of layers.
+    """
+    with said_in_one_line(encoder.name):
+        model = skeleton(body_class(encoder.config), encoder.config)
+    there = {number for name, _ in model.named_parameters() if (number := _layer(name)) is not None}
+    if there != set(range(getattr(encoder.config, "num_hidden_layers", 0))):
+        raise ValueError(
+            f"freeze_layers needs an encoder whose layers have weights of their own, one after another; got "
+            f"{encoder.name}, of type {encoder.config.model_type}; 0 would do"
+        )
+    if layers > len(there):
+        raise ValueError(
+            f"freeze_layers must be at most {len(there)}, the layers of encoder {encoder.name}; got {layers}"
+        )
+
+
+def _layer(name: str) -> int | None:
+    """Number of the transformer layer that a parameter is of."""
+    number = re.search(r"\.(\d+)\.", name)
+    return None if number is None else int(number[1])
+
+
 def _names(setting: str, value: Setting) -> Iterable[str]:
     """The names in a setting: a list of them, or numbers by name."""
     match value:

@@ -6,6 +6,8 @@ needs dozens of masks, each a call that takes longer than its numbers, they are 
 `bench/test_operations.py` measures masks so against torch's.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -47,3 +49,12 @@ class Masks:
             left = draw(max(self._draw, many), *kind)
         self._left[kind] = left[many:]
         return left[:many].view(values.shape)
+
+    def state(self) -> tuple[int, list[tuple[float, torch.Tensor]]]:
+        """Length of the last draw, and what is drawn and not yet used, with its probability."""
+        return self._draw, [(probability, factors) for (probability, _), factors in self._left.items()]
+
+    def put_back(self, drawn: int, left: Sequence[tuple[float, torch.Tensor]]) -> None:
+        """Go on from there."""
+        self._draw = drawn
+        self._left = {(probability, factors.dtype): factors for probability, factors in left}

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from rtlab.data import Splits
 from rtlab.encoders import Encoder
+from rtlab.engines.resuming import Checkpoints
 from rtlab.environment import Stopwatch
 from rtlab.experiment import Experiment
-from rtlab.records import Counts, HeldOut, LogEntry
+from rtlab.records import Counts, HeldOut, LogEntry, Validated
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +39,7 @@ class Task:
         progress: Called after each step and each evaluated batch.
         on_log: Called with each logging interval.
         watch: Takes the seconds of the phases `prepare` (tokenizing), `load`, `warmup`, `train` and `evaluate`.
+        checkpoints: Of the run, for engines that write them.
     """
 
     experiment: Experiment
@@ -48,6 +50,7 @@ class Task:
     progress: Progress
     on_log: OnLog
     watch: Stopwatch
+    checkpoints: Checkpoints | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,7 @@ class Training:
     Attributes:
         counts: Parameters, steps, tokens.
         history: Loss and learning rate over the steps; empty for an SVM.
+        validated: Scores on validation during training.
         train_loss: Mean loss over all steps; `None` for an SVM.
         final_loss: Mean loss over the steps of the last epoch that was begun; `None` for an SVM.
         chosen: What was chosen on validation, by name.
@@ -65,6 +69,7 @@ class Training:
 
     counts: Counts
     history: tuple[LogEntry, ...] = ()
+    validated: tuple[Validated, ...] = ()
     train_loss: float | None = None
     final_loss: float | None = None
     chosen: Mapping[str, float] = field(default_factory=dict)

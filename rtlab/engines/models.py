@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rtlab.encoders import Encoder
 from rtlab.encoders.built_in import quiet
 from rtlab.encoders.loading import head_modules
+from rtlab.encoders.modules import frozen
 from rtlab.engines.adapters import adapter_config
 from rtlab.engines.engine import Task
 from rtlab.methods import Adapter
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def classifier(task: Task) -> "PreTrainedModel":
-    """The encoder under a fresh head, for an adapter frozen under a fresh one; torch's generator decides both.
+    """The encoder under a fresh head, as far as it is frozen; for an adapter all of it, under a fresh one.
+
+    torch's generator decides head and adapter.
 
     Args:
         task: Of method `Full` or `Adapter`.
@@ -28,7 +31,13 @@ def classifier(task: Task) -> "PreTrainedModel":
     # As `Trainer` leaves them, and so saves them, whoever trains.
     model.config.problem_type, model.config.use_cache = "single_label_classification", False
     method = task.experiment.method
-    return with_adapter(model, task.encoder, method, task.target_modules) if isinstance(method, Adapter) else model
+    if isinstance(method, Adapter):
+        return with_adapter(model, task.encoder, method, task.target_modules)
+    assert method.recipe is not None, "it trains in steps"
+    parameters = dict(model.base_model.named_parameters())
+    for name in frozen(tuple(parameters), method.recipe.freeze_layers):
+        parameters[name].requires_grad_(False)
+    return model
 
 
 def with_adapter(

@@ -9,14 +9,15 @@ only without dropout. `tests/test_native.py` shows the latter.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rtlab.batches import Shape, plan_epoch, shape_of
+from rtlab.batches import Shape, shape_of
 from rtlab.engines import operations
 from rtlab.engines.agreement import spread
 from rtlab.engines.capture import CapturedSteps
@@ -25,23 +26,21 @@ from rtlab.engines.engine import Task, Training, does_not_fit, mean_of_last_epoc
 from rtlab.engines.layouts import Packer
 from rtlab.engines.models import classifier, parameters, save
 from rtlab.engines.packing import layers, pack
+from rtlab.engines.planning import SHAPE_STEP, Batch, Batches, plan_run
 from rtlab.engines.reading import read
+from rtlab.engines.resuming import Facts
 from rtlab.engines.self_check import check, plain_logits
+from rtlab.engines.state import gather, put_back
 from rtlab.engines.step import Step
+from rtlab.engines.validating import Validation
 from rtlab.engines.vocabulary import UsedRows
 from rtlab.environment import keep_freed_memory, seed_everything
 from rtlab.methods import Full
-from rtlab.recipe import Recipe
 from rtlab.records import Counts, HeldOut, LogEntry
 from rtlab.tokens import Tokens, tokenize
 
 CAPTURED = ("full", "lora")  # methods whose steps CUDA captures; nobody has shown that those of other adapters can be
 REHEARSALS = 2  # batches of two sizes: after the second, torch.compile takes sizes as variable
-# See `rtlab.batches.shape_of`. For each number of tokens CUDA captures a step, and oneDNN on a CPU makes code for each
-# kind of product: both take time and memory.
-SHAPE_STEP = {"cpu": 2, "cuda": 8}
-
-Batch = tuple[NDArray[np.int64], Shape]
 
 
 class NativeEngine:
@@ -76,8 +75,8 @@ class NativeEngine:
             checked_S = self._checked_rows()
             plain_SC = plain_logits(model, task, checked_S)
             self._model = pack(model)
-            # Decay moves the rows that no sentence has, too.
-            few = isinstance(method, Full) and not self._recipe.weight_decay
+            # Decay moves the rows that no sentence has, too; frozen, none is moved.
+            few = isinstance(method, Full) and not (self._recipe.weight_decay or self._recipe.freeze_layers)
             self._words = self._used_rows() if few else None
             masks = Masks()
             if self._recipe.compile:
@@ -97,6 +96,13 @@ class NativeEngine:
                 device=task.device,
             )
             check(self._step, task, checked_S, self._shape(checked_S), plain_SC)
+            self._validation = Validation(
+                self._recipe,
+                self._tokens.validation.labels,
+                self._step.trained,
+                per_epoch=self._per_epoch,
+                steps=len(self._plan),
+            )
 
     def train(self) -> Training:
         """Train; see `rtlab.engines.engine.Engine`."""
@@ -104,25 +110,33 @@ class NativeEngine:
         seed_everything(seed)  # whatever was drawn between building and training
         with watch.phase("warmup"):
             if self._recipe.compile:
-                self._step.rehearse(self._plan[:REHEARSALS])
-            captured = self._task.device.type == "cuda" and self._task.experiment.method.name in CAPTURED
-            step = CapturedSteps(self._step, self._plan) if captured else self._step.eager
+                self._step.rehearse(self._batches[:REHEARSALS])
+            step = self._captured() if self._captures else self._step.eager
         seed_everything(seed)
         self._model.train()
+        state = None if (checkpoints := self._task.checkpoints) is None else checkpoints.read()
+        if state is not None:
+            put_back(state, self._step, self._validation, watch)
         with watch.phase("train"):
-            history = self._do(step)
+            history = self._do(step, None if state is None else state.facts)
+            chosen = self._validation.restore()
             if self._words is not None:
                 self._words.restore()
         losses = self._step.losses()
         return Training(
             counts=self._counts(),
             history=history,
+            validated=tuple(self._validation.found),
             train_loss=sum(losses) / len(losses),
             final_loss=mean_of_last_epoch(losses, self._per_epoch),
+            chosen=chosen,
         )
 
     def evaluate(self, split: HeldOut) -> NDArray[np.float32]:
         """Logits of a split; see `rtlab.engines.engine.Engine`."""
+        return self._logits(split, lambda done, of: self._task.progress(f"evaluating {split}", done, of))
+
+    def _logits(self, split: HeldOut, progress: Callable[[int, int], None]) -> NDArray[np.float32]:
         tokens: Tokens = getattr(self._tokens, split)
         self._model.eval()
         # What is read without gradients would be compiled anew, for longer than it takes.
@@ -134,7 +148,7 @@ class NativeEngine:
                 self._task.encoder,
                 what="logits",
                 precision=self._task.experiment.precision,
-                progress=lambda done, of: self._task.progress(f"evaluating {split}", done, of),
+                progress=progress,
             )
         return logits_NC
 
@@ -143,52 +157,104 @@ class NativeEngine:
         save(self._model, self._task.encoder, folder)
 
     @property
+    def _batches(self) -> Sequence[Batch]:
+        """The batches of all steps."""
+        return [batch for batches in self._plan for batch in batches]
+
+    @property
     def _per_epoch(self) -> int:
-        return -(-len(self._tokens.train) // self._recipe.batch_size)
+        return self._recipe.steps_per_epoch(len(self._tokens.train))
+
+    @property
+    def _captures(self) -> bool:
+        """Whether steps are captured; those of several batches, and of adapters but LoRA, are done eagerly."""
+        known = self._task.experiment.method.name in CAPTURED
+        return self._task.device.type == "cuda" and known and self._recipe.accumulate == 1
+
+    def _captured(self) -> Callable[[Batches], None]:
+        captured = CapturedSteps(self._step, self._batches)
+
+        def step(batches: Batches) -> None:
+            [batch] = batches
+            captured(*batch)
+
+        return step
 
     def _used_rows(self) -> UsedRows:
-        rows_S = np.concatenate([rows_S for rows_S, _ in self._plan])
+        rows_S = np.concatenate([rows_S for rows_S, _ in self._batches])
         # The tokenizer's padding token and the embedding's are two settings.
         padding = max(
             int(self._task.encoder.tokenizer.pad_token_id), self._model.get_input_embeddings().padding_idx or 0
         )
         return UsedRows(self._model, self._tokens.train, rows_S, padding=padding)
 
-    def _do(self, step: Callable[[NDArray[np.int64], Shape], None]) -> tuple[LogEntry, ...]:
-        """The training loop."""
-        history: list[LogEntry] = []
-        logged = 0
-        for done, (rows_S, shape) in enumerate(self._plan, start=1):
+    def _do(self, step: Callable[[Batches], None], begun: Facts | None) -> tuple[LogEntry, ...]:
+        """The training loop, from its beginning or from where it was."""
+        history: list[LogEntry] = [] if begun is None else list(begun.history)
+        logged, begin = (0, 0) if begun is None else (begun.logged, begun.done)
+        done = begin
+        for done, batches in enumerate(self._plan[begin:], start=begin + 1):
             try:
-                step(rows_S, shape)
+                step(batches)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
+                shape = max((shape for _, shape in batches), key=lambda shape: shape.total)
                 raise does_not_fit(
                     f"step {done}", sentences=shape.sentences, tokens=shape.total, device=self._task.device.type
                 ) from error
             self._task.progress("training", done, len(self._plan))
-            if done % self._recipe.logging_steps == 0 or done == len(self._plan):
+            if self._validation.due(done):
                 self._step.check(logged, done)
-                history.append(self._step.entry(logged, done, per_epoch=self._per_epoch))
+                self._validation.take(self._validated(done), step=done, epoch=self._epoch(done))
+            last = done == len(self._plan) or self._validation.enough
+            if done % self._recipe.logging_steps == 0 or last:
+                self._step.check(logged, done)
+                history.append(self._step.entry(logged, done, epoch=self._epoch(done)))
                 self._task.on_log(history[-1])
                 logged = done
+            if last:
+                break
+            self._checkpoint(history, logged)
+        del self._plan[done:]
         return tuple(history)
+
+    def _checkpoint(self, history: list[LogEntry], logged: int) -> None:
+        """Write a checkpoint where one is due; its time is not training's."""
+        checkpoints, watch = self._task.checkpoints, self._task.watch
+        if checkpoints is not None and checkpoints.due():
+            with watch.phase("checkpoint"):
+                state = gather(self._step, self._validation, watch, checkpoints, history=history, logged=logged)
+                checkpoints.write(state)
+
+    def _validated(self, done: int) -> NDArray[np.float32]:
+        """Logits of validation after some steps."""
+        whole = contextlib.nullcontext() if self._words is None else self._words.restored()
+        with whole:
+            logits_NC = self._logits("validation", lambda *_: self._task.progress("training", done, len(self._plan)))
+        self._model.train()
+        return logits_NC
+
+    def _epoch(self, done: int) -> float:
+        """Epochs that so many steps are, counted in batches as Trainer counts."""
+        whole, steps = divmod(done, self._per_epoch)
+        per_epoch = math.ceil(len(self._tokens.train) / self._recipe.batch_size)
+        return (whole * per_epoch + steps * self._recipe.accumulate) / per_epoch
 
     def _counts(self) -> Counts:
         lengths_N = self._tokens.train.lengths
-        real = sum(int(lengths_N[rows_S].sum()) for rows_S, _ in self._plan)
+        real = sum(int(lengths_N[rows_S].sum()) for rows_S, _ in self._batches)
         return Counts(
             **vars(parameters(self._model, self._task.encoder)),
             steps=len(self._plan),
-            samples=sum(shape.sentences for _, shape in self._plan),
+            samples=sum(shape.sentences for _, shape in self._batches),
             real_tokens=real,
-            padding_tokens=sum(shape.total for _, shape in self._plan) - real,
+            padding_tokens=sum(shape.total for _, shape in self._batches) - real,
         )
 
     def _checked_rows(self) -> NDArray[np.int64]:
         """Of the sentences that the run reads, those that the engine checks itself on."""
-        rows_N = np.unique(np.concatenate([rows_S for rows_S, _ in self._plan]))
+        rows_N = np.unique(np.concatenate([rows_S for rows_S, _ in self._batches]))
         return rows_N[spread(self._tokens.train.lengths[rows_N])]
 
     def _shape(self, rows_S: NDArray[np.int64]) -> Shape:
@@ -199,24 +265,3 @@ class NativeEngine:
             max_length=self._task.experiment.max_length,
             step=SHAPE_STEP[self._task.device.type],
         )
-
-
-def plan_run(
-    recipe: Recipe, lengths_N: NDArray[np.int64], *, max_length: int, seed: int, shape_step: int
-) -> Iterator[Batch]:
-    """The batches of the whole run, with their shapes.
-
-    Args:
-        recipe: How to train.
-        lengths_N: Tokens of each sentence.
-        max_length: What `fixed` pads to.
-        seed: Decides the order.
-        shape_step: As `rtlab.batches.shape_of`.
-    """
-    left = recipe.max_steps
-    for epoch in range(recipe.epochs):
-        plan = plan_epoch(lengths_N, padding=recipe.padding, batch_size=recipe.batch_size, seed=seed, epoch=epoch)
-        for rows_S in plan.batches[:left]:
-            yield rows_S, shape_of(lengths_N[rows_S], padding=recipe.padding, max_length=max_length, step=shape_step)
-        if left is not None:
-            left = max(0, left - len(plan.batches))

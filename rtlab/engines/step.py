@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rtlab.batches import Shape
 from rtlab.engines.dropout import Masks
 from rtlab.engines.engine import NonFiniteLossError
 from rtlab.engines.layouts import Layout, Packer
 from rtlab.engines.packing import forward
+from rtlab.engines.planning import Batch, Batches
 from rtlab.engines.schedule import learning_rates
 from rtlab.experiment import Precision
 from rtlab.recipe import Recipe
@@ -63,6 +63,9 @@ class Step:
         self.limit = recipe.max_grad_norm or math.inf
         self.smoothing = recipe.label_smoothing
         self.weights_C = class_weights(recipe, labels_N, device)
+        self._weight_N = np.ones(len(labels_N))
+        if self.weights_C is not None:
+            self._weight_N = self.weights_C.double().cpu().numpy()[labels_N]
         self.labels_N = torch.from_numpy(labels_N).to(device)
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.learning_rate = torch.zeros((), device=device)
@@ -78,15 +81,29 @@ class Step:
         self.losses_N, self.norms_N = (torch.zeros(steps, device=device) for _ in range(2))
         self._autocast = precision == "bf16"
 
-    def eager(self, rows_S: NDArray[np.int64], shape: Shape) -> None:
-        """Do a step."""
-        layout = self.packer.layout(rows_S, slot=shape.slot, total=shape.total)
-        self(layout, torch.from_numpy(rows_S).to(self.device))
+    def eager(self, batches: Batches) -> None:
+        """Do a step on some batches, as if they were one."""
+        loss = torch.zeros((), device=self.device)
+        for share, (rows_S, shape) in zip(self._shares(batches), batches, strict=True):
+            layout = self.packer.layout(rows_S, slot=shape.slot, total=shape.total)
+            part = self._loss(layout, torch.from_numpy(rows_S).to(self.device)) * share
+            part.backward()
+            loss += part.detach()
+        self._update(loss)
 
     def __call__(self, layout: Layout, rows_S: torch.Tensor) -> None:
         """Do a step on a batch that is laid out, of the sentences `rows_S`, without waiting for the device."""
         loss = self._loss(layout, rows_S)
         loss.backward()
+        self._update(loss.detach())
+
+    def _shares(self, batches: Batches) -> list[float]:
+        """What the mean loss of each batch counts for in the mean over all of their sentences, weighted as they are."""
+        weights = [float(self._weight_N[rows_S].sum()) for rows_S, _ in batches]
+        return [weight / sum(weights) for weight in weights]
+
+    def _update(self, loss: torch.Tensor) -> None:
+        """Move the weights by the gradients that there are."""
         gradients = [parameter.grad for parameter in self.trained if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         self.learning_rate.copy_(self.rates_N.index_select(0, self.done)[0])
@@ -94,7 +111,7 @@ class Step:
         self.optimizer.grad_scale = ((norm + 1e-6) / self.limit).clamp(min=1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.losses_N.index_copy_(0, self.done, loss.detach()[None])
+        self.losses_N.index_copy_(0, self.done, loss[None])
         self.norms_N.index_copy_(0, self.done, norm[None])
         self.done += 1
 
@@ -107,7 +124,7 @@ class Step:
             scores_SC.float(), labels_S, weight=self.weights_C, label_smoothing=self.smoothing
         )
 
-    def rehearse(self, batches: Sequence[tuple[NDArray[np.int64], Shape]]) -> None:
+    def rehearse(self, batches: Sequence[Batch]) -> None:
         """Go forward and backward, so that what is compiled is compiled, and leave no trace."""
         self.model.train()
         for rows_S, shape in batches:
@@ -127,11 +144,11 @@ class Step:
                 if not np.isfinite(value):
                     raise NonFiniteLossError(step, f"the {what} of step {step} is {value}")
 
-    def entry(self, begin: int, end: int, *, per_epoch: int) -> LogEntry:
-        """The logging interval of these steps, counted from 0."""
+    def entry(self, begin: int, end: int, *, epoch: float) -> LogEntry:
+        """The logging interval of these steps, counted from 0, at whose end so many epochs are done."""
         return LogEntry(
             step=end,
-            epoch=end / per_epoch,
+            epoch=epoch,
             loss=float(self.losses_N[begin:end].mean()),
             learning_rate=float(self.rates_N[end - 1]),
             gradient_norm=float(self.norms_N[end - 1]),

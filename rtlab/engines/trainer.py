@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from rtlab.dataset_dict import dataset_dict
 from rtlab.encoders import Encoder
-from rtlab.engines.engine import NonFiniteLossError, OnLog, Progress, Task, Training, mean_of_last_epoch
+from rtlab.engines.engine import Task, Training, mean_of_last_epoch
 from rtlab.engines.models import classifier, parameters, save
+from rtlab.engines.validating import Validation
+from rtlab.engines.watching import StepLog, callback
 from rtlab.environment import seed_everything
 from rtlab.recipe import Recipe
-from rtlab.records import Counts, HeldOut, LogEntry
+from rtlab.records import Counts, HeldOut
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,10 +31,7 @@ if TYPE_CHECKING:
     from transformers import (
         PreTrainedModel,
         Trainer,
-        TrainerCallback,
-        TrainerControl,
         TrainerState,
-        TrainingArguments,
     )
     from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -59,36 +58,63 @@ class TrainerEngine:
                 max_length=experiment.max_length,
                 padding="fixed" if method.recipe.padding == "fixed" else "none",
             )
+        self._per_epoch = method.recipe.steps_per_epoch(len(self._data["train"]))
         seed_everything(experiment.seed)
         with task.watch.phase("load"):
             self._model = classifier(task)
-            self._steps = _StepLog(self._model)
-            loss = _loss(method.recipe, task, self._steps)
+            self._steps = StepLog(self._model)
+            loss = _Loss(method.recipe, task, self._steps) if _asks_for_another(method.recipe) else None
             with tempfile.TemporaryDirectory() as scratch:  # Trainer makes it at once, and keeps nothing in it
                 self._trainer = build_trainer(task, self._model, self._data["train"], output_dir=scratch, loss=loss)
-            self._callback = _callback(self._steps, task.progress, task.on_log)
+            if loss is not None:
+                loss.weigh(self._trainer)
+            self._validation = Validation(
+                method.recipe,
+                task.splits.validation.labels,
+                [parameter for parameter in self._model.parameters() if parameter.requires_grad],
+                per_epoch=self._per_epoch,
+                steps=self._trainer.args.max_steps,
+            )
+            self._callback = callback(self._steps, task.progress, task.on_log, self._validate)
             self._trainer.add_callback(self._callback)
-        self._per_epoch = math.ceil(len(self._data["train"]) / method.recipe.batch_size)
 
     def train(self) -> Training:
         """Train; see `rtlab.engines.engine.Engine`."""
         seed_everything(self._task.experiment.seed)  # whatever was drawn between building and training
         with self._task.watch.phase("train"):
             train_loss = self._trainer.train().training_loss
+            chosen = self._validation.restore()
         losses = self._steps.losses()
         return Training(
             counts=_counts(self._model, self._task.encoder, self._steps),
             history=tuple(self._steps.history),
+            validated=tuple(self._validation.found),
             train_loss=float(train_loss),
             final_loss=mean_of_last_epoch(losses, self._per_epoch),
+            chosen=chosen,
         )
 
     def evaluate(self, split: HeldOut) -> NDArray[np.float32]:
         """Logits of a split; see `rtlab.engines.engine.Engine`."""
+        return self._logits(split, lambda done, of: self._task.progress(f"evaluating {split}", done, of))
+
+    def _logits(self, split: HeldOut, progress: "Callable[[int, int], None]") -> NDArray[np.float32]:
         with self._task.watch.phase("evaluate"):
             self._trainer.args.train_sampling_strategy = "random"  # else predict() groups by length, and shuffles
-            self._callback.evaluate(split)
+            self._callback.evaluate(progress)
             return np.asarray(self._trainer.predict(self._data[split]).predictions, dtype=np.float32)
+
+    def _validate(self, state: "TrainerState") -> bool:
+        """Evaluate validation where that is due; gives whether training is to end."""
+        import torch
+
+        done, of, epoch = state.global_step, state.max_steps, state.epoch
+        if self._validation.due(done):
+            self._steps.check()
+            with torch.random.fork_rng(devices=[]):  # a data loader draws a number, which would be another of dropout's
+                logits_NC = self._logits("validation", lambda *_: self._task.progress("training", done, of))
+            self._validation.take(logits_NC, step=done, epoch=float(epoch))
+        return self._validation.enough
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint; see `rtlab.engines.engine.Engine`."""
@@ -111,14 +137,14 @@ def build_trainer(
 
     experiment, recipe = task.experiment, task.experiment.method.recipe
     assert recipe is not None, "it trains in steps"
-    all_steps = recipe.epochs * math.ceil(len(train) / recipe.batch_size)
     arguments = TrainingArguments(
         output_dir=output_dir,
         learning_rate=recipe.learning_rate,
         num_train_epochs=recipe.epochs,
-        max_steps=min(recipe.max_steps or all_steps, all_steps),  # Trainer would run more epochs to reach it
+        max_steps=recipe.steps(len(train)),  # Trainer would run more epochs to reach it
         per_device_train_batch_size=recipe.batch_size,
         per_device_eval_batch_size=recipe.batch_size,
+        gradient_accumulation_steps=recipe.accumulate,
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_grad_norm or math.inf,  # at 0 it would not tell the norm
         lr_scheduler_type="constant_with_warmup" if recipe.schedule == "constant" else recipe.schedule,
@@ -149,138 +175,56 @@ def build_trainer(
     return trainer
 
 
-def _loss(recipe: Recipe, task: Task, steps: "_StepLog") -> "Loss | None":
-    """What Trainer is to call in place of the model's own loss, where the recipe asks for another."""
-    if recipe.class_weights == "equal" and not recipe.label_smoothing:
-        return None
-    import torch
+def _asks_for_another(recipe: Recipe) -> bool:
+    """Whether the loss is another than the model's own, the plain mean over a batch."""
+    return recipe.class_weights != "equal" or bool(recipe.label_smoothing) or recipe.accumulate > 1
 
-    weights_C: torch.Tensor | None = None
-    if recipe.class_weights == "balanced":
-        from sklearn.utils.class_weight import compute_class_weight
 
-        labels_N = np.asarray(task.splits.train.labels)
-        balanced_C = compute_class_weight("balanced", classes=np.unique(labels_N), y=labels_N)
-        weights_C = torch.as_tensor(balanced_C, dtype=torch.float32, device=task.device)
-    measure = torch.nn.CrossEntropyLoss(weight=weights_C, label_smoothing=recipe.label_smoothing)
+class _Loss:
+    """What Trainer is to call in place of the model's own loss: a weighted mean over all sentences of a step.
 
-    def loss(outputs: "SequenceClassifierOutput", labels_S: torch.Tensor, **_: object) -> torch.Tensor:
-        found: torch.Tensor = measure(outputs.logits.float(), labels_S)
+    Args:
+        recipe: How to train.
+        task: The run.
+        steps: Takes down the loss of each batch.
+    """
+
+    def __init__(self, recipe: Recipe, task: Task, steps: "StepLog") -> None:
+        import torch
+
+        weights_C: torch.Tensor | None = None
+        if recipe.class_weights == "balanced":
+            from sklearn.utils.class_weight import compute_class_weight
+
+            labels_N = np.asarray(task.splits.train.labels)
+            balanced_C = compute_class_weight("balanced", classes=np.unique(labels_N), y=labels_N)
+            weights_C = torch.as_tensor(balanced_C, dtype=torch.float32, device=task.device)
+        self._steps, self._weights_C = steps, weights_C
+        self._sum = torch.nn.CrossEntropyLoss(weight=weights_C, label_smoothing=recipe.label_smoothing, reduction="sum")
+
+    def __call__(
+        self, outputs: "SequenceClassifierOutput", labels_S: "torch.Tensor", *, num_items_in_batch: "torch.Tensor"
+    ) -> "torch.Tensor":
+        """The part of a batch in the mean over its step, whose sentences count for `num_items_in_batch` together."""
+        found: torch.Tensor = self._sum(outputs.logits.float(), labels_S) / num_items_in_batch
         if outputs.logits.requires_grad:
-            steps.take(found)
+            self._steps.take(found)
         return found
 
-    return loss
+    def weigh(self, trainer: "Trainer") -> None:
+        """Have Trainer count the sentences of a step by their weights, where it counts them one each."""
+        weights_C, batches_of = self._weights_C, trainer.get_batch_samples
+        if weights_C is None:
+            return
+
+        def weighed(*given: object) -> "tuple[list[dict[str, torch.Tensor]], torch.Tensor]":
+            batches, _ = batches_of(*given)
+            return batches, sum(weights_C[batch["labels"]].sum() for batch in batches)
+
+        trainer.get_batch_samples = weighed
 
 
-class _StepLog:
-    """Loss and token counts of each training step, kept on the device until they are read."""
-
-    def __init__(self, model: "PreTrainedModel") -> None:
-        self.history: list[LogEntry] = []
-        self.samples = 0
-        self._losses: list[torch.Tensor] = []  # not yet read
-        self._read: list[float] = []
-        self._real: list[torch.Tensor] = []
-        self._computed = 0
-        model.register_forward_hook(self._take_down, with_kwargs=True)
-
-    def _take_down(
-        self,
-        model: "PreTrainedModel",
-        _arguments: object,
-        inputs: "dict[str, torch.Tensor]",
-        outputs: "SequenceClassifierOutput",
-    ) -> None:
-        if model.training:
-            if outputs.loss is not None:
-                self.take(outputs.loss)
-            self._real.append(inputs["attention_mask"].sum())
-            self._computed += inputs["attention_mask"].numel()
-            self.samples += len(inputs["attention_mask"])
-
-    def take(self, loss: "torch.Tensor") -> None:
-        """Keep the loss of a step."""
-        self._losses.append(loss.detach())
-
-    def check(self) -> None:
-        """Raise if a loss since the last check is not finite."""
-        begin = len(self._read)
-        for step, loss in enumerate(self.losses()[begin:], start=begin + 1):
-            if not math.isfinite(loss):
-                raise NonFiniteLossError(step, f"the loss of step {step} is {loss}")
-
-    def losses(self) -> list[float]:
-        """Loss of every step; what has come since the last call is read off the device."""
-        import torch
-
-        if self._losses:
-            self._read += torch.stack(self._losses).tolist()
-            self._losses.clear()
-        return self._read
-
-    def tokens(self) -> tuple[int, int]:
-        """Real and padding tokens of all steps."""
-        import torch
-
-        real = int(torch.stack(self._real).sum())
-        return real, self._computed - real
-
-
-def _callback(steps: _StepLog, progress: Progress, on_log: OnLog) -> "TrainerCallback":
-    """What Trainer calls: progress, the history, and the watch for a non-finite loss."""
-    from transformers import TrainerCallback
-
-    class Watch(TrainerCallback):  # type: ignore[misc]  # Trainer takes callbacks as subclasses only
-        def evaluate(self, split: str) -> None:
-            self.phase, self.evaluated = f"evaluating {split}", 0
-
-        def on_step_end(
-            self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **_: object
-        ) -> "TrainerControl":
-            progress("training", state.global_step, state.max_steps)
-            if state.global_step >= state.max_steps:
-                control.should_log = True  # the last interval may be a short one
-            return control
-
-        def on_log(
-            self,
-            args: "TrainingArguments",
-            state: "TrainerState",
-            control: "TrainerControl",
-            logs: dict[str, float],
-            **_: object,
-        ) -> None:
-            if "loss" not in logs:
-                return
-            steps.check()
-            entry = LogEntry(
-                step=state.global_step,
-                epoch=float(logs["epoch"]),
-                loss=float(logs["loss"]),
-                learning_rate=float(logs["learning_rate"]),
-                gradient_norm=float(logs["grad_norm"]),
-            )
-            if not math.isfinite(entry.gradient_norm):
-                raise NonFiniteLossError(entry.step, f"the gradient norm of step {entry.step} is {entry.gradient_norm}")
-            steps.history.append(entry)
-            on_log(entry)
-
-        def on_prediction_step(
-            self,
-            args: "TrainingArguments",
-            state: "TrainerState",
-            control: "TrainerControl",
-            eval_dataloader: "torch.utils.data.DataLoader[object]",
-            **_: object,
-        ) -> None:
-            self.evaluated += 1
-            progress(self.phase, self.evaluated, len(eval_dataloader))
-
-    return Watch()
-
-
-def _counts(model: "PreTrainedModel", encoder: Encoder, steps: _StepLog) -> Counts:
+def _counts(model: "PreTrainedModel", encoder: Encoder, steps: StepLog) -> Counts:
     real, padding = steps.tokens()
     return Counts(
         **vars(parameters(model, encoder)),

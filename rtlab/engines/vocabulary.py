@@ -6,7 +6,9 @@ it is, to the last bit. So a run trains a smaller embedding of the rows that it 
 back when it ends: the same weights, for less memory and a shorter optimizer step.
 """
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,3 +54,13 @@ class UsedRows:
         with torch.no_grad():
             self._whole.index_copy_(0, self._used_U, self._module.weight)
         self._module.weight = self._whole
+
+    @contextlib.contextmanager
+    def restored(self) -> Iterator[None]:
+        """Meanwhile the whole is there, as `restore` puts it back, to be read."""
+        smaller = self._module.weight
+        self.restore()
+        try:
+            yield
+        finally:
+            self._module.weight = smaller

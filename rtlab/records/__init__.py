@@ -12,6 +12,7 @@ from rtlab.records.record import (
     Source,
     Status,
     Timing,
+    Validated,
 )
 from rtlab.writing import write_whole
 
@@ -27,6 +28,7 @@ __all__ = [
     "Source",
     "Status",
     "Timing",
+    "Validated",
     "load",
     "load_records",
     "save",

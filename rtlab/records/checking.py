@@ -177,6 +177,10 @@ def _check(record: RunRecord) -> None:
     for name, found in parts.items():
         _check_numbers(name, {} if found is None else vars(found))
     _check_numbers("chosen", record.chosen)
+    for entry in record.validated:
+        _check_numbers("validated", vars(entry))
+        if (most := max(entry.accuracy, entry.f1, entry.macro_f1)) > 1:
+            raise ValueError(f"validated must have scores of at most 1; got {most!r}")
     if unknown := set(record.strongest) - set(record.dataset.classes):
         raise ValueError(f"strongest must be of classes in dataset.classes; got {shown(sorted(unknown))}")
     if record.timing is not None and (record.timing.others or 0) > 1:

@@ -99,7 +99,7 @@ class Timing:
         prepare_s: Tokenizing.
         warmup_s: Compilation and capture before the first step; not part of `train_s`.
         train_s: Training; for an SVM, extracting the training features and fitting.
-        evaluate_s: Logits of validation and test.
+        evaluate_s: Logits of validation and test, and of validation during training.
         samples_per_s: Training sentences per second of `train_s`.
         steps_per_s: Optimizer steps per second; `None` for an SVM.
         tokens_per_s: Real tokens per second of training.
@@ -130,7 +130,7 @@ class Counts:
 
     Attributes:
         parameters_total: Parameters of encoder, adapter and head together.
-        parameters_encoder: Parameters of the encoder that were trained: all or none.
+        parameters_encoder: Parameters of the encoder that were trained: all, those not frozen, or none.
         parameters_adapter: Parameters of the adapter.
         parameters_head: Parameters of the classification head, which every method trains.
         steps: Optimizer steps; `None` for an SVM.
@@ -182,6 +182,18 @@ class LogEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Validated:
+    """Scores on validation at a step of training, by the names of `Scores`, and the mean cross-entropy, in nats."""
+
+    step: int
+    epoch: float
+    loss: float
+    accuracy: float
+    f1: float
+    macro_f1: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """One execution of one experiment.
 
@@ -194,9 +206,10 @@ class RunRecord:
         scores: Split (`validation`, `test`) to scores.
         predictions: Split to logits and labels.
         history: One entry per logging interval.
+        validated: One entry per evaluation of validation during training, where the recipe asks for them.
         train_loss: Mean loss over all steps, as Hugging Face's `Trainer` states it.
         final_loss: Mean loss over the steps of the last epoch that was begun.
-        chosen: What was chosen on validation, such as C of a linear classifier.
+        chosen: What was chosen on validation: C of a linear classifier, or step and epoch of the weights kept.
         strongest: Of each class the words that speak for it most, the strongest first, of a method that counts words.
         testbed: What its times depend on.
         environment: `rtlab.testbed.fingerprint`.
@@ -219,6 +232,7 @@ class RunRecord:
     counts: Counts | None = None
     memory: Memory | None = None
     history: tuple[LogEntry, ...] = ()
+    validated: tuple[Validated, ...] = ()
     train_loss: float | None = None
     final_loss: float | None = None
     chosen: Mapping[str, float] = field(default_factory=dict)

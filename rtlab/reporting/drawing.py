@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from rtlab.methods import TITLES
 from rtlab.recipe import rate_text
+from rtlab.records import RunRecord
 from rtlab.reporting.groups import Group
 from rtlab.reporting.markup import clean
 from rtlab.statistics import mean_interval
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 MARK = "rtlab figures"  # who made a file, in its metadata
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+HOLLOW = ":o"  # what is found on validation
 MARKERS = ("o", "s", "^", "D")
 LINES = ("-", "--", "-.", ":")
 HATCHES = ("", "//", "..", "xx")
@@ -128,6 +130,17 @@ def curve(panel: "Axes", group: Group, number: int) -> None:
         markevery=(number * every // len(COLOURS), every),
         label=f"{rate_text(float(group.fields['learning_rate'] or 0))} (n = {len(curves)})",
     )
+    for record in group.scored:
+        if record.validated:
+            _validation(panel, record, COLOURS[number])
+
+
+def _validation(panel: "Axes", record: RunRecord, colour: str) -> None:
+    """The loss on validation during training, and a ring about the step whose weights were kept."""
+    losses = {entry.step: entry.loss for entry in record.validated}
+    panel.plot(list(losses), list(losses.values()), HOLLOW, color=colour, markerfacecolor=GROUND, markersize=4)
+    if (kept := losses.get(int(record.chosen.get("step", 0)))) is not None:
+        panel.plot([record.chosen["step"]], [kept], "o", color=colour, fillstyle="none", markersize=9)
 
 
 def bars(panel: "Axes", names: Sequence[str], rows: Mapping[str, Sequence[Sequence[float]]]) -> None:

@@ -126,19 +126,9 @@ COLUMNS: Mapping[str, Callable[[RunRecord], Cell]] = {
     **{name: _at(name) for name in ("results", "created_at", "error")},
 }
 _WHOLE = (
-    *("epochs", "batch_size", "max_steps", "logging_steps", "max_length", "limit", "train_sentences", "seed"),
-    *(
-        "threads",
-        "ranks",
-        "steps",
-        "samples",
-        "real_tokens",
-        "padding_tokens",
-        "peak_device",
-        "peak_reserved",
-        "peak_host",
-        "results",
-    ),
+    *("epochs", "batch_size", "accumulate", "freeze_layers", "max_steps", "logging_steps"),
+    *("patience", "max_length", "limit", "train_sentences", "seed", "threads", "ranks"),
+    *("steps", "samples", "real_tokens", "padding_tokens", "peak_device", "peak_reserved", "peak_host", "results"),
     *(name for name in COLUMNS if name.startswith("parameters_")),
 )
 

@@ -209,8 +209,12 @@ def _everywhere(found: Sequence[Group]) -> Iterator[Group]:
 
 
 def _timed_by_epoch(found: Sequence[Group]) -> list[Group]:
-    """The groups, those of whole epochs with the times of all that differ from them in the number of epochs alone."""
-    alike = {id(group): family for family in families(found, "epochs") for group in family if group.whole}
+    """The groups, those of whole epochs with the times of all that differ from them in the number of epochs alone.
+
+    Runs that end once they have had patience are of as many epochs as they came to: they keep their own times.
+    """
+    fixed = [group for group in found if group.whole and group.fields["patience"] is None]
+    alike = {id(group): family for family in families(found, "epochs") for group in family if group in fixed}
     return [_with_times_of(group, alike.get(id(group), ())) for group in found]
 
 

@@ -96,4 +96,5 @@ def _size(record: RunRecord, split: str) -> float | None:
     if split != "train":
         return len(record.predictions[split].labels) if split in record.predictions else None
     recipe = record.experiment.method.recipe or Recipe(epochs=1)
-    return None if record.counts is None or recipe.max_steps is not None else record.counts.samples / recipe.epochs
+    ends_early = recipe.max_steps is not None or recipe.patience is not None
+    return None if record.counts is None or ends_early else record.counts.samples / recipe.epochs

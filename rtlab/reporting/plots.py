@@ -30,7 +30,7 @@ Rows = dict[str, dict[str, Group]]  # engine in words -> padding -> group
 
 
 def loss(here: Sequence[Group], where: str) -> Figure | None:
-    """Training loss over steps for the four lowest learning rates, a panel for each method."""
+    """Training loss over steps for the four lowest learning rates, and that on validation, a panel for each method."""
     logged = [group for group in here if group.whole and all(record.history for record in group.scored)]
     shown = [_families(found, "learning_rate")[0][: len(COLOURS)] for found in _by_method(logged)]
     if not shown:
@@ -39,6 +39,8 @@ def loss(here: Sequence[Group], where: str) -> Figure | None:
     for panel, family in zip(axes, shown, strict=True):
         for number, group in enumerate(family):
             drawing.curve(panel, group, number)
+        if any(record.validated for group in family for record in group.scored):
+            panel.plot([], [], drawing.HOLLOW, color=INK, markerfacecolor=GROUND, label="on validation; ring: kept")
         panel.set(xlabel="optimizer step", ylabel="training loss (cross-entropy, nats)", title=_settings(family[0]))
         panel.set_ylim(bottom=0)
         panel.legend(title="learning rate", title_fontsize=9, loc="lower left")  # losses begin high

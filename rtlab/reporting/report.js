@@ -319,7 +319,7 @@ function lossCurves() {
   const valueAt = (run) => run.loss.find(([step]) => step === at)?.[1];
 
   const redraw = plot(byId("loss-plot"), "Training loss over steps", (picture, box) => {
-    const points = [...slots.keys()].flatMap((run) => run.loss);
+    const points = [...slots.keys()].flatMap((run) => [...run.loss, ...run.validated]);
     if (!points.length) return false;
     const x = axis([0, ...points.map(([step]) => step)], box.left, box.right, { margin: 0 });
     const y = axis([0, ...points.map(([, loss]) => loss)], box.bottom, box.top, { margin: 0.03 });
@@ -328,6 +328,9 @@ function lossCurves() {
       const d = run.loss.map(([step, loss], i) => `${i ? "L" : "M"}${x.place(step).toFixed(1)} ${y.place(loss).toFixed(1)}`).join("");
       const curve = svg("path", { class: `curve ${style(slot).class}`, d, "stroke-dasharray": style(slot).dash || "none" });
       picture.append(curve);
+      for (const [step, loss] of run.validated) {
+        picture.append(svg("circle", { class: `hollow ${style(slot).class}`, cx: x.place(step), cy: y.place(loss), r: step === run.kept ? 6 : 3 }));
+      }
       if (run.loss.length === 1) picture.append(svg("circle", { class: `dot ${style(slot).class}`, cx: x.place(run.loss[0][0]), cy: y.place(run.loss[0][1]), r: 4 }));
     }
     follow(picture, box, x, y);

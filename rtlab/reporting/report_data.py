@@ -179,6 +179,8 @@ def _in_full(
         "classes": classes.setdefault(names, len(classes)),
         "strongest": [[clean(name), ", ".join(map(one_line, terms))] for name, terms in record.strongest.items()],
         "loss": _thinned(record.history),
+        "validated": [[entry.step, float(f"{entry.loss:.6g}")] for entry in record.validated],
+        "kept": record.chosen.get("step"),
         "splits": {split: _packed(found, labels) for split, found in record.predictions.items() if len(found.labels)},
     }
 

@@ -138,13 +138,15 @@ def summary(record: RunRecord) -> str:
     table = tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
     lossy = record.train_loss is not None
     losses = f", mean loss {record.train_loss:.4f}, last epoch {record.final_loss:.4f}" if lossy else ""
+    kept = record.chosen.get("epoch")
+    best = f"kept the weights of epoch {kept:.3g}, the best of {len(record.validated)}\n" if kept is not None else ""
     return (
         f"{method_title(record.experiment.method.name)} of {record.worked_on} "
         f"({wording.setup(record.experiment)}, seed {record.experiment.seed})\n\n{table}\n\n{classes}"
         f"trained {counts.parameters_trained:,} of {counts.parameters_total:,} parameters "
         f"in {timing.train_s:.1f} s ({timing.samples_per_s:.1f} samples/s){losses}\n"
-        f"loading {timing.load_s:.1f} s, tokenizing {timing.prepare_s:.1f} s, evaluating {timing.evaluate_s:.1f} s, "
-        f"peak host memory {memory.peak_host / 2**30:.2f} GiB"
+        f"{best}loading {timing.load_s:.1f} s, tokenizing {timing.prepare_s:.1f} s, "
+        f"evaluating {timing.evaluate_s:.1f} s, peak host memory {memory.peak_host / 2**30:.2f} GiB"
     )
 
 

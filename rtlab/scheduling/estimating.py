@@ -145,8 +145,11 @@ def _scaled(record: RunRecord, prepared: Prepared) -> float:
         training = samples * experiment.max_length / timing.padded_tokens_per_s
     else:
         training = samples * timing.train_s / counts.samples
-    held_out = sum(len(found.labels) for found in record.predictions.values())
-    reading = (timing.prepare_s + timing.evaluate_s) / held_out * (len(splits.validation) + len(splits.test))
+    sizes = {split: len(found.labels) for split, found in record.predictions.items()}
+    held_out = sum(sizes.values()) + len(record.validated) * sizes["validation"]
+    evaluations = 0 if recipe is None else recipe.evaluations(len(splits.train))
+    wanted = (1 + evaluations) * len(splits.validation) + len(splits.test)
+    reading = (timing.prepare_s + timing.evaluate_s) / held_out * wanted
     taken = 0.0 if record.undisturbed else min(timing.others or 0.0, _MOST_TAKEN)
     return (timing.load_s + timing.warmup_s + training + reading) * (1 - taken)
 
@@ -157,4 +160,6 @@ def _samples(experiment: Experiment, train: int) -> int:
     if recipe is None:
         return train
     samples = train * recipe.epochs
-    return samples if recipe.max_steps is None else min(samples, recipe.max_steps * recipe.batch_size)
+    return (
+        samples if recipe.max_steps is None else min(samples, recipe.max_steps * recipe.batch_size * recipe.accumulate)
+    )
