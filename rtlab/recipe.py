@@ -159,7 +159,7 @@ class Recipe:
     def label(self) -> str:
         """A short readable name, such as `native-packed-lr2e-05`; the engine is named where it is not the reference."""
         engine = "" if self.engine == "trainer" else f"{self.engine}-"
-        more = "".join(f"-{text}" for text in self.knobs.values() if text).replace(" ", "")
+        more = "".join(f"-{text}" for text in self.knobs.values() if text).replace(" ", "-")
         return f"{engine}{self.padding}{'-compiled' if self.compile else ''}-lr{rate_text(self.learning_rate)}{more}"
 
     @property

@@ -274,6 +274,6 @@ def test_a_knob_out_of_range_is_refused(field, value):
 def test_a_label_and_words_name_what_is_not_the_labs():
     together = Recipe(**KNOBS["together"] | {"batch_size": Recipe.batch_size})
     assert together.label == (
-        "dynamic-lr2e-05-warm-up0.2-cosine-decay0.1-clip0.5-balancedclasses-smoothed0.1-accumulate3-frozen1"
+        "dynamic-lr2e-05-warm-up-0.2-cosine-decay-0.1-clip-0.5-balanced-classes-smoothed-0.1-accumulate-3-frozen-1"
     )
     assert dataclasses.replace(together, **{name: getattr(Recipe, name) for name in together.knobs}) == Recipe()

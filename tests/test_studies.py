@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from rtlab.methods import Adapter, Full, Svm, Words
+from rtlab.recipe import Recipe
 from rtlab.studies import TIMED, study
 
 
@@ -201,11 +202,14 @@ def test_all_sentences_of_labels_are_runs_of_the_evidence():
 def test_the_last_part_of_the_evidence_is_other_ways_and_another_recipe():
     found = seeds_of(study("evidence", part=5))
     assert {(type(e.method), seeds) for e, seeds in found.items()} == {(Words, 1), (Svm, 1), (Full, 5), (Adapter, 5)}
-    recipes = {(e.method.name, e.engine): e.method.recipe for e in found if e.engine == "native"}
-    assert {(name, recipe.warmup, recipe.weight_decay) for (name, _), recipe in recipes.items()} == {
-        ("full", 0.06, 0.01),
-        ("lora", 0.06, 0.01),
+    recipe = Recipe(engine="native", warmup=0.06, weight_decay=0.01, evaluate="epoch", keep="best")
+    fine_tuned = [e.method for e in found if e.method.recipe is not None]
+    assert all(method.engine == "native" for method in fine_tuned)
+    assert {(method.name, method.recipe.learning_rate) for method in fine_tuned if method.recipe.warmup} == {
+        ("full", 2e-5),
+        ("lora", 1e-3),
     }
-    others = {e.method.name: e.method for e in found if e.engine == "trainer"}
+    assert all(replace(m.recipe, learning_rate=2e-5) in (recipe, Recipe(engine="native")) for m in fine_tuned)
+    others = {method.name: method for method in fine_tuned if not method.recipe.warmup}
     assert others["lora"].settings["use_dora"] is True
     assert others["ia3"].peft_type == "IA3"

@@ -274,7 +274,7 @@ def test_what_does_not_go_together_is_refused(fields, message):
 
 def test_a_label_names_them():
     asked = Recipe(evaluate="epoch", keep="best", patience=3, metric="macro-f1")
-    assert asked.label == "dynamic-lr2e-05-evaluatedeachepoch-bestkept-patience3-bymacro-f1"
+    assert asked.label == "dynamic-lr2e-05-evaluated-each-epoch-best-kept-patience-3-by-macro-f1"
     assert Recipe(evaluate=50).knobs["evaluate"] == "evaluated each 50 steps"
     assert (
         rtlab.Experiment.from_json(rtlab.Experiment(method=rtlab.Full(recipe=asked)).to_json()).method.recipe == asked
