@@ -119,10 +119,12 @@ def test_the_seconds_of_all_parts_add_up(data, tmp_path):
 
 
 def test_without_being_asked_a_run_begins_anew(data, tmp_path):
+    """And what an earlier one left stays until there is a new checkpoint: who forgot to ask can still do so."""
     ended(asked(data), tmp_path, 4)
-    with pytest.warns(UserWarning, match="there is a checkpoint of this run, from which it does not go on; --resume"):
-        ended(asked(data), tmp_path, 3)
-    assert there(tmp_path) == ["2"]
+    for step, left in ((1, ["3"]), (3, ["2"])):
+        with pytest.warns(UserWarning, match="a checkpoint of this run, from which it does not go on; --resume would"):
+            ended(asked(data), tmp_path, step)
+        assert there(tmp_path) == left
 
 
 def test_another_run_has_other_checkpoints(data, tmp_path):

@@ -147,8 +147,9 @@ class Checkpoints:
         there = self._there()
         if not self._resume:
             if there:
-                _say("there is a checkpoint of this run, from which it does not go on; --resume would do")
-                self.remove()
+                _say(
+                    "there is a checkpoint of this run, from which it does not go on; --resume would do, until the next"
+                )
             return None
         for folder in there:
             try:
