@@ -179,7 +179,7 @@ def test_drawn_sentences_are_nested_stratified_and_in_order(splits, seed, data):
 
 @pytest.mark.parametrize("counts", [(2, 5, 5), (2, 6, 9), (97, 1, 2)])
 def test_no_class_loses_a_sentence_when_more_are_drawn(counts):
-    """By largest remainders the small class of the first two would have one fewer of 9 than of 8, and of 13 than of 12."""
+    """By largest remainders the small class of the first two would: of 9 it has fewer than of 8, of 13 than of 12."""
     labels = [label for label, count in enumerate(counts) for _ in range(count)]
     splits = data_set([(str(row), label) for row, label in enumerate(labels)], names=("a", "b", "c"))
     rows = [set(drawn_rows(splits, number, 42)) for number in range(3, len(labels) + 1)]
