@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import strategies
@@ -174,6 +175,15 @@ def test_drawn_sentences_are_nested_stratified_and_in_order(splits, seed, data):
             abs(Counter(labels[row] for row in rows)[label] - more * count / most) < 1
             for label, count in Counter(labels).items()
         )
+
+
+@pytest.mark.parametrize("counts", [(2, 5, 5), (2, 6, 9), (97, 1, 2)])
+def test_no_class_loses_a_sentence_when_more_are_drawn(counts):
+    """By largest remainders the small class of the first two would: of 9 it has fewer than of 8, of 13 than of 12."""
+    labels = [label for label, count in enumerate(counts) for _ in range(count)]
+    splits = data_set([(str(row), label) for row, label in enumerate(labels)], names=("a", "b", "c"))
+    rows = [set(drawn_rows(splits, number, 42)) for number in range(3, len(labels) + 1)]
+    assert all(fewer < more for fewer, more in pairwise(rows))
 
 
 @given(strategies.splits(), st.data())
