@@ -93,6 +93,7 @@ ODD = {
     "last padding": ({}, lambda folder: odd.change(folder, pad_token_id=odd.rows(folder) - 1)),
     "short limit of the tokenizer": ({}, tokenizer_says(model_max_length=8)),
     "more outputs": ({}, lambda folder: odd.change(folder, **ASKED, torchscript=True)),
+    "attention that is not installed": ({}, lambda folder: odd.change(folder, attn_implementation="flash_attention_2")),
     "feed-forward in chunks": ({"chunk_size_feed_forward": 5}, None),
     "half precision": ({}, half),
     "shards": ({}, in_shards),

@@ -232,6 +232,7 @@ def _config(found: _Found) -> "PreTrainedConfig":
         for name, value in ONLY_ASKED_FOR.items():
             if hasattr(config, name):
                 setattr(config, name, value)
+        config._attn_implementation = None  # what computes attention is for who loads it to say: the same mathematics
     _check_config(config, found.name)
     return config
 
