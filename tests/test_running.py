@@ -101,7 +101,7 @@ def test_the_record_is_complete(ran):
     assert set(written) == {
         *("schema", "experiment", "id", "results", "status", "error", "scores", "predictions", "timing", "counts"),
         *("memory", "history", "train_loss", "final_loss", "dataset", "encoder", "testbed", "environment"),
-        *("created_at", "chosen", "strongest"),
+        *("created_at", "chosen", "strongest", "validated"),
     }
     assert (written["schema"], written["results"], written["status"], written["error"]) == (2, 1, "ok", None)
     assert re.fullmatch("[0-9a-f]{16}", written["id"])
