@@ -12,6 +12,8 @@ import browser
 import pytest
 from hypothesis import settings
 
+from rtlab.environment import ENDING
+
 # Before torch is imported, here and in children: two workers with a thread for each core would wait for each other.
 os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -82,17 +84,20 @@ def rtlab_process(tmp_path):
 
 @pytest.fixture(scope="session")
 def start_process():
-    """`subprocess.Popen` whose child can be interrupted however the tests were started: `nohup … &` ignores Ctrl-C.
+    """`subprocess.Popen` whose child can be interrupted however the tests were started: `nohup … &` ignores signals.
 
     What is ignored stays so in a child, what is handled does not: for the moment of the start there is a handler here.
     """
 
     def start(command, **options):
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        ignored = [number for number in ENDING if signal.getsignal(number) is signal.SIG_IGN]
+        for number in ignored:
+            signal.signal(number, lambda *_: None)
         try:
             return subprocess.Popen(command, **options)
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number in ignored:
+                signal.signal(number, signal.SIG_IGN)
 
     return start
 

@@ -122,6 +122,7 @@ def run(start, cwd, files, variables) -> None:
     try:
         os.setsid()
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         signal.alarm(PATIENCE_S)
         for descriptor, path in enumerate(files):
             opened = os.open(path, os.O_WRONLY | os.O_CREAT if descriptor else os.O_RDONLY)

@@ -34,6 +34,7 @@ def three(*_, **__):
     return small.matrix(*(small.experiment(Path(sys.argv[1]), method="svm", seed=seed) for seed in range(3)))
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever it inherited
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     studies.matrix = three
     sys.exit(main(["sweep", "smoke", *sys.argv[2:]]))
 """
