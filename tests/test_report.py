@@ -731,12 +731,16 @@ def test_the_engines_of_a_recipe_are_joined_and_other_setups_are_shown_when_aske
 
 
 def test_places_are_drawn_apart(show):
+    """And the legend names what is drawn there alone."""
     page = show([*study(), made(LORA, seed=9, testbed=lab_records.some_testbed("a gpu"))])
+    legend = "return [...document.querySelectorAll('#pareto-legend li')].map((item) => item.innerText.trim())"
     assert page.script("return document.querySelectorAll('.point').length") == 3  # where there is most to see
+    assert len(page.script(legend)) == 3
     places = page.script("return [...document.querySelectorAll('#pareto-place option')].map((o) => o.textContent)")
     choose(page, "#pareto-place", next(place for place in places if "a gpu" in place))
     [label] = page.script("return [...document.querySelectorAll('.point')].map((point) => point.ariaLabel)")
     assert re.fullmatch(rf"{LORA_NAME}: 0\.\d{{4}} in 11\.0 s \(1 seed\)", label)
+    assert page.script(legend) == ["LoRA"]
 
 
 LEGEND = "return [...document.querySelectorAll('#loss-legend li')].map((item) => item.innerText.split('\\n').join(' '))"

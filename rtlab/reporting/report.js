@@ -205,6 +205,7 @@ function mark(method, x, y, size = 6) {
     `M${x - size} ${y - size}h${2 * size}v${2 * size}h${-2 * size}z`,
     `M${x - size} ${y}a${size} ${size} 0 1 0 ${2 * size} 0a${size} ${size} 0 1 0 ${-2 * size} 0z`,
     `M${x} ${y - 1.2 * size}l${1.2 * size} ${2.1 * size}h${-2.4 * size}z`,
+    `M${x} ${y - 1.3 * size}l${1.3 * size} ${1.3 * size}l${-1.3 * size} ${1.3 * size}l${-1.3 * size} ${-1.3 * size}z`,
   ];
   return svg("path", { class: "dot", d: paths[METHODS.indexOf(method) % paths.length] });
 }
@@ -221,6 +222,10 @@ function pareto() {
     const here = data.points.filter(({ place, seconds }) => place === menu.selectedIndex && seconds > 0);
     const compared = here.filter(({ recipe }) => recipe !== null);
     const points = shown.selectedIndex || compared.length < 2 ? here : compared;
+    byId("pareto-legend").replaceChildren(
+      ...METHODS.filter((method) => points.some((point) => point.method === method)).map((method) =>
+        html("li", { class: `series-${METHODS.indexOf(method) % COLOURS}` }, svg("svg", { width: 16, height: 16, "aria-hidden": "true" }, mark(method, 8, 8)), html("span", {}, data.methods[METHODS.indexOf(method)][1]))),
+    );
     if (!points.length) return false;
     const seeds = points.flatMap((point) => point.seeds.filter(([seconds]) => seconds > 0));
     const times = points.flatMap((point) => (point.secondsSpan ? drawnSpan(point) : []));
@@ -241,10 +246,6 @@ function pareto() {
   });
   byId("pareto-plot").append(tip);
   for (const one of [menu, shown]) one.addEventListener("change", redraw);
-  byId("pareto-legend").append(
-    ...METHODS.filter((method) => data.points.some((point) => point.method === method)).map((method) =>
-      html("li", { class: `series-${METHODS.indexOf(method) % COLOURS}` }, svg("svg", { width: 16, height: 16, "aria-hidden": "true" }, mark(method, 8, 8)), html("span", {}, data.methods[METHODS.indexOf(method)][1]))),
-  );
 }
 
 // The points that no other is both as fast and as accurate as, from the fastest to the slowest.
