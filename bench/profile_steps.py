@@ -5,17 +5,15 @@ Writes for full fine-tuning and LoRA what each kernel took (METHOD.txt) and a tr
 """
 
 import argparse
+import tempfile
 from pathlib import Path
 
 from torch.profiler import ProfilerActivity, profile
 
-from rtlab.engines.engine import Task
-from rtlab.engines.native import NativeEngine
-from rtlab.environment import Stopwatch
 from rtlab.experiment import Experiment
 from rtlab.methods import Adapter, Full
-from rtlab.preparing import prepare
 from rtlab.recipe import Recipe
+from rtlab.running import Run
 
 STEPS = 100
 
@@ -39,32 +37,21 @@ def main():
 
 
 def _profile(experiment, device, out):
-    prepared = prepare(experiment, device=device)
-    task = Task(
-        experiment=experiment,
-        splits=prepared.splits,
-        encoder=prepared.encoder,
-        target_modules=prepared.target_modules,
-        device=prepared.device,
-        progress=lambda *_: None,
-        on_log=lambda _: None,
-        watch=Stopwatch(prepared.device),
-    )
-    engine = NativeEngine(task)
-    cuda = prepared.device.type == "cuda"
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
-    with profile(activities=activities) as found:
-        training = engine.train()
-    averages = found.key_averages()
-    by = "self_cuda_time_total" if cuda else "self_cpu_time_total"
-    seconds = task.watch.seconds
+    with tempfile.TemporaryDirectory() as results:
+        run = Run(experiment, output_dir=results, device=device)
+        run.build()
+        cuda = run.prepared.device.type == "cuda"
+        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
+        with profile(activities=activities) as found:
+            run.train()
+        record = run.finish()
     name = experiment.method.name
     head = (
-        f"{experiment.label}, {experiment.precision}: {training.counts.steps} steps in {seconds['train']:.3f} s, "
-        f"warm-up {seconds['warmup']:.3f} s, with the profiler on"
+        f"{experiment.label}, {experiment.precision}: {record.counts.steps} steps in {record.timing.train_s:.3f} s, "
+        f"warm-up {record.timing.warmup_s:.3f} s, with the profiler on"
     )
-    text = f"{head}\n{averages.table(sort_by=by, row_limit=40)}\n"
-    (out / f"{name}.txt").write_text(text)
+    by = "self_cuda_time_total" if cuda else "self_cpu_time_total"
+    (out / f"{name}.txt").write_text(f"{head}\n{found.key_averages().table(sort_by=by, row_limit=40)}\n")
     found.export_chrome_trace(str(out / f"{name}.json.gz"))
 
 

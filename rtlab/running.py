@@ -7,7 +7,6 @@ failure's too.
 import contextlib
 import dataclasses
 import gc
-import re
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -19,7 +18,8 @@ import numpy as np
 from rtlab import environment, records
 from rtlab.data import Splits
 from rtlab.encoders import Encoder
-from rtlab.engines.engine import Engine, NonFiniteLossError, OnLog, Progress, Task, Training, out_of_memory
+from rtlab.ending import one_line_of, status_of, without_folders
+from rtlab.engines.engine import Engine, NonFiniteLossError, OnLog, Progress, Task, Training
 from rtlab.engines.resuming import Checkpoints, asked_for, check_able
 from rtlab.experiment import Experiment
 from rtlab.methods import RESULTS, Words
@@ -157,9 +157,9 @@ class Run:
             if self._save_model:
                 self._save(record)
         except SavedModelError as error:
-            record = dataclasses.replace(record, status="failed", error=_without_folders(str(error)))
+            record = dataclasses.replace(record, status="failed", error=without_folders(str(error)))
         except BaseException as error:
-            record = dataclasses.replace(record, error=f"the model was not saved: {_one_line(error)}")
+            record = dataclasses.replace(record, error=f"the model was not saved: {one_line_of(error)}")
             if not isinstance(error, Exception):
                 raise
         finally:
@@ -172,7 +172,7 @@ class Run:
 
     def leave(self, status: Status, error: str) -> Path:
         """Leave the record of this run, which another process did and could not record; gives its file."""
-        return self._keep(self._record(status=status, error=_without_folders(clean(error))))
+        return self._keep(self._record(status=status, error=without_folders(clean(error))))
 
     def _keep(self, record: RunRecord) -> Path:
         """Add the record; an interrupt waits for it. Where it cannot be written it is kept elsewhere, as it cost hours.
@@ -198,7 +198,7 @@ class Run:
             if self.path is not None:
                 raise
             with environment.interrupts_wait():  # an impatient second Ctrl-C
-                record = self._record(status=status_of(error), error=_one_line(error))
+                record = self._record(status=status_of(error), error=one_line_of(error))
                 path = self._keep(record)
             if not isinstance(error, Exception):
                 raise
@@ -360,25 +360,6 @@ def _engine(
 
 def _source(of: Splits | Encoder) -> Source:
     return Source(name=of.name, revision=of.revision, sha256=of.sha256, notes=of.notes)
-
-
-def status_of(error: BaseException) -> Status:
-    """How a run ended that an error ended."""
-    if isinstance(error, NonFiniteLossError):
-        return "nan"
-    if isinstance(error, KeyboardInterrupt | SystemExit):
-        return "cancelled"
-    return "oom" if out_of_memory(error) else "failed"
-
-
-def _one_line(error: BaseException) -> str:
-    """An exception in one line, without the folders of any absolute path in it: a record names no machine."""
-    return _without_folders(" ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":"))
-
-
-def _without_folders(text: str) -> str:
-    text = re.sub(r"(['\"])/[^'\"]*/([^'\"]*)\1", r"\1\2\1", text)
-    return re.sub(r"(?<![\w.])/(?:[^\s/'\":]+/)+", "", text)
 
 
 def _until_asked_to_end(progress: Progress) -> Progress:

@@ -55,8 +55,6 @@ def study(
     Raises:
         ValueError: If there is no such study, or a value is out of range.
     """
-    if seeds is not None and seeds < 1:
-        raise ValueError(f"seeds must be at least 1; got {seeds}")
     changed = matrix(name, part=part).changed(
         encoder=encoder,
         dataset=dataset,

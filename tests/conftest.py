@@ -14,7 +14,8 @@ from hypothesis import settings
 
 from rtlab.environment import ENDING
 
-# Before torch is imported, here and in children: two workers with a thread for each core would wait for each other.
+# Before torch is imported, here and in children: tiny tensors are computed faster by one thread than by several that
+# wait for each other, and two workers with a thread for each core would, too.
 os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 # No deadline: on a machine that is shared, an example's time says nothing about the code.

@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -79,15 +78,6 @@ def task(asked: rtlab.Experiment, device: str = "cpu") -> Task:
         on_log=lambda _: None,
         watch=Stopwatch(prepared.device),
     )
-
-
-@contextmanager
-def one_thread():
-    """Tiny tensors are computed faster by one thread than by several that wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def numbered(lengths: np.ndarray) -> Tokens:

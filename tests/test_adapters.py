@@ -78,12 +78,6 @@ QUICK = ("LORA, use_dora=True", "IA3", "LN_TUNING", "LOHA", "OFT")
 DRAWS = ("PVERA",)  # a new sample of its weights at each step: two engines cannot draw the same
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    with small.one_thread():
-        yield
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("adapters")

@@ -16,12 +16,6 @@ from rtlab.records import load
 from rtlab.reporting.wording import setup
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    with small.one_thread():
-        yield
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return small.data_folder(tmp_path_factory.mktemp("adapting") / "reviews")
@@ -74,7 +68,13 @@ LORA = {
     "--modules-to-save lin2 lin1,lin2": {"modules_to_save": ("lin1", "lin2")},
     "--bias lora_only": {"bias": "lora_only"},
 }
-DEFAULTS = ("--init-lora-weights true", "--bias none", "--lora-dropout 0.1", "--rank 8 --alpha 32")
+DEFAULTS = (
+    "--modules-to-save classifier",
+    "--init-lora-weights true",
+    "--bias none",
+    "--lora-dropout 0.1",
+    "--rank 8 --alpha 32",
+)
 
 
 @pytest.mark.parametrize("line", LORA)

@@ -18,12 +18,6 @@ ENCODER = load_encoder("tiny-roberta")  # whose positions do not start at 0
 HEADS = 4
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    with small.one_thread():
-        yield
-
-
 @pytest.mark.parametrize("blocks", [True, False], ids=["blocks", "dense"])
 @pytest.mark.parametrize("firsts", [False, True])
 @given(strategies.lengths(max_size=8), st.integers(0, 9))

@@ -38,12 +38,6 @@ def no_default_dataset(monkeypatch):
     monkeypatch.delenv("RTLAB_DATASET", raising=False)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    with small.one_thread():
-        yield
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A data set of 42 / 20 / 20 sentences."""

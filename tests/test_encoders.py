@@ -30,12 +30,6 @@ DISTILBERT_ATTENTION = ("q_lin", "k_lin", "v_lin", "out_lin")
 DISTILBERT_ALL = (*DISTILBERT_ATTENTION, "lin1", "lin2")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    with small.one_thread():
-        yield
-
-
 @pytest.fixture
 def copied(tmp_path):
     """A directory with an encoder that a test may spoil."""

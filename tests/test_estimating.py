@@ -14,19 +14,13 @@ from rtlab.scheduling.estimating import Estimate, Took, estimate, time_left
 TRAIN_S = 100.0  # what the recorded run is made to have taken
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    with small.one_thread():
-        yield
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return small.data_folder(tmp_path_factory.mktemp("estimating") / "reviews")
 
 
 @pytest.fixture(scope="module")
-def recorded(data, tmp_path_factory, one_thread):
+def recorded(data, tmp_path_factory):
     """Makes the record of a run whose only seconds are those of training."""
 
     def make(experiment, train_s=TRAIN_S, **changes):

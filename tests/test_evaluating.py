@@ -20,14 +20,8 @@ from rtlab.saved_models.overlap import seen_in_training, sentence_digests
 from rtlab.saved_models.predicting import NotFiniteError
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    with small.one_thread():
-        yield
-
-
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, one_thread):
+def trained(tmp_path_factory):
     """Models on two classes and on three, with their records and data sets."""
     place, found = tmp_path_factory.mktemp("trained"), {}
     for names in (small.TWO, small.THREE):

@@ -14,7 +14,7 @@ LEVELS = {
     **dict.fromkeys(("records", "matrix", "studies", "data", "architectures", "encoders"), 1),
     **dict.fromkeys(("tokens", "batches", "dataset_dict"), 2),
     **dict.fromkeys(("engines", "soundness"), 3),
-    **dict.fromkeys(("preparing", "saved_models", "running"), 4),
+    **dict.fromkeys(("ending", "preparing", "saved_models", "running"), 4),
     **dict.fromkeys(("scheduling", "reporting"), 5),
     **dict.fromkeys(("exploring", "probing", "tokenizing", "tracking", "progress"), 5),
     **dict.fromkeys(("cli", "__main__"), 6),
@@ -25,7 +25,7 @@ ORACLE_NEVER_IMPORTS = {
         f"rtlab.engines.{name}"
         for name in (
             *("attention", "capture", "dropout", "layouts", "native", "operations"),
-            *("packing", "reading", "step", "svm", "vocabulary"),
+            *("packing", "planning", "reading", "state", "step", "svm", "vocabulary"),
         )
     ),
 }

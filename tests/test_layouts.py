@@ -1,7 +1,6 @@
 """Layouts: every token once, none in another sentence, whatever fills a batch up."""
 
 import numpy as np
-import pytest
 import small
 import strategies
 import torch
@@ -14,12 +13,6 @@ from rtlab.engines.layouts import BLOCK_SPREAD, Packer
 CPU = torch.device("cpu")
 ENCODER = load_encoder("tiny-roberta")  # whose positions do not start at 0
 HEADS = 4
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    with small.one_thread():
-        yield
 
 
 @st.composite

@@ -28,20 +28,19 @@ def models(tmp_path_factory):
     """Adapters, and what is none, with the test split's sentences."""
     folder, found = tmp_path_factory.mktemp("merging"), {}
     others = {"full": (small.TWO, {"method": "full"}), "svm": (small.TWO, {"method": "svm"})}
-    with small.one_thread():
-        for name, (names, fields) in (ADAPTERS | others).items():
-            data = small.data_folder(folder / name / "reviews", names)
-            asked = small.experiment(
-                data, **{"method": "lora", "max_length": 30, "learning_rate": 1e-2, "max_steps": 2} | fields
-            )
-            record = lab.run(asked, output_dir=folder / name, device="cpu", save_model=True)
-            found[name] = SimpleNamespace(
-                folder=model_folder(folder / name, record),
-                record=record,
-                texts=small.read(data, "test", names)[0],
-                names=sorted(names),
-            )
-        yield found
+    for name, (names, fields) in (ADAPTERS | others).items():
+        data = small.data_folder(folder / name / "reviews", names)
+        asked = small.experiment(
+            data, **{"method": "lora", "max_length": 30, "learning_rate": 1e-2, "max_steps": 2} | fields
+        )
+        record = lab.run(asked, output_dir=folder / name, device="cpu", save_model=True)
+        found[name] = SimpleNamespace(
+            folder=model_folder(folder / name, record),
+            record=record,
+            texts=small.read(data, "test", names)[0],
+            names=sorted(names),
+        )
+    return found
 
 
 @pytest.mark.parametrize("name", ["lora-native", "lora-trainer-bf16", "ia3"])

@@ -41,12 +41,6 @@ BATCH = 4
 TRAIN = 49 * BATCH + 2  # 50 steps, the last on a partial batch
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    with small.one_thread():
-        yield
-
-
 @pytest.fixture(scope="module", params=["cpu", "cuda"])
 def device(request):
     if request.param == "cuda" and not torch.cuda.is_available():

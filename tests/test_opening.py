@@ -17,14 +17,8 @@ METHODS = ("svm", "full", "lora")
 WEIGHTS = {"svm": "svm.safetensors", "full": "model.safetensors", "lora": "adapter_model.safetensors"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    with small.one_thread():
-        yield
-
-
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory, one_thread):
+def saved(tmp_path_factory):
     """A model of each method on two classes; and others: on three, on another encoder, of another rank."""
     place = tmp_path_factory.mktemp("saved")
     two, three = small.data_folder(place / "two"), small.data_folder(place / "three", small.THREE)

@@ -17,12 +17,6 @@ CPU = torch.device("cpu")
 ENCODER = load_encoder("tiny-roberta")  # whose positions do not start at 0
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    with small.one_thread():
-        yield
-
-
 @given(strategies.lengths(max_size=20), st.integers(0, 9))
 def test_the_mean_is_over_a_sentences_own_tokens(lengths, filler):
     real = int(lengths.sum())

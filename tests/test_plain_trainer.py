@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import small
 
 from rtlab.encoders.built_in import locate
 from rtlab.experiment import Experiment
@@ -21,12 +20,6 @@ METHODS = {
     "full": lambda recipe: Full(recipe=Recipe(learning_rate=2e-5, **recipe)),
     "lora": lambda recipe: Adapter(recipe=Recipe(learning_rate=1e-3, **recipe)),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    with small.one_thread():
-        yield
 
 
 def check(encoder, dataset, steps, tmp_path):

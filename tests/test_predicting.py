@@ -23,14 +23,8 @@ from rtlab.saved_models.predicting import as_text, label
 METHODS = ("svm", "full", "lora")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    with small.one_thread():
-        yield
-
-
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory, one_thread):
+def saved(tmp_path_factory):
     """A model of each method on two classes and on three, with its record and the test split's sentences."""
     models, output_dir = {}, tmp_path_factory.mktemp("saved")
     for names in (small.TWO, small.THREE):
@@ -166,7 +160,7 @@ def test_a_fine_tuned_model_is_complete_without_its_encoder(saved, tmp_path, mon
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory, one_thread):
+def directory(tmp_path_factory):
     """An adapter and an SVM on an encoder whose directory is called like a built-in one."""
     folder = tmp_path_factory.mktemp("directory")
     encoder = shutil.copytree(load_encoder("tiny-bert").path, folder / "tiny-distilbert")

@@ -43,12 +43,6 @@ class EndedError(BaseException):
     """As a signal ends a run: by no Exception."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    with small.one_thread():
-        yield
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return small.data_folder(tmp_path_factory.mktemp("checkpoints") / "data", small.THREE)

@@ -24,14 +24,8 @@ ROWS = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    with small.one_thread():
-        yield
-
-
 @pytest.fixture(scope="module")
-def model(tmp_path_factory, one_thread):
+def model(tmp_path_factory):
     place = tmp_path_factory.mktemp("saved")
     asked = small.experiment(small.data_folder(place / "reviews"), method="svm")
     return model_folder(place, library.run(asked, output_dir=place, save_model=True, device="cpu"))

@@ -34,12 +34,6 @@ from rtlab.records import Source, load
 from rtlab.running import model_folder
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    with small.one_thread():
-        yield
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return small.data_folder(tmp_path_factory.mktemp("running") / "reviews")

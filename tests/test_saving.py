@@ -38,12 +38,6 @@ METHODS = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    with small.one_thread():
-        yield
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return small.data_folder(tmp_path_factory.mktemp("saving") / "reviews", small.THREE)
@@ -140,7 +134,7 @@ DAMAGE = {
 
 
 @pytest.fixture(scope="module")
-def trained(data, tmp_path_factory, one_thread):
+def trained(data, tmp_path_factory):
     """What is checked of a run of each method: its folder, what was prepared, and logits."""
     patch, found = pytest.MonkeyPatch(), {}
     for name in ("svm", "full-trainer", "lora-trainer"):
@@ -347,7 +341,7 @@ CARDS = {
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory, one_thread):
+def saved(tmp_path_factory):
     """Models moved to where they are new."""
     folder, models = tmp_path_factory.mktemp("readme"), {}
     encoder = shutil.copytree(load_encoder("tiny-bert").path, folder / "my encoder")

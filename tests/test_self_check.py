@@ -16,12 +16,6 @@ from rtlab.engines.native import NativeEngine
 from rtlab.engines.self_check import plain_logits
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    with small.one_thread():
-        yield
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return small.data_folder(tmp_path_factory.mktemp("self-check") / "reviews", small.THREE)

@@ -47,12 +47,6 @@ KNOBS = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    with small.one_thread():
-        yield
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Three classes, of which one is rare."""

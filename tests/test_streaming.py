@@ -18,14 +18,8 @@ from rtlab.saved_models.predicting import NotFiniteError
 from rtlab.saved_models.streaming import AT_ONCE, LONGEST_LINE, label_windows, lines, words
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    with small.one_thread():
-        yield
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, one_thread):
+def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("saved")
     record = rtlab.run(
         small.experiment(small.data_folder(place / "reviews"), max_steps=2), output_dir=place, save_model=True

@@ -25,13 +25,6 @@ from rtlab.tokens import token_arrays
 SENTENCES = corpus.generate(150)[0]  # more than two batches
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """For `minilm` too: where cores are shared, two threads wait for each other and take three times as long as one."""
-    with small.one_thread():
-        yield
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("svm")

@@ -55,12 +55,6 @@ def three""",
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    with small.one_thread():
-        yield
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return small.data_folder(tmp_path_factory.mktemp("sweep") / "reviews")
@@ -72,7 +66,7 @@ def svm(data):
 
 
 @pytest.fixture(scope="module")
-def done(svm, tmp_path_factory, one_thread):
+def done(svm, tmp_path_factory):
     """The record of a finished run, undisturbed."""
     record = run(svm, output_dir=tmp_path_factory.mktemp("done"))
     return dataclasses.replace(record, timing=dataclasses.replace(record.timing, others=0.01))

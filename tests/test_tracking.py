@@ -11,12 +11,6 @@ import small
 from rtlab.records import load_records
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    with small.one_thread():
-        yield
-
-
 @pytest.fixture
 def data(tmp_path):
     return small.data_folder(tmp_path / "data" / "reviews")

@@ -25,12 +25,6 @@ ENGINES = {"trainer": TrainerEngine, "native": NativeEngine}
 WHOLE = {"batch_size": small.TRAIN, "epochs": 8, "learning_rate": 3e-3, "schedule": "constant", "padding": "dynamic"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    with small.one_thread():
-        yield
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return small.data_folder(tmp_path_factory.mktemp("validating") / "data", small.THREE)

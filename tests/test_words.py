@@ -49,12 +49,11 @@ def names_of(name):
 def fitted(data, tmp_path_factory):
     """The run of each method, and where its model lies."""
     found = {}
-    with small.one_thread():
-        for name, method in FITTED.items():
-            folder = tmp_path_factory.mktemp("results")
-            asked = rtlab.Experiment(method=method, dataset=str(data[names_of(name)]), encoder="tiny-distilbert")
-            record = rtlab.run(asked, output_dir=folder, save_model=True)
-            found[name] = record, model_folder(folder, record)
+    for name, method in FITTED.items():
+        folder = tmp_path_factory.mktemp("results")
+        asked = rtlab.Experiment(method=method, dataset=str(data[names_of(name)]), encoder="tiny-distilbert")
+        record = rtlab.run(asked, output_dir=folder, save_model=True)
+        found[name] = record, model_folder(folder, record)
     return found
 
 

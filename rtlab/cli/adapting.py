@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import tyro
 
@@ -17,6 +17,7 @@ from rtlab.values import Json, check_depth, one_line, shown
 if TYPE_CHECKING:
     from rtlab.encoders import Encoder
 
+T = TypeVar("T")
 Pairs = tuple[tuple[str, ...], ...]  # words behind each --set
 
 
@@ -45,8 +46,8 @@ class LoraOptions:
     bias: Literal["none", "all", "lora_only"] = "none"
     """Biases to train along: of no module, of all, or of those that are adapted."""
 
-    def adapter(self, recipe: Recipe) -> Adapter:
-        """The adapter, trained by a recipe."""
+    def adapter(self, recipe: Recipe, encoder: str) -> Adapter:
+        """The adapter, trained by a recipe, for an encoder, whose head is trained along in any case."""
         usual = {"use_dora": False, "use_rslora": False, "init_lora_weights": True, "bias": "none"}
         others: Mapping[str, Setting] = {
             "use_dora": self.use_dora,
@@ -56,7 +57,7 @@ class LoraOptions:
             ),
             "bias": self.bias,
             "layers_to_transform": None if self.layers_to_transform is None else _layers(self.layers_to_transform),
-            "modules_to_save": None if self.modules_to_save is None else _modules(self.modules_to_save),
+            "modules_to_save": None if self.modules_to_save is None else self._saved(encoder),
         }
         return Adapter(
             recipe=recipe,
@@ -68,6 +69,14 @@ class LoraOptions:
                 **{name: value for name, value in others.items() if value is not None and value != usual.get(name)},
             },
         )
+
+    def _saved(self, encoder: str) -> tuple[str, ...] | None:
+        from rtlab.encoders import load_encoder
+
+        given = _split(self.modules_to_save or ())
+        if not given:
+            raise ValueError("modules_to_save must name at least one module of the encoder; got none")
+        return tuple(sorted(set(_but_heads(load_encoder(encoder), given)))) or None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,17 +197,21 @@ def _pairs(words: Iterable[str]) -> dict[str, Json]:
 
 
 def _without_heads(encoder: "Encoder", settings: Mapping[str, Json]) -> dict[str, Json]:
-    """Settings whose modules to save name no head, which is trained along and saved in any case."""
-    from rtlab.encoders.loading import head_class, head_modules, said_in_one_line, skeleton
-    from rtlab.engines.models import PEFTS_HEADS
-
+    """Settings whose modules to save name no head."""
     named = settings.get("modules_to_save")
     if not isinstance(named, list):
         return dict(settings)
+    return {**settings, "modules_to_save": _but_heads(encoder, named) or None}
+
+
+def _but_heads(encoder: "Encoder", modules: Iterable[T]) -> list[T]:
+    """Modules without the encoder's heads, which are trained along and saved in any case."""
+    from rtlab.encoders.loading import head_class, head_modules, said_in_one_line, skeleton
+    from rtlab.engines.models import PEFTS_HEADS
+
     with said_in_one_line(encoder.name):
         heads = head_modules(skeleton(head_class(encoder.config, encoder.name), encoder.config))
-    others = [name for name in named if name not in (*heads, *PEFTS_HEADS)]
-    return {**settings, "modules_to_save": others or None}
+    return [name for name in modules if name not in (*heads, *PEFTS_HEADS)]
 
 
 def _unusual(kind: str, settings: Mapping[str, Json]) -> dict[str, Json]:
@@ -222,9 +235,3 @@ def _layers(words: Iterable[str]) -> tuple[int, ...]:
     if not given or not all(name.isdecimal() for name in given):
         raise ValueError(f"layers_to_transform must be numbers of layers, such as 0,1; got {' '.join(given) or 'none'}")
     return tuple(sorted({int(name) for name in given}))
-
-
-def _modules(words: Iterable[str]) -> tuple[str, ...]:
-    if not (given := _split(words)):
-        raise ValueError("modules_to_save must name at least one module of the encoder; got none")
-    return tuple(sorted(set(given)))

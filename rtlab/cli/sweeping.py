@@ -137,10 +137,8 @@ class Sweep:
         for field in FLAGS:
             if getattr(self, field) is not None:
                 raise ValueError(f"{field} makes a study of its own; got it beside {study!r}; one of the two would do")
-        if self.seeds is not None and self.seeds < 1:
-            raise ValueError(f"seeds must be at least 1; got {self.seeds}")
         from_environment = os.environ.get("RTLAB_DATASET") if study in get_args(Study) and study != "smoke" else None
-        engine = _one("engine", self.engine, _engine)
+        engine = _one("engine", self.engine, _among("engine", get_args(Engine)))
         return studies.matrix(study, part=self.part).changed(
             encoder=self.encoder,
             dataset=self.dataset or from_environment,
@@ -172,8 +170,8 @@ class Sweep:
             encoders=_sources("encoder", self.encoder) or (DEFAULT_ENCODER,),
             datasets=_sources("dataset", self.dataset) or (os.environ.get("RTLAB_DATASET") or DEFAULT_DATASET,),
             options=self.reading.options,
-            engines=_several("engine", self.engine, _engine),
-            paddings=_several("padding", self.padding, _padding),
+            engines=_several("engine", self.engine, _among("engine", get_args(Engine))),
+            paddings=_several("padding", self.padding, _among("padding", get_args(Padding))),
             learning_rates=_several("lr", self.lr, float),
             epochs=_several("epochs", self.epochs, int),
             target_modules=_several("target_modules", self.target_modules, _modules),
@@ -213,14 +211,14 @@ def _sources(field: str, given: str | None) -> tuple[str, ...]:
     return (given,) if given is not None and Path(given).exists() else _several(field, given, str)
 
 
-def _engine(text: str) -> Engine:
-    check_one_of("engine", text, get_args(Engine))
-    return next(engine for engine in get_args(Engine) if engine == text)
+def _among(field: str, known: Sequence[T]) -> Callable[[str], T]:
+    """What reads one of the known values."""
 
+    def read(text: str) -> T:
+        check_one_of(field, text, known)
+        return next(one for one in known if one == text)
 
-def _padding(text: str) -> Padding:
-    check_one_of("padding", text, get_args(Padding))
-    return next(padding for padding in get_args(Padding) if padding == text)
+    return read
 
 
 def _modules(text: str) -> tuple[str, ...]:

@@ -110,7 +110,8 @@ class Lora:
 
     def __call__(self) -> int:
         recipe = self.training.recipe(self.data.encoder, self.running.device)
-        return _adapt(self.adapter.adapter(recipe), self.data, self.running, self.output, self.checkpointing)
+        adapter = self.adapter.adapter(recipe, self.data.encoder)
+        return _adapt(adapter, self.data, self.running, self.output, self.checkpointing)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
 """The reference engine: Hugging Face's `Trainer`, collator, sampler and optimizer, and PEFT's adapters.
 
 It is the oracle that faster engines are held against, so it uses none of our batching, and its data come tokenized
-by Hugging Face's own means. Ours is only what is asked of it and what is read off it; two hooks on the model take
-down each step's loss and token counts without synchronising the device.
+by Hugging Face's own means. Ours is only what is asked of it, what is read off it (`rtlab.engines.watching`), and
+when validation is evaluated and which weights are kept, which both engines share and tests hold against Trainer's own.
 """
 
 import math
@@ -106,10 +106,10 @@ class TrainerEngine:
 
     def _validate(self, state: "TrainerState") -> bool:
         """Evaluate validation where that is due; gives whether training is to end."""
-        import torch
-
         done, of, epoch = state.global_step, state.max_steps, state.epoch
         if self._validation.due(done):
+            import torch
+
             self._steps.check()
             with torch.random.fork_rng(devices=[]):  # a data loader draws a number, which would be another of dropout's
                 logits_NC = self._logits("validation", lambda *_: self._task.progress("training", done, of))

@@ -1,6 +1,6 @@
 """What the reference engine reads off Hugging Face's `Trainer` while it trains: losses, tokens, and when to validate.
 
-Losses and token counts are taken down by hooks, without synchronising the device.
+Losses and token counts are taken down by a hook on the model, without synchronising the device.
 """
 
 import functools

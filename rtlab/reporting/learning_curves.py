@@ -67,7 +67,9 @@ def ways(here: Iterable[Group]) -> list[Way]:
 
 def labels_block(records: Iterable[RunRecord]) -> Block:
     """The figure of the first place, and two tables of each place: accuracies, and from where on they differ."""
-    found = {place: ways(here) for place, here in by_place(groups(records)).items()}
+    every = tuple(records)
+    drawn = any(record.experiment.train_sentences for record in every)  # else there is nothing to group them for
+    found = {place: ways(here) for place, here in by_place(groups(every if drawn else ())).items()}
     tables = [table for place, there in found.items() if there for table in _of(place, there)]
     text = "Test accuracy against training sentences, a line for each way; validation and test are whole."
     picture = Picture(f"figures/{FIGURE}", text)

@@ -23,11 +23,12 @@ from typing import NamedTuple
 
 from rtlab.data import load_splits
 from rtlab.encoders import load_encoder
+from rtlab.ending import status_of
 from rtlab.environment import ENDING, ended_by_signals, interrupts_wait
 from rtlab.experiment import Experiment
 from rtlab.preparing import Prepared, check_writable, prepare
 from rtlab.records import RunRecord, Status, load
-from rtlab.running import OUTPUT, Run, RunFailedError, status_of
+from rtlab.running import OUTPUT, Run, RunFailedError
 from rtlab.scheduling.estimating import Estimate, estimate
 from rtlab.scheduling.sharing import claim, remove_dead_claims
 from rtlab.testbed import code_digest, testbed
