@@ -91,8 +91,6 @@ class Matrix:
         Raises:
             ValueError: If a value is out of range, or no case is left.
         """
-        if seeds is not None and seeds < 1:
-            raise ValueError(f"seeds must be at least 1; got {seeds}")
         kept = [
             case
             for case in self.cases

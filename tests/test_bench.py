@@ -157,7 +157,7 @@ def test_a_study_without_comparisons_of_engines_is_measured_alone(forkserver):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--seeds", 0], "seeds must be at least 1; got 0"),
+        (["--seeds", 0], "seeds must be a whole number of at least 1; got 0"),
         (["--limit", 0], "limit must be a whole number of at least 1; got 0"),
         (["--benchmark-disable"], "pytest bench always measures; without --benchmark-disable it would"),
         (

@@ -504,7 +504,8 @@ def test_the_defaults_are_the_experiments(parsed):
     recipe = verb.training.recipe("tiny-bert", "cpu")
     data = verb.data.sentences
     options = {"dataset": data.dataset, "dataset_options": data.reading.options, "limit": data.limit}
-    assert Experiment(method=verb.adapter.adapter(recipe), encoder=verb.data.encoder, **options) == usual
+    encoder = verb.data.encoder
+    assert Experiment(method=verb.adapter.adapter(recipe, encoder), encoder=encoder, **options) == usual
     assert parsed("lora").training.recipe("tiny-bert", "cpu") == Recipe(engine="native")
     running = verb.running
     assert (running.max_length, running.precision) == (usual.max_length, usual.precision)

@@ -160,7 +160,7 @@ def test_the_native_engine_runs_what_the_reference_runs(name):
     ("arguments", "message"),
     [
         ({"name": "labs"}, "study must be one of smoke, embedded, lab, evidence, labels, or a file"),
-        ({"name": "smoke", "seeds": 0}, "seeds must be at least 1; got 0"),
+        ({"name": "smoke", "seeds": 0}, "seeds must be a whole number of at least 1; got 0"),
         ({"name": "lab", "part": 1}, "part must be 1 to 5, of the study evidence; got 1 of lab"),
         ({"name": "evidence", "part": 6}, "part must be 1 to 5, of the study evidence; got 6 of evidence"),
         ({"name": "smoke", "epochs": 0}, "epochs must be a whole number of at least 1; got 0"),
