@@ -744,7 +744,7 @@ def test_what_is_out_of_range_is_named_by_the_option_that_was_typed(refused, tin
 
 
 SWEPT = {
-    "--seeds 0": "must be at least 1; got 0",
+    "--seeds 0": f"{WHOLE} 1; got 0",
     "--part 1": "must be 1 to 5, of the study evidence; got 1 of smoke",
     "--epochs 0": f"{WHOLE} 1; got 0",
     "--limit 0": f"{WHOLE} 1; got 0",
