@@ -14,6 +14,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rtlab.choice import Choice
+    from rtlab.choosing import choose
     from rtlab.data import Splits, load_splits
     from rtlab.encoders import Encoder, load_encoder
     from rtlab.experiment import Experiment
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Adapter": "methods",
+    "Choice": "choice",
     "Encoder": "encoders",
     "DatasetOptions": "experiment",
     "Experiment": "experiment",
@@ -42,6 +45,7 @@ _HOMES = {
     "Splits": "data",
     "Svm": "methods",
     "Words": "methods",
+    "choose": "choosing",
     "evaluate": "saved_models.evaluating",
     "explore": "exploring",
     "frame": "reporting.frame",
@@ -57,6 +61,7 @@ _HOMES = {
 
 __all__ = [
     "Adapter",
+    "Choice",
     "DatasetOptions",
     "Encoder",
     "Experiment",
@@ -68,6 +73,7 @@ __all__ = [
     "Splits",
     "Svm",
     "Words",
+    "choose",
     "evaluate",
     "explore",
     "frame",

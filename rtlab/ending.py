@@ -6,11 +6,15 @@ from rtlab.engines.engine import NonFiniteLossError, out_of_memory
 from rtlab.records import Status
 
 
+class StoppedError(Exception):
+    """Whoever asked for a run has stopped it, by raising this out of its progress."""
+
+
 def status_of(error: BaseException) -> Status:
     """The status of its record."""
     if isinstance(error, NonFiniteLossError):
         return "nan"
-    if isinstance(error, KeyboardInterrupt | SystemExit):
+    if isinstance(error, KeyboardInterrupt | SystemExit | StoppedError):
         return "cancelled"
     return "oom" if out_of_memory(error) else "failed"
 

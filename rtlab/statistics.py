@@ -110,13 +110,14 @@ def seeds_to_tell(found: Interval, low: float, high: float, seeds: int) -> int |
     return most
 
 
-def accuracy_interval(correct_SN: NDArray[np.bool_], *, chance: bool = True) -> Interval:
+def accuracy_interval(correct_SN: _Scores, *, chance: bool = True) -> Interval:
     """Mean accuracy over seeds, with an interval over sentences and seeds; over sentences alone with one seed.
 
     Two right and two wrong sentences are added (Agresti and Coull), so no accuracy is known for sure, nor is one of 1.
 
     Args:
-        correct_SN: Whether each of N sentences was labelled rightly, under each of S seeds.
+        correct_SN: Whether each of N sentences was labelled rightly, under each of S seeds; or another score whose mean
+            over sentences is what is asked for.
         chance: Whether other seeds could give other results. If not, as with the SVM, one run covers all seeds.
 
     Source:
@@ -191,10 +192,25 @@ def macro_f1_interval(labels_N: NDArray[np.integer], predicted_N: NDArray[np.int
     Source:
         As of `paired_f1_difference`; two right and two wrong sentences are added as in `accuracy_interval`.
     """
-    _same_sentences(labels_N[None], predicted_N[None])
-    by_class = [_f1_by_sentence(labels_N == label, predicted_N[None] == label, 2) for label in np.unique(labels_N)]
-    scores_SN = np.mean(by_class, axis=0)
+    scores_SN = macro_f1_by_sentence(labels_N, predicted_N[None])
     return _interval(scores_SN[0], (1, 1, 0, 0), [scores_SN], lowest=0)
+
+
+def macro_f1_by_sentence(labels_N: NDArray[np.integer], predicted_SN: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Mean F1 over the classes that occur, under each seed, and each sentence's influence on it, (S, N).
+
+    Its mean over sentences is that F1, so `accuracy_interval` and `paired_difference` take it in accuracy's place.
+
+    Args:
+        labels_N: True classes, (N,).
+        predicted_SN: Predicted classes under each seed, (S, N).
+
+    Source:
+        As of `paired_f1_difference`.
+    """
+    _same_sentences(labels_N[None], predicted_SN)
+    by_class = [_f1_by_sentence(labels_N == label, predicted_SN == label, 2) for label in np.unique(labels_N)]
+    return np.asarray(np.mean(by_class, axis=0))
 
 
 def mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:

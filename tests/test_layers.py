@@ -11,11 +11,11 @@ PACKAGE = Path(rtlab.__file__).parent
 LEVELS = {
     **dict.fromkeys(("values", "settings", "recipe", "methods", "experiment", "metrics", "statistics"), 0),
     **dict.fromkeys(("testbed", "environment", "hub", "writing"), 0),
-    **dict.fromkeys(("records", "matrix", "studies", "data", "architectures", "encoders"), 1),
+    **dict.fromkeys(("records", "choice", "matrix", "studies", "data", "architectures", "encoders"), 1),
     **dict.fromkeys(("tokens", "batches", "dataset_dict"), 2),
     **dict.fromkeys(("engines", "soundness"), 3),
     **dict.fromkeys(("ending", "preparing", "saved_models", "running"), 4),
-    **dict.fromkeys(("scheduling", "reporting"), 5),
+    **dict.fromkeys(("choosing", "scheduling", "reporting"), 5),
     **dict.fromkeys(("exploring", "probing", "tokenizing", "tracking", "progress"), 5),
     **dict.fromkeys(("cli", "__main__"), 6),
 }
@@ -74,7 +74,14 @@ def test_reporting_reads_records_only():
         "testbed",
         "architectures",
     }
-    allowed |= {"records", "reporting", "writing", "matrix", "studies"}  # what a finding waits for is a part of a study
+    allowed |= {
+        "records",
+        "reporting",
+        "writing",
+        "matrix",
+        "studies",
+        "choice",
+    }  # what a finding waits for is a part of a study
     for path in (PACKAGE / "reporting").rglob("*.py"):
         assert {name.split(".")[1] for name in imports(path)} <= allowed
 

@@ -15,6 +15,7 @@ from typing import get_args
 
 import tyro
 
+from rtlab.cli.choosing import Choose
 from rtlab.cli.docstrings import restore_docstrings
 from rtlab.cli.lab_steps import translate
 from rtlab.cli.looking import Explore, Probe, Tokenize
@@ -36,6 +37,7 @@ Verb = (
     | Finetune
     | Lora
     | Adapt
+    | Choose
     | Predict
     | Merge
     | Evaluate

@@ -1,0 +1,66 @@
+"""The command line that repeats an experiment."""
+
+import shlex
+
+from rtlab.experiment import Experiment
+from rtlab.methods import LORA, Adapter, Full, Method, Svm, Words
+from rtlab.recipe import Recipe, number_text, rate_text
+
+
+def command(experiment: Experiment) -> str:
+    """The experiment as a line for a shell, with what differs from the options' defaults."""
+    options = experiment.dataset_options
+    named: dict[str, object] = {
+        "encoder": experiment.encoder,
+        "dataset": experiment.dataset,
+        "dataset-config": options.config,
+        "text-column": options.text_column,
+        "label-column": options.label_column,
+        "split-column": options.split_column,
+        "skip-bad-rows": options.skip_bad_rows,
+        "limit": experiment.limit,
+        "train-sentences": experiment.train_sentences,
+        **_of(experiment.method),
+        "max-length": None if experiment.max_length == Experiment.max_length else experiment.max_length,
+        "precision": None if experiment.precision == Experiment.precision else experiment.precision,
+        "seed": None if experiment.seed == Experiment.seed else experiment.seed,
+    }
+    words = [word for name, value in named.items() for word in _words(name, value)]
+    return shlex.join(["rtlab", _verb(experiment.method), *words])
+
+
+def _verb(method: Method) -> str:
+    return "finetune" if isinstance(method, Full) else method.name
+
+
+def _words(name: str, value: object) -> list[str]:
+    if value is None or value is False:
+        return []
+    return [f"--{name}"] if value is True else [f"--{name}", str(value)]
+
+
+def _of(method: Method) -> dict[str, object]:
+    match method:
+        case Words(characters=characters, classifier=classifier, c=c):
+            return {"characters": characters, **_linear(classifier), "c": None if c is None else number_text(c)}
+        case Svm(pooling=pooling, with_words=with_words, classifier=classifier, c=c):
+            tuned = {"tune-c": True} if c is None else {"c": None if c == Svm.c else number_text(c)}
+            return {"pooling": pooling, "with-words": with_words, **_linear(classifier), **tuned}
+        case Adapter(recipe=recipe, settings=settings):
+            lora = {"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout"}
+            given = {lora[name]: settings[name] for name in LORA if settings[name] != LORA[name]}
+            return {**given, **_recipe(recipe)}
+        case Full(recipe=recipe):
+            return _recipe(recipe)
+
+
+def _linear(classifier: str) -> dict[str, object]:
+    return {"classifier": None if classifier == "svm" else classifier}
+
+
+def _recipe(recipe: Recipe) -> dict[str, object]:
+    return {
+        "engine": recipe.engine,
+        "lr": rate_text(recipe.learning_rate),
+        "epochs": recipe.epochs,
+    }

@@ -1,0 +1,309 @@
+"""Trials: runs of a way on so many sentences, each recorded, and what one will take before it is begun."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from rtlab.choosing.budget import Budget
+from rtlab.choosing.folds import joined
+from rtlab.choosing.ways import Way
+from rtlab.data import Splits
+from rtlab.encoders import Encoder
+from rtlab.ending import StoppedError
+from rtlab.engines.engine import Progress
+from rtlab.experiment import Experiment
+from rtlab.preparing import Prepared, prepare
+from rtlab.records import Predictions, RunRecord, load_records
+from rtlab.running import Run, RunFailedError, model_folder
+
+PROBED = 96  # sentences, at most, of a probe
+PROBE_STEPS = 6
+WARM_UP = 2  # steps of a probe that are not timed
+
+
+class FailedError(Exception):
+    """A trial ended without a result; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a trial came to.
+
+    Attributes:
+        experiment: What was run; of folds, what the whole train split would be.
+        sentences: Training sentences.
+        epochs: Passes over them; 1 of a classifier that is fitted.
+        seconds: From its start to its end, all folds together.
+        held_out: Labels and logits of validation, or of all folds one after another.
+        records: Of its runs, a fold each.
+        model: Where the model was saved, if it was.
+    """
+
+    experiment: Experiment
+    sentences: int
+    epochs: int
+    seconds: float
+    held_out: Predictions
+    records: tuple[RunRecord, ...]
+    model: Path | None = None
+
+
+@dataclass(kw_only=True)
+class Pace:
+    """Seconds that a way takes, as far as they are known.
+
+    Attributes:
+        sentence: For a sentence to go through training once.
+        held_out: For one to be labelled.
+        start: For the rest of a run.
+    """
+
+    sentence: float | None = None
+    held_out: float = 0.0
+    start: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked about: sentences, an encoder, and what all trials have in common.
+
+    Attributes:
+        usual: The experiment whose method, seed and training sentences are a trial's own.
+        splits: The data set.
+        folds: What ways are compared on (`rtlab.choosing.folds`).
+        encoder: The encoder; `None` where there is none.
+        device: Where to compute.
+    """
+
+    usual: Experiment
+    splits: Splits
+    folds: tuple[Splits, ...]
+    encoder: Encoder | None
+    device: str | None = None
+
+    @cached_property
+    def sentences(self) -> int:
+        """Training sentences that all folds have."""
+        return min(len(fold.train) for fold in self.folds)
+
+
+@dataclass(kw_only=True)
+class Trials:
+    """Runs trials of one question, within a budget.
+
+    Attributes:
+        question: What is asked about.
+        budget: The time that is left.
+        folder: Where records and models go; what it holds of an earlier process is not run again.
+        save_models: Whether models are saved.
+        progress: Called as by a run.
+        ended: Called after each trial.
+    """
+
+    question: Question
+    budget: Budget
+    folder: Path
+    save_models: bool
+    progress: Progress
+    ended: Callable[[], None] = lambda: None
+    _paces: dict[str, Pace] = field(default_factory=dict)
+
+    @cached_property
+    def _known(self) -> dict[str, RunRecord]:
+        records, _ = load_records(self.folder / "records")
+        return {record.id: record for record in records if record.status == "ok"}
+
+    @property
+    def sentences(self) -> int:
+        """Training sentences that there are."""
+        return self.question.sentences
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left."""
+        return self.budget.left
+
+    def cost(self, way: Way, sentences: int, epochs: int) -> float | None:
+        """About how many seconds a trial takes; `None` if nothing is known yet."""
+        pace = self._paces.get(_pace_of(way), Pace())
+        if pace.sentence is None:
+            return None
+        return sum(
+            pace.start
+            + min(sentences, len(fold.train)) * epochs * pace.sentence
+            + (len(fold.validation) + len(fold.test)) * pace.held_out
+            for fold in self.question.folds
+        )
+
+    def probe(self, way: Way) -> None:
+        """Time a few steps of a way, or a few sentences, for `cost`.
+
+        Raises:
+            FailedError: If it cannot be done.
+            StoppedError: If the budget is spent.
+        """
+        if _pace_of(way) in self._paces:
+            return
+        whole = self.question.folds[0]
+        small = whole.limited(min(PROBED, max(map(len, (whole.train, whole.validation, whole.test)))))
+        method = way.method
+        if method.recipe is not None:
+            method = replace(method, recipe=replace(method.recipe, max_steps=PROBE_STEPS, epochs=PROBE_STEPS))
+        marks: list[float] = []
+
+        def mark(phase: str, _done: int, _total: int) -> None:
+            self.budget.check()
+            if phase == "training":
+                marks.append(time.perf_counter())
+
+        with self._failing():
+            run = Run(
+                replace(self.question.usual, method=method),
+                output_dir=self.folder,
+                progress=mark,
+                prepared=self._prepared(replace(self.question.usual, method=method), small),
+            )
+            start = time.perf_counter()
+            run.build()
+            built = time.perf_counter()
+            run.train()
+            trained = time.perf_counter()
+        if len(marks) > WARM_UP + 1:
+            batch = 1 if method.recipe is None else min(len(small.train), method.recipe.batch_size)
+            each = (marks[-1] - marks[WARM_UP]) / (len(marks) - 1 - WARM_UP) / batch
+            self._paces[_pace_of(way)] = Pace(sentence=each, held_out=each / 2, start=built - start + 1)
+        else:
+            each = (trained - built) / (len(small.train) + len(small.validation))
+            self._paces[_pace_of(way)] = Pace(sentence=each, held_out=each, start=built - start)
+
+    def run(self, way: Way, sentences: int, epochs: int, seed: int) -> Result:
+        """Try a way.
+
+        Args:
+            way: Which.
+            sentences: Training sentences, drawn by the seed where that is not all of them.
+            epochs: Passes over them.
+            seed: Of the run.
+
+        Raises:
+            FailedError: If it ended without a result.
+            StoppedError: If the budget was spent meanwhile.
+        """
+        found = self._run(way, sentences, epochs, seed, self.question.folds)
+        self._learn(way, found)
+        return found
+
+    def run_whole(self, way: Way, compared: Result) -> Result:
+        """Train a way on the data set as it is, where it was compared on folds; raises as `run`."""
+        whole = self.question.splits
+        sentences = len(whole.train) if compared.sentences >= self.sentences else compared.sentences
+        return self._run(way, sentences, compared.epochs, compared.experiment.seed, (whole,))
+
+    def run_on(self, way: Way, parts: Sequence[Splits], *, seed: int) -> Result:
+        """Fit a way on other data sets; raises as `run`."""
+        return self._run(way, max(len(part.train) for part in parts), 1, seed, parts)
+
+    def refit(self, way: Way, found: Result) -> Path | None:
+        """Train once more what was found, on train and validation, and give its folder; raises as `run`."""
+        both = joined(self.question.splits)
+        again = self._run(way, len(both.train), found.epochs, found.experiment.seed, (both,))
+        return again.model
+
+    def _run(self, way: Way, sentences: int, epochs: int, seed: int, parts: Sequence[Splits]) -> Result:
+        self.budget.check()
+        start, records, model = time.perf_counter(), [], None
+        experiment = replace(self.question.usual, method=way.lasting(epochs), seed=seed)
+        whole = len(parts) == 1
+        for part in parts:
+            drawn = sentences if sentences < min(self.sentences, len(part.train)) else None
+            one = replace(experiment, train_sentences=drawn)
+            with self._failing():
+                prepared = self._prepared(one, part)
+                record = self._known.get(prepared.id)
+                save = self.save_models and whole
+                if record is None or (save and not model_folder(self.folder, record).exists()):
+                    record = Run(
+                        one,
+                        output_dir=self.folder,
+                        save_model=save,
+                        prepared=prepared,
+                        progress=self._progress_of(way),
+                    ).execute()
+            records.append(record)
+            model = model_folder(self.folder, record) if save and record.error is None else None
+        held_out = [record.predictions["validation"] for record in records]
+        self.budget.begun()
+        self.ended()
+        return Result(
+            experiment=replace(experiment, train_sentences=sentences if sentences < self.sentences else None),
+            sentences=sentences,
+            epochs=epochs,
+            seconds=time.perf_counter() - start,
+            held_out=Predictions(
+                labels=np.concatenate([one.labels for one in held_out]),
+                logits=np.concatenate([one.logits for one in held_out if isinstance(one, Predictions)]),
+            ),
+            records=tuple(records),
+            model=model,
+        )
+
+    def _prepared(self, experiment: Experiment, splits: Splits) -> Prepared:
+        encoder = self.question.encoder
+        return prepare(
+            experiment,
+            device=self.question.device,
+            load_splits=lambda *_, **__: splits,
+            load_encoder=lambda _: _there(encoder),
+        )
+
+    def _learn(self, way: Way, found: Result) -> None:
+        """Remember what a trial took."""
+        pace = Pace()
+        runs = found.records
+        held_out = sum(len(record.predictions[split].labels) for record in runs for split in record.predictions)
+        timings = [record.timing for record in runs if record.timing is not None]
+        samples = sum(record.counts.samples for record in runs if record.counts is not None)
+        if way.fitted:
+            pace.sentence = pace.held_out = found.seconds / (samples + held_out)
+        else:
+            trained, evaluated = sum(one.seconds for one in timings), sum(one.evaluate_s for one in timings)
+            pace.sentence, pace.held_out = trained / samples, evaluated / held_out
+            pace.start = max(0.0, found.seconds - trained - evaluated) / len(runs)
+        self._paces[_pace_of(way)] = pace
+
+    def _progress_of(self, way: Way) -> Progress:
+        """What a trial reports: which way it is, and what was left of the budget when it began."""
+        left = f"{way.name}, {max(0.0, self.left) / 60:.1f} min left"
+
+        def update(phase: str, done: int, total: int) -> None:
+            self.budget.check()
+            self.progress(f"{left}: {phase}", done, total)
+
+        return update
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Turn the ends of a run into those of a trial."""
+        try:
+            yield
+        except RunFailedError as error:
+            if isinstance(error.__cause__, StoppedError):
+                raise error.__cause__ from None
+            raise FailedError(error.record.error or error.record.status) from error
+        except (ValueError, MemoryError) as error:
+            raise FailedError(str(error)) from error
+
+
+def _there(encoder: Encoder | None) -> Encoder:
+    assert encoder is not None, "without one no way is tried that reads one"
+    return encoder
+
+
+def _pace_of(way: Way) -> str:
+    """What ways of the same pace have in common."""
+    return way.name if way.fitted else way.family

@@ -1,0 +1,74 @@
+"""The ways that are compared, the cheapest first, and what is tried of each: settings and learning rates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rtlab.methods import Adapter, Full, Method, Svm, Words
+from rtlab.recipe import Engine, Recipe
+from rtlab.values import shown
+
+FAMILIES = ("words", "svm", "lora", "full")
+# The first is where to begin; what comes after it is tried where the budget allows.
+RATES = {"lora": (1e-3, 5e-4, 2e-3), "full": (5e-5, 2e-5, 1e-4)}
+
+
+@dataclass(frozen=True)
+class Way:
+    """A method with its settings; how long it is trained, on how many sentences and under which seed, is a trial's.
+
+    Attributes:
+        family: One of `FAMILIES`.
+        method: The method, with a recipe of one epoch where it has one.
+        rank: Which of its family it is, from 0: in the order in which they are tried.
+    """
+
+    family: str
+    method: Method
+    rank: int = 0
+
+    @property
+    def name(self) -> str:
+        """Such as `words, SVM`; no two ways have the same."""
+        return self.method.setup
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it is fitted at once, instead of in steps."""
+        return self.method.recipe is None
+
+    def lasting(self, epochs: int) -> Method:
+        """The method with so many epochs, where it has epochs."""
+        match self.method:
+            case Full(recipe=recipe) | Adapter(recipe=recipe):
+                return replace(self.method, recipe=replace(recipe, epochs=epochs))
+            case _:
+                return self.method
+
+
+def ways(families: Sequence[str], engine: Engine | None) -> tuple[Way, ...]:
+    """What is compared, the cheapest first.
+
+    Args:
+        families: Some of `FAMILIES`.
+        engine: Of what is trained in steps; `None` where there is no encoder, for words alone.
+
+    Raises:
+        ValueError: If a family is unknown, or there is none that can be tried.
+    """
+    if unknown := [name for name in families if name not in FAMILIES]:
+        raise ValueError(f"candidates must be among {', '.join(FAMILIES)}; got {shown(unknown[0])}")
+    found: list[Way] = []
+    if "words" in families:
+        found += [Way("words", Words()), Way("words", Words(characters=True), 1)]
+    if "svm" in families and engine is not None:
+        found += [Way("svm", Svm(pooling="mean", c=None)), Way("svm", Svm(pooling="mean", with_words=True, c=None), 1)]
+    for family, of in (("lora", Adapter), ("full", Full)):
+        if family in families and engine is not None:
+            recipes = (Recipe(engine=engine, learning_rate=rate, epochs=1) for rate in RATES[family])
+            found += [Way(family, of(recipe=recipe), rank) for rank, recipe in enumerate(recipes)]
+    if not found:
+        raise ValueError(
+            f"candidates must hold one that needs no encoder, such as words, where there is none; got "
+            f"{', '.join(families) or 'none'}"
+        )
+    return tuple(found)

@@ -1,0 +1,1 @@
+def choice_page(choice): return "<html>"

@@ -1,0 +1,88 @@
+"""A choice in ten lines, for a terminal."""
+
+from collections.abc import Iterator
+from itertools import chain
+
+from rtlab.choice import Candidate, Choice
+from rtlab.statistics import Interval
+from rtlab.values import clean
+
+SHOWN = 3  # of a kind, before the rest are only counted
+
+
+def as_text(choice: Choice) -> str:
+    """The recommendation, its score, what it costs, what others would give, what was left out, and how sure it is."""
+    way = choice.way
+    so_far = " so far (it was interrupted)" if choice.interrupted else ""
+    trials = sum(len(one.trials) for one in choice.candidates)
+    lines = (
+        f"recommended{so_far}: {way.name}, {_trained(way)}",
+        f"  {choice.metric} on test: {_interval(way.test)}; on validation: {_interval(way.validation)}",
+        f"  costs {_seconds(way.seconds)} to train, {_seconds(way.seconds_per_1000)} for 1,000 sentences",
+        *_other("next cheaper", choice, choice.cheaper),
+        *_other("best on validation", choice, choice.better),
+        *_undecided(choice),
+        *_left_out(choice),
+        f"again: {way.command}",
+        *([f"model: {choice.saved_to}"] if choice.saved_to else []),
+        f"{_seconds(choice.seconds)} of {_seconds(choice.budget_s)} spent on {trials} trials",
+        *chain.from_iterable(_errors(choice)),
+    )
+    return "\n".join(map(clean_line, lines))
+
+
+def clean_line(line: str) -> str:
+    """A line that a screen only shows; blanks at its beginning stay."""
+    return " " * (len(line) - len(line.lstrip(" "))) + clean(line)
+
+
+def _trained(way: Candidate) -> str:
+    last = max(way.trials, key=lambda one: one.sentences * (one.epochs or 1))
+    epochs = "" if last.epochs is None else f", {last.epochs} epoch{'s' if last.epochs > 1 else ''}"
+    seeds = len({one.seed for one in way.trials if (one.sentences, one.epochs) == (last.sentences, last.epochs)})
+    several = f", {seeds} seeds" if seeds > 1 else ""
+    return f"trained on {last.sentences:,} sentences{epochs}{several}"
+
+
+def _other(what: str, choice: Choice, name: str | None) -> Iterator[str]:
+    one = choice.candidate(name)
+    if one is not None:
+        score = _interval(one.test) if one.test is not None else f"{_interval(one.validation)} on validation"
+        yield f"{what}: {one.name}: {score}; {_seconds(one.seconds)} to train"
+
+
+def _undecided(choice: Choice) -> Iterator[str]:
+    for one in choice.undecided[:SHOWN]:
+        yield f"undecided: {one.name}, {100 * one.difference.value:+.1f} points on validation; {one.tells}"
+    if not choice.undecided:
+        yield "no other way that was compared may be the better choice, by these sentences and runs"
+
+
+def _left_out(choice: Choice) -> Iterator[str]:
+    for one in choice.left_out[:SHOWN]:
+        yield f"{one.status}: {one.name}: {one.why}"
+    if len(choice.left_out) > SHOWN:
+        yield f"and {len(choice.left_out) - SHOWN} more"
+
+
+def _errors(choice: Choice) -> Iterator[list[str]]:
+    if choice.mistakes:
+        yield ["", "surest mistakes on test (said, labelled, how sure):"]
+        yield [f"  {one.predicted}, {one.label}, {one.probability:.2f}: {one.text}" for one in choice.mistakes]
+    if choice.suspects:
+        yield ["", "training labels that are probably wrong (seems, labelled, how sure):"]
+        yield [f"  {one.probably}, {one.label}, {one.probability:.2f}: {one.text}" for one in choice.suspects]
+
+
+def _interval(found: Interval | None) -> str:
+    if found is None:
+        return "not looked at"
+    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def _seconds(seconds: float | None) -> str:
+    if seconds is None:
+        return "not measured"
+    if seconds < 100:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min"

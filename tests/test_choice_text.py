@@ -1,0 +1,113 @@
+"""A choice as text."""
+
+import dataclasses
+
+import pytest
+
+from rtlab.choice import Candidate, Choice, Mistake, Suspect, Trial, Undecided
+from rtlab.experiment import Experiment
+from rtlab.methods import Words
+from rtlab.reporting.choice_text import as_text
+from rtlab.statistics import Interval
+
+
+def candidate(name, method, validation, test=None, *, status="finished", why="compared", seconds=4.0):
+    return Candidate(
+        name=name,
+        method=method,
+        experiment=Experiment(method=Words()),
+        command=f"rtlab {method} --dataset mine.csv",
+        status=status,
+        why=why,
+        validation=None
+        if validation is None
+        else Interval(value=validation, low=validation - 0.02, high=validation + 0.02),
+        test=None if test is None else Interval(value=test, low=test - 0.03, high=test + 0.03),
+        seconds=None if validation is None else seconds,
+        seconds_per_1000=None if validation is None else 0.04,
+        trials=()
+        if validation is None
+        else (
+            Trial(sentences=500, epochs=None, seed=42, validation=0.7, seconds=1.0, run="a" * 16),
+            *(
+                Trial(sentences=8530, epochs=3, seed=seed, validation=0.8, seconds=300.0, run="b" * 16)
+                for seed in (42, 43)
+            ),
+        ),
+    )
+
+
+@pytest.fixture
+def choice():
+    return Choice(
+        dataset="mine",
+        classes=("a", "b"),
+        sentences={"train": 8530, "validation": 1066, "test": 1066},
+        encoder="minilm",
+        metric="accuracy",
+        margin=0.01,
+        budget_s=1800,
+        seconds=1234.5,
+        folds=1,
+        recommended="LoRA",
+        cheaper="words",
+        better="full",
+        candidates=(
+            candidate("words", "words", 0.76, 0.79),
+            candidate("LoRA", "lora", 0.82, 0.83, seconds=480),
+            candidate("full", "full", 0.825, 0.82),
+            *(
+                candidate(f"other {n}", "svm", None, status="left out", why=f"about {n} s, with 3 s left")
+                for n in range(5)
+            ),
+        ),
+        undecided=(
+            Undecided(
+                name="full",
+                difference=Interval(value=0.005, low=-0.01, high=0.02),
+                tells="about 5,000 sentences of validation would tell whether it is better",
+                sentences=5000,
+                minutes=None,
+            ),
+        ),
+    )
+
+
+def test_the_lines(choice):
+    assert as_text(choice).splitlines() == [
+        "recommended: LoRA, trained on 8,530 sentences, 3 epochs, 2 seeds",
+        "  accuracy on test: 0.830 [0.800, 0.860]; on validation: 0.820 [0.800, 0.840]",
+        "  costs 8.0 min to train, 0.04 s for 1,000 sentences",
+        "next cheaper: words: 0.790 [0.760, 0.820]; 4 s to train",
+        "best on validation: full: 0.820 [0.790, 0.850]; 4 s to train",
+        "undecided: full, +0.5 points on validation; about 5,000 sentences of validation would tell whether it is better",
+        "left out: other 0: about 0 s, with 3 s left",
+        "left out: other 1: about 1 s, with 3 s left",
+        "left out: other 2: about 2 s, with 3 s left",
+        "and 2 more",
+        "again: rtlab lora --dataset mine.csv",
+        "20.6 min of 30.0 min spent on 9 trials",
+    ]
+
+
+def test_what_was_interrupted_says_so_and_has_no_test(choice):
+    every = [dataclasses.replace(one, test=None) for one in choice.candidates]
+    text = as_text(dataclasses.replace(choice, interrupted=True, candidates=tuple(every), undecided=()))
+    assert text.startswith("recommended so far (it was interrupted): LoRA")
+    assert "accuracy on test: not looked at" in text
+    assert "next cheaper: words: 0.760 [0.740, 0.780] on validation" in text
+    assert "no other way that was compared may be the better choice" in text
+
+
+def test_a_model_and_errors_are_shown_and_move_no_cursor(choice):
+    text = as_text(
+        dataclasses.replace(
+            choice,
+            saved_to="my-model",
+            mistakes=(Mistake(text="good\n\x1b[2J", label="a", predicted="b", probability=0.987),),
+            suspects=(Suspect(text="bad", label="b", probably="a", probability=0.9),),
+        )
+    )
+    assert "model: my-model" in text
+    assert "  b, a, 0.99: good \ufffd[2J" in text.splitlines()
+    assert "  a, b, 0.90: bad" in text.splitlines()

@@ -1,0 +1,655 @@
+"""How a way is chosen: the search with made runs, whose costs and accuracies are known, and whole choices, small."""
+
+import dataclasses
+import json
+import math
+import shlex
+
+import numpy as np
+import pytest
+from small import data_folder
+
+import rtlab
+from rtlab.choosing import NoChoiceError, choose, choosing
+from rtlab.choosing.budget import GRACE_S, Budget, seconds_of
+from rtlab.choosing.commands import command
+from rtlab.choosing.deciding import decide
+from rtlab.choosing.errors import suspects
+from rtlab.choosing.folds import ENOUGH, FOLDS, HELD_OUT, bounded, folds_of, folds_of_train, joined
+from rtlab.choosing.search import SEEDS, STEPS_LEAST, Standing, score, search
+from rtlab.choosing.trials import FailedError, Result
+from rtlab.choosing.ways import FAMILIES, RATES, ways
+from rtlab.data import Split, Splits
+from rtlab.ending import StoppedError
+from rtlab.experiment import DatasetOptions, Experiment
+from rtlab.records import Predictions
+
+LABELS_N = np.tile([0, 1], 500).astype(np.int32)
+
+
+class Bench:
+    """Runs that take made times and come to made accuracies, in place of real ones.
+
+    Args:
+        budget: Seconds.
+        sentences: Training sentences that there are.
+        accuracy: Gives that of a way after so many sentences and epochs.
+        pace: Seconds that a sentence takes in training, by family; labelling takes a third of it.
+        fails: Names of ways that fail, or families whose probe does.
+        rough: What a trial takes, as a multiple of its estimate.
+    """
+
+    def __init__(self, budget, accuracy, *, sentences=8000, pace=None, fails=(), rough=1.0):
+        self.now, self.budget, self.sentences, self.accuracy = 0.0, budget, sentences, accuracy
+        self.pace = {"words": 0.0005, "svm": 0.004, "lora": 0.013, "full": 0.017} | (pace or {})
+        self.fails, self.rough, self.ran = fails, rough, []
+
+    @property
+    def left(self):
+        return self.budget - self.now
+
+    def cost(self, way, sentences, epochs):
+        return 1 + self.pace[way.family] * (sentences * epochs + len(LABELS_N) / 3)
+
+    def probe(self, way):
+        self._spend(1.0)
+        if way.family in self.fails:
+            raise FailedError("it has no attention")
+
+    def run(self, way, sentences, epochs, seed):
+        self._spend(self.rough * self.cost(way, sentences, epochs))
+        if way.name in self.fails:
+            raise FailedError("the loss of step 3 is nan")
+        self.ran.append((way, sentences, epochs, seed))
+        draws = np.random.default_rng([seed, len(way.name), sum(map(ord, way.name))])
+        right_N = draws.permutation(len(LABELS_N)) < round(self.accuracy(way, sentences, epochs) * len(LABELS_N))
+        logits_NC = np.zeros((len(LABELS_N), 2), dtype=np.float32)
+        logits_NC[np.arange(len(LABELS_N)), np.where(right_N, LABELS_N, 1 - LABELS_N)] = 1
+        return Result(
+            experiment=Experiment(
+                method=way.lasting(epochs), seed=seed, train_sentences=sentences if sentences < self.sentences else None
+            ),
+            sentences=sentences,
+            epochs=epochs,
+            seconds=self.cost(way, sentences, epochs),
+            held_out=Predictions(labels=LABELS_N, logits=logits_NC),
+            records=(),
+        )
+
+    def _spend(self, seconds):
+        if seconds > self.left:
+            self.now = self.budget
+            raise StoppedError("the budget was spent")
+        self.now += seconds
+
+
+def learned(best, halfway=400):
+    """Accuracy that rises with what is seen, towards that of a family or of a way by its name."""
+
+    def accuracy(way, sentences, epochs):
+        goal = best.get(way.name, best.get(way.family, 0.5))
+        return 0.5 + (goal - 0.5) * (1 - 0.5 ** (sentences * epochs / halfway))
+
+    return accuracy
+
+
+def searched(bench, families=FAMILIES, *, metric="accuracy", margin=0.01):
+    standings = [Standing(way=way) for way in ways(families, "native")]
+    search(standings, bench, metric=metric, margin=margin, seed=42)
+    return standings
+
+
+def named(standings, name):
+    return next(one for one in standings if one.way.name.startswith(name))
+
+
+BEST = {"words": 0.76, "svm": 0.80, "lora": 0.83, "full": 0.82}
+
+
+@pytest.mark.parametrize("budget", [3, 5, 20, 60, 120, 300, 600, 1800, 7200, 36_000])
+@pytest.mark.parametrize("sentences", [50, 500, 8000, 200_000])
+def test_the_budget_holds_and_there_is_an_answer(budget, sentences):
+    bench = Bench(budget, learned(BEST), sentences=sentences)
+    standings = searched(bench)
+    assert bench.now <= budget
+    assert decide(standings, "accuracy", 0.01) is not None
+    assert all(one.why for one in standings)
+    assert {one.status for one in standings} <= {"finished", "stopped", "left out"}
+    assert all((one.status == "left out") == (not one.results) for one in standings)
+
+
+@pytest.mark.parametrize("rough", [0.5, 2.0, 5.0])
+def test_estimates_may_be_rough(rough):
+    bench = Bench(600, learned(BEST), rough=rough)
+    assert decide(searched(bench), "accuracy", 0.01) is not None
+    assert bench.now <= 600
+
+
+def test_with_enough_time_the_best_rate_is_found_trained_whole_and_repeated():
+    best = BEST | {named([Standing(way=way) for way in ways(FAMILIES, "native")], "LoRA").way.name: 0.8}
+    second = ways(("lora",), "native")[1].name
+    best[second] = 0.86
+    bench = Bench(36_000, learned(best, halfway=2000))
+    standings = searched(bench)
+    decision = decide(standings, "accuracy", 0.01)
+    assert decision.recommended.way.name == second
+    assert {one.epochs for one in decision.recommended.largest} == {5}
+    assert {one.sentences for one in decision.recommended.largest} == {8000}
+    assert [one.experiment.seed for one in decision.recommended.largest] == [42 + n for n in range(SEEDS)]
+    lost = named(standings, ways(("lora",), "native")[0].name)
+    assert lost.status == "stopped"
+    assert " against " in lost.why
+
+
+def test_the_first_rung_gives_little_to_many_and_the_last_much_to_few():
+    bench = Bench(36_000, learned(BEST, halfway=2000))
+    searched(bench, ("lora", "full"))
+    seen = [sentences * epochs for _, sentences, epochs, _ in bench.ran]
+    first = [one for one in seen if one == seen[0]]
+    assert len(first) == sum(map(len, RATES.values()))
+    assert max(seen) == 5 * 8000
+    assert seen[0] == pytest.approx(max(seen) / 9, rel=0.02)
+    assert seen.count(max(seen)) <= 2 * SEEDS  # of each family's best at most
+
+
+def test_few_sentences_are_seen_often():
+    bench = Bench(600, learned(BEST, halfway=500), sentences=100)
+    standings = searched(bench)
+    most = max(standings, key=lambda one: max((trial.epochs for trial in one.results), default=0)).largest[0]
+    assert (most.sentences, most.epochs) == (100, 48)  # 300 steps of 16
+
+
+def test_what_does_not_fit_is_said_and_not_begun():
+    bench = Bench(60, learned(BEST))
+    standings = searched(bench)
+    assert {one.way.family for one in standings if one.results} == {"words", "svm"}
+    lora = named(standings, "LoRA")
+    assert lora.status == "left out"
+    assert lora.why.startswith("about ")
+    assert "s left" in lora.why
+
+
+def test_where_only_some_rates_fit_the_usual_ones_are_tried():
+    bench = Bench(150, learned(BEST), sentences=2000)
+    standings = searched(bench)
+    tried = [one.way for one in standings if not one.way.fitted and one.results]
+    assert tried
+    assert all(way.rank == 0 for way in tried)
+    others = [one for one in standings if not one.way.fitted and one.way.rank]
+    assert {one.why for one in others} == {"the budget has room for fewer learning rates"}
+
+
+def test_many_sentences_are_sampled():
+    bench = Bench(120, learned(BEST), sentences=1_000_000)
+    standings = searched(bench)
+    words = named(standings, "words")
+    assert [one.sentences for one in words.results][0] == 2000
+    assert 2000 < words.largest[0].sentences < 1_000_000
+    assert words.largest[0].experiment.train_sentences == words.largest[0].sentences
+
+
+def test_no_comparison_rests_on_a_few_steps():
+    for budget in (100, 150, 200, 300, 500):
+        bench = Bench(budget, learned(BEST))
+        searched(bench)
+        steps = [sentences * epochs / 16 for way, sentences, epochs, _ in bench.ran if not way.fitted]
+        assert all(one >= STEPS_LEAST - 1 for one in steps)
+
+
+def test_a_family_that_is_refused_is_left_and_the_rest_go_on():
+    standings = searched(Bench(3600, learned(BEST), fails=("lora",)))
+    lora = [one for one in standings if one.way.family == "lora"]
+    assert {one.status for one in lora} == {"failed"}
+    assert lora[0].why == "it has no attention"
+    assert named(standings, "full").results
+    assert decide(standings, "accuracy", 0.01).recommended.way.family == "full"
+
+
+def test_a_rate_that_diverges_is_left_and_the_rest_go_on():
+    name = ways(("full",), "native")[2].name
+    standings = searched(Bench(3600, learned(BEST), fails=(name,)))
+    assert (named(standings, name).status, named(standings, name).why) == ("failed", "the loss of step 3 is nan")
+    assert sum(bool(one.results) for one in standings if one.way.family == "full") == 2
+
+
+def test_seeds_are_spent_on_what_may_win():
+    hopeless = BEST | {"full": 0.7}
+    bench = Bench(36_000, learned(hopeless, halfway=2000))
+    standings = searched(bench)
+    assert max(len(one.largest) for one in standings if one.way.family == "lora") == SEEDS
+    assert all(len(one.largest) <= 1 for one in standings if one.way.family == "full")
+
+
+# Deciding
+
+
+def stood(way, accuracy, seeds=1):
+    """A standing whose runs came to an accuracy."""
+    bench = Bench(math.inf, lambda *_: accuracy)
+    results = [bench.run(way, bench.sentences, 1, 42 + seed) for seed in range(seeds)]
+    return Standing(way=way, results=results, status="finished")
+
+
+def four(words, svm, lora, full, seeds=1):
+    every = ways(FAMILIES, "native")
+    first = {family: next(way for way in every if way.family == family) for family in FAMILIES}
+    return [
+        stood(first["words"], words),
+        stood(first["svm"], svm),
+        stood(first["lora"], lora, seeds),
+        stood(first["full"], full, seeds),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("margin", "recommended", "cheaper", "better"),
+    [
+        (0.0, "full", "lora", None),
+        (0.01, "lora", "svm", "full"),
+        (0.05, "svm", "words", "full"),
+        (0.5, "words", None, "full"),
+    ],
+)
+def test_the_cheapest_within_the_margin_is_recommended(margin, recommended, cheaper, better):
+    found = decide(four(0.75, 0.80, 0.82, 0.825), "accuracy", margin)
+    names = [None if one is None else one.way.family for one in (found.recommended, found.cheaper, found.better)]
+    assert names == [recommended, cheaper, better]
+
+
+def test_of_equals_the_cheapest_is_recommended():
+    assert decide(four(0.8, 0.8, 0.8, 0.8), "accuracy", 0.0).recommended.way.family == "words"
+
+
+def test_what_the_sentences_leave_open_is_undecided_and_says_what_would_tell():
+    found = decide(four(0.60, 0.795, 0.82, 0.825), "accuracy", 0.01)
+    undecided = {one.name.split(",")[0].split(" ")[0]: one for one in found.undecided}
+    assert "words" not in undecided  # far behind
+    assert undecided["SVM"].difference.value == pytest.approx(-0.025)
+    assert undecided["SVM"].sentences > len(LABELS_N)
+    assert f"about {undecided['SVM'].sentences:,} sentences" in undecided["SVM"].tells
+    assert "better by more than 1 points" in undecided["full"].tells
+
+
+def test_more_seeds_are_named_where_they_would_tell():
+    every = four(0.60, 0.70, 0.80, 0.80, seeds=2)
+    lora, full = every[2:]
+    full.results[0] = stood(full.way, 0.70).results[0]
+    full.results[1] = stood(full.way, 0.94, 2).results[1]
+    found = decide(every, "accuracy", 0.0)
+    assert found.recommended in (lora, full)
+    assert any(one.minutes for one in found.undecided) or any("no number" in one.tells for one in found.undecided)
+
+
+def test_nothing_tried_is_no_decision():
+    assert decide([Standing(way=way) for way in ways(FAMILIES, "native")], "accuracy", 0.01) is None
+
+
+def test_macro_f1_counts_classes_alike():
+    standing = four(0.9, 0.9, 0.9, 0.9)[0]
+    (result,) = standing.results
+    labels_N = np.array([0] * 950 + [1] * 50, dtype=np.int32)
+    logits_NC = np.tile(np.array([1, 0], dtype=np.float32), (1000, 1))
+    always = dataclasses.replace(result, held_out=Predictions(labels=labels_N, logits=logits_NC))
+    assert score([always], "accuracy") == pytest.approx(0.95)
+    assert score([always], "macro-f1") == pytest.approx((2 * 0.95 / 1.95) / 2)
+
+
+# The parts
+
+
+def test_without_an_encoder_words_are_left():
+    assert {way.family for way in ways(FAMILIES, None)} == {"words"}
+    with pytest.raises(ValueError, match="candidates must hold one that needs no encoder.*got lora"):
+        ways(("lora",), None)
+
+
+def test_no_two_ways_have_a_name():
+    names = [way.name for way in ways(FAMILIES, "trainer")]
+    assert len(set(names)) == len(names)
+
+
+def test_an_unknown_candidate_is_refused():
+    with pytest.raises(ValueError, match="candidates must be among words, svm, lora, full; got 'bert'"):
+        ways(("words", "bert"), "native")
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("30m", 1800), ("90s", 90), ("1.5h", 5400), (" 2M ", 120)])
+def test_a_budget_is_a_time(text, seconds):
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "30", "0m", "-3m", "m", "nanm", "infh", "ten minutes", "1e400h"])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(ValueError, match="budget must be a time such as 30m, 90s or 1.5h"):
+        seconds_of(text)
+
+
+def test_a_budget_is_spent_but_for_the_first_result():
+    now = 100.0
+    budget = Budget(10, spent=4, clock=lambda: now)
+    budget.check()
+    assert (budget.spent, budget.left) == (4, 6)
+    now += 6 + GRACE_S - 1
+    budget.check()
+    budget.begun()
+    with pytest.raises(StoppedError, match="the budget was spent"):
+        budget.check()
+
+
+def made(train, validation, test=40, names=("a", "b")):
+    def split(number, first):
+        rows = range(first, first + number)
+        return Split(tuple(f"sentence {row}" for row in rows), tuple(row % len(names) for row in rows))
+
+    return Splits("made", None, names, split(train, 0), split(validation, 10_000), split(test, 20_000))
+
+
+def test_a_large_validation_split_is_taken_as_it_is():
+    splits = made(100, ENOUGH)
+    assert folds_of(splits) == (splits,)
+
+
+def test_of_folds_each_sentence_is_held_out_once():
+    splits = made(201, 40, names=("a", "b", "c"))
+    folds = folds_of(splits)
+    assert len(folds) == FOLDS
+    held_out = [row for fold in folds for row in zip(fold.validation.texts, fold.validation.labels, strict=True)]
+    every = [*zip(joined(splits).train.texts, joined(splits).train.labels, strict=True)]
+    assert sorted(held_out) == sorted(every)
+    for fold in folds:
+        assert {*fold.train.texts} | {*fold.validation.texts} == {text for text, _ in every}
+        assert not {*fold.train.texts} & {*fold.validation.texts}
+        assert fold.test == splits.test
+        counts = np.bincount(fold.validation.labels)
+        assert counts.max() - counts.min() <= 1
+    sizes = [len(fold.validation) for fold in folds]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_equal_sentences_are_in_one_fold():
+    splits = made(100, 40)
+    twice = Split(splits.train.texts * 2, splits.train.labels + tuple(1 - label for label in splits.train.labels))
+    for fold in folds_of(dataclasses.replace(splits, train=twice)):
+        assert not {*fold.train.texts} & {*fold.validation.texts}
+
+
+def test_folds_of_train_are_of_train_alone():
+    splits = made(100, 400, test=400)
+    folds = folds_of_train(splits)
+    assert sum(len(fold.validation) for fold in folds) == 100
+    assert len(folds[0].test) < 50
+
+
+def test_of_many_held_out_sentences_enough_are_used():
+    splits = made(100, HELD_OUT + 5, test=50)
+    small, notes = bounded(splits)
+    assert (len(small.train), len(small.validation), len(small.test)) == (100, HELD_OUT, 50)
+    assert notes == (
+        f"Of {HELD_OUT + 5:,} sentences of validation {HELD_OUT:,} are used, of each class in proportion.",
+    )
+    assert bounded(small) == (small, ())
+
+
+EXPERIMENTS = [
+    rtlab.Experiment(encoder="minilm", dataset="my file.csv", method=method, seed=seed, train_sentences=few)
+    for method in (
+        rtlab.Words(),
+        rtlab.Words(characters=True),
+        rtlab.Svm(pooling="mean", c=None),
+        rtlab.Svm(pooling="mean", with_words=True, c=None),
+        rtlab.Full(recipe=rtlab.Recipe(engine="native", learning_rate=5e-5, epochs=3)),
+        rtlab.Full(recipe=rtlab.Recipe(engine="trainer", learning_rate=2e-5)),
+        rtlab.Adapter(recipe=rtlab.Recipe(engine="native", learning_rate=1e-3, epochs=1)),
+    )
+    for seed, few in ((42, None), (7, 300))
+]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda one: one.title)
+def test_a_command_repeats_its_experiment(experiment, rtlab, monkeypatch):
+    from rtlab import running
+
+    class Asked(Exception):
+        pass
+
+    def run(asked, **_):
+        raise Asked(asked)
+
+    options = DatasetOptions(text_column="the text", skip_bad_rows=True)
+    experiment = dataclasses.replace(experiment, dataset_options=options)
+    monkeypatch.setattr(running, "Run", run)
+    monkeypatch.setattr("rtlab.cli._failed", lambda error, _: found.append(error.args[0]) or 1)
+    found = []
+    program, *words = shlex.split(command(experiment))
+    assert program == "rtlab"
+    rtlab(*words)
+    assert found == [experiment]
+
+
+def test_suspects_are_those_that_confident_models_contradict():
+    labels_N = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    of_one_N = np.array([0.1, 0.2, 0.95, 0.45, 0.9, 0.8, 0.05, 0.6])
+    probabilities_NC = np.stack([1 - of_one_N, of_one_N], axis=1)
+    assert suspects(probabilities_NC, labels_N) == [(2, 1), (6, 0)]
+    assert suspects(probabilities_NC[:2], labels_N[:2]) == []
+
+
+def test_most_of_the_suspects_are_labels_that_were_flipped():
+    draws = np.random.default_rng(0)
+    true_N = draws.integers(0, 3, 3000)
+    logits_NC = draws.normal(size=(3000, 3)) + 3 * np.eye(3)[true_N]
+    flipped_N = draws.random(3000) < 0.1
+    labels_N = np.where(flipped_N, (true_N + draws.integers(1, 3, 3000)) % 3, true_N)
+    probabilities_NC = np.exp(logits_NC) / np.exp(logits_NC).sum(axis=1, keepdims=True)
+    found = suspects(probabilities_NC, labels_N)[: int(flipped_N.sum())]
+    assert np.mean([flipped_N[row] for row, _ in found]) > 0.8
+    assert np.mean([label == true_N[row] for row, label in found if flipped_N[row]]) > 0.95
+
+
+# Whole choices
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return data_folder(tmp_path_factory.mktemp("data") / "reviews", train=60, held_out=40)
+
+
+@pytest.fixture
+def usual(folder, tmp_path):
+    """What the choices of these tests have in common."""
+    return {
+        "dataset": str(folder),
+        "encoder": "tiny-bert",
+        "budget": "20m",
+        "output_dir": tmp_path / "out",
+        "device": "cpu",
+    }
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Training counts as whole after a few steps, and under two seeds."""
+    for name, value in {"EPOCHS": 1, "STEPS_ENOUGH": 6, "STEPS_LEAST": 2, "SEEDS": 2}.items():
+        monkeypatch.setattr(f"rtlab.choosing.search.{name}", value)
+
+
+@pytest.fixture
+def unfolded(monkeypatch):
+    """Small validation splits are taken as they are."""
+    monkeypatch.setattr("rtlab.choosing.folds.ENOUGH", 2)
+
+
+def files(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_choice(usual, short, unfolded, tmp_path):
+    found = choose(**usual, candidates=("words", "svm", "lora"), save_to=tmp_path / "model", show_errors=2)
+    assert [one.status for one in found.candidates].count("finished") == 5
+    assert found.folds == 1
+    assert found.way.test is not None
+    assert found.way.status == "finished"
+    (place,) = (usual["output_dir"] / "choices").iterdir()
+    written = json.loads((place / "choice.json").read_text())
+    assert written == found.to_json()
+    assert written["recommended"]["name"] == found.recommended
+    assert {"method", "experiment", "command", "scores", "seconds", "bytes", "seconds_per_1000"} <= {
+        *written["recommended"]
+    }
+    assert {"candidates", "undecided", "left_out", "seconds", "warnings"} <= {*written}
+    assert not (usual["output_dir"] / "records").exists()  # no table looks there
+    assert not (place / "models").exists()
+    assert rtlab.predict(tmp_path / "model", ["never dull ."])[0].label in found.classes
+    assert found.size > 0
+    assert len(found.mistakes) <= 2
+
+
+def test_what_was_killed_goes_on_from_its_records(usual, short, monkeypatch):
+    ran = []
+    real = choosing.Trials._run
+
+    def killed(self, way, *rest):
+        if len(ran) == 3:
+            raise SystemExit(143)
+        ran.append(way.name)
+        return real(self, way, *rest)
+
+    monkeypatch.setattr(choosing.Trials, "_run", killed)
+    with pytest.raises(SystemExit):
+        choose(**usual, candidates=("words", "svm"))
+    monkeypatch.setattr(choosing.Trials, "_run", real)
+    (place,) = (usual["output_dir"] / "choices").iterdir()
+    before = {path: path.read_bytes() for path in files(place / "records")}
+    assert len(before) == 3 * FOLDS
+    found = choose(**usual, candidates=("words", "svm"))
+    assert [*(usual["output_dir"] / "choices").iterdir()] == [place]
+    assert found.folds == FOLDS
+    after = files(place / "records")
+    assert all(path.read_bytes() == text for path, text in before.items())
+    assert len(after) == 4 * FOLDS + len({found.recommended, found.cheaper, found.better} - {None})
+
+
+def test_what_is_finished_is_left_alone(usual, short):
+    first = choose(**usual, candidates=("words",))
+    (place,) = (usual["output_dir"] / "choices").iterdir()
+    text = (place / "choice.json").read_text()
+    again = place.with_name(place.name[:-1] + chr(ord(place.name[-1]) ^ 1))  # another second
+    place.rename(again)
+    second = choose(**usual, candidates=("words",))
+    assert second.recommended == first.recommended
+    assert (again / "choice.json").read_text() == text
+    assert len([*(usual["output_dir"] / "choices").iterdir()]) == 2
+
+
+def test_an_interrupted_choice_gives_the_best_so_far(usual, short, unfolded):
+    def progress(phase, *_):
+        if "LoRA" in phase:
+            raise KeyboardInterrupt
+
+    found = choose(**usual, progress=progress)
+    assert found.interrupted
+    assert found.way.method in ("words", "svm")
+    assert found.way.test is None  # test is looked at once, at the end
+    assert found.candidate(next(one.name for one in found.candidates if one.method == "full")).status == "left out"
+
+
+def test_interrupted_before_anything_there_is_no_answer(usual, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(choosing.Trials, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        choose(**usual)
+    assert not files(usual["output_dir"])
+
+
+def test_with_hardly_any_time_words_are_answered(usual):
+    found = choose(**usual | {"budget": "0.5s"})
+    assert found.recommended.startswith("words")
+    assert found.left_out
+
+
+def test_where_all_fail_it_says_why(usual, monkeypatch):
+    def failing(*_, **__):
+        raise FailedError("no memory")
+
+    monkeypatch.setattr(choosing.Trials, "run", failing)
+    with pytest.raises(NoChoiceError, match="words, SVM: no memory"):
+        choose(**usual, candidates=("words",))
+
+
+def test_an_encoder_that_cannot_be_had_leaves_words_and_is_named(usual):
+    said = []
+    found = choose(**usual | {"encoder": "nobody/nothing"}, say=said.append)
+    assert {one.method for one in found.candidates} == {"words"}
+    assert found.encoder is None
+    assert any("The encoder cannot be had, so words alone are compared" in one for one in said)
+
+
+def test_without_a_name_the_best_encoder_at_hand_is_taken(usual, monkeypatch):
+    tried = []
+
+    def load(name):
+        tried.append(name)
+        if name != "minilm":
+            raise ValueError("the hub cannot be reached")
+        return rtlab.load_encoder("tiny-bert")
+
+    monkeypatch.setattr(choosing, "load_encoder", load)
+    said = []
+    choose(**usual | {"encoder": None, "budget": "0.5s"}, say=said.append)
+    assert tried == ["distilbert/distilbert-base-uncased", "minilm"]
+    assert any(one.startswith("No encoder was named: minilm is taken.") for one in said)
+
+
+def rows(folder, name, rows):
+    path = folder / name
+    path.write_text("\n".join(["text,label", *(f"{text},{label}" for text, label in rows)]) + "\n")
+    return path
+
+
+def test_data_that_make_any_answer_void_are_refused(usual, tmp_path):
+    few = rows(tmp_path, "few.csv", [(f"sentence {row}", "ab"[row % 10 == 0]) for row in range(100)])
+    with pytest.raises(ValueError, match="would make any answer void: class 'b' has . sentences.*--anyway"):
+        choose(**usual | {"dataset": str(few)})
+    assert not usual["output_dir"].exists()
+    found = choose(**usual | {"dataset": str(few), "budget": "0.5s"}, anyway=True)
+    assert any(one.startswith("The answer may be void: class 'b'") for one in found.warnings)
+
+
+def test_sentences_that_splits_share_are_refused(usual, tmp_path):
+    leaking = tmp_path / "leaking"
+    leaking.mkdir()
+    for name, first in (("train", 0), ("validation", 100), ("test", 99)):
+        rows(leaking, f"{name}.csv", [(f"sentence {row}", "ab"[row % 2]) for row in range(first, first + 100)])
+    with pytest.raises(ValueError, match="sentences of test are in train"):
+        choose(**usual | {"dataset": str(leaking)})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"budget": "soon"}, "budget must be a time"),
+        ({"margin": -1}, "margin must be 0 to 50 points; got -1"),
+        ({"margin": math.nan}, "margin must be 0 to 50 points"),
+        ({"metric": "f1"}, "metric must be one of accuracy, macro-f1"),
+        ({"candidates": ("svm", "trees")}, "candidates must be among"),
+        ({"show_errors": -1}, "show_errors must be a whole number of at least 0"),
+        ({"refit": True}, "refit is for the model that is saved"),
+    ],
+)
+def test_a_request_that_cannot_work_is_refused_and_leaves_nothing(usual, changes, message):
+    with pytest.raises(ValueError, match=message):
+        choose(**usual | changes)
+    assert not files(usual["output_dir"])
+
+
+def test_the_command_line(rtlab, folder, tmp_path):
+    line = ("choose", "--dataset", folder, "--encoder", "tiny-bert", "--candidates", "words, svm", "--device", "cpu")
+    done = rtlab(*line, "--json", "choice.json")
+    assert done.status == 0
+    assert done.out.startswith("recommended: ")
+    assert "again: rtlab " in done.out
+    written = json.loads((tmp_path / "choice.json").read_text())
+    assert done.out.splitlines()[0].startswith(f"recommended: {written['recommended']['name']}")
+    assert rtlab(*line, "--budget", "soon").status == 2
