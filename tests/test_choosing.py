@@ -483,6 +483,7 @@ def files(folder):
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.filterwarnings("ignore:Liblinear failed to converge")  # random features
 def test_a_choice(usual, short, unfolded, tmp_path):
     found = choose(**usual, candidates=("words", "svm", "lora"), save_to=tmp_path / "model", show_errors=2)
     assert [one.status for one in found.candidates].count("finished") == 5
