@@ -56,16 +56,13 @@ def choice():
             candidate("words", "words", 0.76, 0.79),
             candidate("LoRA", "lora", 0.82, 0.83, seconds=480),
             candidate("full", "full", 0.825, 0.82),
-            *(
-                candidate(f"other {n}", "svm", None, status="left out", why=f"about {n} s, with 3 s left")
-                for n in range(5)
-            ),
+            *(candidate(f"other {n}", "svm", None, status="left out", why=f"about {n} s, 3 s left") for n in range(5)),
         ),
         undecided=(
             Undecided(
                 name="full",
                 difference=Interval(value=0.005, low=-0.01, high=0.02),
-                tells="about 5,000 sentences of validation would tell whether it is better",
+                tells="about 5,000 sentences would tell whether it is better",
                 sentences=5000,
                 minutes=None,
             ),
@@ -80,10 +77,10 @@ def test_the_lines(choice):
         "  costs 8.0 min to train, 0.04 s for 1,000 sentences",
         "next cheaper: words: 0.790 [0.760, 0.820]; 4 s to train",
         "best on validation: full: 0.820 [0.790, 0.850]; 4 s to train",
-        "undecided: full, +0.5 points on validation; about 5,000 sentences of validation would tell whether it is better",
-        "left out: other 0: about 0 s, with 3 s left",
-        "left out: other 1: about 1 s, with 3 s left",
-        "left out: other 2: about 2 s, with 3 s left",
+        "undecided: full, +0.5 points on validation; about 5,000 sentences would tell whether it is better",
+        "left out: other 0: about 0 s, 3 s left",
+        "left out: other 1: about 1 s, 3 s left",
+        "left out: other 2: about 2 s, 3 s left",
         "and 2 more",
         "again: rtlab lora --dataset mine.csv",
         "20.6 min of 30.0 min spent on 9 trials",

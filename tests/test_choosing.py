@@ -16,7 +16,9 @@ from rtlab.choosing.commands import command
 from rtlab.choosing.deciding import decide
 from rtlab.choosing.errors import suspects
 from rtlab.choosing.folds import ENOUGH, FOLDS, HELD_OUT, bounded, folds_of, folds_of_train, joined
-from rtlab.choosing.search import SEEDS, STEPS_LEAST, Standing, score, search
+from rtlab.choosing.halving import STEPS_LEAST
+from rtlab.choosing.search import SEEDS, search
+from rtlab.choosing.standing import Standing, score
 from rtlab.choosing.trials import FailedError, Result
 from rtlab.choosing.ways import FAMILIES, RATES, ways
 from rtlab.data import Split, Splits
@@ -183,7 +185,7 @@ def test_many_sentences_are_sampled():
     bench = Bench(120, learned(BEST), sentences=1_000_000)
     standings = searched(bench)
     words = named(standings, "words")
-    assert [one.sentences for one in words.results][0] == 2000
+    assert words.results[0].sentences == 2000
     assert 2000 < words.largest[0].sentences < 1_000_000
     assert words.largest[0].experiment.train_sentences == words.largest[0].sentences
 
@@ -299,7 +301,7 @@ def test_macro_f1_counts_classes_alike():
 
 def test_without_an_encoder_words_are_left():
     assert {way.family for way in ways(FAMILIES, None)} == {"words"}
-    with pytest.raises(ValueError, match="candidates must hold one that needs no encoder.*got lora"):
+    with pytest.raises(ValueError, match=r"candidates must hold one that needs no encoder.*got lora"):
         ways(("lora",), None)
 
 
@@ -320,7 +322,7 @@ def test_a_budget_is_a_time(text, seconds):
 
 @pytest.mark.parametrize("text", ["", "30", "0m", "-3m", "m", "nanm", "infh", "ten minutes", "1e400h"])
 def test_what_is_no_time_is_refused(text):
-    with pytest.raises(ValueError, match="budget must be a time such as 30m, 90s or 1.5h"):
+    with pytest.raises(ValueError, match=r"budget must be a time such as 30m, 90s or 1\.5h"):
         seconds_of(text)
 
 
@@ -469,8 +471,9 @@ def usual(folder, tmp_path):
 @pytest.fixture
 def short(monkeypatch):
     """Training counts as whole after a few steps, and under two seeds."""
-    for name, value in {"EPOCHS": 1, "STEPS_ENOUGH": 6, "STEPS_LEAST": 2, "SEEDS": 2}.items():
-        monkeypatch.setattr(f"rtlab.choosing.search.{name}", value)
+    for name, value in {"EPOCHS": 1, "STEPS_ENOUGH": 6, "STEPS_LEAST": 2}.items():
+        monkeypatch.setattr(f"rtlab.choosing.halving.{name}", value)
+    monkeypatch.setattr("rtlab.choosing.search.SEEDS", 2)
 
 
 @pytest.fixture
@@ -534,7 +537,7 @@ def test_what_is_finished_is_left_alone(usual, short):
     first = choose(**usual, candidates=("words",))
     (place,) = (usual["output_dir"] / "choices").iterdir()
     text = (place / "choice.json").read_text()
-    again = place.with_name(place.name[:-1] + chr(ord(place.name[-1]) ^ 1))  # another second
+    again = place.with_name(f"{place.name.partition('-')[0]}-20260101000000")  # another moment
     place.rename(again)
     second = choose(**usual, candidates=("words",))
     assert second.recommended == first.recommended
@@ -596,7 +599,7 @@ def test_without_a_name_the_best_encoder_at_hand_is_taken(usual, monkeypatch):
             raise ValueError("the hub cannot be reached")
         return rtlab.load_encoder("tiny-bert")
 
-    monkeypatch.setattr(choosing, "load_encoder", load)
+    monkeypatch.setattr("rtlab.choosing.looking.load_encoder", load)
     said = []
     choose(**usual | {"encoder": None, "budget": "0.5s"}, say=said.append)
     assert tried == ["distilbert/distilbert-base-uncased", "minilm"]
@@ -611,7 +614,7 @@ def rows(folder, name, rows):
 
 def test_data_that_make_any_answer_void_are_refused(usual, tmp_path):
     few = rows(tmp_path, "few.csv", [(f"sentence {row}", "ab"[row % 10 == 0]) for row in range(100)])
-    with pytest.raises(ValueError, match="would make any answer void: class 'b' has . sentences.*--anyway"):
+    with pytest.raises(ValueError, match=r"would make any answer void: class 'b' has . sentences.*--anyway"):
         choose(**usual | {"dataset": str(few)})
     assert not usual["output_dir"].exists()
     found = choose(**usual | {"dataset": str(few), "budget": "0.5s"}, anyway=True)
@@ -654,3 +657,77 @@ def test_the_command_line(rtlab, folder, tmp_path):
     written = json.loads((tmp_path / "choice.json").read_text())
     assert done.out.splitlines()[0].startswith(f"recommended: {written['recommended']['name']}")
     assert rtlab(*line, "--budget", "soon").status == 2
+
+
+def test_interrupted_while_test_is_looked_at_the_decision_stands(usual, short, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(choosing.Trials, "run_whole", interrupted)
+    found = choose(**usual, candidates=("words",))
+    assert found.interrupted
+    assert found.way.validation is not None
+    assert found.way.test is None
+    assert [*(usual["output_dir"] / "choices").glob("*/choice.json")]
+
+
+def test_a_disk_that_is_full_loses_no_answer(usual, short, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(choosing, "write_whole", full)
+    found = choose(**usual, candidates=("words",))
+    assert found.way.test is not None
+    assert found.warnings[-1].startswith("The choice was not written to ")
+    assert "No space left on device" in found.warnings[-1]
+
+
+def test_a_run_that_cannot_be_recorded_is_a_failed_candidate(usual, short, monkeypatch):
+    from rtlab.records import files as of_records
+
+    real = of_records.write_whole
+
+    def full(path, text):
+        if '"characters": true' in text:
+            raise OSError(28, "No space left on device")
+        real(path, text)
+
+    monkeypatch.setattr(of_records, "write_whole", full)
+    found = choose(**usual, candidates=("words",))
+    assert [one.status for one in found.candidates] == ["finished", "failed"]
+    assert "No space left on device" in found.candidates[1].why
+
+
+def test_many_classes(usual, short, tmp_path):
+    many = rows(tmp_path, "many.csv", [(f"word{row % 20} number {row}", f"class {row % 20}") for row in range(600)])
+    found = choose(**usual | {"dataset": str(many)}, candidates=("words", "svm"))
+    assert len(found.classes) == 20
+    assert found.way.validation.value > 0.5
+
+
+def test_one_sentence_with_two_labels(usual, short, tmp_path):
+    pairs = [(f"sentence {row // 2}", "ab"[row % 2]) for row in range(300)]
+    found = choose(**usual | {"dataset": str(rows(tmp_path, "pairs.csv", pairs))}, candidates=("words",))
+    assert any("with different labels" in one for one in found.warnings)
+    assert found.way.validation.value == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_model_that_cannot_be_refitted_is_saved_as_it_was_tried(usual, short, unfolded, monkeypatch, tmp_path):
+    def slow(*_):
+        raise StoppedError("the budget was spent")
+
+    monkeypatch.setattr(choosing.Trials, "refit", slow)
+    found = choose(**usual, candidates=("words",), save_to=tmp_path / "model", refit=True)
+    assert found.warnings[-1] == "The saved model knows train alone: the budget was spent."
+    assert rtlab.predict(tmp_path / "model", ["never dull ."])
+
+
+def test_a_refitted_model_knows_validation_too(usual, short, unfolded, tmp_path):
+    found = choose(**usual, candidates=("words",), save_to=tmp_path / "model", refit=True)
+    assert found.saved_to == "model"
+    (place,) = (usual["output_dir"] / "choices").iterdir()
+    records, _ = rtlab.load_records(place / "records")
+    most = max(records, key=lambda record: record.counts.samples)
+    assert most.counts.samples == 60 + 40
+    described = json.loads((tmp_path / "model" / "rtlab.json").read_text())
+    assert described["id"] == most.id

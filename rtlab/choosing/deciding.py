@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rtlab.choice import ChoiceMetric, Undecided
-from rtlab.choosing.search import Standing, difference, score
+from rtlab.choosing.standing import Standing, difference, score
 from rtlab.statistics import Interval, seeds_to_tell
 
 MOST_SENTENCES = 1_000_000  # more of them nobody will label

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from rtlab.choice import Mistake, Suspect
 from rtlab.choosing.folds import folds_of_train
-from rtlab.choosing.search import ALL_OF_LEFT, Standing, score
+from rtlab.choosing.halving import ALL_OF_LEFT
+from rtlab.choosing.standing import Standing, score
 from rtlab.choosing.trials import FailedError, Trials
 from rtlab.data import Splits
 from rtlab.ending import StoppedError

@@ -150,7 +150,7 @@ class Trials:
         if _pace_of(way) in self._paces:
             return
         whole = self.question.folds[0]
-        small = whole.limited(min(PROBED, max(map(len, (whole.train, whole.validation, whole.test)))))
+        small = whole.limited(max(PROBED, 2 * whole.num_labels))
         method = way.method
         if method.recipe is not None:
             method = replace(method, recipe=replace(method.recipe, max_steps=PROBE_STEPS, epochs=PROBE_STEPS))
@@ -295,8 +295,8 @@ class Trials:
             if isinstance(error.__cause__, StoppedError):
                 raise error.__cause__ from None
             raise FailedError(error.record.error or error.record.status) from error
-        except (ValueError, MemoryError) as error:
-            raise FailedError(str(error)) from error
+        except (ValueError, MemoryError, OSError) as error:
+            raise FailedError("; ".join([str(error), *getattr(error, "__notes__", ())])) from error
 
 
 def _there(encoder: Encoder | None) -> Encoder:

@@ -1,0 +1,144 @@
+"""How a way stands in the search: what its trials came to, what it scores, and beside others."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtlab.choice import ChoiceMetric, Ended
+from rtlab.choosing.trials import FailedError, Result
+from rtlab.choosing.ways import Way
+from rtlab.ending import StoppedError
+from rtlab.statistics import Interval, accuracy_interval, macro_f1_by_sentence, paired_difference
+
+
+class Trying(Protocol):
+    """What a search needs to be able to do; `rtlab.choosing.trials.Trials` does it, and a simulator may."""
+
+    @property
+    def sentences(self) -> int:
+        """Training sentences that there are."""
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left."""
+
+    def cost(self, way: Way, sentences: int, epochs: int) -> float | None:
+        """About how many seconds a trial takes; `None` if nothing is known yet."""
+
+    def probe(self, way: Way) -> None:
+        """Find out what a sentence costs."""
+
+    def run(self, way: Way, sentences: int, epochs: int, seed: int) -> Result:
+        """Try a way."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Standing:
+    """How a way stands in the search.
+
+    Attributes:
+        way: Which.
+        results: Of its trials, in order.
+        status: How trying it ended, or would if the search ended now.
+        why: Why, in a clause.
+    """
+
+    way: Way
+    results: list[Result] = field(default_factory=list)
+    status: Ended = "left out"
+    why: str = "the search ended before it"
+
+    @property
+    def largest(self) -> list[Result]:
+        """The trials with most training; one per seed."""
+        if not self.results:
+            return []
+        most = max(_seen(one) for one in self.results)
+        return [one for one in self.results if _seen(one) == most]
+
+
+def probed(standing: Standing, trying: Trying) -> bool:
+    """Whether a way can be done, and what it costs is known now."""
+    try:
+        trying.probe(standing.way)
+    except FailedError as error:
+        standing.status, standing.why = "failed", str(error)
+        return False
+    except StoppedError as error:
+        standing.why = str(error)
+        return False
+    return True
+
+
+def attempt(standing: Standing, trying: Trying, sentences: int, epochs: int, seed: int) -> bool:
+    """Try a way, and say whether there is a result."""
+    before = (standing.status, standing.why)
+    try:
+        standing.results.append(trying.run(standing.way, sentences, epochs, seed))
+    except FailedError as error:
+        if not standing.results:
+            before = ("failed", str(error))
+        standing.status, standing.why = before
+        return False
+    except StoppedError as error:
+        if not standing.results:
+            before = ("left out", str(error))
+        standing.status, standing.why = before
+        return False
+    standing.status, standing.why = "finished", "compared"
+    return True
+
+
+def too_dear(trying: Trying, way: Way, sentences: int, epochs: int) -> str:
+    """Why a trial is not begun."""
+    cost = trying.cost(way, sentences, epochs)
+    return f"about {cost:,.0f} s, with {max(0.0, trying.left):,.0f} s left" if cost else "no time was left"
+
+
+def scores_of(results: Sequence[Result], metric: ChoiceMetric) -> NDArray[np.float64]:
+    """What each sentence that was held out scored under each seed, (S, N); its mean over sentences is the metric."""
+    return by_sentence(results[0].held_out.labels, np.stack([one.held_out.classes for one in results]), metric)
+
+
+def by_sentence(
+    labels_N: NDArray[np.integer], predicted_SN: NDArray[np.integer], metric: ChoiceMetric
+) -> NDArray[np.float64]:
+    """What each sentence scored under each seed, (S, N); its mean over sentences is the metric."""
+    if metric == "macro-f1":
+        return macro_f1_by_sentence(labels_N, predicted_SN)
+    return np.asarray(predicted_SN == labels_N, dtype=np.float64)
+
+
+def score(results: Sequence[Result], metric: ChoiceMetric) -> float:
+    """The metric, the mean over seeds; -inf without results."""
+    return float(scores_of(results, metric).mean()) if results else -math.inf
+
+
+def difference(one: Standing, other: Standing, metric: ChoiceMetric) -> Interval:
+    """Metric of one way minus that of another, on the same sentences, with its interval."""
+    return paired_difference(
+        scores_of(one.largest, metric),
+        scores_of(other.largest, metric),
+        a_chance=one.largest[0].experiment.chance,
+        b_chance=other.largest[0].experiment.chance,
+    )
+
+
+def interval(standing: Standing, metric: ChoiceMetric) -> Interval:
+    """Its metric over all seeds of its largest trial, with its interval."""
+    return accuracy_interval(scores_of(standing.largest, metric), chance=standing.largest[0].experiment.chance)
+
+
+def test_interval(results: Sequence[Result], metric: ChoiceMetric) -> Interval:
+    """The metric on test over all seeds, with its interval."""
+    tests = [one.records[0].predictions["test"] for one in results]
+    scores_SN = by_sentence(tests[0].labels, np.stack([one.classes for one in tests]), metric)
+    return accuracy_interval(scores_SN, chance=results[0].experiment.chance)
+
+
+def _seen(result: Result) -> int:
+    return result.sentences * result.epochs
