@@ -4,13 +4,16 @@ Scores of validation are what a way was chosen by; test was looked at for what i
 once they were. Names in JSON are those of the fields.
 """
 
+import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Self
 
 from rtlab.experiment import Experiment
 from rtlab.statistics import Interval
-from rtlab.values import Json
+from rtlab.values import Json, from_json, one_line, shown, to_json
 
 ChoiceMetric = Literal["accuracy", "macro-f1"]
 # How trying a candidate ended: compared with as much as the best was given, given up before, not begun, or refused.
@@ -36,17 +39,6 @@ class Trial:
     validation: float
     seconds: float
     run: str
-
-    def to_json(self) -> dict[str, Json]:
-        """The trial as JSON types."""
-        return {
-            "sentences": self.sentences,
-            "epochs": self.epochs,
-            "seed": self.seed,
-            "validation": self.validation,
-            "seconds": self.seconds,
-            "run": self.run,
-        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,21 +75,9 @@ class Candidate:
 
     def to_json(self) -> dict[str, Json]:
         """The candidate as JSON types."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {
-            "name": self.name,
-            "method": self.method,
-            "experiment": self.experiment.to_json(),
-            "command": self.command,
-            "status": self.status,
-            "why": self.why,
-            "scores": {
-                "validation": None if self.validation is None else self.validation.to_json(),
-                "test": None if self.test is None else self.test.to_json(),
-            },
-            "seconds": self.seconds,
-            "seconds_per_1000": self.seconds_per_1000,
-            "parameters": self.parameters,
-            "trials": [trial.to_json() for trial in self.trials],
+            name: self.experiment.to_json() if name == "experiment" else to_json(one) for name, one in fields.items()
         }
 
 
@@ -120,16 +100,6 @@ class Undecided:
     sentences: int | None
     minutes: float | None
 
-    def to_json(self) -> dict[str, Json]:
-        """It as JSON types."""
-        return {
-            "name": self.name,
-            "difference": self.difference.to_json(),
-            "tells": self.tells,
-            "sentences": self.sentences,
-            "minutes": self.minutes,
-        }
-
 
 @dataclass(frozen=True, kw_only=True)
 class Mistake:
@@ -147,15 +117,6 @@ class Mistake:
     predicted: str
     probability: float
 
-    def to_json(self) -> dict[str, Json]:
-        """It as JSON types."""
-        return {
-            "text": self.text,
-            "label": self.label,
-            "predicted": self.predicted,
-            "probability": self.probability,
-        }
-
 
 @dataclass(frozen=True, kw_only=True)
 class Suspect:
@@ -172,15 +133,6 @@ class Suspect:
     label: str
     probably: str
     probability: float
-
-    def to_json(self) -> dict[str, Json]:
-        """It as JSON types."""
-        return {
-            "text": self.text,
-            "label": self.label,
-            "probably": self.probably,
-            "probability": self.probability,
-        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,25 +198,42 @@ class Choice:
         return tuple(one for one in self.candidates if one.status in ("left out", "failed"))
 
     def to_json(self) -> dict[str, Json]:
-        """The choice as JSON types."""
+        """The choice as JSON types; what is recommended in full, and what was left out apart, as well."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        way = self.way
+        scores = {"validation": way.validation, "test": way.test}
         return {
-            "dataset": self.dataset,
-            "classes": list(self.classes),
-            "sentences": dict(self.sentences),
-            "encoder": self.encoder,
-            "metric": self.metric,
-            "margin": self.margin,
-            "budget": self.budget_s,
-            "seconds": self.seconds,
-            "folds": self.folds,
-            "recommended": {**self.way.to_json(), "bytes": self.size, "saved_to": self.saved_to},
-            "cheaper": self.cheaper,
-            "better": self.better,
+            **{name: to_json(value) for name, value in fields.items() if name != "candidates"},
+            "recommended": {**way.to_json(), "scores": to_json(scores), "bytes": self.size, "saved_to": self.saved_to},
             "candidates": [one.to_json() for one in self.candidates],
-            "undecided": [one.to_json() for one in self.undecided],
             "left_out": [{"name": one.name, "why": one.why} for one in self.left_out],
-            "interrupted": self.interrupted,
-            "warnings": list(self.warnings),
-            "mistakes": [one.to_json() for one in self.mistakes],
-            "suspects": [one.to_json() for one in self.suspects],
         }
+
+    @classmethod
+    def from_json(cls, fields: Json) -> Self:
+        """The choice that `to_json` wrote.
+
+        Raises:
+            ValueError: If it holds anything else.
+        """
+        recommended = fields.get("recommended") if isinstance(fields, Mapping) else None
+        if not isinstance(fields, Mapping) or not isinstance(recommended, Mapping):
+            raise ValueError(f"choice must be an object in which one is recommended; got {shown(fields)}")
+        own = {name: value for name, value in fields.items() if name != "left_out"}
+        found = from_json(cls, {**own, "recommended": recommended.get("name")}, "choice")
+        if found.candidate(found.recommended) is None:
+            raise ValueError(f"choice.recommended must be the name of a candidate; got {shown(found.recommended)}")
+        return found
+
+
+def read(path: Path) -> Choice:
+    """Read a choice that was written as JSON.
+
+    Raises:
+        ValueError: If the file cannot be read, or holds no choice; the message names it.
+    """
+    try:
+        fields: Json = json.loads(path.read_bytes())
+        return Choice.from_json(fields)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no readable choice ({one_line(str(error))}); move it away") from error
