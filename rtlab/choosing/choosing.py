@@ -16,7 +16,7 @@ from rtlab.choosing.folds import bounded, folds_of
 from rtlab.choosing.looking import find_encoder, look_at
 from rtlab.choosing.places import CHOICE, digest, folder_of, keep_time, spent
 from rtlab.choosing.search import search
-from rtlab.choosing.standing import Standing, test_interval
+from rtlab.choosing.standing import Standing, interval_on_test
 from rtlab.choosing.trials import FailedError, Question, Result, Trials
 from rtlab.choosing.ways import FAMILIES, Way, ways
 from rtlab.data import load_splits
@@ -199,7 +199,7 @@ def _afterwards(
 
     def look(choice: Choice) -> Choice:
         tested.update(_tested(decision, trials))
-        scored = {name: test_interval(results, asked.metric) for name, results in tested.items()}
+        scored = {name: interval_on_test(results, asked.metric) for name, results in tested.items()}
         return replace(choice, candidates=tuple(replace(one, test=scored.get(one.name)) for one in choice.candidates))
 
     yield look

@@ -8,7 +8,7 @@ from rtlab.choosing.standing import Standing, Trying, attempt, difference, probe
 from rtlab.choosing.ways import Way
 
 SEEDS = 5
-CHEAP_SHARE = 0.25  # of the time left, for one way that is fitted
+SHARES = {"words": 0.1, "svm": 0.25}  # of the time left, for one way that is fitted
 SAMPLE = 2000  # sentences of a first trial of words, where there are many more
 
 
@@ -44,7 +44,7 @@ def _fit(standing: Standing, trying: Trying, seed: int, *, first: bool) -> None:
     if way.method.reads is None and every > 2 * SAMPLE and not attempt(standing, trying, SAMPLE, 1, seed):
         return
     few = min(every, SAMPLE // 4)
-    sentences = _affordable(trying, way, every, (ALL_OF_LEFT if first else CHEAP_SHARE) * trying.left)
+    sentences = _affordable(trying, way, every, (ALL_OF_LEFT if first else SHARES[way.family]) * trying.left)
     if sentences < few and not first:
         standing.why = standing.why if standing.results else too_dear(trying, way, few, 1)
     elif not standing.results or sentences > standing.results[-1].sentences:

@@ -133,7 +133,7 @@ def interval(standing: Standing, metric: ChoiceMetric) -> Interval:
     return accuracy_interval(scores_of(standing.largest, metric), chance=standing.largest[0].experiment.chance)
 
 
-def test_interval(results: Sequence[Result], metric: ChoiceMetric) -> Interval:
+def interval_on_test(results: Sequence[Result], metric: ChoiceMetric) -> Interval:
     """The metric on test over all seeds, with its interval."""
     tests = [one.records[0].predictions["test"] for one in results]
     scores_SN = by_sentence(tests[0].labels, np.stack([one.classes for one in tests]), metric)

@@ -1,1 +1,0 @@
-def choice_page(choice): return "<html>"
