@@ -7,8 +7,16 @@ from rtlab.choice import Candidate, Choice
 from rtlab.recipe import number_text
 from rtlab.reporting.wording import NONE, score
 from rtlab.statistics import Interval
+from rtlab.values import one_line
 
+NAME = 80  # characters of a name
 METRICS: Mapping[str, str] = {"accuracy": "accuracy", "macro-f1": "macro-F1"}
+
+
+def brief(name: str, most: int = NAME) -> str:
+    """A name's beginning, as one line that a screen only shows."""
+    line = one_line(name)
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def metric(choice: Choice) -> str:

@@ -9,7 +9,7 @@ from html import escape as as_text
 from typing import TYPE_CHECKING
 
 from rtlab.choice import Candidate, Choice, Trial
-from rtlab.reporting.choice_measures import costed, measured, metric, points, scored, scores_by_size
+from rtlab.reporting.choice_measures import brief, costed, measured, metric, points, scored, scores_by_size
 from rtlab.reporting.markup import (
     LINE,
     Block,
@@ -30,7 +30,6 @@ from rtlab.values import Json, one_line, visible
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NAME = 80  # characters of a name
 MOST_ROWS = 200  # of a table; the choice as JSON holds all
 _REST = "in the choice as JSON"
 
@@ -84,14 +83,8 @@ def _paragraph(text: Text, kind: str = "") -> str:
     return f"<p{style}>{written(text, 'html')}</p>"
 
 
-def _brief(name: str) -> str:
-    """A name's beginning; of ways, classes and the like."""
-    line = one_line(name)
-    return line if len(line) <= NAME else f"{line[: NAME - 1]}…"
-
-
 def _strong(name: str) -> Span:
-    return Span(_brief(name), "strong")
+    return Span(brief(name), "strong")
 
 
 # The answer
@@ -174,9 +167,9 @@ def _cost(choice: Choice) -> str:
         return ""
     from rtlab.reporting.choice_plots import cost  # here, not above: drawing takes a second to load
 
-    said = [f"{_brief(one.name)} {scored(one.validation)} in {significant(one.seconds or 0)} s" for one in shown]
+    said = [f"{brief(one.name)} {scored(one.validation)} in {significant(one.seconds or 0)} s" for one in shown]
     notes = "The ring marks what is recommended; numbers are those of the table below; bars are 95 % intervals."
-    untimed = [_brief(one.name) for one in choice.candidates if one.validation is not None and one.seconds is None]
+    untimed = [brief(one.name) for one in choice.candidates if one.validation is not None and one.seconds is None]
     if untimed:
         notes += f" Not drawn, since its training time is not known: {listed(untimed)}."
     return _drawn(cost, choice, f"against training time: {'; '.join(said)}.", notes)
@@ -188,7 +181,7 @@ def _curves(choice: Choice) -> str:
         return ""
     from rtlab.reporting.choice_plots import curves
 
-    names = listed(_brief(one.name) for one in shown)
+    names = listed(brief(one.name) for one in shown)
     notes = "A line for each way that was tried on several numbers of sentences; the recommended one's is thick. "
     notes += "Dots are the seeds, where there are several."
     return _drawn(curves, choice, f"against training sentences: {names}.", notes)
@@ -208,7 +201,6 @@ def _drawn(draw: Callable[[Choice], "Figure | None"], choice: Choice, text: str,
 
 
 def _ways(choice: Choice) -> str:
-    numbered = [*enumerate(choice.candidates, 1)]
     table = Table(
         caption=f"All that was considered, the cheapest first; {measured(choice)} is what was chosen by. In brackets "
         "95 % intervals, over sentences, and over seeds where there are several.",
@@ -218,7 +210,7 @@ def _ways(choice: Choice) -> str:
             *map(Column, ("trained parameters", "trials")),
             Column("why it ended so", number=False),
         ),
-        rows=tuple((str(number), *_row(choice, one)) for number, one in numbered),
+        rows=tuple((str(number), *_row(choice, one)) for number, one in enumerate(choice.candidates, 1)),
     )
     trials = Table(
         columns=(
@@ -226,7 +218,7 @@ def _ways(choice: Choice) -> str:
             *map(Column, ("sentences", "epochs", "seed", measured(choice), "seconds")),
             Column("run", number=False),
         ),
-        rows=tuple((_brief(one.name), *_trial(trial)) for one in choice.candidates for trial in one.trials),
+        rows=tuple((brief(one.name), *_trial(trial)) for one in choice.candidates for trial in one.trials),
     )
     commands = "\n".join(_paragraph([_strong(one.name)]) + _command(one) for one in choice.candidates)
     parts = [_block(Block(name="ways", title="Ways", tables=(table,)))]
@@ -242,7 +234,7 @@ def _columns(*texts: str, numbers: Sequence[str] = ()) -> tuple[Column, ...]:
 def _row(choice: Choice, one: Candidate) -> tuple[Text, ...]:
     recommended = one.name == choice.recommended
     return (
-        [_strong(one.name), " (recommended)"] if recommended else _brief(one.name),
+        [_strong(one.name), " (recommended)"] if recommended else brief(one.name),
         one.status,
         _on_two_lines(scored(one.validation)),
         _on_two_lines(scored(one.test)),
@@ -276,7 +268,7 @@ def _table(name: str, title: str, table: Table) -> Block:
 
 
 def _left_out(choice: Choice) -> Block:
-    rows = tuple((_brief(one.name), one.status, one_line(one.why)) for one in choice.left_out)
+    rows = tuple((brief(one.name), one.status, one_line(one.why)) for one in choice.left_out)
     return _table("left-out", "Left out", Table(columns=_columns("way", "status", "why"), rows=rows))
 
 
@@ -289,7 +281,7 @@ def _undecided(choice: Choice) -> Block:
         ),
         rows=tuple(
             (
-                *(_brief(one.name), one_line(one.tells), _on_two_lines(difference(one.difference))),
+                *(brief(one.name), one_line(one.tells), _on_two_lines(difference(one.difference))),
                 NONE if one.sentences is None else f"{one.sentences:,}",
                 NONE if one.minutes is None else significant(one.minutes),
             )
@@ -300,31 +292,27 @@ def _undecided(choice: Choice) -> Block:
 
 
 def _mistakes(choice: Choice) -> Block:
-    table = Table(
-        caption="Sentences of test that the recommended way labels wrongly, the surest first.",
-        columns=_columns("sentence", "labelled as", "predicted", numbers=("probability",)),
-        rows=tuple(_labelled(one.text, one.label, one.predicted, one.probability) for one in choice.mistakes),
-    )
-    return _table("mistakes", "Surest mistakes", table)
+    rows = tuple(_labelled(one.text, one.label, one.predicted, one.probability) for one in choice.mistakes)
+    caption = "Sentences of test that the recommended way labels wrongly, the surest first."
+    columns = _columns("sentence", "labelled as", "predicted", numbers=("probability",))
+    return _table("mistakes", "Surest mistakes", Table(caption=caption, columns=columns, rows=rows))
 
 
 def _suspects(choice: Choice) -> Block:
-    table = Table(
-        caption="Training sentences whose labels are probably wrong, by models that were trained without them.",
-        columns=_columns("sentence", "labelled as", "probably", numbers=("probability",)),
-        rows=tuple(_labelled(one.text, one.label, one.probably, one.probability) for one in choice.suspects),
-    )
-    return _table("suspects", "Labels that are probably wrong", table)
+    rows = tuple(_labelled(one.text, one.label, one.probably, one.probability) for one in choice.suspects)
+    caption = "Training sentences whose labels are probably wrong, by models that were trained without them."
+    columns = _columns("sentence", "labelled as", "probably", numbers=("probability",))
+    return _table("suspects", "Labels that are probably wrong", Table(caption=caption, columns=columns, rows=rows))
 
 
 def _labelled(text: str, label: str, other: str, probability: float) -> tuple[str, ...]:
-    return one_line(text), _brief(label), _brief(other), f"{probability:.3f}"
+    return one_line(text), brief(label), brief(other), f"{probability:.3f}"
 
 
 def _facts(choice: Choice) -> str:
     facts: dict[str, Json] = {
         "data set": one_line(choice.dataset),
-        f"classes ({len(choice.classes)})": listed(map(_brief, choice.classes)),
+        f"classes ({len(choice.classes)})": listed(map(brief, choice.classes)),
         "sentences": ", ".join(f"{one_line(split)} {count:,}" for split, count in choice.sentences.items()),
         "encoder": None if choice.encoder is None else one_line(choice.encoder),
         "metric": metric(choice),

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from math import isfinite, log10
 from statistics import mean
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from matplotlib.artist import Artist
 from matplotlib.container import ErrorbarContainer
@@ -18,9 +18,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from rtlab.choice import Candidate, Choice
 from rtlab.reporting import drawing
-from rtlab.reporting.choice_measures import best_score, costed, measured, metric, points, scores_by_size
+from rtlab.reporting.choice_measures import best_score, brief, costed, measured, metric, points, scores_by_size
 from rtlab.reporting.drawing import GRID, GROUND, INK, LINES, canvas
-from rtlab.reporting.markup import clean
 from rtlab.statistics import Interval
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ def cost(choice: Choice) -> Figure | None:
         )
         if recommended:
             panel.plot(*([at[0]], [at[1]]), "o", color=INK, fillstyle="none", markersize=14, markeredgewidth=1.4)
-        beside = f"{number} {_short(one.name, BESIDE)}" if recommended else str(number)
+        beside = f"{number} {brief(one.name, BESIDE)}" if recommended else str(number)
         labels.append(Label(beside, at, recommended))
     if (best := best_score(choice)) is not None:
         within = f"within {points(choice.margin)} of the best"
@@ -154,22 +153,17 @@ def _panel(choice: Choice, against: str, ways: Sequence[Candidate], *, more: int
     where = " · ".join(filter(None, (choice.dataset, choice.encoder)))
     what = metric(choice)
     heading = f"{what[0].upper()}{what[1:]} by {against}"
-    figure, [panel] = canvas(heading, _short(where, 120), width=WIDTH, height=3.7 + 0.2 * rows)
+    figure, [panel] = canvas(heading, brief(where, 120), width=WIDTH, height=3.7 + 0.2 * rows)
     return figure, panel
 
 
 def _columns(ways: Sequence[Candidate]) -> int:
     """Of a legend that names these ways."""
-    return 2 if all(len(clean(one.name)) < BESIDE for one in ways) else 1
-
-
-def _short(text: str, most: int = NAME) -> str:
-    text = clean(text)
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    return 2 if all(len(brief(one.name)) < BESIDE for one in ways) else 1
 
 
 def _entry(number: int, one: Candidate) -> str:
-    return f"{number} {_short(one.name)}"
+    return f"{number} {brief(one.name, NAME)}"
 
 
 def _at(one: Candidate) -> tuple[float, float]:
@@ -231,21 +225,22 @@ def _place(figure: Figure, panel: "Axes", labels: Sequence[Label], reaches: Sequ
             label.at,
             offset,
             textcoords="offset points",
-            ha=_side(offset[0], "left", "right"),
+            ha=_side(offset),
             va="center",
             fontsize=TEXT,
             weight="bold" if label.strong else "normal",
         ).set_in_layout(False)  # else it would move the panel
 
 
-def _side(across: float, right: str, left: str) -> str:
-    return right if across > 0 else left if across < 0 else "center"
+def _side(offset: tuple[float, float]) -> Literal["left", "right", "center"]:
+    """The side of a label that is towards its mark."""
+    return "left" if offset[0] > 0 else "right" if offset[0] < 0 else "center"
 
 
 def _box(label: Label, x: float, y: float, offset: tuple[float, float]) -> Box:
     """What a label takes up at an offset from its point."""
     width = (0.66 if label.strong else 0.6) * TEXT * len(label.text)
-    left = x + offset[0] - {"left": 0.0, "right": width, "center": width / 2}[_side(offset[0], "left", "right")]
+    left = x + offset[0] - {"left": 0.0, "right": width, "center": width / 2}[_side(offset)]
     middle = y + offset[1]
     return Box(left, middle - 0.6 * TEXT, left + width, middle + 0.6 * TEXT)
 
