@@ -202,7 +202,10 @@ def _seconds(panel: "Axes", values: Sequence[float]) -> None:
 
 def _place(figure: Figure, panel: "Axes", labels: Sequence[Label], reaches: Sequence[tuple[float, float]]) -> None:
     """Put each label where it covers least; bars reach so far below and above its point."""
-    figure.draw_without_rendering()  # places the panel
+    layout = figure.get_layout_engine()
+    assert layout is not None
+    layout.execute(figure)  # places the panel, which then stays there
+    figure.set_layout_engine("none")
     scale = 72 / figure.dpi
     corners = panel.get_window_extent()
     inside = Box(*(scale * end for end in (corners.x0, corners.y0, corners.x1, corners.y1)))
@@ -229,7 +232,7 @@ def _place(figure: Figure, panel: "Axes", labels: Sequence[Label], reaches: Sequ
             va="center",
             fontsize=TEXT,
             weight="bold" if label.strong else "normal",
-        ).set_in_layout(False)  # else it would move the panel
+        )
 
 
 def _side(offset: tuple[float, float]) -> Literal["left", "right", "center"]:
