@@ -11,7 +11,7 @@ PACKAGE = Path(rtlab.__file__).parent
 LEVELS = {
     **dict.fromkeys(("values", "settings", "recipe", "methods", "experiment", "metrics", "statistics"), 0),
     **dict.fromkeys(("testbed", "environment", "hub", "writing"), 0),
-    **dict.fromkeys(("records", "choice", "matrix", "studies", "data", "architectures", "encoders"), 1),
+    **dict.fromkeys(("records", "matrix", "studies", "choice", "data", "architectures", "encoders"), 1),
     **dict.fromkeys(("tokens", "batches", "dataset_dict"), 2),
     **dict.fromkeys(("engines", "soundness"), 3),
     **dict.fromkeys(("ending", "preparing", "saved_models", "running"), 4),
@@ -74,14 +74,8 @@ def test_reporting_reads_records_only():
         "testbed",
         "architectures",
     }
-    allowed |= {
-        "records",
-        "reporting",
-        "writing",
-        "matrix",
-        "studies",
-        "choice",
-    }  # what a finding waits for is a part of a study
+    allowed |= {"records", "choice", "reporting", "writing"}
+    allowed |= {"matrix", "studies"}  # what a finding waits for is a part of a study
     for path in (PACKAGE / "reporting").rglob("*.py"):
         assert {name.split(".")[1] for name in imports(path)} <= allowed
 

@@ -9,8 +9,9 @@ either ground; marker, line and hatching say the same again.
 import io
 import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import isfinite
 from statistics import mean
 from typing import TYPE_CHECKING
@@ -73,10 +74,13 @@ STYLE = {
 }
 
 
-def styled() -> AbstractContextManager[None]:
+@contextmanager
+def styled() -> Iterator[None]:
     """The style, for as long as something is drawn."""
-    style: AbstractContextManager[None] = rc_context(STYLE)
-    return style
+    with rc_context(STYLE), warnings.catch_warnings():
+        # Text stays text, so whoever reads it has the characters that the font here has not.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from font", UserWarning)
+        yield
 
 
 def canvas(

@@ -151,17 +151,18 @@ def _pipes(table: Table, form: Form) -> str:
     return "\n".join(f"| {' | '.join(f.format(c) for f, c in zip(formats, line, strict=True))} |" for line in lines)
 
 
-def as_html(block: Block, *, most: int) -> str:
+def as_html(block: Block, *, most: int, rest: str = "in the results' README.md") -> str:
     """A block as HTML, without its heading.
 
     Args:
         block: What to write.
         most: Rows that are shown of each table; what is left out is said.
+        rest: Where that is.
     """
     parts = []
     for table in block.tables:
         left_out = len(table.rows) - most
-        notes = [f"{plural(left_out, 'more row')} in the results' README.md."] if left_out > 0 else []
+        notes = [f"{plural(left_out, 'more row')} {rest}."] if left_out > 0 else []
         if table.rows:
             parts.append(scrolling(_table(table, most), title=block.title))
         elif table.caption:

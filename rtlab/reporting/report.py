@@ -5,10 +5,7 @@ only that one script run, by its hash. Tables are plain HTML, made and escaped h
 draws the table of runs and what moves. The same records give the same bytes: no build time is in it.
 """
 
-import base64
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
 from string import Template
 
 from rtlab.records import RunRecord
@@ -18,6 +15,7 @@ from rtlab.reporting.frame import COLUMNS
 from rtlab.reporting.groups import lost_runs
 from rtlab.reporting.learning_curves import NAME, TITLE, labels_block
 from rtlab.reporting.markup import as_html, clean, embedded_json, escape, pairs_table, scrolling
+from rtlab.reporting.page import figure, page, static
 from rtlab.reporting.report_data import Texts, environments, in_full, page_data
 from rtlab.reporting.tables import LEGEND, tables
 from rtlab.reporting.wording import dates, listed, plural
@@ -38,17 +36,13 @@ def report(records: Iterable[RunRecord], *, texts: Texts | None = None) -> str:
     parts = [COLUMNS[name] for name in ("limit", "train_sentences", "max_steps")]
     shown = tuple(sorted(records, key=lambda record: any(part(record) is not None for part in parts)))
     sentences = texts or {}
-    script, style = _static("report.js"), _static("report.css")
+    script = static("report.js")
     labels = _labels(shown)
-    page = Template(_static("report.html")).substitute(
+    body = Template(static("report.html")).substitute(
         script=script,
-        script_hash=_hash(script),
-        style=style,
-        style_hash=_hash(style),
         summary=_summary(shown),
         left_out=escape(_left_out(shown)),
         sentences=escape(_about_sentences(shown, sentences)),
-        images="img-src data:; " if labels else "",
         labels=labels,
         labels_link=f' <a href="#{NAME}">{TITLE}</a>' if labels else "",
         tables=_tables(shown),
@@ -57,16 +51,7 @@ def report(records: Iterable[RunRecord], *, texts: Texts | None = None) -> str:
         environments=_environments(shown),
         data=embedded_json(page_data(shown, sentences)),
     )
-    return page.encode(errors="replace").decode()  # half a surrogate pair is JSON, but no UTF-8
-
-
-def _static(name: str) -> str:
-    return resources.files("rtlab.reporting").joinpath(name).read_text(encoding="utf-8")
-
-
-def _hash(source: str) -> str:
-    """How a Content-Security-Policy names the one inline element that it allows."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}"
+    return page(body, title="rtlab report", style=static("report.css"), script=script, images=bool(labels))
 
 
 def _summary(records: Sequence[RunRecord]) -> str:
@@ -114,10 +99,9 @@ def _labels(records: Sequence[RunRecord]) -> str:
         return ""
     from rtlab.reporting.figures import first_figure  # here, not above: drawing takes a second to load
 
-    image = base64.b64encode((first_figure(NAME, records) or "").encode()).decode()
-    figure = f'<img class="figure" alt="{escape(block.picture.text)}" src="data:image/svg+xml;base64,{image}">'
+    image = figure(first_figure(NAME, records) or "", text=block.picture.text)
     title = f'<h2 id="{NAME}-title">{escape(TITLE)}</h2>'
-    content = f"{title}\n{figure}\n{as_html(block, most=MOST_ROWS)}"
+    content = f"{title}\n{image}\n{as_html(block, most=MOST_ROWS)}"
     return f'<section id="{NAME}" aria-labelledby="{NAME}-title">\n{content}\n</section>\n\n'
 
 

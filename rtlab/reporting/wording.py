@@ -143,15 +143,26 @@ def difference(found: Interval) -> str:
 
 def times(ratio: Interval) -> str:
     """A ratio, with its 95 % interval where there is one."""
-    low, high = _significant(ratio.low), _significant(ratio.high)
+    low, high = significant(ratio.low), significant(ratio.high)
     known = 0 < ratio.low < ratio.high < math.inf
-    return f"{_significant(ratio.value)} ×" + (f" [{low}, {high}]" if known else "")
+    return f"{significant(ratio.value)} ×" + (f" [{low}, {high}]" if known else "")
 
 
-def _significant(value: float) -> str:
+def significant(value: float) -> str:
     """Three significant digits, without an exponent."""
     digits = 2 if value <= 0 or math.isinf(value) else max(0, 2 - math.floor(math.log10(value)))
     return f"{value:,.{min(digits, 4)}f}"
+
+
+def duration(seconds: float) -> str:
+    """A time to be read at a glance, such as `0.42 s`, `12.5 s`, `4 min 10 s` or `1 h 5 min`."""
+    if round(seconds) < 60:
+        return f"{significant(seconds)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min" + (f" {rest} s" if rest else "")
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours:,} h" + (f" {minutes} min" if minutes else "")
 
 
 def contents(place: Place) -> str:

@@ -1,0 +1,68 @@
+"""What is read off a choice, and how it is put, for its page and its figures alike."""
+
+from collections.abc import Mapping
+from math import isfinite
+
+from rtlab.choice import Candidate, Choice
+from rtlab.recipe import number_text
+from rtlab.reporting.wording import NONE, score
+from rtlab.statistics import Interval
+from rtlab.values import one_line
+
+NAME = 80  # characters of a name
+METRICS: Mapping[str, str] = {"accuracy": "accuracy", "macro-f1": "macro-F1"}
+
+
+def brief(name: str, most: int = NAME) -> str:
+    """A name's beginning, as one line that a screen only shows."""
+    line = one_line(name)
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def metric(choice: Choice) -> str:
+    """What is compared, in words."""
+    return METRICS[choice.metric]
+
+
+def measured(choice: Choice) -> str:
+    """What ways were chosen by: the metric, and what it was measured on."""
+    if choice.folds > 1:
+        return f"{metric(choice)} over {choice.folds} folds"
+    return f"validation {metric(choice)}"
+
+
+def points(share: float) -> str:
+    """A share in points, such as `1 point` or `0.5 points`."""
+    number = number_text(round(100 * share, 4))
+    return f"{number} point{'s' * (number != '1')}"
+
+
+def best_score(choice: Choice) -> float | None:
+    """The best score on validation: that of the way named as the better one, or else of what is recommended."""
+    best = choice.candidate(choice.better) or choice.way
+    return None if best.validation is None else best.validation.value
+
+
+def costed(one: Candidate) -> bool:
+    """Whether a way was scored and its training time is known."""
+    return one.validation is not None and one.seconds is not None
+
+
+def scored(found: Interval | None) -> str:
+    """A score with its 95 % interval, where these are known."""
+    if found is None:
+        return NONE
+    return score([found.value], found if isfinite(found.low) and isfinite(found.high) else None)
+
+
+def scores_by_size(one: Candidate) -> dict[int, list[float]]:
+    """The scores of a way's seeds by training sentences, fewest first; of each number those of most epochs."""
+    epochs = {trial.sentences: max(_epochs(one, trial.sentences)) for trial in one.trials}
+    return {
+        size: [t.validation for t in one.trials if t.sentences == size and (t.epochs or 0) == epochs[size]]
+        for size in sorted(epochs)
+    }
+
+
+def _epochs(one: Candidate, sentences: int) -> list[int]:
+    return [trial.epochs or 0 for trial in one.trials if trial.sentences == sentences]

@@ -1,0 +1,254 @@
+"""The two figures of a choice: what a way scored for its training time, and what it scored by training sentences.
+
+A way has one number, that of its row in the page's table, and one colour and marker, those of its method, in both.
+They are made to be read at 400 pixels. Where labels would cover marks, bars or each other, they stand elsewhere about
+their mark.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from math import isfinite, log10
+from statistics import mean
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from matplotlib.artist import Artist
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
+
+from rtlab.choice import Candidate, Choice
+from rtlab.reporting import drawing
+from rtlab.reporting.choice_measures import best_score, brief, costed, measured, metric, points, scores_by_size
+from rtlab.reporting.drawing import GRID, GROUND, INK, LINES, canvas
+from rtlab.statistics import Interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Entry = Artist | ErrorbarContainer
+
+WIDTH = 4.5  # inches: on a screen of 400 pixels its text is not shrunk
+NAME = 40  # characters of a way's name in a legend
+BESIDE = 22  # in two columns, and beside a mark
+BRIEFEST = 0.001  # seconds: a logarithmic axis has no place for 0
+DECADES = 1.6  # of time; over more of them, ticks are powers of ten alone
+TEXT = 9.5  # points
+# Where a label may stand about its mark, in points from it, the preferred first.
+PLACES = tuple(
+    (across * reach, up * reach)
+    for reach in (9.0, 16.0)
+    for across, up in ((1, 0), (-1, 0), (1, 0.8), (-1, 0.8), (1, -0.8), (-1, -0.8), (0, 1.2), (0, -1.2))
+)
+
+
+class Box(NamedTuple):
+    """A rectangle on a panel, in points."""
+
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+    def shared(self, other: "Box") -> float:
+        """The area that both cover."""
+        across = min(self.right, other.right) - max(self.left, other.left)
+        up = min(self.top, other.top) - max(self.bottom, other.bottom)
+        return across * up if across > 0 and up > 0 else 0.0
+
+
+class Label(NamedTuple):
+    """A text that stands beside a point."""
+
+    text: str
+    at: tuple[float, float]
+    strong: bool
+
+
+def cost(choice: Choice) -> Figure | None:
+    """The metric on validation against training time, a mark for each way that has both; `None` where none has.
+
+    What was not finished is hollow.
+    """
+    numbered = {number: one for number, one in enumerate(choice.candidates, 1) if costed(one)}
+    if not numbered:
+        return None
+    figure, panel = _panel(choice, "training time", list(numbered.values()), more=2)
+    styles = drawing.method_styles(one.method for one in choice.candidates)
+    entries: list[Entry] = []
+    labels = []
+    for number, one in numbered.items():
+        at, (colour, marker), recommended = _at(one), styles[one.method], one.name == choice.recommended
+        entries.append(
+            panel.errorbar(
+                *([at[0]], [at[1]]),
+                yerr=[[end] for end in _reach(one.validation)],
+                linestyle="",
+                elinewidth=1,
+                capsize=2.5,
+                color=colour,
+                marker=marker,
+                markerfacecolor=colour if one.status == "finished" else GROUND,
+                label=_entry(number, one),
+            )
+        )
+        if recommended:
+            panel.plot(*([at[0]], [at[1]]), "o", color=INK, fillstyle="none", markersize=14, markeredgewidth=1.4)
+        beside = f"{number} {brief(one.name, BESIDE)}" if recommended else str(number)
+        labels.append(Label(beside, at, recommended))
+    if (best := best_score(choice)) is not None:
+        within = f"within {points(choice.margin)} of the best"
+        low = best - choice.margin
+        entries.append(panel.axhspan(low, best, color=GRID, alpha=0.7, linewidth=0.8, zorder=0, label=within))
+    if any(one.status != "finished" for one in numbered.values()):
+        entries += panel.plot([], [], "o", color=INK, markerfacecolor=GROUND, label="hollow: not finished")
+    _seconds(panel, [_at(one)[0] for one in numbered.values()])
+    panel.margins(y=0.1)
+    panel.set(xlabel="training time (s, logarithmic)", ylabel=measured(choice))
+    figure.legend(handles=entries, loc="outside lower center", ncols=_columns(list(numbered.values())))
+    _place(figure, panel, labels, [_reach(one.validation) for one in numbered.values()])
+    return figure
+
+
+def curves(choice: Choice) -> Figure | None:
+    """The metric on validation against training sentences, a line for each way that was tried on several numbers."""
+    by_number = {number: scores_by_size(one) for number, one in enumerate(choice.candidates, 1)}
+    shown = {number: by_size for number, by_size in by_number.items() if len(by_size) > 1}
+    if not shown:
+        return None
+    ways = [choice.candidates[number - 1] for number in shown]
+    figure, panel = _panel(choice, "training sentences", ways)
+    styles = drawing.method_styles(one.method for one in choice.candidates)
+    lines = Counter[str]()  # that a method has
+    entries: list[Entry] = []
+    labels = []
+    for one, (number, by_size) in zip(ways, shown.items(), strict=True):
+        (colour, marker), recommended = styles[one.method], one.name == choice.recommended
+        means = [mean(scores) for scores in by_size.values()]
+        entries += panel.plot(
+            list(by_size),
+            means,
+            LINES[lines[one.method] % len(LINES)],
+            color=colour,
+            marker=marker,
+            linewidth=2.8 if recommended else 1.5,
+            label=_entry(number, one),
+        )
+        lines[one.method] += 1
+        for size, scores in by_size.items():
+            drawing.dots(panel, [size] * len(scores), scores, colour)
+        labels.append(Label(str(number), (max(by_size), means[-1]), recommended))
+    sizes = _apart({size for by_size in shown.values() for size in by_size})
+    drawing.log_axis(panel)
+    panel.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=45)
+    panel.margins(x=0.1, y=0.1)
+    panel.set(xlabel="training sentences (logarithmic)", ylabel=measured(choice))
+    figure.legend(handles=entries, loc="outside lower center", ncols=_columns(ways))
+    _place(figure, panel, labels, [(0.0, 0.0)] * len(labels))
+    return figure
+
+
+def _panel(choice: Choice, against: str, ways: Sequence[Candidate], *, more: int = 0) -> "tuple[Figure, Axes]":
+    """A figure with one panel, and room for these ways and `more` in the legend below it."""
+    rows = -(-(len(ways) + more) // _columns(ways))
+    where = " · ".join(filter(None, (choice.dataset, choice.encoder)))
+    what = metric(choice)
+    heading = f"{what[0].upper()}{what[1:]} by {against}"
+    figure, [panel] = canvas(heading, brief(where, 120), width=WIDTH, height=3.7 + 0.2 * rows)
+    return figure, panel
+
+
+def _columns(ways: Sequence[Candidate]) -> int:
+    """Of a legend that names these ways."""
+    return 2 if all(len(brief(one.name)) < BESIDE for one in ways) else 1
+
+
+def _entry(number: int, one: Candidate) -> str:
+    return f"{number} {brief(one.name, NAME)}"
+
+
+def _at(one: Candidate) -> tuple[float, float]:
+    """Where a way stands that is `costed`."""
+    assert one.validation is not None
+    assert one.seconds is not None
+    return max(one.seconds, BRIEFEST), one.validation.value
+
+
+def _reach(found: Interval | None) -> tuple[float, float]:
+    """How far an interval reaches below and above; 0 where it is not known."""
+    if found is None or not (isfinite(found.low) and isfinite(found.high)):
+        return 0.0, 0.0
+    return max(0.0, found.value - found.low), max(0.0, found.high - found.value)
+
+
+def _apart(sizes: set[int]) -> list[int]:
+    """Those of some numbers whose labels do not touch on a logarithmic axis, the largest among them."""
+    kept: list[int] = []
+    least = (max(sizes) / min(sizes)) ** 0.07
+    for size in sorted(sizes, reverse=True):
+        if not kept or kept[-1] / size >= least:
+            kept.append(size)
+    return kept[::-1]
+
+
+def _seconds(panel: "Axes", values: Sequence[float]) -> None:
+    """A logarithmic axis of these times, with room at both ends."""
+    drawing.log_axis(panel)
+    low, high = log10(min(values)), log10(max(values))
+    room = max(0.1 * (high - low), 0.25)
+    panel.set_xlim(10 ** (low - room), 10 ** (high + room))
+    panel.xaxis.set_major_locator(LogLocator(subs=(1,) if high - low > DECADES else (1, 2, 5)))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+
+
+def _place(figure: Figure, panel: "Axes", labels: Sequence[Label], reaches: Sequence[tuple[float, float]]) -> None:
+    """Put each label where it covers least; bars reach so far below and above its point."""
+    layout = figure.get_layout_engine()
+    assert layout is not None
+    layout.execute(figure)  # places the panel, which then stays there
+    figure.set_layout_engine("none")
+    scale = 72 / figure.dpi
+    corners = panel.get_window_extent()
+    inside = Box(*(scale * end for end in (corners.x0, corners.y0, corners.x1, corners.y1)))
+
+    def where(x: float, y: float) -> tuple[float, float]:
+        across, up = panel.transData.transform((x, y))
+        return float(across) * scale, float(up) * scale
+
+    taken = []
+    for label, (below, above) in zip(labels, reaches, strict=True):
+        (x, low), (_, middle), (_, high) = (where(label.at[0], label.at[1] + end) for end in (-below, 0, above))
+        taken += [Box(x - 5, middle - 5, x + 5, middle + 5), Box(x - 2.5, low, x + 2.5, high)]
+    for label in sorted(labels, key=lambda label: not label.strong):
+        x, y = where(*label.at)
+        boxes = {offset: _box(label, x, y, offset) for offset in PLACES}
+        offset = min(PLACES, key=lambda offset: _covered(boxes[offset], taken, inside))
+        taken.append(boxes[offset])
+        panel.annotate(
+            label.text,
+            label.at,
+            offset,
+            textcoords="offset points",
+            ha=_side(offset),
+            va="center",
+            fontsize=TEXT,
+            weight="bold" if label.strong else "normal",
+        )
+
+
+def _side(offset: tuple[float, float]) -> Literal["left", "right", "center"]:
+    """The side of a label that is towards its mark."""
+    return "left" if offset[0] > 0 else "right" if offset[0] < 0 else "center"
+
+
+def _box(label: Label, x: float, y: float, offset: tuple[float, float]) -> Box:
+    """What a label takes up at an offset from its point."""
+    width = (0.66 if label.strong else 0.6) * TEXT * len(label.text)
+    left = x + offset[0] - {"left": 0.0, "right": width, "center": width / 2}[_side(offset)]
+    middle = y + offset[1]
+    return Box(left, middle - 0.6 * TEXT, left + width, middle + 0.6 * TEXT)
+
+
+def _covered(box: Box, taken: Sequence[Box], inside: Box) -> float:
+    """The area that a label would cover; what lies outside of the panel counts most."""
+    outside = (box.right - box.left) * (box.top - box.bottom) - box.shared(inside)
+    return sum(box.shared(other) for other in taken) + 100 * outside
