@@ -15,6 +15,7 @@ from rtlab.experiment import Experiment
 from rtlab.statistics import Interval
 from rtlab.values import Json, from_json, one_line, shown, to_json
 
+FOLDER = "choices"  # within the folder of results
 ChoiceMetric = Literal["accuracy", "macro-f1"]
 # How trying a candidate ended: compared with as much as the best was given, given up before, not begun, or refused.
 Ended = Literal["finished", "stopped", "left out", "failed"]
@@ -140,6 +141,7 @@ class Choice:
     """The answer.
 
     Attributes:
+        asked: The command line that asks for it.
         dataset: Name of the data set.
         classes: Names of its classes.
         sentences: Split to its number of sentences, as they were used.
@@ -162,6 +164,7 @@ class Choice:
         suspects: Training sentences with labels that are probably wrong, likewise.
     """
 
+    asked: str
     dataset: str
     classes: tuple[str, ...]
     sentences: Mapping[str, int]
@@ -224,6 +227,17 @@ class Choice:
         if found.candidate(found.recommended) is None:
             raise ValueError(f"choice.recommended must be the name of a candidate; got {shown(found.recommended)}")
         return found
+
+
+def read_all(folder: Path) -> tuple[tuple[Choice, ...], dict[Path, str]]:
+    """The choices that were made within a folder of results, oldest first, and of each bad file why it is none."""
+    found, broken = [], {}
+    for path in sorted((folder / FOLDER).glob("*/choice.json"), key=lambda path: path.parent.name.rpartition("-")[2]):
+        try:
+            found.append(read(path))
+        except ValueError as error:
+            broken[path] = str(error)
+    return tuple(found), broken
 
 
 def read(path: Path) -> Choice:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rtlab.choice import Candidate, Choice, Mistake, Suspect, Trial, Undecided, read
+from rtlab.choice import Candidate, Choice, Mistake, Suspect, Trial, Undecided, read, read_all
 from rtlab.experiment import Experiment
 from rtlab.methods import Adapter, Words
 from rtlab.recipe import Recipe
@@ -12,6 +12,7 @@ from rtlab.statistics import Interval
 
 SCORE = Interval(value=0.8, low=0.75, high=0.85, over="sentences")
 CHOICE = Choice(
+    asked="rtlab choose --dataset mine.csv",
     dataset="mine",
     classes=("a", "b"),
     sentences={"train": 80, "validation": 10, "test": 10},
@@ -96,3 +97,18 @@ def test_what_is_no_choice_is_refused_and_named(tmp_path, change, message):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ValueError, match="no readable choice"):
         read(tmp_path / "choice.json")
+
+
+def test_the_choices_of_a_folder_are_in_order_of_time_and_bad_files_are_named(tmp_path):
+    for name, seconds in (("b-20260102000000", 2.0), ("a-20260103000000", 3.0), ("c-20260101000000", 1.0)):
+        folder = tmp_path / "choices" / name
+        folder.mkdir(parents=True)
+        (folder / "choice.json").write_text(json.dumps({**CHOICE.to_json(), "seconds": seconds}))
+    bad = tmp_path / "choices" / "bad-20260101000000" / "choice.json"
+    bad.parent.mkdir()
+    bad.write_text("{")
+    (tmp_path / "choices" / "unfinished-20260101000000").mkdir()
+    found, broken = read_all(tmp_path)
+    assert [one.seconds for one in found] == [1.0, 2.0, 3.0]
+    assert [*broken] == [bad]
+    assert read_all(tmp_path / "nothing") == ((), {})

@@ -110,6 +110,7 @@ UNDECIDED = Undecided(
 WARNINGS = ("12 sentences of test are in train too", "the class neutral has 3 sentences in validation")
 MADE = {}  # pages, by what they were made of
 CHOICE = Choice(
+    asked="rtlab choose --dataset reviews.csv",
     dataset="mine.csv",
     classes=("neg", "pos"),
     sentences={"train": 8530, "validation": 1066, "test": 1066},

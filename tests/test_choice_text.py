@@ -7,7 +7,9 @@ import pytest
 from rtlab.choice import Candidate, Choice, Mistake, Suspect, Trial, Undecided
 from rtlab.experiment import Experiment
 from rtlab.methods import Words
-from rtlab.reporting.choice_text import as_text
+from rtlab.reporting.choice_text import as_text, choice_block
+from rtlab.reporting.markup import as_html, as_markdown
+from rtlab.reporting.markup import as_text as blocks_as_text
 from rtlab.statistics import Interval
 
 
@@ -40,6 +42,7 @@ def candidate(name, method, validation, test=None, *, status="finished", why="co
 @pytest.fixture
 def choice():
     return Choice(
+        asked="rtlab choose --dataset mine.csv",
         dataset="mine",
         classes=("a", "b"),
         sentences={"train": 8530, "validation": 1066, "test": 1066},
@@ -108,3 +111,20 @@ def test_a_model_and_errors_are_shown_and_move_no_cursor(choice):
     assert "model: my-model" in text
     assert "  b, a, 0.99: good \ufffd[2J" in text.splitlines()
     assert "  a, b, 0.90: bad" in text.splitlines()
+
+
+def test_a_file_shows_the_line_that_asked_and_the_last_answer(choice):
+    earlier = dataclasses.replace(choice, recommended="words")
+    block = choice_block([earlier, choice])
+    text = f"$ rtlab choose --dataset mine.csv\n{as_text(choice)}"
+    assert as_markdown(block) == f"```\n{text}\n```"
+    assert blocks_as_text([block]) == f"## A choice\n\n{text}"
+    assert as_html(block, most=10) == f"<pre>{text}</pre>"
+    assert as_markdown(choice_block([])) == "No choice was made yet."
+
+
+def test_no_sentence_ends_the_listing(choice):
+    mistake = Mistake(text="```\n# a heading", label="a", predicted="b", probability=1.0)
+    text = as_markdown(choice_block([dataclasses.replace(choice, mistakes=(mistake,))]))
+    assert text.count("```") == 2
+    assert "\n# a heading" not in text

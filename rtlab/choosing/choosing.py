@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from rtlab.choice import Choice, ChoiceMetric
+from rtlab.choice import FOLDER, Choice, ChoiceMetric
 from rtlab.choosing.budget import Budget, seconds_of
+from rtlab.choosing.commands import asked_line
 from rtlab.choosing.deciding import Decision, decide
 from rtlab.choosing.describing import candidate_of, say_why
 from rtlab.choosing.errors import find_mistakes, find_suspects
@@ -31,7 +32,6 @@ from rtlab.scheduling.sharing import claim
 from rtlab.values import check_one_of, check_whole, is_number
 from rtlab.writing import write_whole
 
-FOLDER = "choices"  # within the folder of results
 LARGEST_MARGIN = 50.0  # points
 
 
@@ -151,6 +151,7 @@ def choose(
             raise NoChoiceError("; ".join(f"{one.way.name}: {one.why}" for one in standings))
         say_why(standings, decision, metric, margin)
         choice = Choice(
+            asked=asked_line(usual, encoder, budget, margin, metric, candidates),
             dataset=splits.name,
             classes=splits.label_names,
             sentences={name: len(split) for name, split in splits.items()},

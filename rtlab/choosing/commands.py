@@ -1,7 +1,9 @@
-"""The command line that repeats an experiment."""
+"""The command lines that repeat an experiment, and a choice."""
 
 import shlex
+from collections.abc import Mapping, Sequence
 
+from rtlab.choosing.ways import FAMILIES
 from rtlab.experiment import Experiment
 from rtlab.methods import LORA, Adapter, Full, Method, Svm, Words
 from rtlab.recipe import Recipe, number_text, rate_text
@@ -9,9 +11,41 @@ from rtlab.recipe import Recipe, number_text, rate_text
 
 def command(experiment: Experiment) -> str:
     """The experiment as a line for a shell, with what differs from the options' defaults."""
+    return _line(
+        _verb(experiment.method),
+        {
+            "encoder": experiment.encoder,
+            **_data(experiment),
+            "train-sentences": experiment.train_sentences,
+            **_of(experiment.method),
+            "max-length": None if experiment.max_length == Experiment.max_length else experiment.max_length,
+            "precision": None if experiment.precision == Experiment.precision else experiment.precision,
+            "seed": None if experiment.seed == Experiment.seed else experiment.seed,
+        },
+    )
+
+
+def asked_line(
+    usual: Experiment, encoder: str | None, budget: str, margin: float, metric: str, candidates: Sequence[str]
+) -> str:
+    """A choice as a line for a shell: what decides it."""
+    return _line(
+        "choose",
+        {
+            "encoder": encoder,
+            **_data(usual),
+            "budget": budget,
+            "margin": None if margin == 1 else number_text(margin),
+            "metric": None if metric == "accuracy" else metric,
+            "candidates": None if tuple(candidates) == FAMILIES else ",".join(candidates),
+            "seed": None if usual.seed == Experiment.seed else usual.seed,
+        },
+    )
+
+
+def _data(experiment: Experiment) -> dict[str, object]:
     options = experiment.dataset_options
-    named: dict[str, object] = {
-        "encoder": experiment.encoder,
+    return {
         "dataset": experiment.dataset,
         "dataset-config": options.config,
         "text-column": options.text_column,
@@ -19,14 +53,11 @@ def command(experiment: Experiment) -> str:
         "split-column": options.split_column,
         "skip-bad-rows": options.skip_bad_rows,
         "limit": experiment.limit,
-        "train-sentences": experiment.train_sentences,
-        **_of(experiment.method),
-        "max-length": None if experiment.max_length == Experiment.max_length else experiment.max_length,
-        "precision": None if experiment.precision == Experiment.precision else experiment.precision,
-        "seed": None if experiment.seed == Experiment.seed else experiment.seed,
     }
-    words = [word for name, value in named.items() for word in _words(name, value)]
-    return shlex.join(["rtlab", _verb(experiment.method), *words])
+
+
+def _line(verb: str, named: Mapping[str, object]) -> str:
+    return shlex.join(["rtlab", verb, *(word for name, value in named.items() for word in _words(name, value))])
 
 
 def _verb(method: Method) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from rtlab.cli.options import DONE, FAILED, TEXT, Output, check_file, optional, recorded
+from rtlab.cli.options import DONE, FAILED, TEXT, Output, check_file, optional, recorded, say
 
 if TYPE_CHECKING:
     from rtlab.records import RunRecord
@@ -33,6 +33,8 @@ class Tables:
     output: tyro.conf.Suppress[Output] = TEXT
 
     def __call__(self) -> int:
+        from rtlab.choice import read_all
+        from rtlab.reporting.choice_text import choice_block
         from rtlab.reporting.learning_curves import labels_block
         from rtlab.reporting.markup import as_text
         from rtlab.reporting.tables import LEGEND, tables
@@ -49,12 +51,15 @@ class Tables:
             print(f"{self.csv} written, {plural(len(records), 'row')}")
             if not (self.readme or self.write or self.check):
                 return DONE
-        made = (labels_block(records), *tables(records))
+        choices, bad = read_all(self.results)
+        for why in bad.values():
+            say([why])
+        made = (choice_block(choices), labels_block(records), *tables(records))
         files = _files(self.readme, self.results, write=self.write, check=self.check)
         if files:
             status, said = _rebuild(files, made, self.results, "tables", check=self.check)
             print(said)
-            return FAILED if self.check and broken else status
+            return FAILED if self.check and (broken or bad) else status
         shown = [block for block in made if block.name != "seeds"]  # they are in the file and in --csv
         print(f"{as_text(shown, LEGEND)}\n\nrecords in {self.results / 'records'}")
         return DONE

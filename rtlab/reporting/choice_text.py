@@ -1,11 +1,11 @@
-"""A choice in ten lines, for a terminal."""
+"""A choice in ten lines, for a terminal and for a file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from rtlab.choice import Candidate, Choice
+from rtlab.reporting.markup import Block, clean_line
 from rtlab.statistics import Interval
-from rtlab.values import clean
 
 SHOWN = 3  # of a kind, before the rest are only counted
 
@@ -31,9 +31,10 @@ def as_text(choice: Choice) -> str:
     return "\n".join(map(clean_line, lines))
 
 
-def clean_line(line: str) -> str:
-    """A line that a screen only shows; blanks at its beginning stay."""
-    return " " * (len(line) - len(line.lstrip(" "))) + clean(line)
+def choice_block(choices: Sequence[Choice]) -> Block:
+    """A choice as a file shows it: the command line, and what it answered; the last of several."""
+    listing = "" if not choices else f"$ {choices[-1].asked}\n{as_text(choices[-1])}"
+    return Block(name="choice", title="A choice", tables=(), listing=listing, nothing="No choice was made yet.")
 
 
 def _trained(way: Candidate) -> str:

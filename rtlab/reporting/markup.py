@@ -78,6 +78,7 @@ class Block:
         nothing: What is said where there is none.
         picture: What stands above the tables in markdown.
         headed: Whether its heading stands between the markers too, and so nothing where there are no tables.
+        listing: Lines of a terminal, which stand above the tables as they are.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Block:
     nothing: str = ""
     picture: Picture | None = None
     headed: bool = False
+    listing: str = ""
 
 
 def escape(value: object) -> str:
@@ -112,6 +114,11 @@ def _as(text: str, form: Form) -> str:
     return kept
 
 
+def clean_line(line: str) -> str:
+    """A line that a screen only shows; blanks at its beginning stay."""
+    return " " * (len(line) - len(line.lstrip(" "))) + clean(line)
+
+
 def wrapped(text: str) -> str:
     """A paragraph in lines that fit a terminal; to markdown it is the same paragraph."""
     return textwrap.fill(text, width=WIDTH, break_long_words=False, break_on_hyphens=False)
@@ -127,17 +134,24 @@ def as_markdown(block: Block) -> str:
 
 def as_text(blocks: Iterable[Block], *notes: str) -> str:
     """The blocks that have something to show, under their headings, for a terminal."""
-    shown = [f"## {block.title}\n\n{_plain(block, 'text')}" for block in blocks if block.tables]
+    shown = [f"## {block.title}\n\n{_plain(block, 'text')}" for block in blocks if block.tables or block.listing]
     return "\n\n".join([*shown, *map(wrapped, notes)]) if shown else "No records yet."
 
 
 def _plain(block: Block, form: Form) -> str:
-    parts = []
+    listing = _listed(block)
+    if listing and form == "markdown":
+        listing = "\n".join(["```", listing.replace("```", "'''"), "```"])
+    parts = [listing] if listing else []
     for table in block.tables:
         parts += [wrapped(written(table.caption, form))] if table.caption else []
         parts += [_pipes(table, form)] if table.rows else []
         parts += [wrapped(written(note, form)) for note in table.notes]
     return "\n\n".join(parts) or wrapped(block.nothing)
+
+
+def _listed(block: Block) -> str:
+    return "\n".join(map(clean_line, block.listing.splitlines()))
 
 
 def _pipes(table: Table, form: Form) -> str:
@@ -159,7 +173,7 @@ def as_html(block: Block, *, most: int, rest: str = "in the results' README.md")
         most: Rows that are shown of each table; what is left out is said.
         rest: Where that is.
     """
-    parts = []
+    parts = [f"<pre>{html.escape(_listed(block))}</pre>"] if block.listing else []
     for table in block.tables:
         left_out = len(table.rows) - most
         notes = [f"{plural(left_out, 'more row')} {rest}."] if left_out > 0 else []

@@ -10,7 +10,7 @@ from rtlab.reporting.learning_curves import NAME
 from rtlab.reporting.markup import Block, as_markdown, wrapped
 from rtlab.reporting.tables import LEGEND, README
 
-KNOWN = (NAME, "findings", *TABLES, "claims")
+KNOWN = ("choice", NAME, "findings", *TABLES, "claims")
 
 
 def replace_block(text: str, name: str, block: str) -> str:
