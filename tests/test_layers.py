@@ -11,7 +11,7 @@ PACKAGE = Path(rtlab.__file__).parent
 LEVELS = {
     **dict.fromkeys(("values", "settings", "recipe", "methods", "experiment", "metrics", "statistics"), 0),
     **dict.fromkeys(("testbed", "environment", "hub", "writing"), 0),
-    **dict.fromkeys(("records", "matrix", "studies", "data", "architectures", "encoders"), 1),
+    **dict.fromkeys(("records", "matrix", "studies", "choice", "data", "architectures", "encoders"), 1),
     **dict.fromkeys(("tokens", "batches", "dataset_dict"), 2),
     **dict.fromkeys(("engines", "soundness"), 3),
     **dict.fromkeys(("ending", "preparing", "saved_models", "running"), 4),
