@@ -149,7 +149,7 @@ def _intended(handed: Handed) -> Iterator[str]:
     yield "## Intended use\n"
     yield f"To label sentences like those of {_escaped(handed.choice.dataset)} with one of its classes: {names}."
     if handed.record.encoder is not None:
-        yield f"Of a longer text no more than {handed.description.experiment.max_length} tokens are read."
+        yield f"Of a longer text the encoder reads no more than {handed.description.experiment.max_length} tokens."
     yield "Every sentence gets a label, also one that is of none of these classes.\n"
 
 
