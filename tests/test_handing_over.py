@@ -116,15 +116,20 @@ def test_a_temperature_is_in_one_place(model, tmp_path, name):
         assert load_file(to / CLASSIFIERS[name])["temperature"].tolist() == [temperature]
 
 
+def hotter(record):
+    """A record whose logits are four times as large, as those of a model that was trained again may be."""
+    predictions = {
+        split: dataclasses.replace(found, logits=found.logits * np.float32(4))
+        for split, found in record.predictions.items()
+    }
+    return dataclasses.replace(record, predictions=predictions, id="f" * 16)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_model_that_was_trained_again_has_the_temperature_of_the_one_before(model, saved, tmp_path, name):
     """What it says of validation, which it was trained on, is worth nothing."""
     one, to = model(name), tmp_path / "to"
-    hot = {
-        split: dataclasses.replace(found, logits=found.logits * np.float32(4))
-        for split, found in one.record.predictions.items()
-    }
-    before = dataclasses.replace(one.record, predictions=hot, id="f" * 16)
+    before = hotter(one.record)
     temperature = calibrated(before).temperature
     assert temperature == pytest.approx(4 * calibrated(one.record).temperature, rel=0.01)
     hand_over(one.folder, to, choice=small.choice(before), record=before, refit=True)
@@ -308,8 +313,9 @@ def test_the_run_s_own_model_stays_as_it_was_until_the_end(model, tmp_path, monk
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(handing_over, "share", fail)
+    other = hotter(one.record)
     with pytest.raises(OSError, match="No space left"):
-        handed(one, tmp_path / "to", refit=True)
+        hand_over(one.folder, tmp_path / "to", choice=small.choice(other), record=other, refit=True)
     assert read_description(one.folder) == description
     assert contents(tmp_path) == ["source"]
 

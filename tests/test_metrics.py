@@ -161,6 +161,12 @@ def test_the_calibration_error_of_known_probabilities():
     assert expected_calibration_error([0], three_to_one) == pytest.approx(0.25)
 
 
+def test_a_probability_at_the_edge_of_two_bins_is_of_the_lower():
+    """A fifth, which is right, and a quarter, which is wrong: in one bin they would make up for each other."""
+    fifth, quarter = [0.0] * 5, [np.log(4 / 3), 0.0, 0.0, 0.0, 0.0]
+    assert expected_calibration_error([0, 1], [fifth, quarter]) == pytest.approx((0.8 + 0.25) / 2)
+
+
 def test_at_a_tiny_temperature_all_are_sure_and_labels_are_the_same():
     draws = np.random.default_rng(0)
     labels_N, logits_NC = draws.integers(0, 3, size=50), draws.normal(size=(50, 3))

@@ -59,7 +59,7 @@ def hand_over(model: Path, to: Path, *, choice: Choice, record: RunRecord, refit
         to: Where it is to be. What is there is replaced if `check_target` lets it.
         choice: Why this one.
         record: The run whose logits tell temperature and scores: the model's own, or with `refit` that of the same
-            recipe trained on train alone.
+            recipe trained on train alone. It was read with its logits, and is of the model's classes.
         refit: Whether the model was trained on train and validation together.
 
     Returns:
@@ -77,6 +77,7 @@ def hand_over(model: Path, to: Path, *, choice: Choice, record: RunRecord, refit
     with replacing_folder(place) as part:
         shutil.copytree(source, part, copy_function=_link, dirs_exist_ok=True)
         description = _with_temperature(part, read_description(part), calibration.temperature)
+        assert description.label_names == record.dataset.classes, "scores and model are of the same classes"
         encoder = encoder_of(part, description) if isinstance(description.experiment.method, Adapter) else None
         card = hub_card(
             Handed(

@@ -260,9 +260,7 @@ def _calibration(handed: Handed) -> Iterator[str]:
 def _recipe(handed: Handed) -> Iterator[str]:
     record = handed.record
     yield "## How it was made\n"
-    command = _without_folders(handed.choice.way.command)
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", command)), default=0))
-    yield f"{fence}sh\n{command}\n{fence}\n"
+    yield f"```sh\n{_without_folders(handed.choice.way.command)}\n```\n"
     encoder = "no encoder"
     if record.encoder is not None:
         encoder = f"encoder {_escaped(record.encoder.name)} (sha256 {record.encoder.sha256[:8]})"
