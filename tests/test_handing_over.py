@@ -204,6 +204,8 @@ def test_another_file_system(model, tmp_path, monkeypatch, links):
             raise OSError(errno.EXDEV, "Invalid cross-device link")
 
         monkeypatch.setattr(os, "link", cannot)
+    (tmp_path / "to").mkdir()
+    check_target(tmp_path / "to")
     coefficients = load_file(one.folder / "svm.safetensors")["coef"]
     handed(one, tmp_path / "to")
     assert np.array_equal(load_file(tmp_path / "to" / "svm.safetensors")["coef"], coefficients)
@@ -225,6 +227,8 @@ def test_an_earlier_model_is_replaced_and_a_link_followed(model, tmp_path):
 def test_an_earlier_model_that_was_damaged_is_replaced_too(model, tmp_path):
     handed(model("full", "first"), tmp_path / "to")
     (tmp_path / "to" / "model.safetensors").write_bytes(b"")
+    described = tmp_path / "to" / "rtlab.json"  # as before there were digests
+    described.write_text(json.dumps(json.loads(described.read_text()) | {"files": {}}))
     handed(model("words", "second"), tmp_path / "to")
     assert read_description(tmp_path / "to").encoder is None
 

@@ -106,8 +106,6 @@ def _place(to: Path) -> Path:
 def _others(folder: Path) -> list[str]:
     """What a folder holds besides a model that rtlab saved; all of it where there is none."""
     there = sorted(path.name for path in folder.iterdir())
-    if not there:
-        return []
     try:
         ours = {DESCRIPTION, CARD, *(description_alone(folder).files or digests(folder))}
     except ValueError:
