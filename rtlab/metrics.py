@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+CALIBRATION_BINS = 15
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScores:
@@ -93,6 +95,31 @@ def log_loss(labels: ArrayLike, logits: ArrayLike) -> float:
     beyond_NC = logits_NC - logits_NC.max(axis=1, keepdims=True)
     true_N = np.take_along_axis(beyond_NC, np.asarray(labels, dtype=np.int64)[:, None], axis=1)[:, 0]
     return float((np.log(np.exp(beyond_NC).sum(axis=1)) - true_N).mean())
+
+
+def expected_calibration_error(labels: ArrayLike, logits: ArrayLike, *, temperature: float = 1.0) -> float:
+    """How far a model's probabilities are from what they promise: in the mean, |share that is right - probability|.
+
+    Sentences are put in 15 bins of equal width by the probability of their most probable class, (0, 1/15] to
+    (14/15, 1]; the mean of each bin's difference counts as often as it has sentences.
+
+    Args:
+        labels: True classes, (N,), one at least.
+        logits: One score per class, (N, C), of which softmax makes probabilities.
+        temperature: What they are divided by before; above 0.
+
+    Returns:
+        From 0, where each probability is the share that is right, to 1.
+
+    Source:
+        Guo et al., "On Calibration of Modern Neural Networks", 2017, section 2.
+    """
+    logits_NC = np.asarray(logits, dtype=np.float64)
+    beyond_NC = (logits_NC - logits_NC.max(axis=1, keepdims=True)) / temperature
+    surest_N = 1 / np.exp(beyond_NC).sum(axis=1)
+    right_N = logits_NC.argmax(axis=1) == np.asarray(labels, dtype=np.int64)
+    bins_N = np.digitize(surest_N, np.arange(1, CALIBRATION_BINS) / CALIBRATION_BINS, right=True)
+    return float(np.abs(np.bincount(bins_N, weights=right_N - surest_N)).sum() / len(right_N))
 
 
 def class_scores(hits_CC: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 
 import rtlab
+from rtlab.choice import Candidate, Choice, Trial, Undecided
 from rtlab.data import corpus
 from rtlab.engines.engine import Task
 from rtlab.environment import Stopwatch
 from rtlab.matrix import Case, Matrix
 from rtlab.preparing import prepare
+from rtlab.statistics import Interval
 from rtlab.tokens import Tokens
 
 TRAIN, HELD_OUT = 42, 20  # 42 sentences in batches of 8: the last batch is a partial one
@@ -63,6 +65,49 @@ def experiment(dataset: Path, method: str = "full", **fields) -> rtlab.Experimen
 def matrix(*experiments: rtlab.Experiment) -> Matrix:
     """A study of experiments, each a case by itself."""
     return Matrix(cases=tuple(Case(experiment=one) for one in experiments))
+
+
+def choice(record: rtlab.RunRecord, **changes) -> Choice:
+    """A choice of what left this record, out of three ways; its candidates' scores are made up."""
+    interval = Interval(value=0.75, low=0.7, high=0.8, over="sentences and seeds")
+    trials = tuple(
+        Trial(sentences=TRAIN, epochs=1, seed=seed, validation=0.75, seconds=1.0, run=record.id) for seed in (1, 2)
+    )
+    way = Candidate(
+        name="the way, lr 1e-03",
+        method=record.experiment.method.name,
+        experiment=record.experiment,
+        command="rtlab lora --dataset '/home/somebody/my reviews.csv' --learning-rate 1e-3 --adapter=/home/x/a.json",
+        status="finished",
+        why="scores best",
+        validation=interval,
+        test=interval,
+        seconds=3.25,
+        trials=trials,
+    )
+    words = dataclasses.replace(way, name="words", status="stopped", why="5 points behind", test=None)
+    full = dataclasses.replace(way, name="full", status="left out", why="no time for it", validation=None, trials=())
+    fields = {
+        "asked": "rtlab choose",
+        "dataset": record.dataset.name,
+        "classes": record.dataset.classes,
+        "sentences": {"train": TRAIN, "validation": HELD_OUT, "test": HELD_OUT},
+        "encoder": None if record.encoder is None else record.encoder.name,
+        "metric": "accuracy",
+        "margin": 0.01,
+        "budget_s": 60.0,
+        "seconds": 50.0,
+        "folds": 1,
+        "recommended": way.name,
+        "cheaper": "words",
+        "better": None,
+        "candidates": (words, way, full),
+        "undecided": (
+            Undecided(name="words", difference=interval, tells="3 more seeds would tell", sentences=None, minutes=2.0),
+        ),
+        "warnings": ("2 sentences stand in train and in test.",),
+    }
+    return Choice(**fields | changes)
 
 
 def task(asked: rtlab.Experiment, device: str = "cpu") -> Task:

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
-from rtlab.metrics import ClassScores, Scores, scores
+from rtlab.metrics import ClassScores, Scores, expected_calibration_error, scores
 
 
 @st.composite
@@ -115,3 +115,60 @@ def test_labels_and_predictions_are_sequences_of_one_length(labels, predictions,
 def test_classes_are_among_those_there_are(labels, predictions, num_labels):
     with pytest.raises(ValueError, match=rf"^classes must lie in 0 … .* at least 2; got num_labels={num_labels}$"):
         scores(labels, predictions, num_labels=num_labels)
+
+
+# Calibration
+
+
+def slow_calibration_error(labels, logits, temperature):
+    """Sentence by sentence, and bin by bin."""
+    surest, right = [], []
+    for label, row in zip(labels, logits, strict=True):
+        shares = np.exp([(value - max(row)) / temperature for value in row])
+        surest.append(max(shares) / sum(shares))
+        right.append(row.index(max(row)) == label)
+    error = 0.0
+    for number in range(15):
+        inside = [n for n, one in enumerate(surest) if number / 15 < one <= (number + 1) / 15]
+        if inside:
+            of_bin = np.mean([right[n] for n in inside]) - np.mean([surest[n] for n in inside])
+            error += len(inside) / len(labels) * abs(of_bin)
+    return error
+
+
+@st.composite
+def scored(draw):
+    """Labels, and logits of up to 5 classes, ties among them."""
+    classes = draw(st.integers(2, 5))
+    rows = st.lists(st.integers(-40, 40).map(lambda n: n / 8), min_size=classes, max_size=classes)
+    pairs = draw(st.lists(st.tuples(st.integers(0, classes - 1), rows), min_size=1, max_size=40))
+    return [label for label, _ in pairs], [row for _, row in pairs]
+
+
+@given(scored(), st.sampled_from([0.007, 0.5, 1.0, 3.0, 140.0]))
+def test_the_calibration_error_is_that_of_a_loop_over_bins(drawn, temperature):
+    labels, logits = drawn
+    found = expected_calibration_error(labels, logits, temperature=temperature)
+    assert found == pytest.approx(slow_calibration_error(labels, logits, temperature), abs=1e-12)
+
+
+def test_the_calibration_error_of_known_probabilities():
+    """Of four sentences at 3/4 three are right: none. Sure and always wrong: all. Two bins count by their sentences."""
+    three_to_one = [[np.log(3.0), 0.0]]
+    assert expected_calibration_error([0, 0, 0, 1], three_to_one * 4) == pytest.approx(0)
+    assert expected_calibration_error([1, 1], [[1e4, -1e4]] * 2) == 1
+    assert expected_calibration_error([0, 1, 1], [*three_to_one, [0, 1e4], [0, 1e4]]) == pytest.approx(0.25 / 3)
+    assert expected_calibration_error([0], three_to_one) == pytest.approx(0.25)
+
+
+def test_a_probability_at_the_edge_of_two_bins_is_of_the_lower():
+    """A fifth, which is right, and a quarter, which is wrong: in one bin they would make up for each other."""
+    fifth, quarter = [0.0] * 5, [np.log(4 / 3), 0.0, 0.0, 0.0, 0.0]
+    assert expected_calibration_error([0, 1], [fifth, quarter]) == pytest.approx((0.8 + 0.25) / 2)
+
+
+def test_at_a_tiny_temperature_all_are_sure_and_labels_are_the_same():
+    draws = np.random.default_rng(0)
+    labels_N, logits_NC = draws.integers(0, 3, size=50), draws.normal(size=(50, 3))
+    wrong = np.mean(logits_NC.argmax(axis=1) != labels_N)
+    assert expected_calibration_error(labels_N, logits_NC, temperature=1e-9) == pytest.approx(wrong)

@@ -1,5 +1,6 @@
 """A saved model that was damaged, mixed, half copied or saved by others is an error of one line, and never a label."""
 
+import dataclasses
 import json
 import shutil
 
@@ -7,10 +8,12 @@ import numpy as np
 import pytest
 import small
 from safetensors.numpy import load_file, save_file
+from scipy.special import softmax
 
 import rtlab
 from rtlab.encoders import load_encoder
 from rtlab.running import model_folder
+from rtlab.saved_models.description import read_description, write_description
 from rtlab.saved_models.opening import load_model
 
 METHODS = ("svm", "full", "lora")
@@ -330,6 +333,60 @@ def test_an_encoder_of_another_size_under_an_svm(copy):
     for temperature in (0.0, -1.0, np.nan, np.inf):
         save_file(half | {"coef": np.ones((1, 64)), "temperature": np.array([temperature])}, folder / WEIGHTS["svm"])
         refused(folder, "temperature")
+
+
+# A temperature
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("temperature", [0.25, 3])
+def test_logits_are_divided_by_a_temperature_and_labels_stay(copy, method, temperature):
+    folder, texts = copy(method, digests=True), ["never dull .", "a mess of a film ."]
+    plain_NC = load_model(folder, device="cpu").logits(texts)
+    before = rtlab.predict(folder, texts, device="cpu")
+    described(folder, temperature=temperature)
+    np.testing.assert_allclose(load_model(folder, device="cpu").logits(texts), plain_NC / temperature, rtol=1e-6)
+    after = rtlab.predict(folder, texts, device="cpu")
+    assert [one.label for one in after] == [one.label for one in before]
+    for one, row in zip(after, softmax(plain_NC / temperature, axis=1), strict=True):
+        assert list(one.probabilities.values()) == pytest.approx(row.tolist(), abs=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_description_without_a_temperature_reads_as_before(saved, method):
+    assert "temperature" not in json.loads((saved[method] / "rtlab.json").read_text())
+    assert read_description(saved[method]).temperature == 1
+
+
+@pytest.mark.parametrize("temperature", [0, -1.5, float("nan"), float("inf"), "2", True, None])
+def test_a_temperature_that_is_none(copy, temperature):
+    folder = copy("full", digests=True)
+    described(folder, temperature=temperature)
+    refused(folder, "temperature must be (a finite number|finite and above 0); got ")
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_temperature_that_is_none_is_not_described(saved, temperature):
+    with pytest.raises(ValueError, match=r"^temperature must be finite and above 0; got "):
+        dataclasses.replace(read_description(saved["full"]), temperature=temperature)
+
+
+def test_an_svm_has_its_temperature_in_its_own_file(copy):
+    """Else it would be divided by both."""
+    folder = copy("svm", digests=True)
+    described(folder, temperature=1)
+    load_model(folder, device="cpu")
+    described(folder, temperature=2)
+    refused(folder, r"temperature must be 1 of a linear classifier, whose own file holds it; got 2")
+
+
+def test_a_description_that_is_written_again_is_the_same(copy):
+    folder = copy("lora", digests=True)
+    text = (folder / "rtlab.json").read_text()
+    write_description(folder, read_description(folder))
+    assert (folder / "rtlab.json").read_text() == text
+    write_description(folder, dataclasses.replace(read_description(folder), temperature=1.5))
+    assert read_description(folder).temperature == 1.5
 
 
 def test_what_is_loaded_says_what_it_is(saved):

@@ -77,14 +77,40 @@ def model_card(
     width = max(map(len, every)) + 2
     parts = (
         *_metadata(encoder, alone=alone),
-        f"\n# {_title(experiment, merged=merged)}\n\nMade by rtlab.\n",
+        f"\n# {title(experiment, merged=merged)}\n\nMade by rtlab.\n",
         *(f"    {name:{width}}{one_line(fact)}" for name, fact in every.items()),
-        "\nIn Python, in this folder, or with its path in place of `.`:\n",
-        f"```python\n{_code(experiment, encoder, label_names, alone=alone)}\n```\n",
-        *([_elsewhere(encoder)] if alone and encoder is not None and encoder.revision is None else []),
+        "",
+        loading(experiment, encoder if alone else None, label_names),
+    )
+    return "\n".join(parts)
+
+
+def loading(experiment: Experiment, encoder: Encoder | None, label_names: Sequence[str]) -> str:
+    """The lines that load a model, and label with it, with what they need to be said of them.
+
+    Args:
+        experiment: What trained it.
+        encoder: What an adapter lies apart from; `None` of a model that is whole, or that plain libraries do not load.
+        label_names: Names of the classes.
+    """
+    parts = (
+        "In Python, in this folder, or with its path in place of `.`:\n",
+        f"```python\n{_code(experiment, encoder, label_names)}\n```\n",
+        *([_elsewhere(encoder)] if encoder is not None and encoder.revision is None else []),
         'On the command line: `rtlab predict --model . "never dull ."`\n',
     )
     return "\n".join(parts)
+
+
+def title(experiment: Experiment, *, merged: bool = False) -> str:
+    """What a model is, in a few words."""
+    match experiment.method:
+        case Adapter(peft_type=kind):
+            return f"An adapter of kind {kind}, {'merged into its encoder' if merged else 'without its encoder'}"
+        case Words() | Svm() as method:
+            return f"A linear classifier: {method.setup}"
+        case _:
+            return "A fine-tuned encoder"
 
 
 def _metadata(encoder: Encoder | None, *, alone: bool) -> Iterator[str]:
@@ -96,20 +122,10 @@ def _metadata(encoder: Encoder | None, *, alone: bool) -> Iterator[str]:
     yield "---"
 
 
-def _title(experiment: Experiment, *, merged: bool) -> str:
-    match experiment.method:
-        case Adapter(peft_type=kind):
-            return f"An adapter of kind {kind}, {'merged into its encoder' if merged else 'without its encoder'}"
-        case Words() | Svm() as method:
-            return f"A linear classifier: {method.setup}"
-        case _:
-            return "A fine-tuned encoder"
-
-
-def _code(experiment: Experiment, encoder: Encoder | None, label_names: Sequence[str], *, alone: bool) -> str:
-    if encoder is None or experiment.method.reads != "logits":
+def _code(experiment: Experiment, encoder: Encoder | None, label_names: Sequence[str]) -> str:
+    if experiment.method.reads != "logits":
         return _OURS
-    if not alone:
+    if encoder is None:
         return _WHOLE.format(max_length=experiment.max_length)
     arguments: dict[str, object] = {**classes(label_names), **BASE, **plainly(encoder)}
     if encoder.revision is not None:

@@ -6,6 +6,7 @@ A folder that was damaged, mixed from two or half copied is found by these diges
 import fnmatch
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from rtlab.encoders import FILES
 from rtlab.encoders.checkpoints import no_whole_file
 from rtlab.experiment import Experiment
+from rtlab.records import write_whole
 from rtlab.values import Json, from_json, one_line
 
 DESCRIPTION = "rtlab.json"
@@ -39,6 +41,8 @@ class Description:
         encoder_sha256: Its digest.
         files: Digest of each file that the model is read from; empty where it was saved before there were digests.
         sentences: Digest of the sentences of each split of its data, by which they are known again; likewise.
+        temperature: What logits are divided by before softmax makes probabilities of them; labels stay. 1 of a linear
+            classifier, whose own file holds it.
     """
 
     id: str
@@ -48,6 +52,7 @@ class Description:
     encoder_sha256: str | None
     files: Mapping[str, str] = field(default_factory=dict)
     sentences: Mapping[str, str] = field(default_factory=dict)
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if len(self.label_names) < 2 or len(set(self.label_names)) < len(self.label_names):
@@ -55,6 +60,12 @@ class Description:
         reads = self.experiment.method.reads is not None
         if (self.encoder is not None, self.encoder_sha256 is not None) != (reads, reads):
             raise ValueError("encoder and encoder_sha256 must be there for a method that reads one, and only there")
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature must be finite and above 0; got {self.temperature}")
+        if self.temperature != 1 and self.experiment.method.reads != "logits":
+            raise ValueError(
+                f"temperature must be 1 of a linear classifier, whose own file holds it; got {self.temperature}"
+            )
 
     @property
     def encoder_name(self) -> str | None:
@@ -69,6 +80,25 @@ def digests(folder: Path) -> dict[str, str]:
     return {path.name: _digest(path) for path in _read_from(folder)}
 
 
+def write_description(folder: Path, description: Description) -> None:
+    """Write `rtlab.json`, with digests of the folder's files as they are now.
+
+    A temperature of 1 is left out, so that what never had one reads as before.
+    """
+    written: dict[str, Json] = {
+        "id": description.id,
+        "experiment": description.experiment.to_json(),
+        "label_names": list(description.label_names),
+        "encoder": description.encoder,
+        "encoder_sha256": description.encoder_sha256,
+        "files": digests(folder),
+        "sentences": dict(description.sentences),
+    }
+    if description.temperature != 1:
+        written["temperature"] = description.temperature
+    write_whole(folder / DESCRIPTION, json.dumps(written, indent=2) + "\n")
+
+
 def read_description(folder: Path) -> Description:
     """Read and check what lies beside a saved model.
 
@@ -80,19 +110,28 @@ def read_description(folder: Path) -> Description:
             changed since.
     """
     _check_whole(folder)
+    description = description_alone(folder)
+    if description.files:
+        _check_files(folder, description.files)
+    return description
+
+
+def description_alone(folder: Path) -> Description:
+    """Read what lies beside a saved model, whatever became of the model.
+
+    Raises:
+        ValueError: If there is no description that rtlab wrote.
+    """
     try:
         if not (folder / DESCRIPTION).is_file():  # a pipe of that name would be waited for
             raise FileNotFoundError(f"no file {DESCRIPTION}")
         described: Json = json.loads((folder / DESCRIPTION).read_bytes())
-        description = from_json(Description, described, DESCRIPTION)
+        return from_json(Description, described, DESCRIPTION)
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(
             f"model must be a directory that rtlab words, svm, finetune or lora saved, with {DESCRIPTION} in it; "
             f"got {folder} ({_found(folder) or one_line(str(error))})"
         ) from error
-    if description.files:
-        _check_files(folder, description.files)
-    return description
 
 
 def _found(folder: Path) -> str | None:

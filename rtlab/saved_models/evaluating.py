@@ -221,7 +221,7 @@ def _measure(
         labels=labels,
         accuracy=accuracy_interval((predicted_N == true_N)[None]),
         macro_f1=macro_f1_interval(true_N, predicted_N),
-        by_class=tuple(_of_class(name, true_N == number, predicted_N == number) for name, number in index.items()),
+        by_class=tuple(of_class(name, true_N == number, predicted_N == number) for name, number in index.items()),
         confusion=tuple(map(tuple, confusion_CC.tolist())),
         errors=_errors(sentences, names, true_N, probabilities_NC, show_errors),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -245,7 +245,8 @@ def _probabilities(
     return np.concatenate(parts)
 
 
-def _of_class(label: str, is_N: NDArray[np.bool_], called_N: NDArray[np.bool_]) -> ClassScores:
+def of_class(label: str, is_N: NDArray[np.bool_], called_N: NDArray[np.bool_]) -> ClassScores:
+    """Scores of one class, where each of N sentences is of it and is called it, with intervals over sentences."""
     share = _share(is_N & called_N, is_N | called_N)
     return ClassScores(
         label=label,

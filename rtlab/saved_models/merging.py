@@ -95,9 +95,19 @@ def merge(model_dir: Path | str, output_dir: Path | str, *, device: str | None =
     with _new_folder(to) as part:
         expected_SC = _merge(source, part, experiment, encoder, names, where)
         apart = _compare(part, whole, encoder, names, where, expected_SC)
-        write_whole(part / CARD, model_card(experiment, encoder, names, {"run": description.id}, merged=True))
-        made_by = replace(whole, precision=description.experiment.precision)
-        describe(part, made_by, encoder, names, run_id=description.id, sentences=description.sentences)
+        facts = {"run": description.id}
+        if description.temperature != 1:
+            facts["temperature"] = f"{description.temperature:.3f}, by which rtlab divides logits"
+        write_whole(part / CARD, model_card(experiment, encoder, names, facts, merged=True))
+        describe(
+            part,
+            replace(whole, precision=description.experiment.precision),
+            encoder,
+            names,
+            run_id=description.id,
+            sentences=description.sentences,
+            temperature=description.temperature,
+        )
     return Merged(
         id=description.id,
         peft_type=method.peft_type,

@@ -69,7 +69,7 @@ class EncoderModel:
         tokens = token_arrays(texts, tokenizer, max_length)
         read_NC, _ = read(self.model, tokens, self.encoder, what=reads, precision=self.precision)
         if self.head is None:
-            return read_NC.astype(np.float64)
+            return read_NC.astype(np.float64) / self.description.temperature
         return self.head.calibrated(read_NC if self.tfidf is None else self.tfidf.beside(sentences, read_NC))
 
 

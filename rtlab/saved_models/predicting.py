@@ -42,8 +42,8 @@ def predict(model_dir: Path | str, sentences: Sequence[str], *, device: str | No
         device: `cpu` or `cuda`; CUDA where there is one by default.
 
     Returns:
-        One prediction per sentence, in order. An SVM's probabilities come from temperature scaling on its
-        validation split (`rtlab.engines.linear.fit_temperature`).
+        One prediction per sentence, in order. Probabilities of an SVM, and of any model that `rtlab choose` saved,
+        come from temperature scaling on its validation split (`rtlab.engines.linear.fit_temperature`).
 
     Raises:
         ValueError: If a sentence is no text, or the directory holds no such model, a damaged one, or its encoder is

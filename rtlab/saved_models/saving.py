@@ -4,7 +4,6 @@
 ours reads it.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,10 +13,9 @@ from rtlab.experiment import Experiment
 from rtlab.preparing import Prepared
 from rtlab.records import Predictions, RunRecord, write_whole
 from rtlab.saved_models.card import CARD, model_card, run_facts
-from rtlab.saved_models.description import DESCRIPTION, digests
+from rtlab.saved_models.description import DESCRIPTION, Description, write_description
 from rtlab.saved_models.overlap import sentence_digests
 from rtlab.saved_models.reloading import check_saved
-from rtlab.values import Json
 
 
 def write(engine: Engine, folder: Path) -> None:
@@ -44,12 +42,12 @@ def check_and_describe(folder: Path, prepared: Prepared, record: RunRecord) -> N
     check_saved(folder, prepared, validation.logits)
     label_names = prepared.splits.label_names
     write_whole(folder / CARD, model_card(prepared.experiment, prepared.encoder, label_names, run_facts(record)))
-    _share(folder)
+    share(folder)
     sentences = sentence_digests(prepared.splits)
     describe(folder, prepared.experiment, prepared.encoder, label_names, run_id=record.id, sentences=sentences)
 
 
-def _share(folder: Path) -> None:
+def share(folder: Path) -> None:
     """Give all files the card's mode, which the user's umask made: safetensors lets nobody else read what it writes."""
     mode = (folder / CARD).stat().st_mode
     for file in folder.iterdir():
@@ -65,15 +63,16 @@ def describe(
     *,
     run_id: str,
     sentences: Mapping[str, str],
+    temperature: float = 1.0,
 ) -> None:
     """Write `rtlab.json`: how the model was made, by a run of this id on these sentences, and how to feed it."""
-    description: dict[str, Json] = {
-        "id": run_id,
-        "experiment": experiment.to_json(),
-        "label_names": list(label_names),
-        "encoder": None if encoder is None else encoder.source,
-        "encoder_sha256": None if encoder is None else encoder.sha256,
-        "files": digests(folder),
-        "sentences": dict(sentences),
-    }
-    write_whole(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
+    description = Description(
+        id=run_id,
+        experiment=experiment,
+        label_names=tuple(label_names),
+        encoder=None if encoder is None else encoder.source,
+        encoder_sha256=None if encoder is None else encoder.sha256,
+        sentences=sentences,
+        temperature=temperature,
+    )
+    write_description(folder, description)
