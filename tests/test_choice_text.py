@@ -84,7 +84,7 @@ def test_the_lines(choice):
         "left out: other 0: about 0 s, 3 s left",
         "left out: other 1: about 1 s, 3 s left",
         "left out: other 2: about 2 s, 3 s left",
-        "and 2 more",
+        "left out or failed: 2 more",
         "again: rtlab lora --dataset mine.csv",
         "20.6 min of 30.0 min spent on 9 trials",
     ]
@@ -116,7 +116,7 @@ def test_a_model_and_errors_are_shown_and_move_no_cursor(choice):
 def test_a_file_shows_the_line_that_asked_and_the_last_answer(choice):
     earlier = dataclasses.replace(choice, recommended="words")
     block = choice_block([earlier, choice])
-    text = f"$ rtlab choose --dataset mine.csv\n{as_text(choice)}"
+    text = f"$ rtlab choose --dataset mine.csv\n{as_text(choice, shown=1)}"
     assert as_markdown(block) == f"```\n{text}\n```"
     assert blocks_as_text([block]) == f"## A choice\n\n{text}"
     assert as_html(block, most=10) == f"<pre>{text}</pre>"

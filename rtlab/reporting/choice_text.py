@@ -7,11 +7,16 @@ from rtlab.choice import Candidate, Choice
 from rtlab.reporting.markup import Block, clean_line
 from rtlab.statistics import Interval
 
-SHOWN = 3  # of a kind, before the rest are only counted
+SHOWN = 3
 
 
-def as_text(choice: Choice) -> str:
-    """The recommendation, its score, what it costs, what others would give, what was left out, and how sure it is."""
+def as_text(choice: Choice, *, shown: int = SHOWN) -> str:
+    """The recommendation, its score, what it costs, what others would give, what was left out, and how sure it is.
+
+    Args:
+        choice: The answer.
+        shown: How many of a kind are shown, before the rest are only counted.
+    """
     way = choice.way
     so_far = " so far (it was interrupted)" if choice.interrupted else ""
     trials = sum(len(one.trials) for one in choice.candidates)
@@ -21,8 +26,8 @@ def as_text(choice: Choice) -> str:
         f"  costs {_seconds(way.seconds)} to train, {_seconds(way.seconds_per_1000)} for 1,000 sentences",
         *_other("next cheaper", choice, choice.cheaper),
         *_other("best on validation", choice, choice.better),
-        *_undecided(choice),
-        *_left_out(choice),
+        *_undecided(choice, shown),
+        *_left_out(choice, shown),
         f"again: {way.command}",
         *([f"model: {choice.saved_to}"] if choice.saved_to else []),
         f"{_seconds(choice.seconds)} of {_seconds(choice.budget_s)} spent on {trials} trials",
@@ -33,7 +38,7 @@ def as_text(choice: Choice) -> str:
 
 def choice_block(choices: Sequence[Choice]) -> Block:
     """A choice as a file shows it: the command line, and what it answered; the last of several."""
-    listing = "" if not choices else f"$ {choices[-1].asked}\n{as_text(choices[-1])}"
+    listing = "" if not choices else f"$ {choices[-1].asked}\n{as_text(choices[-1], shown=1)}"
     return Block(name="choice", title="A choice", tables=(), listing=listing, nothing="No choice was made yet.")
 
 
@@ -52,18 +57,20 @@ def _other(what: str, choice: Choice, name: str | None) -> Iterator[str]:
         yield f"{what}: {one.name}: {score}; {_seconds(one.seconds)} to train"
 
 
-def _undecided(choice: Choice) -> Iterator[str]:
-    for one in choice.undecided[:SHOWN]:
+def _undecided(choice: Choice, shown: int) -> Iterator[str]:
+    for one in choice.undecided[:shown]:
         yield f"undecided: {one.name}, {100 * one.difference.value:+.1f} points on validation; {one.tells}"
+    if len(choice.undecided) > shown:
+        yield f"undecided: {len(choice.undecided) - shown} more"
     if not choice.undecided:
         yield "no other way that was compared may be the better choice, by these sentences and runs"
 
 
-def _left_out(choice: Choice) -> Iterator[str]:
-    for one in choice.left_out[:SHOWN]:
+def _left_out(choice: Choice, shown: int) -> Iterator[str]:
+    for one in choice.left_out[:shown]:
         yield f"{one.status}: {one.name}: {one.why}"
-    if len(choice.left_out) > SHOWN:
-        yield f"and {len(choice.left_out) - SHOWN} more"
+    if len(choice.left_out) > shown:
+        yield f"left out or failed: {len(choice.left_out) - shown} more"
 
 
 def _errors(choice: Choice) -> Iterator[list[str]]:
