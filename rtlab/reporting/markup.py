@@ -95,10 +95,11 @@ def escape(value: object) -> str:
 
 def written(text: Text, form: Form) -> str:
     """A text in one of the three forms."""
-    parts = [text] if isinstance(text, str) else text
+    if isinstance(text, str):
+        return _as(text, form)
     return "".join(
         _SPANS[form][part.kind].format(_as(part.text, form)) if isinstance(part, Span) else _as(part, form)
-        for part in parts
+        for part in text
     )
 
 
