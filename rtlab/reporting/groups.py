@@ -60,6 +60,10 @@ class Group:
     timed: Mapping[Testbed, tuple[RunRecord, ...]]
     disturbed: int = 0
 
+    def but_for(self, *names: str) -> tuple[Cell, ...]:
+        """What it is, but for some fields: those that differ in nothing else have it in common."""
+        return tuple((dict(self.fields) | dict.fromkeys(names)).values())
+
     @property
     def chance(self) -> bool:
         """Whether other seeds could give other scores."""
@@ -289,12 +293,10 @@ def families(found: Iterable[Group], field: str, *with_it: str) -> tuple[tuple[G
         with_it: Columns that may differ too.
     """
     sets: dict[tuple[object, ...], list[Group]] = {}
-    apart = dict.fromkeys((field, *with_it))
     for group in found:
         if group.fields[field] is not None:
-            rest = {**group.fields, **apart}.values()
             version = None if "engine" in (field, *with_it) else group.results  # engines count theirs by themselves
-            sets.setdefault((group.place, version, *rest), []).append(group)
+            sets.setdefault((group.place, version, group.but_for(field, *with_it)), []).append(group)
     return tuple(tuple(members) for members in sets.values() if len({group.fields[field] for group in members}) > 1)
 
 
