@@ -5,6 +5,7 @@ tests hold them equal to scikit-learn's.
 """
 
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -76,13 +77,13 @@ def scores(labels: ArrayLike, predictions: ArrayLike, *, num_labels: int) -> Sco
     """
     hits_CC = confusion(labels, predictions, num_labels=num_labels)
     precision_C, recall_C, f1_C = class_scores(hits_CC)
-    classes = slice(1, 2) if num_labels == 2 else slice(None)
+    overall = itemgetter(1) if num_labels == 2 else np.mean
     by_class = zip(precision_C.tolist(), recall_C.tolist(), f1_C.tolist(), hits_CC.sum(axis=1).tolist(), strict=True)
     return Scores(
         accuracy=float(hits_CC.trace() / hits_CC.sum()),
-        precision=float(precision_C[classes].mean()),
-        recall=float(recall_C[classes].mean()),
-        f1=float(f1_C[classes].mean()),
+        precision=float(overall(precision_C)),
+        recall=float(overall(recall_C)),
+        f1=float(overall(f1_C)),
         macro_f1=float(f1_C.mean()),
         by_class=tuple(ClassScores(precision=p, recall=r, f1=f, support=n) for p, r, f, n in by_class),
         confusion=tuple(map(tuple, hits_CC.tolist())),
@@ -129,6 +130,4 @@ def class_scores(hits_CC: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArr
 
 
 def _ratio(numerator_C: NDArray[np.int64], denominator_C: NDArray[np.int64]) -> NDArray[np.float64]:
-    ratio_C = np.zeros(len(numerator_C))
-    np.divide(numerator_C, denominator_C, out=ratio_C, where=denominator_C > 0)
-    return ratio_C
+    return numerator_C / np.maximum(denominator_C, 1)  # where the denominator is 0, the numerator is so too

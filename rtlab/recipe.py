@@ -1,7 +1,7 @@
 """How a method that is trained in steps is trained: engine, padding, learning rate, epochs."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -165,21 +165,25 @@ class Recipe:
     @property
     def knobs(self) -> dict[str, str]:
         """What is asked of the optimisation, by field, in a word and a number; empty where it is the lab's."""
-        words = {
-            "warmup": f"warm-up {number_text(self.warmup)}",
-            "schedule": self.schedule,
-            "weight_decay": f"decay {number_text(self.weight_decay)}",
-            "max_grad_norm": f"clip {number_text(self.max_grad_norm)}" if self.max_grad_norm else "no clip",
-            "class_weights": f"{self.class_weights} classes",
-            "label_smoothing": f"smoothed {number_text(self.label_smoothing)}",
-            "accumulate": f"accumulate {self.accumulate}",
-            "freeze_layers": f"frozen {self.freeze_layers}",
-            "evaluate": f"evaluated each {self.evaluate if self.evaluate == 'epoch' else f'{self.evaluate} steps'}",
-            "keep": f"{self.keep} kept",
-            "patience": f"patience {self.patience}",
-            "metric": f"by {self.metric}",
+        return {
+            name: "" if getattr(self, name) == getattr(Recipe, name) else word(self) for name, word in _KNOBS.items()
         }
-        return {name: text * (getattr(self, name) != getattr(Recipe, name)) for name, text in words.items()}
+
+
+_KNOBS: Mapping[str, Callable[[Recipe], str]] = {
+    "warmup": lambda recipe: f"warm-up {number_text(recipe.warmup)}",
+    "schedule": lambda recipe: recipe.schedule,
+    "weight_decay": lambda recipe: f"decay {number_text(recipe.weight_decay)}",
+    "max_grad_norm": lambda recipe: f"clip {number_text(recipe.max_grad_norm)}" if recipe.max_grad_norm else "no clip",
+    "class_weights": lambda recipe: f"{recipe.class_weights} classes",
+    "label_smoothing": lambda recipe: f"smoothed {number_text(recipe.label_smoothing)}",
+    "accumulate": lambda recipe: f"accumulate {recipe.accumulate}",
+    "freeze_layers": lambda recipe: f"frozen {recipe.freeze_layers}",
+    "evaluate": lambda recipe: f"evaluated each {recipe.evaluate}{' steps' * (recipe.evaluate != 'epoch')}",
+    "keep": lambda recipe: f"{recipe.keep} kept",
+    "patience": lambda recipe: f"patience {recipe.patience}",
+    "metric": lambda recipe: f"by {recipe.metric}",
+}
 
 
 def rate_text(rate: float) -> str:

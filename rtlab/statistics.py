@@ -17,6 +17,7 @@ Shapes: S seeds, N sentences.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import mean, stdev
 from typing import Literal
 
@@ -367,6 +368,7 @@ def _f1_by_sentence(
     return total_SN / len(classes)
 
 
+@lru_cache(maxsize=1000)
 def _quantile(freedom: float) -> float:
     return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
 

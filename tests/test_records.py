@@ -31,6 +31,7 @@ from rtlab.records import (
     RunRecord,
     Source,
     Timing,
+    checking,
     files,
     load,
     load_records,
@@ -342,6 +343,12 @@ def test_a_saved_record_is_read_by_the_fast_reader_alone(record, tmp_path, monke
     assert load(path) == record
 
 
+def test_predictions_as_save_writes_them_are_read_without_a_list_for_each_sentence(record, tmp_path, monkeypatch):
+    path = save(record, tmp_path)
+    monkeypatch.setattr(checking, "_predictions", None)
+    assert load(path) == record
+
+
 def test_reading_needs_neither_torch_nor_pandas(record, tmp_path, run_python):
     save(record, tmp_path)
     code = (
@@ -619,6 +626,52 @@ def test_bytes_that_are_no_record_are_named(record, place, breaking, reason):
 def test_json_may_be_written_in_any_way(record, place, written):
     said = dataclasses.replace(record, error='größer: "id":"x", "id": {"a" : 1} \\ 😀')
     assert read(place, written(said.to_json()).encode()) == said
+
+
+NEARLY_AS_SAVED = {
+    "rows of other lengths, as many numbers in all": ("[0.5, -0.5], [0.25, 1.0]", "[0.5, -0.5, 0.25], [1.0]"),
+    "a row of three": ("[0.25, 1.0]", "[0.25, 1.0, 2.0]"),
+    "rows within rows": ("[0.25, 1.0]", "[[0.25, 1.0]]"),
+    "no number": ("[0.25, 1.0]", "[, 1.0]"),
+    "two numbers in one place": ("[0.25, 1.0]", "[0.25 1.0, ]"),
+    "a leading zero": ("[0.25, 1.0]", "[00.25, 1.0]"),
+    "no digits": ("[0.25, 1.0]", "[-, 1.0]"),
+    "a whole number": ("[0.25, 1.0]", "[0, 1]"),
+    "an exponent": ("[0.25, 1.0]", "[2.5e-1, 1E0]"),
+    "beyond 32 bits": ("[0.25, 1.0]", "[0.25, 1e39]"),
+    "beyond 64 bits": ("[0.25, 1.0]", "[0.25, 1e999]"),
+    "true as a logit": ("[0.25, 1.0]", "[0.25, true]"),
+    "true as a label": ("[0, 1, 1, 0]", "[0, true, 1, 0]"),
+    "null as a label": ("[0, 1, 1, 0]", "[0, null, 1, 0]"),
+    "a label with a point": ("[0, 1, 1, 0]", "[0, 1.0, 1, 0]"),
+    "a label below 0": ("[0, 1, 1, 0]", "[0, -1, 1, 0]"),
+    "a label too many": ("[0, 1, 1, 0]", "[0, 1, 1, 0, 1]"),
+    "a label that is no class": ("[0, 1, 1, 0]", "[0, 2, 1, 0]"),
+    "a label of 40 digits": ("[0, 1, 1, 0]", f"[0, {'1' * 40}, 1, 0]"),
+    "no labels": ("[0, 1, 1, 0]", "[]"),
+    "a number changed": ("[0.25, 1.0]", "[1.25, 1.0]"),
+    "a list closed within": ("[0.25, 1.0]", '[0.25, 1.0]]}, "more": {"labels": [0], "logits": [[1.0, 2.0]'),
+    "predictions before": ('"error": null', '"error": null, "predictions": {}'),
+    "predictions deeper": ('"device": "NVIDIA H200", "versions"', '"predictions": {"validation": {}}, "versions"'),
+    "a field after": ("]]}}}", ']]}}, "error": null}'),
+    "a brace after": ("]]}}}", "]]}}}}"),
+    "a brace less": ("]]}}}", "]]}}"),
+    "a text after": ("]]}}}", "]]}}} x"),
+    "blanks after": ("]]}}}", "]]}}} \t\r\n"),
+    "a form feed after": ("]]}}}", "]]}}}\f"),
+    "nothing before": ('{"schema"', '{, "schema"'),
+}
+
+
+@pytest.mark.parametrize(("there", "instead"), NEARLY_AS_SAVED.values(), ids=NEARLY_AS_SAVED)
+@pytest.mark.parametrize("times", [1, -1], ids=["once", "everywhere"])
+def test_what_is_nearly_as_save_writes_it_is_read_as_any_other_json(record, place, monkeypatch, there, instead, times):
+    text = text_of(record)
+    assert there in text
+    content = text.replace(there, instead, times).encode()
+    quickly = read(place, content)
+    monkeypatch.setattr(checking, "_as_saved", lambda _: None)
+    assert read(place, content) == quickly
 
 
 # Strict reading: JSON that is no record

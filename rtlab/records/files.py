@@ -56,12 +56,13 @@ def save(record: RunRecord, folder: Path) -> Path:
     return path
 
 
-def load(path: Path, *, logits: bool = True, within: Path | None = None) -> RunRecord:
+def load(path: Path, *, logits: bool = True, history: bool = True, within: Path | None = None) -> RunRecord:
     """Read one record.
 
     Args:
         path: Its file.
         logits: Whether to keep logits; without them a record takes less memory, and cannot be written.
+        history: Whether to keep the loss history.
         within: Folder that a link may not lead out of; its own by default.
 
     Raises:
@@ -69,7 +70,7 @@ def load(path: Path, *, logits: bool = True, within: Path | None = None) -> RunR
         OSError: If it cannot be read.
     """
     try:
-        return record_of(_read(path, within or path.parent), logits=logits)
+        return record_of(_read(path, within or path.parent), logits=logits, history=history)
     except (ValueError, TypeError, OverflowError, RuntimeError) as error:  # RuntimeError: nested or linked without end
         name = str(path) if str(path).isprintable() else repr(str(path))
         what = one_line(str(error))
@@ -111,10 +112,9 @@ def load_records(
 def _load_or_say(path: Path, *, logits: bool, history: bool, within: Path) -> RunRecord | str:
     """A record, or what is wrong with its file."""
     try:
-        record = load(path, logits=logits, within=within)
+        return load(path, logits=logits, history=history, within=within)
     except (ValueError, OSError) as error:
         return str(error)
-    return record if history else dataclasses.replace(record, history=())
 
 
 def _files(folder: Path) -> tuple[list[Path], dict[Path, str]]:

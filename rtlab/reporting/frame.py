@@ -2,9 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeAlias
-
-import pandas as pd
+from typing import TYPE_CHECKING, TypeAlias
 
 from rtlab.architectures import ARCHITECTURES
 from rtlab.experiment import Experiment
@@ -14,8 +12,13 @@ from rtlab.records import RunRecord
 from rtlab.settings import Settings
 from rtlab.values import to_json
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Cell: TypeAlias = str | int | float | bool | None
 
+_HOLDS_BY_NAME = (dict, Settings)
+_IS_CELL = (str, int, float)
 _GROUPS = {frozenset(names): group for row in ARCHITECTURES.values() for group, names in row.groups.items()}
 PLACE = ("encoder", "dataset", "encoder_sha256", "dataset_sha256")
 
@@ -27,12 +30,12 @@ def _at(path: str) -> Callable[[object], Cell]:
     def column(found: object) -> Cell:
         for name in names:
             part = getattr(found, name, None)
-            if part is None and isinstance(found, dict | Settings):
+            if part is None and isinstance(found, _HOLDS_BY_NAME):
                 part = found.get(name)
             if part is None:
                 return None
             found = part
-        return found if isinstance(found, str | int | float) else json.dumps(to_json(found))
+        return found if isinstance(found, _IS_CELL) else json.dumps(to_json(found))
 
     return column
 
@@ -138,7 +141,7 @@ def setup_fields(experiment: Experiment) -> dict[str, Cell]:
     return {name: column(experiment) for name, column in SETUP.items()}
 
 
-def frame(records: Iterable[RunRecord], columns: Sequence[str] = tuple(COLUMNS)) -> pd.DataFrame:
+def frame(records: Iterable[RunRecord], columns: Sequence[str] = tuple(COLUMNS)) -> "pd.DataFrame":
     """Records as a table, a row each, in their order; what a run does not have is missing.
 
     Args:
@@ -151,6 +154,8 @@ def frame(records: Iterable[RunRecord], columns: Sequence[str] = tuple(COLUMNS))
         with its warm-up; `others` the share of processor time that other processes took; memory is in bytes. Scores,
         losses, times and memory are those of finished runs alone.
     """
+    import pandas as pd  # not above: tables group records without it, and it takes a second to import
+
     rows = list(records)
     cells = {name: [COLUMNS[name](record) for record in rows] for name in columns}
     return pd.DataFrame({name: _whole(values) if name in _WHOLE else values for name, values in cells.items()})
@@ -158,6 +163,8 @@ def frame(records: Iterable[RunRecord], columns: Sequence[str] = tuple(COLUMNS))
 
 def _whole(cells: Sequence[Cell]) -> "pd.Series[int] | pd.Series[float]":
     """Whole numbers that may be missing; as floats where one is too large for 64 bits."""
+    import pandas as pd
+
     numbers = [None if cell is None else int(cell) for cell in cells]
     fit = all(number is None or abs(number) < 2**63 for number in numbers)
     return pd.Series(numbers, dtype="Int64") if fit else pd.Series(numbers, dtype="float64")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from rtlab.experiment import Experiment
 from rtlab.records import RunRecord
-from rtlab.reporting.frame import COLUMNS, PLACE, SETUP, TIMES, Cell, frame, setup_fields
+from rtlab.reporting.frame import COLUMNS, TIMES, Cell, setup_fields
 from rtlab.statistics import Interval, accuracy_interval
 from rtlab.testbed import Testbed
 
@@ -59,6 +59,10 @@ class Group:
     scored: tuple[RunRecord, ...]
     timed: Mapping[Testbed, tuple[RunRecord, ...]]
     disturbed: int = 0
+
+    def but_for(self, *names: str) -> tuple[Cell, ...]:
+        """What it is, but for some fields: those that differ in nothing else have it in common."""
+        return tuple((dict(self.fields) | dict.fromkeys(names)).values())
 
     @property
     def chance(self) -> bool:
@@ -185,15 +189,12 @@ def groups(records: Iterable[RunRecord], *, everywhere: bool = True) -> tuple[Gr
     oldest: dict[str, RunRecord] = {}
     for record in finished:
         oldest.setdefault(record.id, record)
-    if not oldest:
-        return ()
-    by = [*PLACE, *SETUP, "results"]
-    keys = frame(oldest.values(), by).groupby(by, dropna=False, sort=False).ngroup()
-    number = dict(zip(oldest, keys, strict=True))
-    members: dict[int, list[RunRecord]] = {}
+    alone = {id_: would_be(record) for id_, record in oldest.items()}
+    members: dict[tuple[object, ...], list[RunRecord]] = {}
     for record in finished:
-        members.setdefault(number[record.id], []).append(record)
-    found = [_group(runs, [oldest[id_] for id_ in dict.fromkeys(run.id for run in runs)]) for runs in members.values()]
+        one = alone[record.id]
+        members.setdefault((one.place, one.results, *one.fields.values()), []).append(record)
+    found = [_group([alone[id_] for id_ in dict.fromkeys(run.id for run in runs)], runs) for runs in members.values()]
     if everywhere:
         found = list(_everywhere(found))
     return tuple(sorted(_timed_by_epoch(found), key=lambda group: (group.place, str(group.fields), group.results)))
@@ -214,7 +215,7 @@ def _timed_by_epoch(found: Sequence[Group]) -> list[Group]:
     Runs that end once they have had patience are of as many epochs as they came to: they keep their own times.
     """
     fixed = [group for group in found if group.whole and group.fields["patience"] is None]
-    alike = {id(group): family for family in families(found, "epochs") for group in family if group in fixed}
+    alike = {id(group): family for family in families(fixed, "epochs") for group in family}
     return [_with_times_of(group, alike.get(id(group), ())) for group in found]
 
 
@@ -238,14 +239,16 @@ def would_be(record: RunRecord) -> Group:
     return Group(place_of(record), record.experiment, setup_fields(record.experiment), (record,), {})
 
 
-def _group(runs: Sequence[RunRecord], oldest: Sequence[RunRecord]) -> Group:
+def _group(alone: Sequence[Group], runs: Sequence[RunRecord]) -> Group:
+    """One group of what would be several, each of the oldest record of a run, and of all records of these runs."""
     newest: dict[Testbed, dict[str, RunRecord]] = {}
     for record in runs:
         if record.undisturbed and _was_timed(record):
             newest.setdefault(record.testbed, {})[record.id] = record
-    scored = _by_seed(oldest)
+    first, *_ = by_seed = sorted(alone, key=lambda one: one.experiment.seed)
+    scored = tuple(record for one in by_seed for record in one.scored)
     return dataclasses.replace(
-        would_be(scored[0]),
+        first,
         scored=scored,
         timed={testbed: _by_seed(there.values()) for testbed, there in newest.items()},
         disturbed=len(scored) - len({id_ for there in newest.values() for id_ in there}),
@@ -292,9 +295,8 @@ def families(found: Iterable[Group], field: str, *with_it: str) -> tuple[tuple[G
     sets: dict[tuple[object, ...], list[Group]] = {}
     for group in found:
         if group.fields[field] is not None:
-            rest = tuple(value for name, value in group.fields.items() if name not in (field, *with_it))
             version = None if "engine" in (field, *with_it) else group.results  # engines count theirs by themselves
-            sets.setdefault((group.place, version, *rest), []).append(group)
+            sets.setdefault((group.place, version, group.but_for(field, *with_it)), []).append(group)
     return tuple(tuple(members) for members in sets.values() if len({group.fields[field] for group in members}) > 1)
 
 

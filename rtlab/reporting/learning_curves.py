@@ -49,8 +49,7 @@ def ways(here: Iterable[Group]) -> list[Way]:
     for group in sorted(here, key=_trained):
         size = _sentences(group)
         if group.whole and size is not None and group.has_predictions("test"):
-            rest = tuple(value for name, value in group.fields.items() if name not in _APART)
-            sets.setdefault((group.place, group.results, *rest), {})[size] = group
+            sets.setdefault((group.place, group.results, group.but_for(*_APART)), {})[size] = group
     best: dict[object, Way] = {}
     for by_size in sets.values():
         if len(by_size) > 1 and any(group.experiment.train_sentences for group in by_size.values()):

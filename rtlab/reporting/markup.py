@@ -97,16 +97,18 @@ def escape(value: object) -> str:
 
 def written(text: Text, form: Form) -> str:
     """A text in one of the three forms."""
-    parts = [text] if isinstance(text, str) else text
+    if isinstance(text, str):
+        return _as(text, form)
     return "".join(
         _SPANS[form][part.kind].format(_as(part.text, form)) if isinstance(part, Span) else _as(part, form)
-        for part in parts
+        for part in text
     )
 
 
 def _as(text: str, form: Form) -> str:
-    # Blanks at the ends of a part separate it from the next one.
-    kept = f"{' ' * text.startswith(' ')}{clean(text)}{' ' * (text.endswith(' ') and bool(text.strip()))}"
+    kept = clean(text)
+    if " " in (text[:1], text[-1:]):  # blanks at the ends of a part separate it from the next one
+        kept = f"{' ' * text.startswith(' ')}{kept}{' ' * (text.endswith(' ') and bool(text.strip()))}"
     if form == "html":
         return html.escape(kept)
     if form == "markdown":  # no cell ends in it, no element, link or emphasis begins

@@ -220,7 +220,7 @@ def sites(groups: Sequence[Group], *, timed: bool, device: str | None) -> dict[S
 def _find(experiment: Experiment, groups: Sequence[Group]) -> Group | None:
     """The group of an experiment; of several, that of the newest results version, then of most runs."""
     wanted = {name: value for name, value in setup_fields(experiment).items() if name not in NOT_COMPARED}
-    found = [group for group in groups if all(group.fields[name] == value for name, value in wanted.items())]
+    found = [group for group in groups if wanted.items() <= group.fields.items()]
     return max(found, key=lambda group: (group.results, len(group.scored)), default=None)
 
 

@@ -48,8 +48,9 @@ def compared(here: Sequence[Group]) -> Sequence[Family]:
 
     recipes: dict[tuple[object, ...], dict[str, list[Group]]] = {}
     for group in _of_most_sentences(here):
-        rest = tuple(value for name, value in group.fields.items() if name not in ("engine", "padding", "compile"))
-        recipes.setdefault(rest, {}).setdefault(group.experiment.engine, []).append(group)
+        recipes.setdefault(group.but_for("engine", "padding", "compile"), {}).setdefault(
+            group.experiment.engine, []
+        ).append(group)
     found = [[max(of_engine, key=_usual) for of_engine in recipe.values()] for recipe in recipes.values()]
     of_methods = best(found, worth)
     return of_methods if len(of_methods) > 1 else []

@@ -125,9 +125,10 @@ def spread(values: Sequence[float], digits: int) -> str:
     """Mean, with the standard deviation where there are two or more."""
     if not values:
         return NONE
+    if len(values) == 1:
+        return f"{values[0]:,.{digits}f}"
     with np.errstate(over="ignore", invalid="ignore"):
-        text = f"{np.mean(values):,.{digits}f}"
-        return text if len(values) == 1 else f"{text} ± {np.std(values, ddof=1):,.{digits}f}"
+        return f"{np.mean(values):,.{digits}f} ± {np.std(values, ddof=1):,.{digits}f}"
 
 
 def score(values: Sequence[float], interval: Interval | None = None) -> str:
@@ -189,7 +190,7 @@ def letters(testbeds: Iterable[tuple[str, Testbed]]) -> Mapping[tuple[str, Testb
     """
     states: dict[tuple[str, Testbed], list[str]] = {}
     keys: dict[tuple[str, Testbed], tuple[Testbed, int]] = {}
-    for engine, testbed in testbeds:
+    for engine, testbed in dict.fromkeys(testbeds):
         machine = without_code(testbed)
         codes = states.setdefault((engine, machine), [])
         codes += [testbed.code] if testbed.code not in codes else []
