@@ -46,6 +46,8 @@ class Bench:
         self.pace = {"words": 0.0005, "svm": 0.004, "lora": 0.013, "full": 0.017} | (pace or {})
         self.fails, self.rough, self.ran = fails, rough, []
 
+    after = 0.0
+
     @property
     def left(self):
         return self.budget - self.now
@@ -118,6 +120,16 @@ def test_the_budget_holds_and_there_is_an_answer(budget, sentences):
     assert all(one.why for one in standings)
     assert {one.status for one in standings} <= {"finished", "stopped", "left out"}
     assert all((one.status == "left out") == (not one.results) for one in standings)
+
+
+@pytest.mark.parametrize("after", [0.25, 1.5])
+@pytest.mark.parametrize("budget", [120, 600, 1800])
+def test_what_comes_after_has_its_time(after, budget):
+    bench = Bench(budget, learned(BEST))
+    bench.after = after
+    decision = decide(searched(bench), "accuracy", 0.01)
+    most = decision.recommended.largest[0]
+    assert after * bench.cost(decision.recommended.way, most.sentences, most.epochs) <= bench.left
 
 
 @pytest.mark.parametrize("rough", [0.5, 2.0, 5.0])
@@ -716,7 +728,7 @@ def test_a_model_that_cannot_be_refitted_is_saved_as_it_was_tried(usual, short, 
     def slow(*_):
         raise StoppedError("the budget was spent")
 
-    monkeypatch.setattr(choosing.Trials, "refit", slow)
+    monkeypatch.setattr(choosing.Trials, "train_again", slow)
     found = choose(**usual, candidates=("words",), save_to=tmp_path / "model", refit=True)
     assert found.warnings[-1] == "The saved model knows train alone: the budget was spent."
     assert rtlab.predict(tmp_path / "model", ["never dull ."])

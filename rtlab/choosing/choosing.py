@@ -33,6 +33,7 @@ from rtlab.values import check_one_of, check_whole, is_number
 from rtlab.writing import write_whole
 
 LARGEST_MARGIN = 50.0  # points
+KEPT_BACK = 0.05  # of the budget, for labels that are probably wrong
 
 
 class NoChoiceError(RuntimeError):
@@ -136,6 +137,8 @@ def choose(
             budget=allowed,
             folder=folder,
             save_models=save_to is not None,
+            refit=refit,
+            kept_back=KEPT_BACK * allowed.seconds if show_errors else 0.0,
             progress=progress or _ignore,
             ended=lambda: keep_time(folder, allowed),
         )
@@ -209,7 +212,7 @@ def _afterwards(
     splits = trials.question.splits
     if asked.errors and results:
         yield lambda choice: replace(choice, mistakes=find_mistakes(splits, results[0].records[0], asked.errors))
-        yield lambda choice: replace(choice, suspects=find_suspects(trials, standings, asked.errors))
+        yield lambda choice: _suspected(choice, trials, standings, asked.errors)
     if asked.save_to is not None:
         yield lambda choice: _saved(choice, way, results, trials, asked)
 
@@ -228,6 +231,14 @@ def _tested(decision: Decision, trials: Trials) -> Iterator[tuple[str, list[Resu
             continue
 
 
+def _suspected(choice: Choice, trials: Trials, standings: Sequence[Standing], number: int) -> Choice:
+    trials.kept_back = 0.0
+    found = find_suspects(trials, standings, number)
+    if found is None:
+        return _warned(choice, "No time was left to look for labels that are probably wrong")
+    return replace(choice, suspects=found)
+
+
 def _saved(choice: Choice, way: Way, results: Sequence[Result], trials: Trials, asked: _Asked) -> Choice:
     """Hand the recommended model over; a warning says where that failed."""
     assert asked.save_to is not None, "it was asked for"
@@ -237,7 +248,7 @@ def _saved(choice: Choice, way: Way, results: Sequence[Result], trials: Trials, 
     record, model = result.records[0], result.model
     if refit:
         try:
-            model = trials.refit(way, result)
+            model = trials.train_again(way, result)
         except (FailedError, StoppedError) as error:
             refit = False
             choice = _warned(choice, f"The saved model knows train alone: {error}")

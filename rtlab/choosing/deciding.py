@@ -96,7 +96,10 @@ def _sentences(found: Interval, threshold: float, there: int) -> int | None:
     if not distance or not math.isfinite(reach):
         return None
     needed = math.ceil(there * (reach / distance) ** 2)
-    return needed if there < needed <= MOST_SENTENCES else None
+    rounded = (
+        math.ceil(needed / (unit := 10 ** max(0, len(str(needed)) - 2))) * unit
+    )  # two digits: it is a rough number
+    return rounded if there < needed <= MOST_SENTENCES else None
 
 
 def _minutes(found: Interval, threshold: float, *both: Standing) -> float | None:

@@ -34,11 +34,11 @@ def find_mistakes(splits: Splits, record: RunRecord, number: int) -> tuple[Mista
     )
 
 
-def find_suspects(trials: Trials, standings: Sequence[Standing], number: int) -> tuple[Suspect, ...]:
+def find_suspects(trials: Trials, standings: Sequence[Standing], number: int) -> tuple[Suspect, ...] | None:
     """Training sentences whose labels are probably wrong, the surest first, at most so many.
 
-    The best of the ways that are fitted labels each sentence after training on folds without it; if there is no time
-    for that, none are found. What is suspect then is confident learning's rule (`suspects`).
+    The best of the ways that are fitted labels each sentence after training on folds without it; `None` if there is no
+    time for any. What is suspect then is confident learning's rule (`suspects`).
     """
     splits = trials.question.splits
     fitted = [one for one in standings if one.way.fitted and one.status == "finished"]
@@ -63,7 +63,7 @@ def find_suspects(trials: Trials, standings: Sequence[Standing], number: int) ->
             )
             for row, label in suspects(probabilities_NC, labels_N)[:number]
         )
-    return ()
+    return None
 
 
 def suspects(probabilities_NC: NDArray[np.float64], labels_N: NDArray[np.integer]) -> list[tuple[int, int]]:

@@ -96,15 +96,13 @@ def _most(begun: Sequence[Standing], plan: _Plan, trying: Trying, whole: int, le
     seconds = ALL_OF_LEFT * trying.left
 
     def fits(most: int) -> bool:
-        kept, total = len(begun), 0.0
-        dearest = [one.way for one in begun]
+        kept, total, dearest = len(begun), 0.0, 0.0
         for number, share in enumerate(plan.shares):
-            costs = sorted(
-                (trying.cost(way, *_point(trying, _rung(share, most, least))) or 0.0 for way in dearest), reverse=True
-            )
-            total += sum(costs[:kept])
+            point = _point(trying, _rung(share, most, least))
+            costs = sorted((trying.cost(one.way, *point) or 0.0 for one in begun), reverse=True)
+            total, dearest = total + sum(costs[:kept]), costs[0]
             kept = 1 if number + 2 >= len(plan.shares) else max(1, round(len(begun) / 3))
-        return total <= seconds
+        return total + trying.after * dearest <= seconds
 
     low, high = 0, whole
     if not begun or fits(whole):

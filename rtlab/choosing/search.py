@@ -95,4 +95,4 @@ def _may_win(one: Standing, standings: Sequence[Standing], metric: ChoiceMetric,
 
 def _fits(one: Standing, trying: Trying, point: tuple[int, int]) -> bool:
     cost = trying.cost(one.way, *point)
-    return cost is not None and cost <= ALL_OF_LEFT * trying.left
+    return cost is not None and cost * (1 + trying.after) <= ALL_OF_LEFT * trying.left

@@ -26,6 +26,10 @@ class Trying(Protocol):
     def left(self) -> float:
         """Seconds that are left."""
 
+    @property
+    def after(self) -> float:
+        """How many times the cost of what is recommended is needed after the search."""
+
     def cost(self, way: Way, sentences: int, epochs: int) -> float | None:
         """About how many seconds a trial takes; `None` if nothing is known yet."""
 

@@ -101,6 +101,8 @@ class Trials:
         budget: The time that is left.
         folder: Where records and models go; what it holds of an earlier process is not run again.
         save_models: Whether models are saved.
+        refit: Whether what is recommended is trained once more.
+        kept_back: Seconds that the search leaves for what comes after it.
         progress: Called as by a run.
         ended: Called after each trial.
     """
@@ -109,7 +111,9 @@ class Trials:
     budget: Budget
     folder: Path
     save_models: bool
-    progress: Progress
+    refit: bool = False
+    kept_back: float = 0.0
+    progress: Progress = lambda *_: None
     ended: Callable[[], None] = lambda: None
     _paces: dict[str, Pace] = field(default_factory=dict)
 
@@ -126,7 +130,13 @@ class Trials:
     @property
     def left(self) -> float:
         """Seconds that are left."""
-        return self.budget.left
+        return self.budget.left - self.kept_back
+
+    @property
+    def after(self) -> float:
+        """How many times the cost of what is recommended is needed after the search: for all of train, and to refit."""
+        folds = len(self.question.folds)
+        return (folds > 1) * 1.25 / folds + self.refit * 1.25
 
     def cost(self, way: Way, sentences: int, epochs: int) -> float | None:
         """About how many seconds a trial takes; `None` if nothing is known yet."""
@@ -208,7 +218,7 @@ class Trials:
         """Fit a way on other data sets; raises as `run`."""
         return self._run(way, max(len(part.train) for part in parts), 1, seed, parts)
 
-    def refit(self, way: Way, found: Result) -> Path | None:
+    def train_again(self, way: Way, found: Result) -> Path | None:
         """Train once more what was found, on train and validation, and give its folder; raises as `run`."""
         both = joined(self.question.splits)
         again = self._run(way, len(both.train), found.epochs, found.experiment.seed, (both,))
