@@ -64,13 +64,13 @@ engines bf16-steps 120 "$dynamic" bf16 $few
 engines bf16-whole 420 "$dynamic" bf16 $whole
 engines speedrun 240 test_from_start_to_a_saved_model bf16 $whole
 part evidence 360 python -m rtlab sweep evidence --part 1 --encoder "$quality" --dataset "$data" --device "$device" \
-    --engine native --output-dir "$out/results" $limit ${tiny:+--seeds 1 --epochs 1}
+    --precision bf16 --engine native --output-dir "$out/results" $limit ${tiny:+--seeds 1 --epochs 1}
 part profile 60 python bench/profile_steps.py "$out/profile" --encoder "$speed" --dataset "$data" --device "$device" $limit
 for precision in ${precisions#bf16}; do
     engines "$precision-steps" 120 "$dynamic" "$precision" $few
 done
 part evidence-reference 360 python -m rtlab sweep evidence --part 1 --encoder "$quality" --dataset "$data" \
-    --device "$device" --engine trainer --seeds 2 --output-dir "$out/results" $limit ${tiny:+--epochs 1}
+    --device "$device" --precision bf16 --engine trainer --seeds 2 --output-dir "$out/results" $limit ${tiny:+--epochs 1}
 engines memory 120 test_peak_memory bf16 $few
 engines fixed 240 test_native_packed_against_trainer_fixed bf16 $few
 

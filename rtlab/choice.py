@@ -16,6 +16,7 @@ from rtlab.statistics import Interval
 from rtlab.values import Json, from_json, one_line, shown, to_json
 
 FOLDER = "choices"  # within the folder of results
+PAGE = "choice.html"  # there, and beside the model that is handed over
 ChoiceMetric = Literal["accuracy", "macro-f1"]
 # How trying a candidate ended: compared with as much as the best was given, given up before, not begun, or refused.
 Ended = Literal["finished", "stopped", "left out", "failed"]
@@ -55,8 +56,8 @@ class Candidate:
         why: Why it ended so, in a clause.
         validation: The metric over all seeds of its largest trial, with its interval; `None` if there is none.
         test: The same on test, of those for which it was looked at.
-        seconds: What training it took, the mean of its largest trials; `None` where that was not measured.
-        seconds_per_1000: What labelling 1,000 sentences took.
+        seconds: What training it took, tokenizing included, the mean of its largest trials; `None` without one.
+        seconds_per_1000: What labelling 1,000 sentences took, tokenizing included, loading a model not.
         parameters: Trained parameters.
         trials: All of them, in order.
     """

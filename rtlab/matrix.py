@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Self
 
-from rtlab.experiment import AS_IT_IS, DatasetOptions, Experiment
+from rtlab.experiment import AS_IT_IS, DatasetOptions, Experiment, Precision
 from rtlab.methods import Adapter, Full, Method, Svm, Words
 from rtlab.recipe import PADDINGS, Engine, Padding, Recipe
 from rtlab.values import Json, check_whole, from_json
@@ -75,6 +75,7 @@ class Matrix:
         epochs: int | None = None,
         limit: int | None = None,
         train_sentences: int | None = None,
+        precision: Precision | None = None,
     ) -> "Matrix":
         """The study with other values in place of its own, where they are given.
 
@@ -87,6 +88,7 @@ class Matrix:
             epochs: Replaces the number of epochs.
             limit: Sentences kept per split, at most what a case keeps itself.
             train_sentences: Replaces the training sentences that are drawn.
+            precision: Replaces the encoder's arithmetic.
 
         Raises:
             ValueError: If a value is out of range, or no case is left.
@@ -109,6 +111,7 @@ class Matrix:
                         method=_lasting(case.experiment.method, epochs),
                         limit=min((one for one in (case.experiment.limit, limit) if one is not None), default=None),
                         train_sentences=case.experiment.train_sentences if train_sentences is None else train_sentences,
+                        precision=precision or case.experiment.precision,
                     ),
                     seeds=case.seeds if seeds is None else seeds,
                 )

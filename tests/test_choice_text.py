@@ -83,8 +83,7 @@ def test_the_lines(choice):
         "undecided: full, +0.5 points on validation; about 5,000 sentences would tell whether it is better",
         "left out: other 0: about 0 s, 3 s left",
         "left out: other 1: about 1 s, 3 s left",
-        "left out: other 2: about 2 s, 3 s left",
-        "left out or failed: 2 more",
+        "left out: other 2: about 2 s, 3 s left; and 2 more",
         "again: rtlab lora --dataset mine.csv",
         "20.6 min of 30.0 min spent on 9 trials",
     ]

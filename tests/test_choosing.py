@@ -48,6 +48,9 @@ class Bench:
 
     after = 0.0
 
+    def planned(self, plan):
+        return plan()
+
     @property
     def left(self):
         return self.budget - self.now
@@ -518,6 +521,12 @@ def test_a_choice(usual, short, unfolded, tmp_path):
     assert rtlab.predict(tmp_path / "model", ["never dull ."])[0].label in found.classes
     assert found.size > 0
     assert len(found.mistakes) <= 2
+    records, _ = rtlab.load_records(place / "records")
+    words = next(one for one in records if one.id == found.candidates[0].trials[0].run)
+    every = 60 + 40 + 40
+    at_least = 1000 * words.timing.prepare_s / every  # to count a sentence's words takes time too
+    assert at_least < found.candidates[0].seconds_per_1000 < 1.5 * at_least
+    assert found.candidates[0].seconds == pytest.approx(words.timing.prepare_s + words.timing.train_s)
 
 
 def test_what_was_killed_goes_on_from_its_records(usual, short, monkeypatch):
@@ -545,15 +554,33 @@ def test_what_was_killed_goes_on_from_its_records(usual, short, monkeypatch):
     assert len(after) == 4 * FOLDS + len({found.recommended, found.cheaper, found.better} - {None})
 
 
+def test_what_was_killed_among_the_rungs_keeps_its_plan(usual, short, unfolded, monkeypatch):
+    """Though the time that is left is another one now."""
+    real, ran = choosing.Trials._run, []
+
+    def killed(self, way, *rest):
+        found = real(self, way, *rest)
+        ran.append((way.name, *rest[:3]))
+        if len(ran) == 3:
+            raise SystemExit(143)
+        return found
+
+    monkeypatch.setattr(choosing.Trials, "_run", killed)
+    with pytest.raises(SystemExit):
+        choose(**usual, candidates=("lora",))
+    monkeypatch.setattr("rtlab.choosing.halving.ALL_OF_LEFT", 0.001)  # with this alone there would be no plan
+    choose(**usual, candidates=("lora",))
+    assert ran[3:6] == ran[:3]
+    assert len(ran) > 6
+
+
 def test_what_is_finished_is_left_alone(usual, short):
     first = choose(**usual, candidates=("words",))
     (place,) = (usual["output_dir"] / "choices").iterdir()
     text = (place / "choice.json").read_text()
-    again = place.with_name(f"{place.name.partition('-')[0]}-20260101000000")  # another moment
-    place.rename(again)
     second = choose(**usual, candidates=("words",))
     assert second.recommended == first.recommended
-    assert (again / "choice.json").read_text() == text
+    assert (place / "choice.json").read_text() == text
     assert len([*(usual["output_dir"] / "choices").iterdir()]) == 2
 
 
@@ -743,3 +770,22 @@ def test_a_refitted_model_knows_validation_too(usual, short, unfolded, tmp_path)
     assert most.counts.samples == 60 + 40
     described = json.loads((tmp_path / "model" / "rtlab.json").read_text())
     assert described["id"] == most.id
+    again = choose(**usual, candidates=("words",), save_to=tmp_path / "model")  # in place of the former one
+    assert again.saved_to == "model"
+    assert json.loads((tmp_path / "model" / "rtlab.json").read_text())["id"] != most.id
+
+
+def test_a_place_that_was_taken_meanwhile_loses_no_answer(usual, short, unfolded, monkeypatch, tmp_path):
+    def taken(*_, **__):
+        raise ValueError("save_to must be a new or an empty directory")
+
+    monkeypatch.setattr(choosing, "hand_over", taken)
+    found = choose(**usual, candidates=("words",), save_to=tmp_path / "model")
+    assert found.way.test is not None
+    assert found.warnings[-1] == "The model was not saved: save_to must be a new or an empty directory."
+
+
+def test_a_place_that_holds_something_else_is_refused_at_once(usual, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"save_to must be .* which holds"):
+        choose(**usual, save_to=tmp_path)

@@ -106,6 +106,11 @@ def test_what_is_given_stands_in_place_of_its_own():
     assert lab.changed().experiments == lab.experiments
 
 
+def test_arithmetic_is_changed_where_there_is_an_encoder():
+    lab = matrix("labels").changed(precision="bf16")
+    assert {(one.encoder is None, one.precision) for one in lab.experiments} == {(False, "bf16"), (True, "fp32")}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

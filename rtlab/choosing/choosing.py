@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from rtlab.choice import FOLDER, Choice, ChoiceMetric
+from rtlab.choice import FOLDER, PAGE, Choice, ChoiceMetric
 from rtlab.choosing.budget import Budget, seconds_of
 from rtlab.choosing.commands import asked_line
 from rtlab.choosing.deciding import Decision, decide
@@ -15,7 +15,7 @@ from rtlab.choosing.describing import candidate_of, say_why
 from rtlab.choosing.errors import find_mistakes, find_suspects
 from rtlab.choosing.folds import bounded, folds_of
 from rtlab.choosing.looking import find_encoder, look_at
-from rtlab.choosing.places import CHOICE, digest, folder_of, keep_time, spent
+from rtlab.choosing.places import CHOICE, digest, folder_of, spent
 from rtlab.choosing.search import search
 from rtlab.choosing.standing import Standing, interval_on_test
 from rtlab.choosing.trials import FailedError, Question, Result, Trials
@@ -124,7 +124,7 @@ def choose(
         encoder=found,
         device=device,
     )
-    asked = digest(question, budget, margin, metric, candidates, save_to is not None)
+    asked = digest(splits.sha256, found and found.sha256, seed, budget, margin, metric, candidates, save_to is not None)
     with claim(Path(output_dir) / FOLDER, asked) as ours:
         if not ours:
             raise ValueError(
@@ -140,7 +140,6 @@ def choose(
             refit=refit,
             kept_back=KEPT_BACK * allowed.seconds if show_errors else 0.0,
             progress=progress or _ignore,
-            ended=lambda: keep_time(folder, allowed),
         )
         interrupted = False
         try:
@@ -256,7 +255,7 @@ def _saved(choice: Choice, way: Way, results: Sequence[Result], trials: Trials, 
         return _warned(choice, f"The model was not saved: {record.error}")
     try:
         size = hand_over(model, asked.save_to, choice=choice, record=record, refit=refit)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # its place has changed meanwhile, or the disk is full
         return _warned(choice, f"The model was not saved: {error}")
     return replace(choice, size=size, saved_to=asked.save_to.name)
 
@@ -270,7 +269,7 @@ def _written(choice: Choice, folder: Path, save_to: Path | None) -> Choice:
     shutil.rmtree(folder / "models", ignore_errors=True)
     try:
         for place in (folder, *([] if choice.saved_to is None or save_to is None else [save_to])):
-            write_whole(place / "choice.html", choice_page(choice))
+            write_whole(place / PAGE, choice_page(choice))
         write_whole(folder / CHOICE, json.dumps(choice.to_json(), allow_nan=False, indent=1) + "\n")
     except OSError as error:
         return _warned(choice, f"The choice was not written to {folder.name}: {error.strerror or error}")

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import fmean
 
 from rtlab.choice import Candidate, ChoiceMetric, Trial
 from rtlab.choosing.commands import command
 from rtlab.choosing.deciding import Decision
 from rtlab.choosing.standing import Standing, interval, score
 from rtlab.choosing.trials import Question
+from rtlab.records import RunRecord
 
 
 def say_why(standings: Sequence[Standing], decision: Decision, metric: ChoiceMetric, margin: float) -> None:
@@ -33,11 +35,6 @@ def candidate_of(standing: Standing, question: Question, metric: ChoiceMetric) -
     way, largest = standing.way, standing.largest
     experiment = largest[0].experiment if largest else replace(question.usual, method=way.method)
     records = [record for one in largest for record in one.records]
-    timed = [(record.timing, record) for record in records if record.timing is not None]
-    held_out = (
-        ("test",) if way.family == "svm" else ("validation", "test")
-    )  # an SVM reads validation while it is trained
-    labelled = sum(len(record.predictions[split].labels) for _, record in timed for split in held_out)
     recipe = experiment.method.recipe
     return Candidate(
         name=way.name,
@@ -47,8 +44,8 @@ def candidate_of(standing: Standing, question: Question, metric: ChoiceMetric) -
         status=standing.status,
         why=standing.why,
         validation=interval(standing, metric) if largest else None,
-        seconds=sum(timing.seconds for timing, _ in timed) / len(timed) if timed else None,
-        seconds_per_1000=1000 * sum(timing.evaluate_s for timing, _ in timed) / labelled if labelled else None,
+        seconds=fmean(map(_to_train, records)) if records else None,
+        seconds_per_1000=fmean(map(_to_label, records)) if records else None,
         parameters=next((record.counts.parameters_trained for record in records if record.counts is not None), None),
         trials=tuple(
             Trial(
@@ -62,3 +59,22 @@ def candidate_of(standing: Standing, question: Question, metric: ChoiceMetric) -
             for one in standing.results
         ),
     )
+
+
+def _to_train(record: RunRecord) -> float:
+    """Seconds of training, with what comes before it: word pieces or terms of the sentences."""
+    assert record.timing is not None, "a run with a result has one"
+    return record.timing.prepare_s + record.timing.seconds
+
+
+def _to_label(record: RunRecord) -> float:
+    """Seconds of labelling 1,000 sentences, with their word pieces or terms; not with loading a model."""
+    timing, counts = record.timing, record.counts
+    assert timing is not None, "a run with a result has one"
+    assert counts is not None, "likewise"
+    recipe = record.experiment.method.recipe
+    held_out = {split: len(said.labels) for split, said in record.predictions.items()}
+    every = sum(held_out.values()) + counts.samples / (1 if recipe is None else recipe.epochs)
+    # An SVM reads validation while it is trained, to choose C.
+    labelled = held_out["test"] if record.experiment.engine == "svm" else sum(held_out.values())
+    return 1000 * (timing.prepare_s / every + timing.evaluate_s / labelled)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from rtlab.choice import ChoiceMetric
 from rtlab.choosing.standing import Standing, Trying, attempt, probed, score, too_dear
+from rtlab.choosing.ways import Rungs
 
 EPOCHS = 5  # of the lab's recipe: with them, or with enough steps where sentences are few, training counts as whole
 STEPS_ENOUGH = 300
@@ -32,13 +33,13 @@ def halve(standings: Sequence[Standing], trying: Trying, metric: ChoiceMetric, s
             other.status, other.why = first.status, first.why
     batch = max((one.way.method.recipe.batch_size for one in able if one.way.method.recipe is not None), default=1)
     whole = max(EPOCHS * trying.sentences, STEPS_ENOUGH * batch)
-    planned = _planned(standings, families, trying, whole, batch)
+    planned = trying.planned(lambda: _planned(standings, families, trying, whole, batch))
     if planned is None:
         for standing in standings:
             if standing.way.family in families:
                 standing.why = too_dear(trying, standing.way, *_point(trying, STEPS_LEAST * batch))
         return
-    begun, rungs = planned
+    begun, rungs = [one for one in standings if one.way.name in planned.names], planned.seen
     for standing in standings:
         if standing.way.family in families and standing not in begun:
             standing.why = "the budget has room for fewer learning rates"
@@ -75,7 +76,7 @@ _PLANS = (
 
 def _planned(
     standings: Sequence[Standing], families: Sequence[str], trying: Trying, whole: int, batch: int
-) -> tuple[list[Standing], list[int]] | None:
+) -> Rungs | None:
     """Who begins, and how many sentences a run of each rung sees; `None` if nothing that tells anything fits."""
     least = STEPS_LEAST * batch
     wanted = min(whole, max(trying.sentences, STEPS_ENOUGH * batch))
@@ -83,7 +84,8 @@ def _planned(
         begun = [one for one in standings if one.way.family in families[: plan.families] and one.way.rank < plan.rates]
         most = _most(begun, plan, trying, whole, least)
         if begun and most >= (least if plan == _PLANS[-1] else wanted):
-            return begun, [_rung(share, most, least) for share in plan.shares]
+            names = tuple(one.way.name for one in begun)
+            return Rungs(names, tuple(_rung(share, most, least) for share in plan.shares))
     return None
 
 

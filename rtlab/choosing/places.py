@@ -1,25 +1,23 @@
-"""Where a choice is made, and how one that was killed is found again."""
+"""Where a choice is made, and how one that was killed is found again and goes on."""
 
 import contextlib
 import hashlib
 import json
-import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
-from rtlab.choosing.budget import Budget
-from rtlab.choosing.trials import Question
-from rtlab.values import is_number
+from rtlab.choosing.ways import Rungs
+from rtlab.values import Json, from_json, is_number, to_json
 from rtlab.writing import write_whole
 
 CHOICE = "choice.json"  # written last: a folder without it was not finished
-SPENT = "spent.json"
+STATE = "state.json"  # seconds that were spent, and the plan
 
 
-def digest(question: Question, *asked: object) -> str:
+def digest(*asked: object) -> str:
     """What a choice is known again by: 16 hexadecimal digits."""
-    encoder = None if question.encoder is None else question.encoder.sha256
-    parts = [question.splits.sha256, encoder, question.usual.seed, *(str(one) for one in asked)]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([str(one) for one in asked]).encode()).hexdigest()[:16]
 
 
 def folder_of(choices: Path, asked: str) -> Path:
@@ -27,21 +25,40 @@ def folder_of(choices: Path, asked: str) -> Path:
     for there in sorted(choices.glob(f"{asked}-*")):
         if not (there / CHOICE).exists():
             return there
-    folder = choices / f"{asked}-{time.strftime('%Y%m%d%H%M%S', time.gmtime())}"
+    folder = choices / f"{asked}-{datetime.now(UTC):%Y%m%d%H%M%S%f}"
     folder.mkdir(parents=True)
     return folder
 
 
-def keep_time(folder: Path, allowed: Budget) -> None:
+def keep_time(folder: Path, seconds: float) -> None:
     """Remember what was spent, for who goes on after a kill."""
-    with contextlib.suppress(OSError):  # a full disk costs the way on after a kill, and no answer
-        write_whole(folder / SPENT, json.dumps({"seconds": allowed.spent}) + "\n")
+    _keep(folder, "seconds", seconds)
 
 
 def spent(folder: Path) -> float:
     """Seconds that a process spent here before it was killed."""
-    try:
-        seconds = json.loads((folder / SPENT).read_text())["seconds"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0.0
+    seconds = _kept(folder).get("seconds")
     return float(seconds) if is_number(seconds) and seconds >= 0 else 0.0
+
+
+def planned(folder: Path, plan: Callable[[], Rungs | None]) -> Rungs | None:
+    """The plan that a process made here before it was killed, else a new one, which is kept."""
+    with contextlib.suppress(ValueError):
+        return from_json(Rungs, _kept(folder).get("rungs"), "rungs")
+    rungs = plan()
+    if rungs is not None:
+        _keep(folder, "rungs", to_json(rungs))
+    return rungs
+
+
+def _kept(folder: Path) -> Mapping[str, Json]:
+    with contextlib.suppress(OSError, ValueError):
+        found: Json = json.loads((folder / STATE).read_text())
+        if isinstance(found, Mapping):
+            return found
+    return {}
+
+
+def _keep(folder: Path, name: str, value: Json) -> None:
+    with contextlib.suppress(OSError):  # a full disk costs the way on after a kill, and no answer
+        write_whole(folder / STATE, json.dumps({**_kept(folder), name: value}) + "\n")

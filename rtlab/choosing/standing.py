@@ -1,7 +1,7 @@
 """How a way stands in the search: what its trials came to, what it scores, and beside others."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rtlab.choice import ChoiceMetric, Ended
 from rtlab.choosing.trials import FailedError, Result
-from rtlab.choosing.ways import Way
+from rtlab.choosing.ways import Rungs, Way
 from rtlab.ending import StoppedError
 from rtlab.statistics import Interval, accuracy_interval, macro_f1_by_sentence, paired_difference
 
@@ -32,6 +32,9 @@ class Trying(Protocol):
 
     def cost(self, way: Way, sentences: int, epochs: int) -> float | None:
         """About how many seconds a trial takes; `None` if nothing is known yet."""
+
+    def planned(self, plan: Callable[[], Rungs | None]) -> Rungs | None:
+        """The plan that a process made before it was killed, else a new one."""
 
     def probe(self, way: Way) -> None:
         """Find out what a sentence costs."""

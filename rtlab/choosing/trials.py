@@ -11,7 +11,8 @@ import numpy as np
 
 from rtlab.choosing.budget import Budget
 from rtlab.choosing.folds import joined
-from rtlab.choosing.ways import Way
+from rtlab.choosing.places import keep_time, planned
+from rtlab.choosing.ways import Rungs, Way
 from rtlab.data import Splits
 from rtlab.encoders import Encoder
 from rtlab.ending import StoppedError
@@ -104,7 +105,6 @@ class Trials:
         refit: Whether what is recommended is trained once more.
         kept_back: Seconds that the search leaves for what comes after it.
         progress: Called as by a run.
-        ended: Called after each trial.
     """
 
     question: Question
@@ -114,7 +114,6 @@ class Trials:
     refit: bool = False
     kept_back: float = 0.0
     progress: Progress = lambda *_: None
-    ended: Callable[[], None] = lambda: None
     _paces: dict[str, Pace] = field(default_factory=dict)
 
     @cached_property
@@ -149,6 +148,10 @@ class Trials:
             + (len(fold.validation) + len(fold.test)) * pace.held_out
             for fold in self.question.folds
         )
+
+    def planned(self, plan: Callable[[], Rungs | None]) -> Rungs | None:
+        """The plan that a process made before it was killed, else a new one."""
+        return planned(self.folder, plan)
 
     def probe(self, way: Way) -> None:
         """Time a few steps of a way, or a few sentences, for `cost`.
@@ -226,7 +229,7 @@ class Trials:
 
     def _run(self, way: Way, sentences: int, epochs: int, seed: int, parts: Sequence[Splits]) -> Result:
         self.budget.check()
-        start, records, model = time.perf_counter(), [], None
+        start, records, model, known_s = time.perf_counter(), [], None, 0.0
         experiment = replace(self.question.usual, method=way.lasting(epochs), seed=seed)
         whole = len(parts) == 1
         for part in parts:
@@ -244,16 +247,19 @@ class Trials:
                         prepared=prepared,
                         progress=self._progress_of(way),
                     ).execute()
+                elif record.timing is not None:
+                    known_s += record.timing.load_s + record.timing.prepare_s + record.timing.seconds
+                    known_s += record.timing.evaluate_s
             records.append(record)
             model = model_folder(self.folder, record) if save and record.error is None else None
         held_out = [record.predictions["validation"] for record in records]
         self.budget.begun()
-        self.ended()
+        keep_time(self.folder, self.budget.spent)
         return Result(
             experiment=replace(experiment, train_sentences=sentences if sentences < self.sentences else None),
             sentences=sentences,
             epochs=epochs,
-            seconds=time.perf_counter() - start,
+            seconds=known_s + time.perf_counter() - start,
             held_out=Predictions(
                 labels=np.concatenate([one.labels for one in held_out]),
                 logits=np.concatenate([one.logits for one in held_out if isinstance(one, Predictions)]),

@@ -45,6 +45,19 @@ class Way:
                 return self.method
 
 
+@dataclass(frozen=True)
+class Rungs:
+    """A plan of successive halving.
+
+    Attributes:
+        names: Of the ways that begin.
+        seen: How many sentences a run of each rung sees.
+    """
+
+    names: tuple[str, ...]
+    seen: tuple[int, ...]
+
+
 def ways(families: Sequence[str], engine: Engine | None) -> tuple[Way, ...]:
     """What is compared, the cheapest first.
 

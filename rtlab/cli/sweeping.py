@@ -24,7 +24,7 @@ from rtlab.cli.options import (
     recorded,
     say,
 )
-from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER
+from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER, Precision
 from rtlab.matrix import Matrix, Values
 from rtlab.progress import Bars
 from rtlab.recipe import Engine, Padding
@@ -77,6 +77,8 @@ class Sweep:
     """Sentences kept per split."""
     train_sentences: Annotated[str | None, optional("INT[,INT ...]", "the study's, or all")] = None
     """Training sentences to draw by the seed, of each class in proportion; validation and test stay whole."""
+    precision: Annotated[Precision | None, optional("{fp32,tf32,bf16}", "the study's, or fp32")] = None
+    """In place of the encoder's arithmetic; tf32 needs CUDA."""
     save_study: Annotated[Path | None, optional("FILE", "not saved")] = None
     """File to write the study to, for rtlab sweep FILE and pytest bench --study FILE."""
     reading: Reading = AS_IT_IS
@@ -148,6 +150,7 @@ class Sweep:
             epochs=_one("epochs", self.epochs, int),
             limit=self.limit,
             train_sentences=_one("train_sentences", self.train_sentences, int),
+            precision=self.precision,
         )
 
     def _made(self) -> Matrix:
@@ -179,7 +182,7 @@ class Sweep:
             limit=self.limit,
             seeds=1 if self.seeds is None else self.seeds,
         )
-        return values.matrix(usual_engine)
+        return values.matrix(usual_engine).changed(precision=self.precision)
 
 
 def _several(field: str, given: str | None, of: Callable[[str], T]) -> tuple[T, ...]:

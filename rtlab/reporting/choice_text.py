@@ -67,10 +67,10 @@ def _undecided(choice: Choice, shown: int) -> Iterator[str]:
 
 
 def _left_out(choice: Choice, shown: int) -> Iterator[str]:
-    for one in choice.left_out[:shown]:
-        yield f"{one.status}: {one.name}: {one.why}"
-    if len(choice.left_out) > shown:
-        yield f"left out or failed: {len(choice.left_out) - shown} more"
+    first, more = choice.left_out[:shown], len(choice.left_out) - shown
+    for number, one in enumerate(first, start=1):
+        others = f"; and {more} more" if more > 0 and number == len(first) else ""
+        yield f"{one.status}: {one.name}: {one.why}{others}"
 
 
 def _errors(choice: Choice) -> Iterator[list[str]]:

@@ -9,7 +9,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from rtlab.choice import Choice
+from rtlab.choice import PAGE, Choice
 from rtlab.engines import linear, svm, words
 from rtlab.methods import Adapter, Svm, Words
 from rtlab.preparing import check_writable
@@ -107,7 +107,7 @@ def _others(folder: Path) -> list[str]:
     """What a folder holds besides a model that rtlab saved; all of it where there is none."""
     there = sorted(path.name for path in folder.iterdir())
     try:
-        ours = {DESCRIPTION, CARD, *(description_alone(folder).files or digests(folder))}
+        ours = {DESCRIPTION, CARD, PAGE, *(description_alone(folder).files or digests(folder))}
     except ValueError:
         return there
     return [name for name in there if name not in ours or not (folder / name).is_file()]
