@@ -591,9 +591,13 @@ def test_an_interrupted_choice_gives_the_best_so_far(usual, short, unfolded):
 
     found = choose(**usual, progress=progress)
     assert found.interrupted
+    (place,) = (usual["output_dir"] / "choices").iterdir()
+    assert json.loads((place / "choice.json").read_text())["interrupted"]
     assert found.way.method in ("words", "svm")
     assert found.way.test is None  # test is looked at once, at the end
     assert found.candidate(next(one.name for one in found.candidates if one.method == "full")).status == "left out"
+    assert not choose(**usual).interrupted  # asked again, it goes on
+    assert [*(usual["output_dir"] / "choices").iterdir()] == [place]
 
 
 def test_interrupted_before_anything_there_is_no_answer(usual, monkeypatch):
@@ -789,3 +793,16 @@ def test_a_place_that_holds_something_else_is_refused_at_once(usual, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match=r"save_to must be .* which holds"):
         choose(**usual, save_to=tmp_path)
+
+
+def test_a_model_that_was_not_saved_is_a_failure_and_said(rtlab, folder, tmp_path, monkeypatch):
+    def taken(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(choosing, "hand_over", taken)
+    monkeypatch.setattr("rtlab.choosing.folds.ENOUGH", 2)
+    line = ("choose", "--dataset", folder, "--candidates", "words", "--save-to", tmp_path / "model")
+    done = rtlab(*line)
+    assert done.status == 1
+    assert done.err.splitlines()[-1].startswith("rtlab: The model was not saved: [Errno 28] No space left on device")
+    assert done.out.startswith("recommended: words")

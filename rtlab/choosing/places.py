@@ -21,9 +21,9 @@ def digest(*asked: object) -> str:
 
 
 def folder_of(choices: Path, asked: str) -> Path:
-    """Where a choice is made: where a process was killed at it, or a new folder."""
+    """Where a choice is made: where a process was killed at it or interrupted, or a new folder."""
     for there in sorted(choices.glob(f"{asked}-*")):
-        if not (there / CHOICE).exists():
+        if _read(there / CHOICE).get("interrupted", True):
             return there
     folder = choices / f"{asked}-{datetime.now(UTC):%Y%m%d%H%M%S%f}"
     folder.mkdir(parents=True)
@@ -37,23 +37,24 @@ def keep_time(folder: Path, seconds: float) -> None:
 
 def spent(folder: Path) -> float:
     """Seconds that a process spent here before it was killed."""
-    seconds = _kept(folder).get("seconds")
+    seconds = _read(folder / STATE).get("seconds")
     return float(seconds) if is_number(seconds) and seconds >= 0 else 0.0
 
 
 def planned(folder: Path, plan: Callable[[], Rungs | None]) -> Rungs | None:
     """The plan that a process made here before it was killed, else a new one, which is kept."""
     with contextlib.suppress(ValueError):
-        return from_json(Rungs, _kept(folder).get("rungs"), "rungs")
+        return from_json(Rungs, _read(folder / STATE).get("rungs"), "rungs")
     rungs = plan()
     if rungs is not None:
         _keep(folder, "rungs", to_json(rungs))
     return rungs
 
 
-def _kept(folder: Path) -> Mapping[str, Json]:
+def _read(file: Path) -> Mapping[str, Json]:
+    """A file's fields; none where it is not there, or holds none."""
     with contextlib.suppress(OSError, ValueError):
-        found: Json = json.loads((folder / STATE).read_text())
+        found: Json = json.loads(file.read_text(encoding="utf-8"))
         if isinstance(found, Mapping):
             return found
     return {}
@@ -61,4 +62,4 @@ def _kept(folder: Path) -> Mapping[str, Json]:
 
 def _keep(folder: Path, name: str, value: Json) -> None:
     with contextlib.suppress(OSError):  # a full disk costs the way on after a kill, and no answer
-        write_whole(folder / STATE, json.dumps({**_kept(folder), name: value}) + "\n")
+        write_whole(folder / STATE, json.dumps({**_read(folder / STATE), name: value}) + "\n")

@@ -50,6 +50,12 @@ class Choose:
         from rtlab.choosing import NoChoiceError, choose
         from rtlab.reporting.choice_text import as_text
 
+        said: list[str] = []
+
+        def tell(sentence: str) -> None:
+            said.append(sentence)
+            say([sentence])
+
         try:
             with Bars(sys.stderr) as bars:
                 found = choose(
@@ -69,10 +75,14 @@ class Choose:
                     output_dir=self.output_dir,
                     options=self.sentences.reading.options,
                     progress=bars.update,
-                    say=lambda sentence: say([sentence]),
+                    say=tell,
                 )
         except NoChoiceError as error:
             say([f"nothing could be tried to its end: {error}"])
             return FAILED
+        for sentence in found.warnings[len(said) :]:  # what came up meanwhile
+            say([sentence])
         self.output.emit(found.to_json(), as_text(found))
-        return INTERRUPTED if found.interrupted else DONE
+        if found.interrupted:
+            return INTERRUPTED
+        return DONE if self.save_to is None or found.saved_to is not None else FAILED

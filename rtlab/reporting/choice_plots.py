@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from math import isfinite, log10
 from statistics import mean
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from matplotlib.artist import Artist
 from matplotlib.container import ErrorbarContainer
@@ -25,7 +25,7 @@ from rtlab.statistics import Interval
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Entry = Artist | ErrorbarContainer
+Entry: TypeAlias = Artist | ErrorbarContainer
 
 WIDTH = 4.5  # inches: on a screen of 400 pixels its text is not shrunk
 NAME = 40  # characters of a way's name in a legend
