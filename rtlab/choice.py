@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Literal, Self
 
 from rtlab.experiment import Experiment
+from rtlab.recipe import ChoiceMetric
 from rtlab.statistics import Interval
 from rtlab.values import Json, from_json, one_line, shown, to_json
 
 FOLDER = "choices"  # within the folder of results
 PAGE = "choice.html"  # there, and beside the model that is handed over
-ChoiceMetric = Literal["accuracy", "macro-f1"]
 # How trying a candidate ended: compared with as much as the best was given, given up before, not begun, or refused.
 Ended = Literal["finished", "stopped", "left out", "failed"]
 

@@ -13,6 +13,7 @@ Schedule = Literal["linear", "cosine", "constant"]
 ClassWeights = Literal["equal", "balanced"]
 Keep = Literal["last", "best"]
 Metric = Literal["accuracy", "f1", "macro-f1", "loss"]
+ChoiceMetric = Literal["accuracy", "macro-f1"]  # what `choose` compares ways by
 
 # What each engine can do, its usual one first.
 PADDINGS: Mapping[Engine, tuple[Padding, ...]] = {

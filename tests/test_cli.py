@@ -664,6 +664,12 @@ POSITIONS = "must be at most 512, the positions of encoder tiny-distilbert"
 BY_EVALUATION = "goes by evaluations during training, which are not asked for"
 AT_LEAST_0 = "must be finite and at least 0"
 RANGES = {
+    "choose --budget soon": "must be a time such as 30m, 90s or 1.5h, above 0; got 'soon'",
+    "choose --margin -1": "must be 0 to 50 points; got -1.0",
+    "choose --candidates trees": "must be among words, svm, lora, full; got 'trees'",
+    "choose --refit": "is for the model that is saved; save_to beside it would do",
+    "choose --save-to file": "must be a new or an empty directory, or one that holds nothing but an earlier model of "
+    "rtlab; got file, a file",
     "finetune --lr -1": f"{RATE}; got -1.0",
     "finetune --learning-rate -1": f"{RATE}; got -1.0",
     "lora --learning_rate=-1": f"{RATE}; got -1.0",
@@ -775,7 +781,18 @@ CHECKED = {
     "split",
     "bias",
 }
-ANY = {"characters", "with-words", "run-name", "debug", "sample-text", "retime", "dry-run", "use-dora", "use-rslora"}
+ANY = {
+    "characters",
+    "with-words",
+    "run-name",
+    "debug",
+    "sample-text",
+    "retime",
+    "dry-run",
+    "anyway",
+    "use-dora",
+    "use-rslora",
+}
 # Options whose errors have tests of their own below.
 BELOW = {"encoder", "dataset", "target-modules", "model", "file", "use-wandb"}
 # And those with tests beside what reads and writes tables, what evaluates, what sweeps, and what adapts.

@@ -547,7 +547,7 @@ def test_a_file_without_one_pair_of_markers_is_refused(text):
         ("no markers", "it has no marker"),
         (
             "<!-- rtlab:unknown -->\n<!-- /rtlab:unknown -->",
-            "it has a marker of unknown; there are labels, findings, comparison, ",
+            "it has a marker of unknown; there are choice, labels, findings, comparison, ",
         ),
         (FILE.replace("<!-- /rtlab:methods -->", ""), "the file must hold one"),
         (None, "No such file"),

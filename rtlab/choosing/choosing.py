@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from rtlab.choice import FOLDER, PAGE, Choice, ChoiceMetric
+from rtlab.choice import FOLDER, PAGE, Choice
 from rtlab.choosing.budget import Budget, seconds_of
 from rtlab.choosing.commands import asked_line
 from rtlab.choosing.deciding import Decision, decide
@@ -25,6 +25,7 @@ from rtlab.ending import StoppedError
 from rtlab.engines.engine import Progress
 from rtlab.experiment import AS_IT_IS, DEFAULT_DATASET, DEFAULT_ENCODER, DatasetOptions, Experiment
 from rtlab.preparing import check_writable, usual_engine
+from rtlab.recipe import ChoiceMetric
 from rtlab.reporting.choice_page import choice_page
 from rtlab.running import OUTPUT
 from rtlab.saved_models.handing_over import check_target, hand_over

@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rtlab.choice import ChoiceMetric, Undecided
+from rtlab.choice import Undecided
 from rtlab.choosing.standing import Standing, difference, score
+from rtlab.recipe import ChoiceMetric
 from rtlab.statistics import Interval, seeds_to_tell
 
 MOST_SENTENCES = 1_000_000  # more of them nobody will label

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from rtlab.choice import Candidate, ChoiceMetric, Trial
+from rtlab.choice import Candidate, Trial
 from rtlab.choosing.commands import command
 from rtlab.choosing.deciding import Decision
 from rtlab.choosing.standing import Standing, interval, score
 from rtlab.choosing.trials import Question
+from rtlab.recipe import ChoiceMetric
 from rtlab.records import RunRecord
 
 

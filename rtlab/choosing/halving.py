@@ -12,9 +12,9 @@ whole search.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rtlab.choice import ChoiceMetric
 from rtlab.choosing.standing import Standing, Trying, attempt, probed, score, too_dear
 from rtlab.choosing.ways import Rungs
+from rtlab.recipe import ChoiceMetric
 
 EPOCHS = 5  # of the lab's recipe: with them, or with enough steps where sentences are few, training counts as whole
 STEPS_ENOUGH = 300

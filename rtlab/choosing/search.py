@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from rtlab.choice import ChoiceMetric
 from rtlab.choosing.halving import ALL_OF_LEFT, halve
 from rtlab.choosing.standing import Standing, Trying, attempt, difference, probed, score, too_dear
 from rtlab.choosing.ways import Way
+from rtlab.recipe import ChoiceMetric
 
 SEEDS = 5
 SHARES = {"words": 0.1, "svm": 0.25}  # of the time left, for one way that is fitted

@@ -8,10 +8,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rtlab.choice import ChoiceMetric, Ended
+from rtlab.choice import Ended
 from rtlab.choosing.trials import FailedError, Result
 from rtlab.choosing.ways import Rungs, Way
 from rtlab.ending import StoppedError
+from rtlab.recipe import ChoiceMetric
 from rtlab.statistics import Interval, accuracy_interval, macro_f1_by_sentence, paired_difference
 
 

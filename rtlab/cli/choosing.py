@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from rtlab.choice import ChoiceMetric
 from rtlab.cli.options import DONE, FAILED, INTERRUPTED, Device, Output, Sentences, optional, say
 from rtlab.progress import Bars
+from rtlab.recipe import ChoiceMetric
 
 
 @dataclass(frozen=True, kw_only=True)
