@@ -186,6 +186,14 @@ def test_what_does_not_fit_is_said_and_not_begun():
     assert "s left" in lora.why
 
 
+def test_what_was_too_dear_for_its_share_is_tried_where_the_time_is_left():
+    bench = Bench(16, learned(BEST), sentences=2000, pace={"svm": 0.005, "lora": 0.5, "full": 0.5})
+    standings = searched(bench)
+    assert named(standings, "SVM").results
+    assert {one.status for one in standings if not one.way.fitted} == {"left out"}
+    assert bench.now <= 16
+
+
 def test_where_only_some_rates_fit_the_usual_ones_are_tried():
     bench = Bench(150, learned(BEST), sentences=2000)
     standings = searched(bench)

@@ -27,14 +27,18 @@ def search(standings: Sequence[Standing], trying: Trying, *, metric: ChoiceMetri
     """
     for standing in standings:
         if standing.way.fitted:
-            _fit(standing, trying, seed, first=not any(one.results for one in standings))
+            first = not any(one.results for one in standings)
+            _fit(standing, trying, seed, ALL_OF_LEFT if first else SHARES[standing.way.family], first=first)
     trained = [standing for standing in standings if not standing.way.fitted]
     halve(trained, trying, metric, seed)
+    for standing in standings:  # what was too dear for its share, where nothing else took the time
+        if standing.way.fitted and standing.status == "left out":
+            _fit(standing, trying, seed, ALL_OF_LEFT)
     _repeat(standings, trying, metric, margin, seed)
 
 
-def _fit(standing: Standing, trying: Trying, seed: int, *, first: bool) -> None:
-    """Try a way that is fitted: on a sample where nothing is known of its cost, then on as much as fits.
+def _fit(standing: Standing, trying: Trying, seed: int, share: float, *, first: bool = False) -> None:
+    """Try a way that is fitted: on a sample where nothing is known of its cost, then on as much as fits into its share.
 
     The first one is tried in any case, so that there is an answer.
     """
@@ -44,7 +48,7 @@ def _fit(standing: Standing, trying: Trying, seed: int, *, first: bool) -> None:
     if way.method.reads is None and every > 2 * SAMPLE and not attempt(standing, trying, SAMPLE, 1, seed):
         return
     few = min(every, SAMPLE // 4)
-    sentences = _affordable(trying, way, every, (ALL_OF_LEFT if first else SHARES[way.family]) * trying.left)
+    sentences = _affordable(trying, way, every, share * trying.left)
     if sentences < few and not first:
         standing.why = standing.why if standing.results else too_dear(trying, way, few, 1)
     elif not standing.results or sentences > standing.results[-1].sentences:
