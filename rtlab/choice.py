@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Literal, Self
 
 from rtlab.experiment import Experiment
-from rtlab.recipe import ChoiceMetric
+from rtlab.recipe import ChoiceMetric, number_text
 from rtlab.statistics import Interval
 from rtlab.values import Json, from_json, one_line, shown, to_json
 
 FOLDER = "choices"  # within the folder of results
 PAGE = "choice.html"  # there, and beside the model that is handed over
+METRICS: Mapping[ChoiceMetric, str] = {"accuracy": "accuracy", "macro-f1": "macro-F1"}  # in words
 # How trying a candidate ended: compared with as much as the best was given, given up before, not begun, or refused.
 Ended = Literal["finished", "stopped", "left out", "failed"]
 
@@ -74,6 +75,12 @@ class Candidate:
     seconds_per_1000: float | None = None
     parameters: int | None = None
     trials: tuple[Trial, ...] = ()
+
+    @property
+    def largest(self) -> tuple[Trial, ...]:
+        """The trials with most training, one per seed."""
+        seen = [one.sentences * (one.epochs or 1) for one in self.trials]
+        return tuple(one for one, its in zip(self.trials, seen, strict=True) if its == max(seen))
 
     def to_json(self) -> dict[str, Json]:
         """The candidate as JSON types."""
@@ -153,7 +160,7 @@ class Choice:
         seconds: What it took.
         folds: Of how many folds a score of validation is pooled; 1 for the validation split as it is.
         recommended: Name of the candidate.
-        cheaper: The next cheaper way, if there is one; its name.
+        cheaper: The best of the cheaper ways, if there are such; its name.
         better: The way that scored best on validation, if another; its name.
         candidates: All that were considered, the cheapest first.
         undecided: Those that may be the better choice.
@@ -228,6 +235,12 @@ class Choice:
         if found.candidate(found.recommended) is None:
             raise ValueError(f"choice.recommended must be the name of a candidate; got {shown(found.recommended)}")
         return found
+
+
+def points(share: float) -> str:
+    """A share in points, such as `1 point` or `0.5 points`."""
+    number = number_text(round(100 * share, 4))
+    return f"{number} point{'s' * (number != '1')}"
 
 
 def read_all(folder: Path) -> tuple[tuple[Choice, ...], dict[Path, str]]:

@@ -10,12 +10,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from rtlab.choice import Candidate, Choice, Mistake, Suspect, Trial, Undecided
+from rtlab.choice import Candidate, Choice, Mistake, Suspect, Trial, Undecided, points
 from rtlab.experiment import Experiment
 from rtlab.methods import Adapter, Full, Svm, Words
 from rtlab.recipe import Recipe
 from rtlab.reporting import choice_plots
-from rtlab.reporting.choice_measures import points
 from rtlab.reporting.choice_page import choice_page
 from rtlab.reporting.drawing import GROUND, styled
 from rtlab.reporting.wording import duration
@@ -247,8 +246,8 @@ def test_the_answer_says_what_to_take_and_what_it_buys_and_costs():
         f"take 2.51 s to label. {LORA.command} Its model is saved in the folder chosen (91.0 MB)."
     ) in said
     assert (
-        "The next cheaper way is svm : validation accuracy 0.7820 [0.762, 0.802] against 0.8420 [0.822, 0.862], after "
-        "21.5 s of training instead of 4 min 11 s."
+        "The best of the cheaper ways is svm : validation accuracy 0.7820 [0.762, 0.802] against 0.8420 "
+        "[0.822, 0.862], after 21.5 s of training instead of 4 min 11 s."
     ) in said
     assert "What scored best is full, lr 2e-05 : validation accuracy 0.8480 [0.828, 0.868] against 0.8420" in said
     assert "best answer so far" not in said

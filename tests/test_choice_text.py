@@ -78,7 +78,7 @@ def test_the_lines(choice):
         "recommended: LoRA, trained on 8,530 sentences, 3 epochs, 2 seeds",
         "  accuracy on test: 0.830 [0.800, 0.860]; on validation: 0.820 [0.800, 0.840]",
         "  costs 8.0 min to train, 0.04 s for 1,000 sentences",
-        "next cheaper: words: 0.790 [0.760, 0.820]; 4 s to train",
+        "best of the cheaper: words: 0.790 [0.760, 0.820]; 4 s to train",
         "best on validation: full: 0.820 [0.790, 0.850]; 4 s to train",
         "undecided: full, +0.5 points on validation; about 5,000 sentences would tell whether it is better",
         "left out: other 0: about 0 s, 3 s left",
@@ -94,7 +94,7 @@ def test_what_was_interrupted_says_so_and_has_no_test(choice):
     text = as_text(dataclasses.replace(choice, interrupted=True, candidates=tuple(every), undecided=()))
     assert text.startswith("recommended so far (it was interrupted): LoRA")
     assert "accuracy on test: not looked at" in text
-    assert "next cheaper: words: 0.760 [0.740, 0.780] on validation" in text
+    assert "best of the cheaper: words: 0.760 [0.740, 0.780] on validation" in text
     assert "no other way that was compared may be the better choice" in text
 
 

@@ -292,7 +292,7 @@ def test_what_the_sentences_leave_open_is_undecided_and_says_what_would_tell():
     assert undecided["SVM"].difference.value == pytest.approx(-0.025)
     assert undecided["SVM"].sentences > len(LABELS_N)
     assert f"about {undecided['SVM'].sentences:,} sentences" in undecided["SVM"].tells
-    assert "better by more than 1 points" in undecided["full"].tells
+    assert "better by more than 1 point" in undecided["full"].tells
 
 
 def test_more_seeds_are_named_where_they_would_tell():
@@ -654,7 +654,7 @@ def test_without_a_name_the_best_encoder_at_hand_is_taken(usual, monkeypatch):
     said = []
     choose(**usual | {"encoder": None, "budget": "0.5s"}, say=said.append)
     assert tried == ["distilbert/distilbert-base-uncased", "minilm"]
-    assert any(one.startswith("No encoder was named: minilm is taken.") for one in said)
+    assert any(one.startswith("No encoder was named: minilm is taken;") for one in said)
 
 
 def rows(folder, name, rows):
@@ -814,3 +814,20 @@ def test_a_model_that_was_not_saved_is_a_failure_and_said(rtlab, folder, tmp_pat
     assert done.status == 1
     assert done.err.splitlines()[-1].startswith("rtlab: The model was not saved: [Errno 28] No space left on device")
     assert done.out.startswith("recommended: ")
+
+
+def test_a_trial_that_overruns_the_budget_is_stopped_and_recorded(usual, short, unfolded, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(choosing, "Budget", lambda seconds, **more: Budget(seconds, clock=lambda: now[0], **more))
+
+    def progress(phase, *_):
+        if "LoRA" in phase and "training" in phase:
+            now[0] += 3600
+
+    found = choose(**usual, candidates=("words", "lora"), progress=progress)
+    lora = next(one for one in found.candidates if one.method == "lora")
+    assert (lora.status, lora.why) == ("left out", "the budget was spent")
+    assert found.way.method == "words"
+    (place,) = (usual["output_dir"] / "choices").iterdir()
+    records, _ = rtlab.load_records(place / "records")
+    assert [one.status for one in records].count("cancelled") == 1

@@ -96,15 +96,14 @@ def choose(
         KeyboardInterrupt: If it was interrupted before anything was.
     """
     allowed = Budget(seconds_of(budget))
-    check_one_of("metric", metric, get_args(ChoiceMetric))
-    if not is_number(margin) or not 0 <= margin <= LARGEST_MARGIN:
-        raise ValueError(f"margin must be 0 to {LARGEST_MARGIN:g} points; got {margin!r}")
-    check_whole("show_errors", show_errors, at_least=0)
-    if refit and save_to is None:
-        raise ValueError("refit is for the model that is saved; save_to beside it would do")
+    asked = _Asked(
+        metric=metric,
+        margin=margin,
+        save_to=None if save_to is None else Path(save_to),
+        refit=refit,
+        errors=show_errors,
+    )
     check_writable(Path(output_dir), within=(FOLDER,))
-    if save_to is not None:
-        check_target(Path(save_to))
     usual = Experiment(
         encoder=encoder or DEFAULT_ENCODER, dataset=dataset, dataset_options=options, seed=seed, limit=limit
     )
@@ -125,13 +124,15 @@ def choose(
         encoder=found,
         device=device,
     )
-    asked = digest(splits.sha256, found and found.sha256, seed, budget, margin, metric, candidates, save_to is not None)
-    with claim(Path(output_dir) / FOLDER, asked) as ours:
+    known_by = digest(
+        splits.sha256, found and found.sha256, seed, budget, margin, metric, candidates, save_to is not None
+    )
+    with claim(Path(output_dir) / FOLDER, known_by) as ours:
         if not ours:
             raise ValueError(
                 f"output_dir must be another; got {output_dir}, where another process is at the same choice"
             )
-        folder = folder_of(Path(output_dir) / FOLDER, asked)
+        folder = folder_of(Path(output_dir) / FOLDER, known_by)
         allowed = Budget(allowed.seconds, spent=allowed.spent + spent(folder))
         trials = Trials(
             question=question,
@@ -152,7 +153,7 @@ def choose(
         decision = decide(standings, metric, margin / 100)
         if decision is None:
             raise NoChoiceError("; ".join(f"{one.way.name}: {one.why}" for one in standings))
-        say_why(standings, decision, metric, margin)
+        say_why(standings, decision, metric, margin / 100)
         choice = Choice(
             asked=asked_line(usual, encoder, budget, margin, metric, candidates),
             dataset=splits.name,
@@ -172,27 +173,35 @@ def choose(
             interrupted=interrupted,
             warnings=tuple(warnings),
         )
-        asked_for = _Asked(
-            metric=metric, save_to=None if save_to is None else Path(save_to), refit=refit, errors=show_errors
-        )
         if not interrupted:
-            for step in _afterwards(standings, decision, trials, asked_for):
+            for step in _afterwards(standings, decision, trials, asked):
                 try:
                     choice = step(choice)
                 except KeyboardInterrupt:
                     choice = replace(choice, interrupted=True)
                     break
-        return _written(replace(choice, seconds=allowed.spent), folder, asked_for.save_to)
+        return _written(replace(choice, seconds=allowed.spent), folder, asked.save_to)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Asked:
-    """What is to be done once the decision is made."""
+    """What is asked for, checked."""
 
     metric: ChoiceMetric
+    margin: float
     save_to: Path | None
     refit: bool
     errors: int
+
+    def __post_init__(self) -> None:
+        check_one_of("metric", self.metric, get_args(ChoiceMetric))
+        if not is_number(self.margin) or not 0 <= self.margin <= LARGEST_MARGIN:
+            raise ValueError(f"margin must be 0 to {LARGEST_MARGIN:g} points; got {self.margin!r}")
+        check_whole("show_errors", self.errors, at_least=0)
+        if self.refit and self.save_to is None:
+            raise ValueError("refit is for the model that is saved; save_to beside it would do")
+        if self.save_to is not None:
+            check_target(self.save_to)
 
 
 def _afterwards(

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rtlab.choice import Undecided
+from rtlab.choice import Undecided, points
 from rtlab.choosing.standing import Standing, difference, score
 from rtlab.recipe import ChoiceMetric
 from rtlab.statistics import Interval, seeds_to_tell
@@ -19,7 +19,7 @@ class Decision:
 
     Attributes:
         recommended: The cheapest way whose metric on validation is within the margin of the best.
-        cheaper: The next cheaper one that was compared.
+        cheaper: The best of the cheaper ones.
         better: The best, if that is another.
         undecided: Those that may be the better choice.
     """
@@ -67,11 +67,11 @@ def _undecided(
     if cheaper:
         found, threshold = difference(one, best, metric), -margin
         open_still = found.high >= threshold
-        what = f"whether it is within {100 * margin:g} points of the best"
+        what = f"whether it is within {points(margin)} of the best"
     else:
         found, threshold = difference(one, recommended, metric), margin
         open_still = found.high > threshold
-        what = f"whether it is better by more than {100 * margin:g} points"
+        what = f"whether it is better by more than {points(margin)}"
     if not open_still:
         return None
     sentences = _sentences(found, threshold, len(one.largest[0].held_out.labels))
@@ -97,10 +97,10 @@ def _sentences(found: Interval, threshold: float, there: int) -> int | None:
     if not distance or not math.isfinite(reach):
         return None
     needed = math.ceil(there * (reach / distance) ** 2)
-    rounded = (
-        math.ceil(needed / (unit := 10 ** max(0, len(str(needed)) - 2))) * unit
-    )  # two digits: it is a rough number
-    return rounded if there < needed <= MOST_SENTENCES else None
+    if not there < needed <= MOST_SENTENCES:
+        return None
+    unit = int(10 ** max(0, len(str(needed)) - 2))  # two digits: it is a rough number
+    return math.ceil(needed / unit) * unit
 
 
 def _minutes(found: Interval, threshold: float, *both: Standing) -> float | None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from rtlab.choice import Candidate, Trial
+from rtlab.choice import Candidate, Trial, points
 from rtlab.choosing.commands import command
 from rtlab.choosing.deciding import Decision
 from rtlab.choosing.standing import Standing, interval, score
@@ -22,7 +22,7 @@ def say_why(standings: Sequence[Standing], decision: Decision, metric: ChoiceMet
             continue
         behind = 100 * (score(best.largest, metric) - score(one.largest, metric))
         if one is decision.recommended:
-            one.why = "recommended" if one is best else f"recommended: within {margin:g} points of the best"
+            one.why = "recommended" if one is best else f"recommended: within {points(margin)} of the best"
         elif one is best:
             ahead = 100 * (score(one.largest, metric) - score(decision.recommended.largest, metric))
             one.why = f"the best, by {ahead:.1f} points"

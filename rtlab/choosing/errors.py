@@ -13,13 +13,13 @@ from rtlab.choosing.trials import FailedError, Trials
 from rtlab.data import Splits
 from rtlab.ending import StoppedError
 from rtlab.records import Predictions, RunRecord
+from rtlab.saved_models.calibrating import logits_of, validation_temperature
 
 
 def find_mistakes(splits: Splits, record: RunRecord, number: int) -> tuple[Mistake, ...]:
     """The mistakes of a run on test of which it is surest, at most so many."""
-    predictions = record.predictions["test"]
-    assert isinstance(predictions, Predictions), "a run's own record has its logits"
-    probabilities_NC = _calibrated(record, predictions.logits)
+    predictions = logits_of(record, "test")
+    probabilities_NC = _probabilities(predictions, logits_of(record, "validation"))
     classes_N, rows_N = predictions.classes, np.arange(len(predictions.labels))
     wrong = rows_N[classes_N != predictions.labels]
     order = wrong[np.argsort(-probabilities_NC[wrong, classes_N[wrong]], kind="stable")]
@@ -53,7 +53,7 @@ def find_suspects(trials: Trials, standings: Sequence[Standing], number: int) ->
             continue
         texts = [text for part in parts for text in part.validation.texts]
         labels_N = found.held_out.labels
-        probabilities_NC = _softmax(found.held_out.logits, _temperature(found.held_out))
+        probabilities_NC = _probabilities(found.held_out, found.held_out)
         return tuple(
             Suspect(
                 text=texts[row],
@@ -93,19 +93,9 @@ def suspects(probabilities_NC: NDArray[np.float64], labels_N: NDArray[np.integer
     return [(int(row), int(likely_N[row])) for row in order]
 
 
-def _calibrated(record: RunRecord, logits_NC: NDArray[np.float32]) -> NDArray[np.float64]:
-    validation = record.predictions["validation"]
-    assert isinstance(validation, Predictions), "a run's own record has its logits"
-    return _softmax(logits_NC, _temperature(validation))
-
-
-def _temperature(held_out: Predictions) -> float:
-    from rtlab.engines.linear import fit_temperature
-
-    return fit_temperature(held_out.logits, held_out.labels.astype(np.int64))
-
-
-def _softmax(logits_NC: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
+def _probabilities(of: Predictions, told_by: Predictions) -> NDArray[np.float64]:
+    """Probabilities at the temperature that some sentences tell, (N, C)."""
     from scipy.special import softmax
 
-    return np.asarray(softmax(logits_NC.astype(np.float64) / temperature, axis=1))
+    temperature = validation_temperature(told_by) or 1.0
+    return np.asarray(softmax(of.logits.astype(np.float64) / temperature, axis=1))

@@ -1,5 +1,6 @@
 """Whether the data can answer at all, and which encoder there is."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
 
@@ -33,7 +34,7 @@ def look_at(splits: Splits, *, anyway: bool) -> Iterator[str]:
             "--anyway"
         )
     yield from (f"The answer may be void: {one}." for one in void)
-    yield from find_warnings(splits, {name: [0] * len(split) for name, split in splits.items()}, 1)
+    yield from find_warnings(splits)
 
 
 def find_encoder(asked: str | None) -> tuple[Encoder | None, str | None]:
@@ -43,11 +44,9 @@ def find_encoder(asked: str | None) -> tuple[Encoder | None, str | None]:
             return load_encoder(asked), None
         except ValueError as error:
             return None, f"The encoder cannot be had, so words alone are compared: {error}"
-    for name, more in ((DEFAULT_ENCODER, ""), ("minilm", " --encoder names another")):
-        try:
-            return load_encoder(name), f"No encoder was named: {name} is taken.{more and f'{more}.'}"
-        except ValueError:
-            continue
+    for name in (DEFAULT_ENCODER, "minilm"):
+        with contextlib.suppress(ValueError):
+            return load_encoder(name), f"No encoder was named: {name} is taken; --encoder names another."
     return None, (
         f"No encoder can be had, so words alone are compared: {DEFAULT_ENCODER} from the hub, or minilm, which the "
         "extra `embedded` installs, would give more ways."

@@ -25,6 +25,7 @@ from rtlab.running import Run, RunFailedError, model_folder
 PROBED = 96  # sentences, at most, of a probe
 PROBE_STEPS = 6
 WARM_UP = 2  # steps of a probe that are not timed
+REST_S = 1.0  # of a run that is trained in steps, beside what a probe times: its record, the last of its checks
 
 
 class FailedError(Exception):
@@ -189,7 +190,7 @@ class Trials:
         if len(marks) > WARM_UP + 1:
             batch = 1 if method.recipe is None else min(len(small.train), method.recipe.batch_size)
             each = (marks[-1] - marks[WARM_UP]) / (len(marks) - 1 - WARM_UP) / batch
-            self._paces[_pace_of(way)] = Pace(sentence=each, held_out=each / 2, start=built - start + 1)
+            self._paces[_pace_of(way)] = Pace(sentence=each, held_out=each / 2, start=built - start + REST_S)
         else:
             each = (trained - built) / (len(small.train) + len(small.validation))
             self._paces[_pace_of(way)] = Pace(sentence=each, held_out=each, start=built - start)
@@ -231,14 +232,13 @@ class Trials:
         self.budget.check()
         start, records, model, known_s = time.perf_counter(), [], None, 0.0
         experiment = replace(self.question.usual, method=way.lasting(epochs), seed=seed)
-        whole = len(parts) == 1
+        save = self.save_models and len(parts) == 1  # of folds no model is handed over
         for part in parts:
             drawn = sentences if sentences < min(self.sentences, len(part.train)) else None
             one = replace(experiment, train_sentences=drawn)
             with self._failing():
                 prepared = self._prepared(one, part)
                 record = self._known.get(prepared.id)
-                save = self.save_models and whole
                 if record is None or (save and not model_folder(self.folder, record).exists()):
                     record = Run(
                         one,

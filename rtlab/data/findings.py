@@ -12,12 +12,14 @@ UNEVEN = 3  # times as many sentences in the largest class of train as in the sm
 NEARLY_EMPTY = 2  # letters and digits; sentences with fewer say nothing, nor do those that are `nan` or the like
 
 
-def find_warnings(splits: Splits, word_pieces: Mapping[str, Sequence[int]], max_length: int) -> tuple[str, ...]:
+def find_warnings(
+    splits: Splits, word_pieces: Mapping[str, Sequence[int]] | None = None, max_length: int = 0
+) -> tuple[str, ...]:
     """What a reader of results should know before anything is trained.
 
     Args:
         splits: the data set.
-        word_pieces: split to the word pieces of each sentence, special tokens included.
+        word_pieces: split to the word pieces of each sentence, special tokens included; None where nobody counted.
         max_length: word pieces that are kept of a sentence.
 
     Returns:
@@ -28,7 +30,7 @@ def find_warnings(splits: Splits, word_pieces: Mapping[str, Sequence[int]], max_
         *_contradictions(splits),
         *_nearly_empty(splits),
         *_imbalance(splits),
-        *_too_long(splits, word_pieces, max_length),
+        *(() if word_pieces is None else _too_long(splits, word_pieces, max_length)),
     )
 
 

@@ -1,16 +1,13 @@
 """What is read off a choice, and how it is put, for its page and its figures alike."""
 
-from collections.abc import Mapping
 from math import isfinite
 
-from rtlab.choice import Candidate, Choice
-from rtlab.recipe import number_text
+from rtlab.choice import METRICS, Candidate, Choice
 from rtlab.reporting.wording import NONE, score
 from rtlab.statistics import Interval
 from rtlab.values import one_line
 
 NAME = 80  # characters of a name
-METRICS: Mapping[str, str] = {"accuracy": "accuracy", "macro-f1": "macro-F1"}
 
 
 def brief(name: str, most: int = NAME) -> str:
@@ -29,12 +26,6 @@ def measured(choice: Choice) -> str:
     if choice.folds > 1:
         return f"{metric(choice)} over {choice.folds} folds"
     return f"validation {metric(choice)}"
-
-
-def points(share: float) -> str:
-    """A share in points, such as `1 point` or `0.5 points`."""
-    number = number_text(round(100 * share, 4))
-    return f"{number} point{'s' * (number != '1')}"
 
 
 def best_score(choice: Choice) -> float | None:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape as as_text
 from typing import TYPE_CHECKING
 
-from rtlab.choice import Candidate, Choice, Trial
-from rtlab.reporting.choice_measures import brief, costed, measured, metric, points, scored, scores_by_size
+from rtlab.choice import Candidate, Choice, Trial, points
+from rtlab.reporting.choice_measures import brief, costed, measured, metric, scored, scores_by_size
 from rtlab.reporting.markup import (
     LINE,
     Block,
@@ -108,7 +108,7 @@ def _answer(choice: Choice) -> str:
         size = "" if choice.size is None else f" ({choice.size / 1e6:,.1f} MB)"
         parts.append(_paragraph(["Its model is saved in the folder ", _strong(choice.saved_to), f"{size}."]))
     if (cheaper := choice.candidate(choice.cheaper)) is not None:
-        parts.append(_paragraph(["The next cheaper way is ", _strong(cheaper.name), *_beside(choice, cheaper)]))
+        parts.append(_paragraph(["The best of the cheaper ways is ", _strong(cheaper.name), *_beside(choice, cheaper)]))
     if (better := choice.candidate(choice.better)) is not None:
         parts.append(_paragraph(["What scored best is ", _strong(better.name), *_beside(choice, better)]))
     return "\n".join([*parts, *_sure(choice)])

@@ -16,9 +16,9 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from rtlab.choice import Candidate, Choice
+from rtlab.choice import Candidate, Choice, points
 from rtlab.reporting import drawing
-from rtlab.reporting.choice_measures import best_score, brief, costed, measured, metric, points, scores_by_size
+from rtlab.reporting.choice_measures import best_score, brief, costed, measured, metric, scores_by_size
 from rtlab.reporting.drawing import GRID, GROUND, INK, LINES, canvas
 from rtlab.statistics import Interval
 

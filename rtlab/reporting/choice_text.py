@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
-from rtlab.choice import Candidate, Choice
+from rtlab.choice import METRICS, Candidate, Choice
 from rtlab.reporting.markup import Block, clean_line
 from rtlab.statistics import Interval
 
@@ -22,9 +22,9 @@ def as_text(choice: Choice, *, shown: int = SHOWN) -> str:
     trials = sum(len(one.trials) for one in choice.candidates)
     lines = (
         f"recommended{so_far}: {way.name}, {_trained(way)}",
-        f"  {choice.metric} on test: {_interval(way.test)}; on validation: {_interval(way.validation)}",
+        f"  {METRICS[choice.metric]} on test: {_interval(way.test)}; on validation: {_interval(way.validation)}",
         f"  costs {_seconds(way.seconds)} to train, {_seconds(way.seconds_per_1000)} for 1,000 sentences",
-        *_other("next cheaper", choice, choice.cheaper),
+        *_other("best of the cheaper", choice, choice.cheaper),
         *_other("best on validation", choice, choice.better),
         *_undecided(choice, shown),
         *_left_out(choice, shown),
@@ -43,10 +43,9 @@ def choice_block(choices: Sequence[Choice]) -> Block:
 
 
 def _trained(way: Candidate) -> str:
-    last = max(way.trials, key=lambda one: one.sentences * (one.epochs or 1))
+    last, *others = way.largest
     epochs = "" if last.epochs is None else f", {last.epochs} epoch{'s' if last.epochs > 1 else ''}"
-    seeds = len({one.seed for one in way.trials if (one.sentences, one.epochs) == (last.sentences, last.epochs)})
-    several = f", {seeds} seeds" if seeds > 1 else ""
+    several = f", {1 + len(others)} seeds" if others else ""
     return f"trained on {last.sentences:,} sentences{epochs}{several}"
 
 

@@ -13,7 +13,7 @@ from pathlib import PurePath
 
 import numpy as np
 
-from rtlab.choice import Candidate, Choice
+from rtlab.choice import METRICS, Choice, points
 from rtlab.encoders import Encoder
 from rtlab.methods import Adapter
 from rtlab.metrics import confusion
@@ -29,7 +29,6 @@ SHOWN_CLASSES = 12  # of more the confusion matrix is wider than a page: then th
 _LONGEST = 40  # characters of a name in a table
 _NONE = "–"
 _SPLITS = ("train", "validation", "test")
-_MEASURES = {"accuracy": "accuracy", "macro-f1": "macro-F1"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +139,7 @@ def _chosen(handed: Handed) -> Iterator[str]:
     yield (
         f"Made by rtlab, whose `choose` recommends this way, {_escaped(choice.way.name)}, for the data set "
         f"{_escaped(choice.dataset)}: of {_plural(len(compared), 'way')} compared the cheapest whose "
-        f"{_measure(choice)} on validation is at most {_points(choice.margin)} below the best.\n"
+        f"{_measure(choice)} on validation is at most {points(choice.margin)} below the best.\n"
     )
 
 
@@ -199,7 +198,7 @@ def _scores(handed: Handed, validation: _Measured, test: _Measured) -> Iterator[
         ("macro-F1", _interval(validation.macro_f1), _interval(test.macro_f1)),
     ]
     yield _table(("", "validation", "test"), rows)
-    seeds = _seeds(choice.way)
+    seeds = max(1, len(choice.way.largest))
     if seeds > 1 or choice.folds > 1:
         folds = f", pooled over {choice.folds} folds" if choice.folds > 1 else ""
         yield (
@@ -286,12 +285,12 @@ def _limits(handed: Handed) -> Iterator[str]:
     choice = handed.choice
     yield "## Limits\n"
     yield "- Sentences of another domain, time or language than the data's were not tested."
-    seeds = _seeds(choice.way)
+    seeds = max(1, len(choice.way.largest))
     if choice.way.experiment.chance:
         other = "what other seeds would give is not known" if seeds < 2 else "others may give other scores"
         yield f"- It rests on {_plural(seeds, 'seed')}: {other}."
     yield (
-        f"- A way that scores up to {_points(choice.margin)} more, and costs more, would not have been taken: that is "
+        f"- A way that scores up to {points(choice.margin)} more, and costs more, would not have been taken: that is "
         "the margin of the choice."
     )
     for one in choice.undecided:
@@ -307,15 +306,7 @@ def _limits(handed: Handed) -> Iterator[str]:
 
 
 def _measure(choice: Choice) -> str:
-    return _MEASURES[choice.metric]
-
-
-def _seeds(way: Candidate) -> int:
-    """Seeds of a way's largest trials; one at least made the model."""
-    if not way.trials:
-        return 1
-    size = max((one.sentences, one.epochs or 0) for one in way.trials)
-    return len({one.seed for one in way.trials if (one.sentences, one.epochs or 0) == size})
+    return METRICS[choice.metric]
 
 
 def _without_folders(command: str) -> str:
@@ -370,10 +361,6 @@ def _interval(found: Interval | None) -> str:
 
 def _share(support: int, of: _Measured) -> str:
     return f"{support:,} ({support / sum(one.support for one in of.by_class):.1%})"
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:g} point{'s' * (share != 0.01)}"
 
 
 def _plural(number: int, noun: str) -> str:
