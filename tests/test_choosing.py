@@ -25,6 +25,7 @@ from rtlab.data import Split, Splits
 from rtlab.ending import StoppedError
 from rtlab.experiment import DatasetOptions, Experiment
 from rtlab.records import Predictions
+from rtlab.running import Run
 
 LABELS_N = np.tile([0, 1], 500).astype(np.int32)
 
@@ -541,11 +542,11 @@ def test_what_was_killed_goes_on_from_its_records(usual, short, monkeypatch):
     ran = []
     real = choosing.Trials._run
 
-    def killed(self, way, *rest):
+    def killed(self, way, *rest, **how):
         if len(ran) == 3:
             raise SystemExit(143)
         ran.append(way.name)
-        return real(self, way, *rest)
+        return real(self, way, *rest, **how)
 
     monkeypatch.setattr(choosing.Trials, "_run", killed)
     with pytest.raises(SystemExit):
@@ -566,8 +567,8 @@ def test_what_was_killed_among_the_rungs_keeps_its_plan(usual, short, unfolded, 
     """Though the time that is left is another one now."""
     real, ran = choosing.Trials._run, []
 
-    def killed(self, way, *rest):
-        found = real(self, way, *rest)
+    def killed(self, way, *rest, **how):
+        found = real(self, way, *rest, **how)
         ran.append((way.name, *rest[:3]))
         if len(ran) == 3:
             raise SystemExit(143)
@@ -764,7 +765,7 @@ def test_one_sentence_with_two_labels(usual, short, tmp_path):
 
 
 def test_a_model_that_cannot_be_refitted_is_saved_as_it_was_tried(usual, short, unfolded, monkeypatch, tmp_path):
-    def slow(*_):
+    def slow(*_, **__):
         raise StoppedError("the budget was spent")
 
     monkeypatch.setattr(choosing.Trials, "train_again", slow)
@@ -831,3 +832,40 @@ def test_a_trial_that_overruns_the_budget_is_stopped_and_recorded(usual, short, 
     (place,) = (usual["output_dir"] / "choices").iterdir()
     records, _ = rtlab.load_records(place / "records")
     assert [one.status for one in records].count("cancelled") == 1
+
+
+@pytest.mark.filterwarnings("ignore:Liblinear failed to converge")  # random features
+def test_no_more_models_lie_on_disk_than_may_be_handed_over(usual, short, unfolded, monkeypatch, tmp_path):
+    """One a way at most, of its largest trial's first seed."""
+    real, most = choosing.Trials.run, {}
+
+    def counted(self, way, *rest):
+        found = real(self, way, *rest)
+        most[way.name] = sum(1 for _ in (self.folder / "models").iterdir())
+        return found
+
+    monkeypatch.setattr(choosing.Trials, "run", counted)
+    found = choose(**usual, candidates=("words", "lora"), save_to=tmp_path / "model")
+    tried = [one for one in found.candidates if one.trials]
+    assert sum(len(one.trials) for one in tried) > len(tried)
+    assert max(most.values()) <= len(tried)
+    assert found.saved_to == "model"
+
+
+def test_an_interrupted_choice_that_is_to_save_a_model_runs_nothing_twice(
+    usual, short, unfolded, monkeypatch, tmp_path
+):
+    def progress(phase, *_):
+        if "LoRA" in phase:
+            raise KeyboardInterrupt
+
+    asked = {**usual, "candidates": ("words", "lora"), "save_to": tmp_path / "model"}
+    first = choose(**asked, progress=progress)
+    assert first.interrupted
+    ran, real = [], Run.execute
+    monkeypatch.setattr(Run, "execute", lambda self: ran.append(self.prepared.experiment.method) or real(self))
+    found = choose(**asked)
+    assert not found.interrupted
+    again = [method for method in ran if method.name == "words"]
+    assert len(again) == (found.way.method == "words")  # its model alone, which was cleared away
+    assert found.saved_to == "model"

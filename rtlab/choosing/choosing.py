@@ -257,10 +257,15 @@ def _saved(choice: Choice, way: Way, results: Sequence[Result], trials: Trials, 
     record, model = result.records[0], result.model
     if refit:
         try:
-            model = trials.train_again(way, result)
+            model = trials.train_again(way, result, with_validation=True)
         except (FailedError, StoppedError) as error:
             refit = False
             choice = _warned(choice, f"The saved model knows train alone: {error}")
+    try:
+        if model is None and record.error is None:  # cleared away when the choice was interrupted
+            model = trials.train_again(way, result, with_validation=False)
+    except (FailedError, StoppedError) as error:
+        return _warned(choice, f"The model was not saved: {error}")
     if model is None:
         return _warned(choice, f"The model was not saved: {record.error}")
     try:

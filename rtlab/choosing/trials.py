@@ -1,6 +1,7 @@
 """Trials: runs of a way on so many sentences, each recorded, and what one will take before it is begun."""
 
 import contextlib
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -116,6 +117,7 @@ class Trials:
     kept_back: float = 0.0
     progress: Progress = lambda *_: None
     _paces: dict[str, Pace] = field(default_factory=dict)
+    _models: dict[str, Result] = field(default_factory=dict)  # of each way the largest trial whose model is there
 
     @cached_property
     def _known(self) -> dict[str, RunRecord]:
@@ -208,7 +210,13 @@ class Trials:
             FailedError: If it ended without a result.
             StoppedError: If the budget was spent meanwhile.
         """
-        found = self._run(way, sentences, epochs, seed, self.question.folds)
+        kept = self._models.get(way.name)
+        save = kept is None or sentences * epochs > kept.sentences * kept.epochs  # of seeds the first will do
+        found = self._run(way, sentences, epochs, seed, self.question.folds, save=save)
+        if found.model is not None:
+            if kept is not None and kept.model is not None:
+                shutil.rmtree(kept.model, ignore_errors=True)
+            self._models[way.name] = found
         self._learn(way, found)
         return found
 
@@ -220,26 +228,38 @@ class Trials:
 
     def run_on(self, way: Way, parts: Sequence[Splits], *, seed: int) -> Result:
         """Fit a way on other data sets; raises as `run`."""
-        return self._run(way, max(len(part.train) for part in parts), 1, seed, parts)
+        return self._run(way, max(len(part.train) for part in parts), 1, seed, parts, save=False)
 
-    def train_again(self, way: Way, found: Result) -> Path | None:
-        """Train once more what was found, on train and validation, and give its folder; raises as `run`."""
-        both = joined(self.question.splits)
-        again = self._run(way, len(both.train), found.epochs, found.experiment.seed, (both,))
+    def train_again(self, way: Way, found: Result, *, with_validation: bool) -> Path | None:
+        """Train once more what was found, on train alone or with validation, and give its folder; raises as `run`."""
+        whole = joined(self.question.splits) if with_validation else self.question.splits
+        sentences = len(whole.train) if with_validation else found.sentences
+        again = self._run(way, sentences, found.epochs, found.experiment.seed, (whole,), needed=True)
         return again.model
 
-    def _run(self, way: Way, sentences: int, epochs: int, seed: int, parts: Sequence[Splits]) -> Result:
+    def _run(
+        self,
+        way: Way,
+        sentences: int,
+        epochs: int,
+        seed: int,
+        parts: Sequence[Splits],
+        *,
+        save: bool = True,
+        needed: bool = False,
+    ) -> Result:
+        """A trial on each of some data sets, but for what is recorded; if a model is `needed`, where that is there."""
         self.budget.check()
         start, records, model, known_s = time.perf_counter(), [], None, 0.0
         experiment = replace(self.question.usual, method=way.lasting(epochs), seed=seed)
-        save = self.save_models and len(parts) == 1  # of folds no model is handed over
+        save = save and self.save_models and len(parts) == 1  # of folds no model is handed over
         for part in parts:
             drawn = sentences if sentences < min(self.sentences, len(part.train)) else None
             one = replace(experiment, train_sentences=drawn)
             with self._failing():
                 prepared = self._prepared(one, part)
                 record = self._known.get(prepared.id)
-                if record is None or (save and not model_folder(self.folder, record).exists()):
+                if record is None or (needed and not model_folder(self.folder, record).exists()):
                     record = Run(
                         one,
                         output_dir=self.folder,
@@ -251,7 +271,8 @@ class Trials:
                     known_s += record.timing.load_s + record.timing.prepare_s + record.timing.seconds
                     known_s += record.timing.evaluate_s
             records.append(record)
-            model = model_folder(self.folder, record) if save and record.error is None else None
+            folder = model_folder(self.folder, record)
+            model = folder if save and record.error is None and folder.exists() else None
         held_out = [record.predictions["validation"] for record in records]
         self.budget.begun()
         keep_time(self.folder, self.budget.spent)
