@@ -110,7 +110,7 @@ def _answer(choice: Choice) -> str:
     if (cheaper := choice.candidate(choice.cheaper)) is not None:
         parts.append(_paragraph(["The best of the cheaper ways is ", _strong(cheaper.name), *_beside(choice, cheaper)]))
     if (better := choice.candidate(choice.better)) is not None:
-        parts.append(_paragraph(["What scored best is ", _strong(better.name), *_beside(choice, better)]))
+        parts.append(_paragraph(["What was best on validation is ", _strong(better.name), *_beside(choice, better)]))
     return "\n".join([*parts, *_sure(choice)])
 
 
@@ -128,10 +128,13 @@ def _bought(choice: Choice, way: Candidate) -> list[str]:
 
 
 def _beside(choice: Choice, other: Candidate) -> list[str]:
-    """What another way scores on validation and costs, beside what is recommended."""
-    said = [f": {measured(choice)} {scored(other.validation)}"]
-    mine = choice.way.validation
-    said += [f" against {scored(mine)}"] if mine is not None else []
+    """What another way scores and costs, beside what is recommended: on test, if both were tried there."""
+    if other.test is not None and choice.way.test is not None:
+        said = [f": test {metric(choice)} {scored(other.test)} against {scored(choice.way.test)}"]
+    else:
+        mine = choice.way.validation
+        said = [f": {measured(choice)} {scored(other.validation)}"]
+        said += [f" against {scored(mine)}"] if mine is not None else []
     if other.seconds is not None:
         said.append(f", after {duration(other.seconds)} of training")
         if choice.way.seconds is not None:
