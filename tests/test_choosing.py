@@ -1,5 +1,6 @@
 """How a way is chosen: the search with made runs, whose costs and accuracies are known, and whole choices, small."""
 
+import csv
 import dataclasses
 import json
 import math
@@ -21,7 +22,7 @@ from rtlab.choosing.search import SEEDS, search
 from rtlab.choosing.standing import Standing, score
 from rtlab.choosing.trials import FailedError, Result
 from rtlab.choosing.ways import FAMILIES, RATES, ways
-from rtlab.data import Split, Splits
+from rtlab.data import Split, Splits, load_splits
 from rtlab.ending import StoppedError
 from rtlab.experiment import DatasetOptions, Experiment
 from rtlab.records import Predictions
@@ -832,6 +833,41 @@ def test_a_trial_that_overruns_the_budget_is_stopped_and_recorded(usual, short, 
     (place,) = (usual["output_dir"] / "choices").iterdir()
     records, _ = rtlab.load_records(place / "records")
     assert [one.status for one in records].count("cancelled") == 1
+
+
+def flipped(splits, share, folder):
+    """The data set as files, with labels of so large a share of train flipped; the sentences whose label was."""
+    draws = np.random.default_rng(0)
+    wrong = {text for text in splits.train.texts if draws.random() < share}
+    folder.mkdir()
+    for name, split in splits.items():
+        labels = [
+            1 - label if name == "train" and text in wrong else label
+            for text, label in zip(split.texts, split.labels, strict=True)
+        ]
+        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("text", "label"), *zip(split.texts, labels, strict=True)])
+    return folder, wrong
+
+
+def test_sentences_whose_labels_were_flipped_are_suspected_first(usual, tmp_path):
+    noisy, wrong = flipped(load_splits("corpus", limit=2000), 0.1, tmp_path / "noisy")
+    asked = {**usual, "dataset": str(noisy), "candidates": ("words",)}
+    found = [one.text in wrong for one in choose(**asked, show_errors=100).suspects]
+    assert len(found) == 100
+    assert np.mean(found[:20]) > 0.5
+    assert np.mean(found) > 0.35  # by chance a tenth
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("share", "of_20", "of_100"), [(0.05, 0.6, 0.5), (0.2, 0.8, 0.7)])
+def test_on_real_sentences_too(real_data, usual, tmp_path, share, of_20, of_100):
+    """The real ones hold wrong labels of their own, which count as false alarms here."""
+    noisy, wrong = flipped(load_splits(str(real_data)), share, tmp_path / "noisy")
+    asked = {**usual, "dataset": str(noisy), "candidates": ("words",), "anyway": True}
+    found = [one.text in wrong for one in choose(**asked, show_errors=100).suspects]
+    assert np.mean(found[:20]) >= of_20
+    assert np.mean(found) >= of_100
 
 
 @pytest.mark.filterwarnings("ignore:Liblinear failed to converge")  # random features
