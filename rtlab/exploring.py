@@ -87,7 +87,7 @@ def explore(
     check_whole("max_length", max_length, at_least=SHORTEST)
     splits = load_splits(dataset, limit=limit, options=options)
     loaded = load_encoder(encoder)
-    word_pieces = {name: _word_pieces(split.texts, loaded) for name, split in splits.items()}
+    counted = {name: word_pieces(split.texts, loaded) for name, split in splits.items()}
     return Exploration(
         name=splits.name,
         revision=splits.revision,
@@ -95,11 +95,11 @@ def explore(
         label_names=splits.label_names,
         checks=check(splits),
         words={name: _lengths([len(text.split()) for text in split.texts]) for name, split in splits.items()},
-        word_pieces={name: _lengths(pieces) for name, pieces in word_pieces.items()},
+        word_pieces={name: _lengths(pieces) for name, pieces in counted.items()},
         encoder=loaded.name,
         samples=_samples(splits, samples),
         notes=splits.notes,
-        warnings=find_warnings(splits, word_pieces, max_length),
+        warnings=find_warnings(splits, counted, max_length),
         max_length=max_length,
     )
 
@@ -151,7 +151,7 @@ def _lengths(lengths: list[int]) -> Lengths:
     )
 
 
-def _word_pieces(texts: Sequence[str], encoder: Encoder) -> list[int]:
+def word_pieces(texts: Sequence[str], encoder: Encoder) -> list[int]:
     """Word pieces of each text, special tokens included; few texts at a time, as a tokenizer's answer is large."""
     parts = (list(texts[start : start + TOGETHER]) for start in range(0, len(texts), TOGETHER))
     return [len(ids) for part in parts for ids in encoder.tokenizer(part, verbose=False)["input_ids"]]

@@ -7,6 +7,7 @@ import math
 import shlex
 
 import numpy as np
+import odd_encoders
 import pytest
 from small import data_folder
 
@@ -335,9 +336,9 @@ def test_no_two_ways_have_a_name():
     assert len(set(names)) == len(names)
 
 
-def test_an_unknown_candidate_is_refused():
+def test_an_unknown_candidate_is_refused_before_anything_is_read():
     with pytest.raises(ValueError, match="candidates must be among words, svm, lora, full; got 'bert'"):
-        ways(("words", "bert"), "native")
+        choose("nowhere.csv", candidates=("words", "bert"))
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("30m", 1800), ("90s", 90), ("1.5h", 5400), (" 2M ", 120)])
@@ -626,6 +627,11 @@ def test_with_hardly_any_time_words_are_answered(usual):
     assert found.left_out
 
 
+def test_where_nothing_fits_it_says_what_would_do(usual):
+    with pytest.raises(NoChoiceError, match=r"a larger budget, or words among the candidates, would do$"):
+        choose(**usual | {"budget": "0.5s"}, candidates=("lora",))
+
+
 def test_where_all_fail_it_says_why(usual, monkeypatch):
     def failing(*_, **__):
         raise FailedError("no memory")
@@ -672,6 +678,39 @@ def test_data_that_make_any_answer_void_are_refused(usual, tmp_path):
     assert not usual["output_dir"].exists()
     found = choose(**usual | {"dataset": str(few), "budget": "0.5s"}, anyway=True)
     assert any(one.startswith("The answer may be void: class 'b'") for one in found.warnings)
+
+
+def test_of_many_rare_classes_one_is_named(usual, tmp_path):
+    rare = rows(tmp_path, "rare.csv", [(f"sentence {row}", f"class {row % 40}") for row in range(400)])
+    with pytest.raises(
+        ValueError, match=r"void: class 'class \d+' has \d+ sentences.*, and 39 more have fewer than 20;"
+    ):
+        choose(**usual | {"dataset": str(rare)})
+    found = choose(**usual | {"dataset": str(rare)}, candidates=("words",), anyway=True)
+    assert sum("may be void" in one for one in found.warnings) == 1
+
+
+@pytest.mark.filterwarnings("ignore:Liblinear failed to converge")  # random features
+def test_an_encoder_of_few_positions_reads_as_much_as_it_can_and_that_is_said(usual, short, unfolded, tmp_path):
+    folder = str(odd_encoders.write(tmp_path / "short", max_position_embeddings=32))
+    sentences = [(f"{('fine', 'dull')[row % 2]} " * 40 + str(row), row % 2) for row in range(200)]
+    long = rows(tmp_path, "long.csv", sentences)
+    found = choose(**usual | {"encoder": folder, "dataset": str(long)}, candidates=("words", "svm", "lora"))
+    assert {one.status for one in found.candidates} <= {"finished", "stopped"}
+    assert "About 100.0% of the sentences of train have more than 32 word pieces: ways" in str(found.warnings)
+    assert "--max-length 32" in next(one.command for one in found.candidates if one.method == "svm")
+
+
+@pytest.mark.thorough
+@pytest.mark.filterwarnings("ignore:Liblinear failed to converge")  # random features
+@pytest.mark.parametrize("kind", odd_encoders.KINDS)
+def test_whatever_the_encoder_words_are_answered_and_the_rest_goes_on_or_says_why(usual, short, tmp_path, kind):
+    folder = str(odd_encoders.write(tmp_path / kind, kind))
+    found = choose(**usual | {"encoder": folder}, candidates=("words", "svm", "lora", "full"))
+    assert all(one.trials for one in found.candidates if one.method == "words")
+    refused = [one for one in found.candidates if one.status in ("failed", "left out")]
+    assert all(len(one.why) > 20 for one in refused)
+    assert found.way.test is not None
 
 
 def test_sentences_that_splits_share_are_refused(usual, tmp_path):

@@ -14,12 +14,12 @@ from rtlab.choosing.deciding import Decision, decide
 from rtlab.choosing.describing import candidate_of, say_why
 from rtlab.choosing.errors import find_mistakes, find_suspects
 from rtlab.choosing.folds import bounded, folds_of
-from rtlab.choosing.looking import find_encoder, look_at
+from rtlab.choosing.looking import cut_by, find_encoder, look_at, max_length_of
 from rtlab.choosing.places import CHOICE, digest, folder_of, spent
 from rtlab.choosing.search import search
 from rtlab.choosing.standing import Standing, interval_on_test
 from rtlab.choosing.trials import FailedError, Question, Result, Trials
-from rtlab.choosing.ways import FAMILIES, Way, ways
+from rtlab.choosing.ways import FAMILIES, Way, check_families, ways
 from rtlab.data import load_splits
 from rtlab.ending import StoppedError
 from rtlab.engines.engine import Progress
@@ -103,6 +103,7 @@ def choose(
         refit=refit,
         errors=show_errors,
     )
+    check_families(candidates)
     check_writable(Path(output_dir), within=(FOLDER,))
     usual = Experiment(
         encoder=encoder or DEFAULT_ENCODER, dataset=dataset, dataset_options=options, seed=seed, limit=limit
@@ -111,6 +112,9 @@ def choose(
     warnings = [*splits.notes, *look_at(splits, anyway=anyway)]
     found, note = find_encoder(encoder) if set(candidates) - {"words"} else (None, None)
     warnings += [] if note is None else [note]
+    if found is not None:
+        usual = replace(usual, encoder=found.source, max_length=max_length_of(found))
+        warnings += cut_by(found, splits)
     splits, notes = bounded(splits)
     warnings += notes
     for sentence in warnings:
@@ -118,7 +122,7 @@ def choose(
     engine = None if found is None else usual_engine(found.source, device)
     standings = [Standing(way=way) for way in ways(tuple(candidates), engine)]
     question = Question(
-        usual=usual if found is None else replace(usual, encoder=found.source),
+        usual=usual,
         splits=splits,
         folds=folds_of(splits),
         encoder=found,
@@ -152,7 +156,7 @@ def choose(
             interrupted = True
         decision = decide(standings, metric, margin / 100)
         if decision is None:
-            raise NoChoiceError("; ".join(f"{one.way.name}: {one.why}" for one in standings))
+            raise NoChoiceError(_nothing(standings))
         say_why(standings, decision, metric, margin / 100)
         choice = Choice(
             asked=asked_line(usual, encoder, budget, margin, metric, candidates),
@@ -181,6 +185,13 @@ def choose(
                     choice = replace(choice, interrupted=True)
                     break
         return _written(replace(choice, seconds=allowed.spent), folder, asked.save_to)
+
+
+def _nothing(standings: Sequence[Standing]) -> str:
+    """Why there is no answer."""
+    reasons = "; ".join(f"{one.way.name}: {one.why}" for one in standings)
+    dear = any(one.status == "left out" for one in standings)
+    return f"{reasons}; a larger budget, or words among the candidates, would do" if dear else reasons
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from rtlab.data import Splits, check
 from rtlab.data.findings import find_warnings
 from rtlab.encoders import Encoder, load_encoder
-from rtlab.experiment import DEFAULT_ENCODER
+from rtlab.experiment import DEFAULT_ENCODER, Experiment
+from rtlab.exploring import word_pieces
 from rtlab.values import one_line
 
 LEAST = 20  # sentences of a class, below which no answer holds
+COUNTED = 1000  # sentences of train whose word pieces are counted
 
 
 def look_at(splits: Splits, *, anyway: bool) -> Iterator[str]:
@@ -22,19 +24,40 @@ def look_at(splits: Splits, *, anyway: bool) -> Iterator[str]:
     void = [
         f"{count:,} sentences of {second} are in {first}, too" for first, second, count in check(splits).shared if count
     ]
-    counts = Counter(splits.train.labels + splits.validation.labels)
-    void += [
-        f"class {one_line(name)!r} has {counts[label]} sentences in train and validation, of {LEAST} that it takes"
-        for label, name in enumerate(splits.label_names)
-        if counts[label] < LEAST
-    ]
+    void += _rare(splits)
     if void and not anyway:
         raise ValueError(
-            f"dataset {splits.name!r} would make any answer void: {'; '.join(void[:3])}; other data would do, or "
-            "--anyway"
+            f"dataset {splits.name!r} would make any answer void: {'; '.join(void)}; other data would do, or --anyway"
         )
     yield from (f"The answer may be void: {one}." for one in void)
     yield from find_warnings(splits)
+
+
+def _rare(splits: Splits) -> Iterator[str]:
+    """What is to be said of classes with too few sentences."""
+    counts = Counter(splits.train.labels + splits.validation.labels)
+    rare = [(counts[label], one_line(name)) for label, name in enumerate(splits.label_names) if counts[label] < LEAST]
+    if rare:
+        count, name = min(rare)
+        others = f", and {len(rare) - 1} more have fewer than {LEAST}" if len(rare) > 1 else ""
+        yield f"class {name!r} has {count} sentences in train and validation, of {LEAST} that it takes{others}"
+
+
+def max_length_of(encoder: Encoder) -> int:
+    """Word pieces that are kept of a sentence: the usual number, or as many as the encoder has positions."""
+    return min(Experiment.max_length, encoder.max_positions or Experiment.max_length)
+
+
+def cut_by(encoder: Encoder, splits: Splits) -> Iterator[str]:
+    """What is to be said where the encoder reads only the beginning of some sentences."""
+    most, looked_at = max_length_of(encoder), splits.train.texts[:: -(-len(splits.train) // COUNTED)]
+    with contextlib.suppress(ValueError):  # a tokenizer that cannot: its ways are refused, with the reason
+        longer = sum(count > most for count in word_pieces(looked_at, encoder)) / len(looked_at)
+        if longer:
+            yield (
+                f"About {longer:.1%} of the sentences of train have more than {most} word pieces: ways that read the "
+                f"encoder {encoder.name} know no more of them than these."
+            )
 
 
 def find_encoder(asked: str | None) -> tuple[Encoder | None, str | None]:

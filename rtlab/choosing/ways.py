@@ -58,6 +58,12 @@ class Rungs:
     seen: tuple[int, ...]
 
 
+def check_families(families: Sequence[str]) -> None:
+    """Raise (`ValueError`) if one is unknown."""
+    if unknown := [name for name in families if name not in FAMILIES]:
+        raise ValueError(f"candidates must be among {', '.join(FAMILIES)}; got {shown(unknown[0])}")
+
+
 def ways(families: Sequence[str], engine: Engine | None) -> tuple[Way, ...]:
     """What is compared, the cheapest first.
 
@@ -66,10 +72,8 @@ def ways(families: Sequence[str], engine: Engine | None) -> tuple[Way, ...]:
         engine: Of what is trained in steps; `None` where there is no encoder, for words alone.
 
     Raises:
-        ValueError: If a family is unknown, or there is none that can be tried.
+        ValueError: If there is none that can be tried.
     """
-    if unknown := [name for name in families if name not in FAMILIES]:
-        raise ValueError(f"candidates must be among {', '.join(FAMILIES)}; got {shown(unknown[0])}")
     found: list[Way] = []
     if "words" in families:
         found += [Way("words", Words()), Way("words", Words(characters=True), 1)]
