@@ -13,6 +13,7 @@ from rtlab.architectures import PACKED
 from rtlab.data import Splits, load_splits
 from rtlab.encoders import Encoder, checked, load_encoder, packs, target_modules
 from rtlab.encoders.modules import check_frozen, check_settings
+from rtlab.engines.features import KnownFeatures
 from rtlab.engines.tfidf import check_terms
 from rtlab.experiment import Experiment, identity
 from rtlab.methods import Adapter, Method, Svm, Words
@@ -35,6 +36,7 @@ class Prepared:
         id: Identity of the run.
         device: Where to compute; `None` for the processor, without torch.
         load_s: Seconds that loading took.
+        features: What is known of sentences, for a classifier on features; `None` where all are to be read.
     """
 
     experiment: Experiment
@@ -44,6 +46,7 @@ class Prepared:
     id: str
     device: "torch.device | None"
     load_s: float
+    features: KnownFeatures | None = None
 
 
 def prepare(

@@ -347,7 +347,7 @@ def _engine(
         case "svm":
             from rtlab.engines.svm import SvmEngine
 
-            return SvmEngine(task)
+            return SvmEngine(task, prepared.features)
         case "native":
             from rtlab.engines.native import NativeEngine
 

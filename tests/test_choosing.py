@@ -17,14 +17,15 @@ from rtlab.choosing.budget import GRACE_S, Budget, seconds_of
 from rtlab.choosing.commands import command
 from rtlab.choosing.deciding import decide
 from rtlab.choosing.errors import suspects
-from rtlab.choosing.folds import ENOUGH, FOLDS, HELD_OUT, bounded, folds_of, folds_of_train, joined
+from rtlab.choosing.folds import ENOUGH, FOLDS, HELD_OUT, LEAST_TEST, bounded, folds_of, folds_of_train, joined
 from rtlab.choosing.halving import STEPS_LEAST
 from rtlab.choosing.search import SEEDS, search
 from rtlab.choosing.standing import Standing, score
-from rtlab.choosing.trials import FailedError, Result
+from rtlab.choosing.trials import PROBED, FailedError, Result
 from rtlab.choosing.ways import FAMILIES, RATES, ways
 from rtlab.data import Split, Splits, load_splits
 from rtlab.ending import StoppedError
+from rtlab.engines import svm
 from rtlab.experiment import DatasetOptions, Experiment
 from rtlab.records import Predictions
 from rtlab.running import Run
@@ -49,7 +50,10 @@ class Bench:
         self.pace = {"words": 0.0005, "svm": 0.004, "lora": 0.013, "full": 0.017} | (pace or {})
         self.fails, self.rough, self.ran = fails, rough, []
 
-    after = 0.0
+    later = 0.0  # what comes after the search, as a multiple of the cost of what is recommended
+
+    def after(self, way, sentences, epochs):
+        return self.later * self.cost(way, sentences, epochs)
 
     def planned(self, plan):
         return plan()
@@ -128,14 +132,14 @@ def test_the_budget_holds_and_there_is_an_answer(budget, sentences):
     assert all((one.status == "left out") == (not one.results) for one in standings)
 
 
-@pytest.mark.parametrize("after", [0.25, 1.5])
-@pytest.mark.parametrize("budget", [120, 600, 1800])
-def test_what_comes_after_has_its_time(after, budget):
+@pytest.mark.parametrize("later", [0.25, 1.5])
+@pytest.mark.parametrize("budget", [60, 120, 600, 1800])
+def test_what_comes_after_has_its_time(later, budget):
     bench = Bench(budget, learned(BEST))
-    bench.after = after
+    bench.later = later
     decision = decide(searched(bench), "accuracy", 0.01)
     most = decision.recommended.largest[0]
-    assert after * bench.cost(decision.recommended.way, most.sentences, most.epochs) <= bench.left
+    assert later * bench.cost(decision.recommended.way, most.sentences, most.epochs) <= bench.left
 
 
 @pytest.mark.parametrize("rough", [0.5, 2.0, 5.0])
@@ -192,7 +196,7 @@ def test_what_does_not_fit_is_said_and_not_begun():
 def test_what_was_too_dear_for_its_share_is_tried_where_the_time_is_left():
     bench = Bench(16, learned(BEST), sentences=2000, pace={"svm": 0.005, "lora": 0.5, "full": 0.5})
     standings = searched(bench)
-    assert named(standings, "SVM").results
+    assert named(standings, "SVM, mean-pooled features with words").results
     assert {one.status for one in standings if not one.way.fitted} == {"left out"}
     assert bench.now <= 16
 
@@ -387,7 +391,7 @@ def test_of_folds_each_sentence_is_held_out_once():
     for fold in folds:
         assert {*fold.train.texts} | {*fold.validation.texts} == {text for text, _ in every}
         assert not {*fold.train.texts} & {*fold.validation.texts}
-        assert fold.test == splits.test
+        assert fold.test == splits.limited(LEAST_TEST).test
         counts = np.bincount(fold.validation.labels)
         assert counts.max() - counts.min() <= 1
     sizes = [len(fold.validation) for fold in folds]
@@ -907,6 +911,23 @@ def test_on_real_sentences_too(real_data, usual, tmp_path, share, of_20, of_100)
     found = [one.text in wrong for one in choose(**asked, show_errors=100).suspects]
     assert np.mean(found[:20]) >= of_20
     assert np.mean(found) >= of_100
+
+
+@pytest.mark.filterwarnings("ignore:Liblinear failed to converge")  # random features
+def test_an_encoder_reads_a_sentence_once_whatever_the_number_of_folds_and_ways(usual, short, monkeypatch):
+    read, real = [], svm.read
+
+    def counted(model, tokens, *rest, **how):
+        read.append(len(tokens))
+        return real(model, tokens, *rest, **how)
+
+    monkeypatch.setattr(svm, "read", counted)
+    found = choose(**usual, candidates=("svm",))
+    assert found.folds == FOLDS
+    assert [one.status for one in found.candidates] == ["finished", "finished"]
+    probed = read.pop(0)
+    assert probed <= PROBED
+    assert sum(read) < 2 * PROBED + 60 + 40 + 40
 
 
 @pytest.mark.filterwarnings("ignore:Liblinear failed to converge")  # random features

@@ -1,5 +1,6 @@
 """The SVM on frozen features: the features, the fit, the probabilities, and what is saved of them."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,13 +14,16 @@ from scipy.special import expit, log_softmax, softmax
 from sklearn.svm import LinearSVC
 
 import rtlab
+from rtlab.batches import PaddingCost
 from rtlab.data import corpus, load_splits
 from rtlab.encoders import load_encoder
 from rtlab.engines import linear, svm
+from rtlab.engines.features import KnownFeatures
 from rtlab.engines.linear import Linear
 from rtlab.engines.reading import read, readable
 from rtlab.metrics import scores
-from rtlab.running import model_folder
+from rtlab.preparing import prepare
+from rtlab.running import Run, model_folder
 from rtlab.tokens import token_arrays
 
 SENTENCES = corpus.generate(150)[0]  # more than two batches
@@ -320,3 +324,60 @@ def test_packed_computes_far_fewer_tokens_than_padded_in_file_order(real_data):
     features_ND = read(packed, tokens, encoder, what="cls", precision="fp32")[0]
     np.testing.assert_allclose(features_ND, np.concatenate(rows), atol=1e-5, rtol=0)
     assert slow / sum(computed) > 1.5
+
+
+# Features that are known
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """How many sentences were read, each time that some were."""
+    found, real = [], svm.read
+
+    def counted(model, tokens, *rest, **how):
+        found.append(len(tokens))
+        return real(model, tokens, *rest, **how)
+
+    monkeypatch.setattr(svm, "read", counted)
+    return found
+
+
+def test_what_is_known_is_not_read_again_changes_nothing_and_counts_as_if_it_had_been(data, reads, tmp_path):
+    experiment = small.experiment(data[small.TWO], method="svm", pooling="mean")
+    alone = Run(experiment, output_dir=tmp_path / "alone", device="cpu").execute()
+    whole = [small.TRAIN, small.HELD_OUT, small.HELD_OUT]
+    assert sorted(reads) == sorted(whole)
+    known = KnownFeatures()
+    prepared = dataclasses.replace(prepare(experiment, device="cpu"), features=known)
+    first = Run(experiment, output_dir=tmp_path / "first", prepared=prepared).execute()
+    assert sum(reads) == 2 * sum(whole)
+    assert known.know(prepared.splits.train.texts, "mean")
+    assert not known.know(prepared.splits.train.texts, "cls")
+    second = Run(experiment, output_dir=tmp_path / "second", prepared=prepared).execute()
+    assert sum(reads) == 2 * sum(whole)
+    for found in (first, second):
+        for split in ("validation", "test"):
+            np.testing.assert_array_equal(found.predictions[split].logits, alone.predictions[split].logits)
+        assert found.counts.real_tokens == alone.counts.real_tokens
+    seconds = sum(known._known["mean", text][1] for text in prepared.splits.train.texts)
+    assert second.timing.train_s > seconds > 0
+    assert second.timing.evaluate_s > sum(known._known["mean", text][1] for text in prepared.splits.test.texts)
+
+
+def test_a_sentence_that_is_there_twice_is_read_once_and_each_pooling_apart():
+    read_off = []
+
+    def read_some(texts):
+        read_off.append(list(texts))
+        return np.array([[len(text)] for text in texts], dtype=np.float32), PaddingCost(real_tokens=1, padding_tokens=7)
+
+    known = KnownFeatures()
+    found = known.of(["a", "bb", "a"], "mean", read_some)
+    assert found.features.tolist() == [[1], [2], [1]]
+    assert (found.padding_tokens, found.known_s) == (7, 0)
+    again = known.of(["ccc", "bb"], "mean", read_some)
+    assert again.features.tolist() == [[3], [2]]
+    assert again.known_s > 0
+    known.of(["bb"], "cls", read_some)
+    assert read_off == [["a", "bb"], ["ccc"], ["bb"]]
+    assert known.of(["bb", "bb"], "cls", read_some).padding_tokens == 0

@@ -8,7 +8,7 @@ from rtlab.data import Split, Splits
 
 ENOUGH = 300  # sentences of validation, on which an accuracy of 0.8 is known to within 4.5 points
 FOLDS = 5
-LEAST_TEST = 32
+LEAST_TEST = 32  # sentences of test that a fold keeps: a run labels some, at which nobody looks
 
 
 HELD_OUT = 2000  # sentences of validation and of test that are used, at most: more cost time, and tell little more
@@ -29,14 +29,14 @@ def folds_of(splits: Splits) -> tuple[Splits, ...]:
     """The data sets that ways are compared on: itself, or folds of train and validation where validation is small.
 
     Of folds each sentence of the two is held out once. Equal sentences stay together, white space apart; otherwise
-    each class is spread evenly, by the sentences' digests. Test is the same in all.
+    each class is spread evenly, by the sentences' digests. A few sentences of test are in all: nobody looks at them.
     """
     return (splits,) if len(splits.validation) >= ENOUGH else _folds(joined(splits))
 
 
 def folds_of_train(splits: Splits) -> tuple[Splits, ...]:
-    """The same of train alone, for who wants to know of its sentences; of test a few are there."""
-    return _folds(replace(splits, test=splits.limited(max(LEAST_TEST, splits.num_labels)).test))
+    """The same of train alone, for who wants to know of its sentences."""
+    return _folds(splits)
 
 
 def joined(splits: Splits) -> Splits:
@@ -48,9 +48,10 @@ def joined(splits: Splits) -> Splits:
 
 def _folds(splits: Splits) -> tuple[Splits, ...]:
     fold_of = _fold_of(splits.train)
+    few = splits.limited(max(LEAST_TEST, splits.num_labels))
     return tuple(
         replace(
-            splits,
+            few,
             train=_where(splits.train, [its != fold for its in fold_of]),
             validation=_where(splits.train, [its == fold for its in fold_of]),
         )

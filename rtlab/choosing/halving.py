@@ -12,7 +12,7 @@ whole search.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rtlab.choosing.standing import Standing, Trying, attempt, probed, score, too_dear
+from rtlab.choosing.standing import Standing, Trying, attempt, needed_after, probed, score, too_dear
 from rtlab.choosing.ways import Rungs
 from rtlab.recipe import ChoiceMetric
 
@@ -82,7 +82,7 @@ def _planned(
     wanted = min(whole, max(trying.sentences, STEPS_ENOUGH * batch))
     for plan in _PLANS:
         begun = [one for one in standings if one.way.family in families[: plan.families] and one.way.rank < plan.rates]
-        most = _most(begun, plan, trying, whole, least)
+        most = _most(standings, begun, plan, trying, whole, least)
         if begun and most >= (least if plan == _PLANS[-1] else wanted):
             names = tuple(one.way.name for one in begun)
             return Rungs(names, tuple(_rung(share, most, least) for share in plan.shares))
@@ -93,18 +93,21 @@ def _rung(share: float, most: int, least: int) -> int:
     return max(round(share * most), min(least, most))
 
 
-def _most(begun: Sequence[Standing], plan: _Plan, trying: Trying, whole: int, least: int) -> int:
+def _most(
+    standings: Sequence[Standing], begun: Sequence[Standing], plan: _Plan, trying: Trying, whole: int, least: int
+) -> int:
     """How many sentences the last rung's run may see, so that all rungs fit into the time that is left; 0 for none."""
-    seconds = ALL_OF_LEFT * trying.left
+    seconds, kept_back = ALL_OF_LEFT * trying.left, needed_after(standings, trying)
 
     def fits(most: int) -> bool:
-        kept, total, dearest = len(begun), 0.0, 0.0
+        kept, total, after = len(begun), 0.0, kept_back
         for number, share in enumerate(plan.shares):
             point = _point(trying, _rung(share, most, least))
             costs = sorted((trying.cost(one.way, *point) or 0.0 for one in begun), reverse=True)
-            total, dearest = total + sum(costs[:kept]), costs[0]
+            total += sum(costs[:kept])
+            after = max(after, *(trying.after(one.way, *point) for one in begun))
             kept = 1 if number + 2 >= len(plan.shares) else max(1, round(len(begun) / 3))
-        return total + trying.after * dearest <= seconds
+        return total + after <= seconds
 
     low, high = 0, whole
     if not begun or fits(whole):

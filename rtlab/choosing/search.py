@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from rtlab.choosing.halving import ALL_OF_LEFT, halve
-from rtlab.choosing.standing import Standing, Trying, attempt, difference, probed, score, too_dear
+from rtlab.choosing.standing import Standing, Trying, attempt, difference, needed_after, probed, score, too_dear
 from rtlab.choosing.ways import Way
+from rtlab.methods import Svm
 from rtlab.recipe import ChoiceMetric
 
 SEEDS = 5
@@ -25,19 +26,27 @@ def search(standings: Sequence[Standing], trying: Trying, *, metric: ChoiceMetri
     Raises:
         KeyboardInterrupt: If it was interrupted; what was found by then stands.
     """
-    for standing in standings:
-        if standing.way.fitted:
-            first = not any(one.results for one in standings)
-            _fit(standing, trying, seed, ALL_OF_LEFT if first else SHARES[standing.way.family], first=first)
+    fitted = sorted((one for one in standings if one.way.fitted), key=_features_alone)
+    for standing in fitted:
+        first = not any(one.results for one in standings)
+        _fit(standing, standings, trying, seed, ALL_OF_LEFT if first else SHARES[standing.way.family], first=first)
     trained = [standing for standing in standings if not standing.way.fitted]
     halve(trained, trying, metric, seed)
-    for standing in standings:  # what was too dear for its share, where nothing else took the time
-        if standing.way.fitted and standing.status == "left out":
-            _fit(standing, trying, seed, ALL_OF_LEFT)
+    for standing in fitted:  # what was too dear for its share, where nothing else took the time
+        if standing.status == "left out":
+            _fit(standing, standings, trying, seed, ALL_OF_LEFT)
     _repeat(standings, trying, metric, margin, seed)
 
 
-def _fit(standing: Standing, trying: Trying, seed: int, share: float, *, first: bool = False) -> None:
+def _features_alone(standing: Standing) -> bool:
+    """Whether it reads an encoder's features and no words: with words beside them they cost the same and tell more."""
+    method = standing.way.method
+    return isinstance(method, Svm) and not method.with_words
+
+
+def _fit(
+    standing: Standing, standings: Sequence[Standing], trying: Trying, seed: int, share: float, *, first: bool = False
+) -> None:
     """Try a way that is fitted: on a sample where nothing is known of its cost, then on as much as fits into its share.
 
     The first one is tried in any case, so that there is an answer.
@@ -48,20 +57,24 @@ def _fit(standing: Standing, trying: Trying, seed: int, share: float, *, first: 
     if way.method.reads is None and every > 2 * SAMPLE and not attempt(standing, trying, SAMPLE, 1, seed):
         return
     few = min(every, SAMPLE // 4)
-    sentences = _affordable(trying, way, every, share * trying.left)
+    sentences = _affordable(trying, way, every, share, kept_back=needed_after(standings, trying))
     if sentences < few and not first:
         standing.why = standing.why if standing.results else too_dear(trying, way, few, 1)
     elif not standing.results or sentences > standing.results[-1].sentences:
         attempt(standing, trying, max(few, sentences), 1, seed)
 
 
-def _affordable(trying: Trying, way: Way, every: int, seconds: float) -> int:
-    """As many sentences as fit into a time: all of them where nothing is known."""
-    cost = trying.cost(way, every, 1)
-    if cost is None or cost <= seconds:
+def _affordable(trying: Trying, way: Way, every: int, share: float, *, kept_back: float) -> int:
+    """As many sentences as fit into a share of the time left, and into all of it with what comes after.
+
+    All of them where nothing is known.
+    """
+    if trying.cost(way, every, 1) is None:
         return every
-    nothing = trying.cost(way, 0, 1) or 0.0
-    return max(0, int(every * (seconds - nothing) / (cost - nothing)))
+    after = max(kept_back, trying.after(way, every, 1))
+    seconds = min(share * trying.left, ALL_OF_LEFT * trying.left - after)
+    nothing, all_of_them = (trying.cost(way, number, 1) or 0.0 for number in (0, every))
+    return every if all_of_them <= seconds else max(0, int(every * (seconds - nothing) / (all_of_them - nothing)))
 
 
 def _repeat(standings: Sequence[Standing], trying: Trying, metric: ChoiceMetric, margin: float, seed: int) -> None:
@@ -72,12 +85,12 @@ def _repeat(standings: Sequence[Standing], trying: Trying, metric: ChoiceMetric,
     most = finished[0].largest[0]
     point = most.sentences, most.epochs
     for rival in _best_of_other_families(standings, finished[0], metric):
-        if _fits(rival, trying, point):
+        if _fits(rival, standings, trying, point):
             attempt(rival, trying, *point, seed)
     for number in range(1, SEEDS):
         contenders = [one for one in standings if one.way.method.recipe is not None and one.status == "finished"]
         for one in [one for one in contenders if _may_win(one, standings, metric, margin)]:
-            if _fits(one, trying, point):
+            if _fits(one, standings, trying, point):
                 attempt(one, trying, *point, seed + number)
 
 
@@ -97,6 +110,6 @@ def _may_win(one: Standing, standings: Sequence[Standing], metric: ChoiceMetric,
     return difference(one, best, metric).high >= -margin
 
 
-def _fits(one: Standing, trying: Trying, point: tuple[int, int]) -> bool:
-    cost = trying.cost(one.way, *point)
-    return cost is not None and cost * (1 + trying.after) <= ALL_OF_LEFT * trying.left
+def _fits(one: Standing, standings: Sequence[Standing], trying: Trying, point: tuple[int, int]) -> bool:
+    cost, after = trying.cost(one.way, *point), max(needed_after(standings, trying), trying.after(one.way, *point))
+    return cost is not None and cost + after <= ALL_OF_LEFT * trying.left

@@ -27,9 +27,8 @@ class Trying(Protocol):
     def left(self) -> float:
         """Seconds that are left."""
 
-    @property
-    def after(self) -> float:
-        """How many times the cost of what is recommended is needed after the search."""
+    def after(self, way: Way, sentences: int, epochs: int) -> float:
+        """Seconds that are needed after the search if such a trial is recommended; 0 if nothing is known yet."""
 
     def cost(self, way: Way, sentences: int, epochs: int) -> float | None:
         """About how many seconds a trial takes; `None` if nothing is known yet."""
@@ -99,6 +98,13 @@ def attempt(standing: Standing, trying: Trying, sentences: int, epochs: int, see
         return False
     standing.status, standing.why = "finished", "compared"
     return True
+
+
+def needed_after(standings: Sequence[Standing], trying: Trying) -> float:
+    """Seconds to be kept for what comes after the search, whichever way of those that have results is recommended."""
+    return max(
+        (trying.after(one.way, last.sentences, last.epochs) for one in standings for last in one.largest), default=0
+    )
 
 
 def too_dear(trying: Trying, way: Way, sentences: int, epochs: int) -> str:

@@ -18,6 +18,7 @@ from rtlab.data import Splits
 from rtlab.encoders import Encoder
 from rtlab.ending import StoppedError
 from rtlab.engines.engine import Progress
+from rtlab.engines.features import KnownFeatures
 from rtlab.experiment import Experiment
 from rtlab.preparing import Prepared, prepare
 from rtlab.records import Predictions, RunRecord, load_records
@@ -26,6 +27,7 @@ from rtlab.running import Run, RunFailedError, model_folder
 PROBED = 96  # sentences, at most, of a probe
 PROBE_STEPS = 6
 WARM_UP = 2  # steps of a probe that are not timed
+LONGER = 1.25  # times as long a run on all of train takes, with validation as a fifth more of it
 REST_S = 1.0  # of a run that is trained in steps, beside what a probe times: its record, the last of its checks
 
 
@@ -61,8 +63,8 @@ class Pace:
     """Seconds that a way takes, as far as they are known.
 
     Attributes:
-        sentence: For a sentence to go through training once.
-        held_out: For one to be labelled.
+        sentence: For a sentence to go through training once; of a way that is fitted, for one to go through all.
+        held_out: For one to be labelled, by a way that is trained in steps.
         start: For the rest of a run.
     """
 
@@ -117,6 +119,7 @@ class Trials:
     kept_back: float = 0.0
     progress: Progress = lambda *_: None
     _paces: dict[str, Pace] = field(default_factory=dict)
+    _features: KnownFeatures = field(default_factory=KnownFeatures)
     _models: dict[str, Result] = field(default_factory=dict)  # of each way the largest trial whose model is there
 
     @cached_property
@@ -134,22 +137,27 @@ class Trials:
         """Seconds that are left."""
         return self.budget.left - self.kept_back
 
-    @property
-    def after(self) -> float:
-        """How many times the cost of what is recommended is needed after the search: for all of train, and to refit."""
-        folds = len(self.question.folds)
-        return (folds > 1) * 1.25 / folds + self.refit * 1.25
+    def after(self, way: Way, sentences: int, epochs: int) -> float:
+        """Seconds that are needed after the search if that is recommended: for all of train, and to refit."""
+        runs = (len(self.question.folds) > 1) + self.refit
+        whole = self.question.splits
+        return runs * LONGER * (self._cost(way, sentences, epochs, (whole,)) or 0.0)
 
     def cost(self, way: Way, sentences: int, epochs: int) -> float | None:
         """About how many seconds a trial takes; `None` if nothing is known yet."""
-        pace = self._paces.get(_pace_of(way), Pace())
+        return self._cost(way, sentences, epochs, self.question.folds)
+
+    def _cost(self, way: Way, sentences: int, epochs: int, parts: Sequence[Splits]) -> float | None:
+        pace = self._paces.get(pace_of(way), Pace())
         if pace.sentence is None:
             return None
+        if way.fitted:
+            return len(parts) * pace.start + _fitted_on(way, sentences, parts) * pace.sentence
         return sum(
             pace.start
-            + min(sentences, len(fold.train)) * epochs * pace.sentence
-            + (len(fold.validation) + len(fold.test)) * pace.held_out
-            for fold in self.question.folds
+            + min(sentences, len(part.train)) * epochs * pace.sentence
+            + (len(part.validation) + len(part.test)) * pace.held_out
+            for part in parts
         )
 
     def planned(self, plan: Callable[[], Rungs | None]) -> Rungs | None:
@@ -163,11 +171,13 @@ class Trials:
             FailedError: If it cannot be done.
             StoppedError: If the budget is spent.
         """
-        if _pace_of(way) in self._paces:
+        if pace_of(way) in self._paces:
             return
         whole = self.question.folds[0]
         small = whole.limited(max(PROBED, 2 * whole.num_labels))
-        method = way.method
+        method, features = way.method, None
+        if method.reads is not None and self._features.know(whole.train.texts, method.reads):
+            features = self._features  # a trial would not read them either
         if method.recipe is not None:
             method = replace(method, recipe=replace(method.recipe, max_steps=PROBE_STEPS, epochs=PROBE_STEPS))
         marks: list[float] = []
@@ -182,7 +192,7 @@ class Trials:
                 replace(self.question.usual, method=method),
                 output_dir=self.folder,
                 progress=mark,
-                prepared=self._prepared(replace(self.question.usual, method=method), small),
+                prepared=self._prepared(replace(self.question.usual, method=method), small, features),
             )
             start = time.perf_counter()
             run.build()
@@ -192,10 +202,10 @@ class Trials:
         if len(marks) > WARM_UP + 1:
             batch = 1 if method.recipe is None else min(len(small.train), method.recipe.batch_size)
             each = (marks[-1] - marks[WARM_UP]) / (len(marks) - 1 - WARM_UP) / batch
-            self._paces[_pace_of(way)] = Pace(sentence=each, held_out=each / 2, start=built - start + REST_S)
+            self._paces[pace_of(way)] = Pace(sentence=each, held_out=each / 2, start=built - start + REST_S)
         else:
             each = (trained - built) / (len(small.train) + len(small.validation))
-            self._paces[_pace_of(way)] = Pace(sentence=each, held_out=each, start=built - start)
+            self._paces[pace_of(way)] = Pace(sentence=each, start=built - start)
 
     def run(self, way: Way, sentences: int, epochs: int, seed: int) -> Result:
         """Try a way.
@@ -257,7 +267,7 @@ class Trials:
             drawn = sentences if sentences < min(self.sentences, len(part.train)) else None
             one = replace(experiment, train_sentences=drawn)
             with self._failing():
-                prepared = self._prepared(one, part)
+                prepared = self._prepared(one, part, self._features)
                 record = self._known.get(prepared.id)
                 if record is None or (needed and not model_folder(self.folder, record).exists()):
                     record = Run(
@@ -289,14 +299,15 @@ class Trials:
             model=model,
         )
 
-    def _prepared(self, experiment: Experiment, splits: Splits) -> Prepared:
+    def _prepared(self, experiment: Experiment, splits: Splits, features: KnownFeatures | None) -> Prepared:
         encoder = self.question.encoder
-        return prepare(
+        prepared = prepare(
             experiment,
             device=self.question.device,
             load_splits=lambda *_, **__: splits,
             load_encoder=lambda _: _there(encoder),
         )
+        return replace(prepared, features=features)
 
     def _learn(self, way: Way, found: Result) -> None:
         """Remember what a trial took."""
@@ -306,12 +317,12 @@ class Trials:
         timings = [record.timing for record in runs if record.timing is not None]
         samples = sum(record.counts.samples for record in runs if record.counts is not None)
         if way.fitted:
-            pace.sentence = pace.held_out = found.seconds / (samples + held_out)
+            pace.sentence = found.seconds / _fitted_on(way, found.sentences, self.question.folds)
         else:
             trained, evaluated = sum(one.seconds for one in timings), sum(one.evaluate_s for one in timings)
             pace.sentence, pace.held_out = trained / samples, evaluated / held_out
             pace.start = max(0.0, found.seconds - trained - evaluated) / len(runs)
-        self._paces[_pace_of(way)] = pace
+        self._paces[pace_of(way)] = pace
 
     def _progress_of(self, way: Way) -> Progress:
         """What a trial reports: which way it is, and what was left of the budget when it began."""
@@ -341,6 +352,15 @@ def _there(encoder: Encoder | None) -> Encoder:
     return encoder
 
 
-def _pace_of(way: Way) -> str:
+def _fitted_on(way: Way, sentences: int, parts: Sequence[Splits]) -> int:
+    """Sentences that a way which is fitted goes through; features are read once, whatever the number of folds."""
+    of_each = [min(sentences, len(part.train)) + len(part.validation) + len(part.test) for part in parts]
+    if way.method.reads is None:
+        return sum(of_each)
+    every = len(parts[0].train) + len(parts[0].validation) + len(parts[0].test)  # the same in all of several folds
+    return min(sum(of_each), every)
+
+
+def pace_of(way: Way) -> str:
     """What ways of the same pace have in common."""
     return way.name if way.fitted else way.family

@@ -4,8 +4,9 @@ The cheapest way to adapt an encoder, and the baseline for the others. Features 
 (`rtlab.engines.reading`), and without padding where the encoder can be packed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -15,13 +16,14 @@ from numpy.typing import NDArray
 from rtlab.batches import PaddingCost
 from rtlab.engines import linear
 from rtlab.engines.engine import Task, Training
+from rtlab.engines.features import KnownFeatures
 from rtlab.engines.linear import Features, Linear
 from rtlab.engines.reading import read, readable
 from rtlab.engines.tfidf import Tfidf
 from rtlab.environment import seed_everything
 from rtlab.methods import Svm
 from rtlab.records import Counts, HeldOut
-from rtlab.tokens import tokenize
+from rtlab.tokens import Tokens, token_arrays, tokenize
 
 CLASSIFIER = "svm.safetensors"
 SHARES = (0.25, 0.5, 0.75)  # of words in a sentence's squared length, where they stand beside features
@@ -32,12 +34,13 @@ class SvmEngine:
 
     Args:
         task: Of method `Svm`.
+        known: Features that need not be read again; their seconds count as if they were.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, known: KnownFeatures | None = None) -> None:
         experiment, method = task.experiment, task.experiment.method
         assert isinstance(method, Svm), "the other methods are trained in steps"
-        self._task, self._method = task, method
+        self._task, self._method, self._known, self._known_s = task, method, known, 0.0
         with task.watch.phase("prepare"):
             self._tokens = tokenize(task.splits, task.encoder.tokenizer, max_length=experiment.max_length)
             self._tfidf = Tfidf(task.splits.train.texts, characters=False) if method.with_words else None
@@ -58,6 +61,7 @@ class SvmEngine:
             (c, share), self._classifier = linear.best(
                 candidates, self._fitted, lambda: self._both("validation"), self._tokens.validation.labels
             )
+        self._count_known("train")
         head, cost = self._classifier.parameters, self._costs["train"]
         chosen = ({"c": c} if method.c is None else {}) | ({"words_share": share} if method.with_words else {})
         return Training(
@@ -78,7 +82,9 @@ class SvmEngine:
     def evaluate(self, split: HeldOut) -> NDArray[np.float32]:
         """Logits of a split; see `rtlab.engines.engine.Engine`."""
         with self._task.watch.phase("evaluate"):
-            return self._classifier.logits(self._both(split))
+            logits_NC = self._classifier.logits(self._both(split))
+        self._count_known("evaluate")
+        return logits_NC
 
     def save(self, folder: Path) -> None:
         """Write the classifier, and what words it knows; see `rtlab.engines.engine.Engine`."""
@@ -125,12 +131,33 @@ class SvmEngine:
 
     def _extract(self, split: str) -> NDArray[np.float32]:
         if split not in self._features:
-            self._features[split], self._costs[split] = read(
-                self._model,
-                getattr(self._tokens, split),
-                self._task.encoder,
-                what=self._method.reads,
-                precision=self._task.experiment.precision,
-                progress=lambda done, of: self._task.progress(f"features of {split}", done, of),
-            )
+            tokens: Tokens = getattr(self._tokens, split)
+            if self._known is None:
+                self._features[split], self._costs[split] = self._read(split, tokens)
+            else:
+                texts = getattr(self._task.splits, split).texts
+                found = self._known.of(texts, self._method.reads, partial(self._read_some, split))
+                self._features[split], self._known_s = found.features, self._known_s + found.known_s
+                self._costs[split] = PaddingCost(
+                    real_tokens=int(tokens.lengths.sum()), padding_tokens=found.padding_tokens
+                )
         return self._features[split]
+
+    def _read_some(self, split: str, texts: Sequence[str]) -> tuple[NDArray[np.float32], PaddingCost]:
+        task = self._task
+        return self._read(split, token_arrays(texts, task.encoder.tokenizer, task.experiment.max_length))
+
+    def _read(self, split: str, tokens: Tokens) -> tuple[NDArray[np.float32], PaddingCost]:
+        return read(
+            self._model,
+            tokens,
+            self._task.encoder,
+            what=self._method.reads,
+            precision=self._task.experiment.precision,
+            progress=lambda done, of: self._task.progress(f"features of {split}", done, of),
+        )
+
+    def _count_known(self, phase: str) -> None:
+        """Count what was known to a phase that has ended, as if it had been read in it."""
+        self._task.watch.seconds[phase] += self._known_s
+        self._known_s = 0.0
