@@ -1,7 +1,8 @@
 """What reading many records takes: `rtlab tables` and `rtlab report`, each in a fresh process.
 
-10,000 records of 1,066 sentences a split and 54 entries of history, on two cores: `pytest bench/test_scale.py
---study embedded`. In the study smoke there are 50 small ones, which shows that the case works.
+10,000 records, five seeds of each of 2,000 setups, of 1,066 sentences a split and 54 entries of history, on two cores:
+`pytest bench/test_scale.py --study embedded`. In the study smoke there are 50 small ones, which shows that the case
+works.
 """
 
 import dataclasses
@@ -20,10 +21,13 @@ from rtlab.experiment import Experiment
 from rtlab.methods import Adapter, Full
 from rtlab.metrics import scores
 from rtlab.recipe import Recipe
-from rtlab.records import Counts, LogEntry, Memory, Predictions, RunRecord, Source, Timing
+from rtlab.records import Counts, LogEntry, Memory, Predictions, RunRecord, Source, Timing, load_records
+from rtlab.reporting.groups import groups
 
 SEEDS = 5
 VARIANTS = 40  # of predictions; each is written many times, since making them takes longer than reading them
+RECIPES = tuple(Recipe(padding=padding, epochs=1) for padding in ("fixed", "dynamic", "bucketed"))
+METHODS = tuple(method(recipe=recipe) for recipe in RECIPES for method in (Full, Adapter))
 MEGABYTE = 2**20
 
 
@@ -37,11 +41,14 @@ def folder(request, tmp_path_factory):
     variants = [_record(variant, sentences, entries) for variant in range(VARIANTS)]
     texts = [json.dumps(fields.pop("predictions")) for fields in variants]
     for number in range(count):
-        group, seed = divmod(number, SEEDS)
+        setup, seed = divmod(number, SEEDS)
         fields, text = variants[number % VARIANTS], texts[number % VARIANTS]
-        fields["id"] = f"{number:016x}"
-        fields["experiment"]["seed"] = seed
-        fields["experiment"]["method"]["recipe"]["learning_rate"] = round(1e-5 * (1 + group), 9)
+        method = METHODS[setup % len(METHODS)]
+        recipe = dataclasses.replace(method.recipe, learning_rate=round(1e-5 * (1 + setup), 9))
+        asked = Experiment(
+            encoder="minilm", dataset="corpus", seed=seed, method=dataclasses.replace(method, recipe=recipe)
+        )
+        fields |= {"id": f"{number:016x}", "experiment": asked.to_json()}
         path = results / "records" / f"{number:016x}.json"
         path.write_text(f'{json.dumps(fields)[:-1]}, "predictions": {text}}}')
     return results
@@ -56,11 +63,9 @@ def _record(variant, sentences, entries):
     said = Predictions(labels=labels, logits=logits)
     found = scores(said.labels, said.classes, num_labels=2)
     numbers = {field.name: 1.0 + 0.01 * variant for field in dataclasses.fields(Timing)} | {"others": None}
-    padding = ("fixed", "dynamic", "bucketed")[variant % 3]
-    method = (Full, Adapter)[variant % 2](recipe=Recipe(padding=padding, epochs=1))
     versions = {"torch": "2.13.0", "transformers": "5.23.0", "peft": "0.21.2", "tokenizers": "0.23.3"}
     record = RunRecord(
-        experiment=Experiment(encoder="minilm", dataset="corpus", method=method),
+        experiment=Experiment(encoder="minilm", dataset="corpus", method=METHODS[0]),
         id="0" * 16,
         results=1,
         status="ok",
@@ -82,6 +87,14 @@ def _record(variant, sentences, entries):
         final_loss=0.4,
     )
     return record.to_json()
+
+
+def test_each_setup_was_run_under_every_seed(folder):
+    records, broken = load_records(folder / "records", logits=False, history=False)
+    found = groups(records)
+    assert not broken
+    assert len(found) * SEEDS == len(records)
+    assert {len(group.scored) for group in found} == {SEEDS}
 
 
 @pytest.mark.parametrize("verb", ["tables", "report"])

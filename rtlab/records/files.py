@@ -99,7 +99,8 @@ def load_records(
     with _no_garbage_collection(), ExitStack() as stack:
         found: Iterable[RunRecord | str] = map(read, files)
         if processes > 1 and len(files) >= MANY:
-            pool = stack.enter_context(ProcessPoolExecutor(processes, mp_context=get_context("spawn")))
+            spawned = get_context("spawn")
+            pool = stack.enter_context(ProcessPoolExecutor(processes, mp_context=spawned, initializer=gc.disable))
             found = pool.map(read, files, chunksize=200)
         for path, record in zip(files, found, strict=True):
             if isinstance(record, str):

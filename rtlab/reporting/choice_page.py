@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_ROWS = 200  # of a table; the choice as JSON holds all
-_REST = "in the choice as JSON"
 
 
 def choice_page(choice: Choice) -> str:
@@ -41,11 +40,11 @@ def choice_page(choice: Choice) -> str:
         ("cost", "What it costs", _cost(choice)),
         ("curves", "What more sentences buy", _curves(choice)),
         ("ways", "Ways", _ways(choice)),
-        ("left-out", "Left out", _block(_left_out(choice))),
-        ("undecided", "Undecided", _block(_undecided(choice))),
+        ("left-out", "Left out", _left_out(choice)),
+        ("undecided", "Undecided", _undecided(choice)),
         ("data", "Data", _list(choice.warnings)),
-        ("mistakes", "Surest mistakes", _block(_mistakes(choice))),
-        ("suspects", "Labels that are probably wrong", _block(_suspects(choice))),
+        ("mistakes", "Surest mistakes", _mistakes(choice)),
+        ("suspects", "Labels that are probably wrong", _suspects(choice)),
         ("facts", "Facts", _facts(choice)),
     ]
     made = {name: _section(name, title, content) for name, title, content in sections if content}
@@ -68,9 +67,11 @@ def _section(name: str, title: str, content: str) -> str:
     return f"{head}\n{content}\n</section>\n"
 
 
-def _block(block: Block) -> str:
-    """A block's tables; nothing, and so no section, where there are none."""
-    return as_html(block, most=MOST_ROWS, rest=_REST) if block.tables else ""
+def _table(title: str, columns: Sequence[Column], rows: Iterable[tuple[Text, ...]], *, caption: str = "") -> str:
+    """A table; nothing, and so no section, where it has no rows."""
+    table = Table(caption=caption, columns=tuple(columns), rows=tuple(rows))
+    block = Block(name="", title=title, tables=(table,))
+    return as_html(block, most=MOST_ROWS, rest="in the choice as JSON") if table.rows else ""
 
 
 def _list(texts: Iterable[str]) -> str:
@@ -204,30 +205,23 @@ def _drawn(draw: Callable[[Choice], "Figure | None"], choice: Choice, text: str,
 
 
 def _ways(choice: Choice) -> str:
-    table = Table(
+    scores = (measured(choice), f"test {metric(choice)}")
+    more = ("training (s)", "1,000 sentences (s)", "trained parameters", "trials")
+    ways = _table(
+        "Ways",
+        (Column("#"), *_columns("way", "status", numbers=(*scores, *more)), *_columns("why it ended so")),
+        ((str(number), *_row(choice, one)) for number, one in enumerate(choice.candidates, 1)),
         caption=f"All that was considered, the cheapest first; {measured(choice)} is what was chosen by. In brackets "
         "95 % intervals, over sentences, and over seeds where there are several.",
-        columns=(
-            *(Column("#"), Column("way", number=False), Column("status", number=False)),
-            *map(Column, (measured(choice), f"test {metric(choice)}", "training (s)", "1,000 sentences (s)")),
-            *map(Column, ("trained parameters", "trials")),
-            Column("why it ended so", number=False),
-        ),
-        rows=tuple((str(number), *_row(choice, one)) for number, one in enumerate(choice.candidates, 1)),
     )
-    trials = Table(
-        columns=(
-            Column("way", number=False),
-            *map(Column, ("sentences", "epochs", "seed", measured(choice), "seconds")),
-            Column("run", number=False),
-        ),
-        rows=tuple((brief(one.name), *_trial(trial)) for one in choice.candidates for trial in one.trials),
+    trials = _table(
+        "All trials",
+        (*_columns("way", numbers=("sentences", "epochs", "seed", measured(choice), "seconds")), *_columns("run")),
+        ((brief(one.name), *_trial(trial)) for one in choice.candidates for trial in one.trials),
     )
     commands = "\n".join(_paragraph([_strong(one.name)]) + _command(one) for one in choice.candidates)
-    parts = [_block(Block(name="ways", title="Ways", tables=(table,)))]
-    if trials.rows:
-        parts.append(_folded("All trials", _block(Block(name="trials", title="All trials", tables=(trials,)))))
-    return "\n".join([*parts, _folded("Command lines that repeat them", commands)])
+    folded = [_folded("All trials", trials)] if trials else []
+    return "\n".join([ways, *folded, _folded("Command lines that repeat them", commands)])
 
 
 def _columns(*texts: str, numbers: Sequence[str] = ()) -> tuple[Column, ...]:
@@ -265,47 +259,38 @@ def _folded(title: str, content: str) -> str:
     return f"<details>\n<summary>{escape(title)}</summary>\n{content}\n</details>"
 
 
-def _table(name: str, title: str, table: Table) -> Block:
-    """A block of one table; of none if it has no rows."""
-    return Block(name=name, title=title, tables=(table,) if table.rows else ())
+def _left_out(choice: Choice) -> str:
+    rows = ((brief(one.name), one.status, one_line(one.why)) for one in choice.left_out)
+    return _table("Left out", _columns("way", "status", "why"), rows)
 
 
-def _left_out(choice: Choice) -> Block:
-    rows = tuple((brief(one.name), one.status, one_line(one.why)) for one in choice.left_out)
-    return _table("left-out", "Left out", Table(columns=_columns("way", "status", "why"), rows=rows))
-
-
-def _undecided(choice: Choice) -> Block:
-    table = Table(
-        caption=f"Ways that may be the better choice: their {measured(choice)} minus that of what is recommended, with "
-        "its 95 % interval.",
-        columns=_columns(
-            "way", "what would tell", numbers=("difference", "validation sentences", "minutes of more seeds")
-        ),
-        rows=tuple(
-            (
-                *(brief(one.name), one_line(one.tells), _on_two_lines(difference(one.difference))),
-                NONE if one.sentences is None else f"{one.sentences:,}",
-                NONE if one.minutes is None else significant(one.minutes),
-            )
-            for one in choice.undecided
-        ),
+def _undecided(choice: Choice) -> str:
+    numbers = ("difference", "validation sentences", "minutes of more seeds")
+    rows = (
+        (
+            *(brief(one.name), one_line(one.tells), _on_two_lines(difference(one.difference))),
+            NONE if one.sentences is None else f"{one.sentences:,}",
+            NONE if one.minutes is None else significant(one.minutes),
+        )
+        for one in choice.undecided
     )
-    return _table("undecided", "Undecided", table)
+    caption = f"Ways that may be the better choice: their {measured(choice)} minus that of what is recommended, with "
+    columns = _columns("way", "what would tell", numbers=numbers)
+    return _table("Undecided", columns, rows, caption=f"{caption}its 95 % interval.")
 
 
-def _mistakes(choice: Choice) -> Block:
-    rows = tuple(_labelled(one.text, one.label, one.predicted, one.probability) for one in choice.mistakes)
+def _mistakes(choice: Choice) -> str:
+    rows = (_labelled(one.text, one.label, one.predicted, one.probability) for one in choice.mistakes)
     caption = "Sentences of test that the recommended way labels wrongly, the surest first."
     columns = _columns("sentence", "labelled as", "predicted", numbers=("probability",))
-    return _table("mistakes", "Surest mistakes", Table(caption=caption, columns=columns, rows=rows))
+    return _table("Surest mistakes", columns, rows, caption=caption)
 
 
-def _suspects(choice: Choice) -> Block:
-    rows = tuple(_labelled(one.text, one.label, one.probably, one.probability) for one in choice.suspects)
+def _suspects(choice: Choice) -> str:
+    rows = (_labelled(one.text, one.label, one.probably, one.probability) for one in choice.suspects)
     caption = "Training sentences whose labels are probably wrong, by models that were trained without them."
     columns = _columns("sentence", "labelled as", "probably", numbers=("probability",))
-    return _table("suspects", "Labels that are probably wrong", Table(caption=caption, columns=columns, rows=rows))
+    return _table("Labels that are probably wrong", columns, rows, caption=caption)
 
 
 def _labelled(text: str, label: str, other: str, probability: float) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ their mark.
 
 from collections import Counter
 from collections.abc import Sequence
-from math import isfinite, log10
+from math import log10
 from statistics import mean
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
@@ -20,7 +20,6 @@ from rtlab.choice import Candidate, Choice, points
 from rtlab.reporting import drawing
 from rtlab.reporting.choice_measures import best_score, brief, costed, measured, metric, scores_by_size
 from rtlab.reporting.drawing import GRID, GROUND, INK, LINES, canvas
-from rtlab.statistics import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,17 +76,12 @@ def cost(choice: Choice) -> Figure | None:
     entries: list[Entry] = []
     labels = []
     for number, one in numbered.items():
-        at, (colour, marker), recommended = _at(one), styles[one.method], one.name == choice.recommended
+        at, recommended = _at(one), one.name == choice.recommended
         entries.append(
-            panel.errorbar(
-                *([at[0]], [at[1]]),
-                yerr=[[end] for end in _reach(one.validation)],
-                linestyle="",
-                elinewidth=1,
-                capsize=2.5,
-                color=colour,
-                marker=marker,
-                markerfacecolor=colour if one.status == "finished" else GROUND,
+            drawing.point(
+                *(panel, at, styles[one.method]),
+                filled=one.status == "finished",
+                up=drawing.reach(one.validation),
                 label=_entry(number, one),
             )
         )
@@ -105,7 +99,7 @@ def cost(choice: Choice) -> Figure | None:
     panel.margins(y=0.1)
     panel.set(xlabel="training time (s, logarithmic)", ylabel=measured(choice))
     figure.legend(handles=entries, loc="outside lower center", ncols=_columns(list(numbered.values())))
-    _place(figure, panel, labels, [_reach(one.validation) for one in numbered.values()])
+    _place(figure, panel, labels, [drawing.reach(one.validation) for one in numbered.values()])
     return figure
 
 
@@ -138,8 +132,7 @@ def curves(choice: Choice) -> Figure | None:
             drawing.dots(panel, [size] * len(scores), scores, colour)
         labels.append(Label(str(number), (max(by_size), means[-1]), recommended))
     sizes = _apart({size for by_size in shown.values() for size in by_size})
-    drawing.log_axis(panel)
-    panel.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=45)
+    drawing.log_axis(panel, sizes, "{:,}".format, rotation=45)
     panel.margins(x=0.1, y=0.1)
     panel.set(xlabel="training sentences (logarithmic)", ylabel=measured(choice))
     figure.legend(handles=entries, loc="outside lower center", ncols=_columns(ways))
@@ -171,13 +164,6 @@ def _at(one: Candidate) -> tuple[float, float]:
     assert one.validation is not None
     assert one.seconds is not None
     return max(one.seconds, BRIEFEST), one.validation.value
-
-
-def _reach(found: Interval | None) -> tuple[float, float]:
-    """How far an interval reaches below and above; 0 where it is not known."""
-    if found is None or not (isfinite(found.low) and isfinite(found.high)):
-        return 0.0, 0.0
-    return max(0.0, found.value - found.low), max(0.0, found.high - found.value)
 
 
 def _apart(sizes: set[int]) -> list[int]:

@@ -1,10 +1,10 @@
 """A choice in ten lines, for a terminal and for a file."""
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
 
 from rtlab.choice import METRICS, Candidate, Choice
 from rtlab.reporting.markup import Block, clean_line
+from rtlab.reporting.wording import plural
 from rtlab.statistics import Interval
 
 SHOWN = 3
@@ -31,7 +31,7 @@ def as_text(choice: Choice, *, shown: int = SHOWN) -> str:
         f"again: {way.command}",
         *([f"model: {choice.saved_to}"] if choice.saved_to else []),
         f"{_seconds(choice.seconds)} of {_seconds(choice.budget_s)} spent on {trials} trials",
-        *chain.from_iterable(_errors(choice)),
+        *_errors(choice),
     )
     return "\n".join(map(clean_line, lines))
 
@@ -44,7 +44,7 @@ def choice_block(choices: Sequence[Choice]) -> Block:
 
 def _trained(way: Candidate) -> str:
     last, *others = way.largest
-    epochs = "" if last.epochs is None else f", {last.epochs} epoch{'s' if last.epochs > 1 else ''}"
+    epochs = "" if last.epochs is None else f", {plural(last.epochs, 'epoch')}"
     several = f", {1 + len(others)} seeds" if others else ""
     return f"trained on {last.sentences:,} sentences{epochs}{several}"
 
@@ -72,13 +72,15 @@ def _left_out(choice: Choice, shown: int) -> Iterator[str]:
         yield f"{one.status}: {one.name}: {one.why}{others}"
 
 
-def _errors(choice: Choice) -> Iterator[list[str]]:
+def _errors(choice: Choice) -> Iterator[str]:
     if choice.mistakes:
-        yield ["", "surest mistakes on test (said, labelled, how sure):"]
-        yield [f"  {one.predicted}, {one.label}, {one.probability:.2f}: {one.text}" for one in choice.mistakes]
+        yield from ("", "surest mistakes on test (said, labelled, how sure):")
+    for one in choice.mistakes:
+        yield f"  {one.predicted}, {one.label}, {one.probability:.2f}: {one.text}"
     if choice.suspects:
-        yield ["", "training labels that are probably wrong (seems, labelled, how sure):"]
-        yield [f"  {one.probably}, {one.label}, {one.probability:.2f}: {one.text}" for one in choice.suspects]
+        yield from ("", "training labels that are probably wrong (seems, labelled, how sure):")
+    for other in choice.suspects:
+        yield f"  {other.probably}, {other.label}, {other.probability:.2f}: {other.text}"
 
 
 def _interval(found: Interval | None) -> str:

@@ -58,6 +58,11 @@ class Rule:
     beside: tuple[Quantity, ...] = ()
 
 
+def ruled(source: str, *statements: Quantity, says: str = "", beside: Sequence[Quantity] = ()) -> Rule:
+    """A rule by its statements, with what it `says` in words."""
+    return Rule(says, source, statements, tuple(beside))
+
+
 @dataclass(frozen=True)
 class Claim:
     """A sentence of the write-up.

@@ -10,26 +10,25 @@ import io
 import re
 import textwrap
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import isfinite
 from statistics import mean
 from typing import TYPE_CHECKING
 
-import numpy as np
 from matplotlib import rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, ScalarFormatter
-from numpy.typing import NDArray
 
 from rtlab.methods import TITLES
 from rtlab.recipe import rate_text
 from rtlab.records import RunRecord
 from rtlab.reporting.groups import Group
 from rtlab.reporting.markup import clean
-from rtlab.statistics import mean_interval
+from rtlab.statistics import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -166,31 +165,29 @@ def bars(panel: "Axes", names: Sequence[str], rows: Mapping[str, Sequence[Sequen
     panel.margins(y=0.15)
 
 
-def point(panel: "Axes", group: Group, style: tuple[str, str], *, filled: bool) -> tuple[float, float]:
-    """The mean of a group, over its training time, with its intervals; where it stands is returned."""
+def point(
+    panel: "Axes",
+    at: tuple[float, float],
+    style: tuple[str, str],
+    *,
+    filled: bool,
+    up: tuple[float, float],
+    across: tuple[float, float] | None = None,
+    label: str | None = None,
+) -> ErrorbarContainer:
+    """A mark with bars that `reach` so far below and above it, and to its left and right."""
     colour, marker = style
-    at = group.mean("seconds"), group.mean("test_accuracy")
-    panel.errorbar(
+    return panel.errorbar(
         *([at[0]], [at[1]]),
-        yerr=accuracy_reach(group, "test"),
-        xerr=_time_reach(group, at[0]),
+        yerr=[[end] for end in up],
+        xerr=None if across is None else [[end] for end in across],
         linestyle="",
         elinewidth=1,
         capsize=2.5,
         color=colour,
         marker=marker,
         markerfacecolor=colour if filled else GROUND,
-    )
-    return at
-
-
-def marked(
-    panel: "Axes", x: Sequence[float], y: Sequence[float], number: int, *, label: str, yerr: NDArray[np.float64]
-) -> None:
-    """A line of markers with bars, in the style of its number."""
-    colour, marker, line = COLOURS[number], MARKERS[number], LINES[number]
-    panel.errorbar(
-        x, y, yerr=yerr, capsize=2.5, elinewidth=1.1, label=label, color=colour, marker=marker, linestyle=line
+        label=label,
     )
 
 
@@ -228,27 +225,20 @@ def dots(panel: "Axes", x: Sequence[float], y: Sequence[float], colour: str) -> 
         panel.plot(x, y, ".", color=colour, markersize=4, zorder=3)
 
 
-def accuracy_reach(group: Group, split: str) -> NDArray[np.float64]:
-    """How far the interval of an accuracy reaches below and above, (2, 1); 0 for records without predictions."""
-    interval = group.accuracies.get(split)
-    if interval is None:
-        return np.zeros((2, 1))
-    ends = (interval.value - interval.low, interval.high - interval.value)
-    return np.array([[max(0.0, end)] for end in ends])
+def reach(interval: Interval | None) -> tuple[float, float]:
+    """How far an interval reaches below and above; 0 where it is not known."""
+    if interval is None or not (isfinite(interval.low) and isfinite(interval.high)):
+        return 0.0, 0.0
+    return max(0.0, interval.value - interval.low), max(0.0, interval.high - interval.value)
 
 
-def _time_reach(group: Group, seconds: float) -> NDArray[np.float64]:
-    """The same of training time; 0 with one seed."""
-    interval = mean_interval(group.values("seconds"))
-    reach = interval.high - interval.value if isfinite(interval.high) else 0.0
-    return np.array([[min(reach, 0.9 * seconds)], [reach]])  # a logarithmic axis has no place for 0
-
-
-def log_axis(panel: "Axes", values: Sequence[float] = ()) -> None:
-    """A logarithmic x axis with plain numbers: `values` themselves, or 1, 2 and 5 of every power of ten."""
+def log_axis(
+    panel: "Axes", values: Sequence[float] = (), text: Callable[[float], str] = rate_text, *, rotation: int = 0
+) -> None:
+    """A logarithmic x axis with plain numbers: `values` as texts, or 1, 2 and 5 of every power of ten."""
     panel.set_xscale("log")
     if values:
-        panel.set_xticks(values, [rate_text(value) for value in values])
+        panel.set_xticks(values, [text(value) for value in values], rotation=rotation)
     else:
         panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panel.xaxis.set_major_formatter(ScalarFormatter())

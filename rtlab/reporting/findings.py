@@ -13,7 +13,7 @@ from itertools import chain, groupby
 from rtlab.experiment import Experiment
 from rtlab.recipe import Padding
 from rtlab.records import RunRecord
-from rtlab.reporting.claims import Rule, Ruling, rule_on
+from rtlab.reporting.claims import Rule, Ruling, rule_on, ruled
 from rtlab.reporting.evidence import (
     BOTH,
     CLS,
@@ -64,7 +64,7 @@ class Finding:
 
 
 def _finding(id_: str, says: str, *rests_on: Quantity, beside: Sequence[Quantity] = ()) -> Finding:
-    return Finding(id_, says, Rule("", "", rests_on, tuple(beside)))
+    return Finding(id_, says, ruled("", *rests_on, beside=beside))
 
 
 def _accuracies(**of: Experiment) -> tuple[Quantity, ...]:

@@ -75,19 +75,16 @@ def _other_settings(experiment: Experiment) -> Cell:
 
 
 # What an experiment is but for its encoder, data set and seed. A field that is added to a method belongs here too.
-_SETUP: Mapping[str, str | Callable[[Experiment], Cell]] = {
-    "method": "method.name",
-    **{name: f"method.{name}" for name in ("pooling", "with_words", "characters", "classifier", "c")},
-    **{name: f"method.recipe.{name}" for name in Recipe.__dataclass_fields__},
-    "peft_type": "method.peft_type",
+SETUP: Mapping[str, Callable[[Experiment], Cell]] = {
+    "method": _at("method.name"),
+    **_each("method", "pooling", "with_words", "characters", "classifier", "c"),
+    **_each("method.recipe", *Recipe.__dataclass_fields__),
+    "peft_type": _at("method.peft_type"),
     "target_modules": _modules,
-    **{name: f"method.settings.{name}" for name in LORA},
+    **_each("method.settings", *LORA),
     "settings": _other_settings,
     **{name: _of_encoder(name) for name in ("max_length", "precision")},
-    **{name: name for name in ("limit", "train_sentences")},
-}
-SETUP: Mapping[str, Callable[[Experiment], Cell]] = {
-    name: _at(of) if isinstance(of, str) else of for name, of in _SETUP.items()
+    **{name: _at(name) for name in ("limit", "train_sentences")},
 }
 # What depends on the testbed.
 TIMES: Mapping[str, Callable[[RunRecord], Cell]] = _finished(
@@ -99,15 +96,15 @@ TIMES: Mapping[str, Callable[[RunRecord], Cell]] = _finished(
 )
 
 
-def _of_setup(of: str | Callable[[Experiment], Cell]) -> Callable[[RunRecord], Cell]:
-    return _at(f"experiment.{of}") if isinstance(of, str) else lambda record: of(record.experiment)
+def _of_experiment(column: Callable[[Experiment], Cell]) -> Callable[[RunRecord], Cell]:
+    return lambda record: column(record.experiment)
 
 
 COLUMNS: Mapping[str, Callable[[RunRecord], Cell]] = {
     **{name: _at(name) for name in ("id", "status")},
     "encoder": _at("encoder.name"),
     "dataset": _at("dataset.name"),
-    **{name: _of_setup(of) for name, of in _SETUP.items()},
+    **{name: _of_experiment(column) for name, column in SETUP.items()},
     "seed": _at("experiment.seed"),
     **_finished(
         {

@@ -7,21 +7,24 @@ warm-up, throughputs do not. A speed-up has its quality beside it.
 
 from collections.abc import Iterable, Sequence
 from statistics import mean
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from rtlab.experiment import Experiment
 from rtlab.methods import Adapter, method_title
 from rtlab.recipe import Padding
 from rtlab.reporting import drawing
-from rtlab.reporting.drawing import COLOURS, GROUND, INK, LINES, canvas
+from rtlab.reporting.drawing import COLOURS, GROUND, INK, LINES, MARKERS, canvas
 from rtlab.reporting.groups import SPLITS, Group, families
 from rtlab.reporting.learning_curves import ways
 from rtlab.reporting.pairs import quality, time_ratio
 from rtlab.reporting.selecting import shown_first
 from rtlab.reporting.wording import method_order
+from rtlab.statistics import mean_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 REFERENCE = "trainer"
 LENGTH = ("epochs", "max_steps", "logging_steps")
@@ -80,7 +83,7 @@ def accuracy(here: Sequence[Group], where: str) -> Figure | None:
     styles = drawing.method_styles(str(family[0].fields["method"]) for family in shown)
     for family in shown:
         style = styles[str(family[0].fields["method"])]
-        at = [drawing.point(panel, group, style, filled=_engine(group) != REFERENCE) for group in family]
+        at = [_point(panel, group, style) for group in family]
         panel.plot(*zip(*at, strict=True), color=style[0], linewidth=1.2, zorder=1)
         if family[0].fields["pooling"] is not None:
             text = str(family[0].fields["pooling"]).replace("cls", "[CLS]")
@@ -141,9 +144,16 @@ def rates(here: Sequence[Group], where: str) -> Figure | None:
             seeds = [group.values(f"{split}_accuracy") for group in family]
             for rate, values in zip(x, seeds, strict=True):
                 drawing.dots(panel, [rate] * len(values), values, COLOURS[number])
-            reach = np.hstack([drawing.accuracy_reach(group, split) for group in family])
-            label = _settings(family[0]).replace("\n", ", ")
-            drawing.marked(panel, x, [mean(values) for values in seeds], number, label=label, yerr=reach)
+            panel.errorbar(
+                *(x, [mean(values) for values in seeds]),
+                yerr=[*zip(*(drawing.reach(group.accuracies.get(split)) for group in family), strict=True)],
+                capsize=2.5,
+                elinewidth=1.1,
+                label=_settings(family[0]).replace("\n", ", "),
+                color=COLOURS[number],
+                marker=MARKERS[number],
+                linestyle=LINES[number],
+            )
         drawing.log_axis(panel, sorted({_number(group, "learning_rate") for family in shown for group in family}))
         panel.set(xlabel="learning rate (logarithmic)", ylabel=f"{split} accuracy")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center")
@@ -164,8 +174,7 @@ def labels(here: Sequence[Group], where: str) -> Figure | None:
         line = LINES[number % len(LINES)]
         drawing.band(panel, seeds, styles[method], line, label=label, filled=not beside_words)
     sizes = sorted({size for way in shown for size in way.by_size})
-    drawing.log_axis(panel)
-    panel.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=45)
+    drawing.log_axis(panel, sizes, "{:,}".format, rotation=45)
     panel.set(
         xlabel="training sentences (logarithmic), drawn by the seed;\nband: lowest to highest seed; "
         "validation and test are whole",
@@ -173,6 +182,19 @@ def labels(here: Sequence[Group], where: str) -> Figure | None:
     )
     figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
+
+
+def _point(panel: "Axes", group: Group, style: tuple[str, str]) -> tuple[float, float]:
+    """The mean accuracy of a group over its training time, with both intervals; where it stands is returned."""
+    seconds, accuracy = group.mean("seconds"), group.mean("test_accuracy")
+    below, above = drawing.reach(mean_interval(group.values("seconds")))
+    drawing.point(
+        *(panel, (seconds, accuracy), style),
+        filled=_engine(group) != REFERENCE,
+        up=drawing.reach(group.accuracies.get("test")),
+        across=(min(below, 0.9 * seconds), above),  # a logarithmic axis has no place for 0
+    )
+    return seconds, accuracy
 
 
 def _by_method(here: Iterable[Group]) -> list[list[Group]]:

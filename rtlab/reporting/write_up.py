@@ -14,7 +14,7 @@ them; single runs of one epoch were known.
 
 from rtlab.experiment import Experiment
 from rtlab.recipe import Recipe
-from rtlab.reporting.claims import BETTER, EQUAL, EXACT, FIGURE, OWN, RATIO, TIED, Claim, Rule
+from rtlab.reporting.claims import BETTER, EQUAL, EXACT, FIGURE, OWN, RATIO, TIED, Claim, Rule, ruled
 from rtlab.reporting.evidence import (
     BOTH,
     CLS,
@@ -79,7 +79,7 @@ def _minutes(low: float, high: float, *, dynamic_s: float, fixed_s: float) -> tu
 
 
 def _tied(column: str, form: str, **of: Experiment) -> Rule:
-    return Rule(TIED, "", beside=shown(column, form, **of))
+    return ruled("", says=TIED, beside=shown(column, form, **of))
 
 
 def _speed_up(fixed: Experiment, dynamic: Experiment, value: float) -> Quantity:
@@ -92,7 +92,7 @@ def _padding_here(name: str) -> Rule:
         faster(f"speed-up, {engine}", padded(name, "fixed", engine), padded(name, "dynamic", engine))
         for engine in ENGINES
     )
-    return Rule("Direction: dynamic padding is faster than fixed, on either engine.", RATIO, statements)
+    return ruled(RATIO, *statements, says="Direction: dynamic padding is faster than fixed, on either engine.")
 
 
 def _parameters(of: Experiment, part: str) -> Quantity:
@@ -120,70 +120,62 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "splits",
         "The data set's splits hold 8530, 1066 and 1066 sentences, half of them of each class.",
-        Rule("", EXACT, _SIZES),
-        Rule("The same figures: they are the data set's.", EXACT, _SIZES),
+        ruled(EXACT, *_SIZES),
+        ruled(EXACT, *_SIZES, says="The same figures: they are the data set's."),
         encoder=None,
     ),
     Claim(
         "svm-scores",
         "The SVM reaches accuracy 0.8180 / 0.7946 and F1 0.8142 / 0.7908 (validation / test).",
-        Rule(
-            "",
+        ruled(
             EXACT,
-            (
-                _svm_score("validation", "accuracy", 0.8180),
-                _svm_score("test", "accuracy", 0.7946),
-                _svm_score("validation", "F1", 0.8142),
-                _svm_score("test", "F1", 0.7908),
-            ),
+            _svm_score("validation", "accuracy", 0.8180),
+            _svm_score("test", "accuracy", 0.7946),
+            _svm_score("validation", "F1", 0.8142),
+            _svm_score("test", "F1", 0.7908),
         ),
         _tied("test_accuracy", "{:.4f}", **{"test, [CLS]": CLS, "test, mean": MEAN}),
     ),
     Claim(
         "svm-parameters",
         "The SVM trains ≈ 1 M parameters.",
-        Rule(
-            "",
+        ruled(
             OWN,
-            (
-                _own("a weight for each of 768 features and a bias:", 768 + 1, "{:,.0f} parameters").within(
-                    *MILLION, "1 M ± 0.5 M"
-                ),
+            _own("a weight for each of 768 features and a bias:", 768 + 1, "{:,.0f} parameters").within(
+                *MILLION, "1 M ± 0.5 M"
             ),
         ),
-        Rule("Size: from 0.5 to 1.5 M.", EXACT, (_parameters(CLS, "trained").within(*MILLION, "1 M ± 0.5 M"),)),
+        ruled(EXACT, _parameters(CLS, "trained").within(*MILLION, "1 M ± 0.5 M"), says="Size: from 0.5 to 1.5 M."),
     ),
     Claim(
         "full-accuracy",
         "Full fine-tuning reaches ≈ 88 / 85 % accuracy (validation / test).",
-        Rule("", FIGURE, _accuracies(FULL, 0.88, 0.85)),
+        ruled(FIGURE, *_accuracies(FULL, 0.88, 0.85)),
         _tied("test_accuracy", "{:.4f}", **{e: full(r) for e, r in ENGINES.items()}),
     ),
     Claim(
         "lora-accuracy",
         "LoRA reaches ≈ 87 / 84 % accuracy (validation / test).",
-        Rule("", FIGURE, _accuracies(LORA, 0.87, 0.84)),
+        ruled(FIGURE, *_accuracies(LORA, 0.87, 0.84)),
         _tied("test_accuracy", "{:.4f}", **{f"lr {r:.0e}": lora(rate=r) for r in (2e-5, 2e-4, 1e-3)}),
     ),
     Claim(
         "full-minutes",
         "Full fine-tuning takes 15–30 minutes.",
-        Rule(
-            "",
+        ruled(
             OWN,
-            _minutes(15, 30, dynamic_s=103.6, fixed_s=781.5),
-            shown("train_s", SECONDS, dynamic=FULL, fixed=FULL_FIXED),
+            *_minutes(15, 30, dynamic_s=103.6, fixed_s=781.5),
+            beside=shown("train_s", SECONDS, dynamic=FULL, fixed=FULL_FIXED),
         ),
         _tied("train_s", SECONDS, **{e: full(r) for e, r in ENGINES.items()}),
     ),
     Claim(
         "lora-minutes",
         "LoRA takes 5–10 minutes.",
-        Rule(
-            "",
+        ruled(
             OWN,
-            _minutes(5, 10, dynamic_s=58.8, fixed_s=709.2),
-            shown("train_s", SECONDS, dynamic=LORA, fixed=LORA_FIXED),
+            *_minutes(5, 10, dynamic_s=58.8, fixed_s=709.2),
+            beside=shown("train_s", SECONDS, dynamic=LORA, fixed=LORA_FIXED),
         ),
         _tied("train_s", SECONDS, **{e: lora(r) for e, r in ENGINES.items()}),
     ),
@@ -191,11 +183,10 @@ CLAIMS: tuple[Claim, ...] = (
         "full-padding-speed",
         "Dynamic padding makes full fine-tuning 7.5 × faster than fixed padding "
         "(103.6 s against 781.5 s, 412 against 54.6 samples/s).",
-        Rule(
-            "",
+        ruled(
             RATIO,
-            (_speed_up(FULL_FIXED, FULL, 7.5),),
-            shown("samples_per_s", THROUGHPUT, dynamic=FULL, fixed=FULL_FIXED),
+            _speed_up(FULL_FIXED, FULL, 7.5),
+            beside=shown("samples_per_s", THROUGHPUT, dynamic=FULL, fixed=FULL_FIXED),
         ),
         _padding_here("full"),
         device=LAB_DEVICE,
@@ -203,11 +194,10 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "lora-padding-speed",
         "Dynamic padding makes LoRA 12 × faster than fixed padding (58.8 s against 709.2 s, 726 against 60 samples/s).",
-        Rule(
-            "",
+        ruled(
             RATIO,
-            (_speed_up(LORA_FIXED, LORA, 12),),
-            shown("samples_per_s", THROUGHPUT, dynamic=LORA, fixed=LORA_FIXED),
+            _speed_up(LORA_FIXED, LORA, 12),
+            beside=shown("samples_per_s", THROUGHPUT, dynamic=LORA, fixed=LORA_FIXED),
         ),
         _padding_here("LoRA"),
         device=LAB_DEVICE,
@@ -215,52 +205,46 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "padding-accuracy",
         "Padding does not change accuracy.",
-        Rule(
-            "",
+        ruled(
             EQUAL,
-            (
-                alike("full, dynamic − fixed", FULL, FULL_FIXED, POINT),
-                alike("LoRA, dynamic − fixed", LORA, LORA_FIXED, POINT),
-            ),
+            alike("full, dynamic − fixed", FULL, FULL_FIXED, POINT),
+            alike("LoRA, dynamic − fixed", LORA, LORA_FIXED, POINT),
         ),
-        Rule(
-            "Size: within a point after two epochs, padded to 96 tokens, the longest sentence.",
+        ruled(
             EQUAL,
-            tuple(
-                alike(f"{name}, dynamic − fixed", short(name, "dynamic"), short(name, "fixed"), POINT) for name in BOTH
-            ),
+            *(alike(f"{name}, dynamic − fixed", short(name, "dynamic"), short(name, "fixed"), POINT) for name in BOTH),
+            says="Size: within a point after two epochs, padded to 96 tokens, the longest sentence.",
         ),
     ),
     Claim(
         "full-loss-order",
         "Full fine-tuning ends at a lower loss with learning rate 2e-5 than with 2e-4.",
-        Rule("", RATIO, _loss_ratios(FULL, FULL_FAST)),
-        Rule("Direction, on the native engine.", RATIO, _loss_ratios(full(), full(rate=2e-4))),
+        ruled(RATIO, *_loss_ratios(FULL, FULL_FAST)),
+        ruled(RATIO, *_loss_ratios(full(), full(rate=2e-4)), says="Direction, on the native engine."),
     ),
     Claim(
         "full-loss",
         "Those losses are ≈ 0.19 and ≈ 0.22 (as the Trainer states them: means over the run).",
-        Rule("", FIGURE, (_loss(FULL, 2e-5, 0.19), _loss(FULL_FAST, 2e-4, 0.22))),
+        ruled(FIGURE, _loss(FULL, 2e-5, 0.19), _loss(FULL_FAST, 2e-4, 0.22)),
         _tied("train_loss", "{:.4f}", **{f"loss at {r:.0e}": full(rate=r) for r in (2e-5, 2e-4)}),
     ),
     Claim(
         "lora-learning-rate",
         "LoRA too is best with learning rate 2e-5.",
-        Rule("", BETTER, (lead(LORA, LORA_FAST, *LORA_FASTER),)),
-        Rule(
-            "Direction, on the native engine; the best other rate is chosen on validation.",
+        ruled(BETTER, lead(LORA, LORA_FAST, *LORA_FASTER)),
+        ruled(
             BETTER,
-            (lead(*(lora(rate=rate) for rate in (2e-5, 2e-4, 5e-4, 1e-3))),),
+            lead(*(lora(rate=rate) for rate in (2e-5, 2e-4, 5e-4, 1e-3))),
+            says="Direction, on the native engine; the best other rate is chosen on validation.",
         ),
     ),
     Claim(
         "target-modules",
         "More target modules bring no substantial gain.",
-        Rule("", EQUAL, (no_gain("attention+mlp − attention", LORA_MORE, LORA),)),
-        Rule(
-            "Size: less than a point, at the lab's rate and at 1e-3, on the native engine.",
+        ruled(EQUAL, no_gain("attention+mlp − attention", LORA_MORE, LORA)),
+        ruled(
             EQUAL,
-            tuple(
+            *(
                 no_gain(
                     f"attention+mlp − attention, lr {rate:.0e}",
                     lora(rate=rate, modules="attention+mlp"),
@@ -268,40 +252,38 @@ CLAIMS: tuple[Claim, ...] = (
                 )
                 for rate in (2e-5, 1e-3)
             ),
+            says="Size: less than a point, at the lab's rate and at 1e-3, on the native engine.",
         ),
     ),
     Claim(
         "lora-parameters",
         "LoRA trains ≈ 0.3 M parameters.",
-        Rule(
-            "",
+        ruled(
             EXACT,
-            (_parameters(LORA, "trained").near(0.3e6, 0.05e6),),
-            (_parameters(LORA, "adapter"), _parameters(LORA, "head")),
+            _parameters(LORA, "trained").near(0.3e6, 0.05e6),
+            beside=(_parameters(LORA, "adapter"), _parameters(LORA, "head")),
         ),
-        Rule(TIED, "", beside=tuple(_parameters(lora(), part) for part in ("trained", "adapter", "head"))),
+        ruled("", says=TIED, beside=tuple(_parameters(lora(), part) for part in ("trained", "adapter", "head"))),
     ),
     Claim(
         "lora-near-full",
         "LoRA comes within ≈ 1 point of full fine-tuning.",
-        Rule("", EQUAL, (alike("LoRA − full", LORA, FULL, 1.5 * POINT),)),
-        Rule(
-            "Size: within a point (anything that rounds to one) at the lab's rate of 2e-5, on the native engine.",
+        ruled(EQUAL, alike("LoRA − full", LORA, FULL, 1.5 * POINT)),
+        ruled(
             EQUAL,
-            (alike("LoRA − full, both at 2e-05", lora(rate=2e-5), full(), 1.5 * POINT),),
-            (difference("LoRA at 1e-03 − full at 2e-05", lora(), full()),),
+            alike("LoRA − full, both at 2e-05", lora(rate=2e-5), full(), 1.5 * POINT),
+            says="Size: within a point (anything that rounds to one) at the lab's rate of 2e-5, on the native engine.",
+            beside=(difference("LoRA at 1e-03 − full at 2e-05", lora(), full()),),
         ),
     ),
     Claim(
         "lora-time",
         "LoRA takes less time than full fine-tuning.",
-        Rule("", RATIO, (time_share("time, LoRA / full", LORA, FULL),)),
-        Rule(
-            "Direction: whole epochs in fresh processes, on either engine.",
+        ruled(RATIO, time_share("time, LoRA / full", LORA, FULL)),
+        ruled(
             RATIO,
-            tuple(
-                time_share(f"time, LoRA / full, {engine}", lora(once(engine)), full(once(engine))) for engine in ENGINES
-            ),
+            *(time_share(f"time, LoRA / full, {engine}", lora(once(engine)), full(once(engine))) for engine in ENGINES),
+            says="Direction: whole epochs in fresh processes, on either engine.",
         ),
     ),
 )
