@@ -24,7 +24,8 @@ from rtlab.methods import Adapter, Full
 from rtlab.preparing import prepare
 from rtlab.recipe import Recipe
 from rtlab.records import load
-from rtlab.scheduling.sweep import plan, sweep
+from rtlab.scheduling.planning import plan
+from rtlab.scheduling.sweep import sweep
 from rtlab.statistics import paired_difference, ratio_of_times
 from rtlab.tokens import token_arrays
 

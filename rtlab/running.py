@@ -26,6 +26,7 @@ from rtlab.methods import RESULTS, Words
 from rtlab.metrics import scores
 from rtlab.preparing import Prepared, check_writable, prepare
 from rtlab.records import HeldOut, Memory, Predictions, RunRecord, Source, Status, Timing
+from rtlab.records.record import UNDISTURBED
 from rtlab.saved_models import saving
 from rtlab.saved_models.reloading import SavedModelError
 from rtlab.testbed import code_digest, fingerprint, testbed
@@ -64,6 +65,8 @@ class Run:
         checkpoint_minutes: After how many minutes of training its state is written, to `output_dir`/checkpoints/ID;
             `None` for never.
         resume: Whether to go on from where a run of the same id was when it was last written.
+        beside: Whether other runs may be done beside it: then its time stands in no table, whatever the processor's
+            time tells, for they share the memory's bandwidth, too.
 
     Attributes:
         path: Where the record lies, once there is one.
@@ -84,6 +87,7 @@ class Run:
         prepared: Prepared | None = None,
         checkpoint_minutes: float | None = None,
         resume: bool = False,
+        beside: bool = False,
     ) -> None:
         code_digest(experiment.engine)  # taken before anything else, and once a process
         asked = asked_for(minutes=checkpoint_minutes, resume=resume)
@@ -97,6 +101,7 @@ class Run:
         self._environment = fingerprint(self.prepared.device)  # with the commit that runs, whatever comes after it
         self._watch = environment.Stopwatch(self.prepared.device)
         self._others: float | None = None
+        self._beside = beside
         self._checkpoints: Checkpoints | None = None
         if asked is not None:
             check_able(asked, experiment.engine, self.prepared.device)
@@ -140,7 +145,8 @@ class Run:
             if self._checkpoints is not None:
                 self._checkpoints.others = others
             self._training = self._engine.train()
-            self._others = others.share()
+            share = others.share()
+            self._others = max(UNDISTURBED, share or 0.0) if self._beside else share
 
     def finish(self) -> RunRecord:
         """Evaluate, save the model if asked to, and write the record; errors as `train`.
@@ -170,8 +176,17 @@ class Run:
             raise RunFailedError(record, path)
         return record
 
-    def leave(self, status: Status, error: str) -> Path:
-        """Leave the record of this run, which another process did and could not record; gives its file."""
+    def leave(self, status: Status, error: str, *, threads: int | None = None) -> Path:
+        """Leave the record of this run, which another process did and could not record; gives its file.
+
+        Args:
+            status: How it ended.
+            error: Why.
+            threads: What that process computed with; `None` if it was as many as this one does.
+        """
+        if threads is not None:
+            self._testbed = dataclasses.replace(self._testbed, threads=threads)
+            self._environment = self._environment | {"threads": threads}
         return self._keep(self._record(status=status, error=without_folders(clean(error))))
 
     def _keep(self, record: RunRecord) -> Path:

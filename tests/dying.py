@@ -48,13 +48,13 @@ def deaf(_, folder, *__):
 
 
 def _at_first(error, arguments):
-    from rtlab.scheduling import sweep
+    from rtlab.scheduling import processes
 
     def fail(*_, **__):
         raise error
 
-    sweep.Run = fail
-    sweep._run_one(*arguments)
+    processes.Run = fail
+    processes._run_one(*arguments)
 
 
 def no_memory(*arguments):

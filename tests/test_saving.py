@@ -25,7 +25,7 @@ from rtlab.reporting.groups import groups, lost_runs
 from rtlab.running import model_folder
 from rtlab.saved_models import saving
 from rtlab.saved_models.reloading import SavedModelError, check_saved
-from rtlab.scheduling.sweep import plan
+from rtlab.scheduling.planning import plan
 
 # Names that mean something to Python, to markdown or to a terminal.
 ODD = ('it\'s "bad"', "fa\u202eir\n```\n# heading", "\x1b[31mgut ü")

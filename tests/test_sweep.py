@@ -20,7 +20,8 @@ import rtlab as library
 from rtlab import records, testbed
 from rtlab.engines.svm import SvmEngine
 from rtlab.running import run
-from rtlab.scheduling import sweep
+from rtlab.scheduling import planning, processes, sweep
+from rtlab.scheduling.planning import FINISHED, plan
 from rtlab.studies import TIMED, study
 
 # A sweep of SVMs over three seeds; in a file, as a run's fresh process reads it too.
@@ -105,7 +106,7 @@ def everything(folder):
     ids=str,
 )
 def test_what_ended_is_left_out_and_what_was_cut_short_is_not(svm, done, statuses, to_do, recorded):
-    [planned] = sweep.plan([svm], [ended(done, status) for status in statuses])
+    [planned] = plan([svm], [ended(done, status) for status in statuses])
     assert (planned.to_do, planned.recorded, planned.id) == (to_do, recorded, done.id)
 
 
@@ -184,15 +185,15 @@ RETIMED = {
 @pytest.mark.parametrize(("there", "to_do"), RETIMED.values(), ids=RETIMED)
 def test_retime_repeats_what_was_not_timed_here_undisturbed(svm, done, there, to_do):
     recorded = [change(done) for change in there]
-    [planned] = sweep.plan([svm], recorded, retime=True)
+    [planned] = plan([svm], recorded, retime=True)
     assert planned.to_do == to_do
     if "ok" in [record.status for record in recorded]:
-        assert not sweep.plan([svm], recorded)[0].to_do
+        assert not plan([svm], recorded)[0].to_do
 
 
 def test_a_study_loads_its_data_and_digests_its_encoder_once(monkeypatch):
     calls = []
-    for name, owner in (("load_splits", sweep), ("digest", sys.modules["rtlab.encoders.encoder"])):
+    for name, owner in (("load_splits", planning), ("digest", sys.modules["rtlab.encoders.encoder"])):
         whole = getattr(owner, name)
 
         def counted(*arguments, whole=whole, name=name, **options):
@@ -200,17 +201,17 @@ def test_a_study_loads_its_data_and_digests_its_encoder_once(monkeypatch):
             return whole(*arguments, **options)
 
         monkeypatch.setattr(owner, name, counted)
-    planned = sweep.plan(study("smoke", seeds=2, limit=8))
+    planned = plan(study("smoke", seeds=2, limit=8))
     assert len(planned) == 66
     assert sorted(calls) == [("digest",), ("load_splits", 8)]
     calls.clear()
-    sweep.plan(study("embedded", encoder="tiny-distilbert", limit=200))
+    plan(study("embedded", encoder="tiny-distilbert", limit=200))
     assert sorted(calls) == [("digest",), ("load_splits", TIMED), ("load_splits", 200)]
 
 
 def test_a_study_that_cannot_work_is_refused_whole(svm, data):
     with pytest.raises(ValueError, match="max_length must be at most 512"):
-        sweep.plan([svm, dataclasses.replace(svm, max_length=513)])
+        plan([svm, dataclasses.replace(svm, max_length=513)])
 
 
 def test_a_dry_run_lists_and_does_nothing(rtlab, tmp_path):
@@ -301,7 +302,7 @@ def test_a_failure_is_recorded_and_the_others_go_on(data, svm, rtlab, tmp_path, 
     monkeypatch.setattr("rtlab.studies.matrix", lambda *_, **__: small.matrix(*experiments))
     said = rtlab("sweep", "smoke", "--device", "cpu")
     assert said.status == 1
-    ids = [one.id for one in sweep.plan(experiments)]
+    ids = [one.id for one in plan(experiments)]
     titles = [one.title for one in experiments]
     assert said.out.splitlines() == [
         *(f"to do      {i}  {title}" for i, title in zip(ids, titles, strict=True)),
@@ -335,21 +336,21 @@ DEATHS = {
 
 @pytest.mark.parametrize(("death", "ended"), DEATHS.items(), ids=lambda one: getattr(one, "__name__", ""))
 def test_the_sweep_records_what_a_process_could_not(svm, tmp_path, monkeypatch, capfd, death, ended):
-    monkeypatch.setattr(sweep, "_run_one", death)
-    [one] = sweep.sweep(sweep.plan([svm]), output_dir=tmp_path)
+    monkeypatch.setattr(processes, "_run_one", death)
+    [one] = sweep.sweep(plan([svm]), output_dir=tmp_path)
     assert (one.recorded, one.to_do) == (ended[0], True)
     record = records.load(one.path)
     assert (record.id, record.status, record.error) == (one.id, *ended)
     assert record.experiment.method == svm.method
-    assert sweep.plan([svm], [record])[0].to_do
+    assert plan([svm], [record])[0].to_do
     assert capfd.readouterr() == ("", "")
     assert [path.name for path in tmp_path.iterdir()] == ["records"]
 
 
 def test_a_process_that_dies_after_its_record_has_that(svm, done, tmp_path, monkeypatch):
     ready = records.save(done, tmp_path / "ready")
-    monkeypatch.setattr(sweep, "_run_one", dying.killed_after_its_record)
-    [one] = sweep.sweep(sweep.plan([svm]), output_dir=tmp_path / "results")
+    monkeypatch.setattr(processes, "_run_one", dying.killed_after_its_record)
+    [one] = sweep.sweep(plan([svm]), output_dir=tmp_path / "results")
     assert one.recorded == "ok"
     assert list((tmp_path / "results" / "records").iterdir()) == [one.path]
     assert one.path.name == ready.name
@@ -357,7 +358,7 @@ def test_a_process_that_dies_after_its_record_has_that(svm, done, tmp_path, monk
 
 def test_the_other_runs_go_on(svm, rtlab, tmp_path, monkeypatch):
     monkeypatch.setattr("rtlab.studies.matrix", lambda *_, **__: small.matrix(svm, dataclasses.replace(svm, seed=7)))
-    monkeypatch.setattr(sweep, "_run_one", dying.killed)
+    monkeypatch.setattr(processes, "_run_one", dying.killed)
     said = rtlab("sweep", "smoke")
     assert said.status == 1
     assert said.out.splitlines()[-1] == "0 done, 2 failed; records in results/records"
@@ -365,7 +366,7 @@ def test_the_other_runs_go_on(svm, rtlab, tmp_path, monkeypatch):
 
 
 def test_changed_sources_end_a_sweep(svm, tmp_path, monkeypatch):
-    planned = sweep.plan([svm])
+    planned = plan([svm])
     testbed.code_digest("svm")
     whole = testbed.modules_of
     monkeypatch.setattr(testbed, "modules_of", lambda engine: whole(engine)[:-1])
@@ -376,7 +377,7 @@ def test_changed_sources_end_a_sweep(svm, tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_written_is_refused_before_a_run(svm, tmp_path):
     (tmp_path / "records").write_text("")
     with pytest.raises(ValueError, match="output_dir must be a directory"):
-        list(sweep.sweep(sweep.plan([svm]), output_dir=tmp_path))
+        list(sweep.sweep(plan([svm]), output_dir=tmp_path))
 
 
 # What is finished stays
@@ -396,7 +397,7 @@ def test_a_finished_record_stays_when_its_run_is_repeated_and_ends_early(svm, tm
     after = everything(tmp_path)
     assert {path: after[path] for path in before} == before
     assert len(after) == 2
-    [planned] = sweep.plan([svm], library.load_records(tmp_path / "records").records)
+    [planned] = plan([svm], library.load_records(tmp_path / "records").records)
     assert (planned.to_do, planned.recorded, planned.id) == (False, "ok", first.id)
 
 
@@ -463,7 +464,7 @@ def all_of_three(folder, data):
     experiments = [small.experiment(data, method="svm", seed=seed) for seed in range(3)]
     found = library.load_records(folder / "records")
     assert not found.broken
-    assert sorted(record.id for record in found.records) == sorted(one.id for one in sweep.plan(experiments))
+    assert sorted(record.id for record in found.records) == sorted(one.id for one in plan(experiments))
     return {record.status for record in found.records} == {"ok"}
 
 
@@ -513,9 +514,9 @@ def test_killed_at_random_moments_it_ends_with_the_same_records(data, tmp_path):
 
 @pytest.mark.parametrize("times", [1, 3])
 def test_a_run_that_does_not_end_is_killed_and_recorded_whatever_else_is_sent(svm, tmp_path, monkeypatch, times):
-    monkeypatch.setattr(sweep, "_run_one", dying.deaf)
-    monkeypatch.setattr(sweep, "PATIENCE_S", 0.2)
-    planned = sweep.plan([svm])
+    monkeypatch.setattr(processes, "_run_one", dying.deaf)
+    monkeypatch.setattr(processes, "PATIENCE_S", 0.2)
+    planned = plan([svm])
 
     def interrupt():
         while not (tmp_path / "deaf").exists():
@@ -604,34 +605,34 @@ def test_what_another_sweep_does_meanwhile_is_not_done_again(svm, done, tmp_path
     """Not even what failed: it was tried just now."""
     records.save(ended(done, status), tmp_path / "ready")
     other_sweep(done.id, "done")
-    monkeypatch.setattr(sweep, "_run_one", dying.killed)
-    first, last = sweep.sweep(sweep.plan([svm, dataclasses.replace(svm, seed=7)]), output_dir=tmp_path / "results")
+    monkeypatch.setattr(processes, "_run_one", dying.killed)
+    first, last = sweep.sweep(plan([svm, dataclasses.replace(svm, seed=7)]), output_dir=tmp_path / "results")
     assert (first.recorded, first.by_another) == ("oom", False)  # the run that was free came first
     assert (last.recorded, last.by_another, last.id) == (status, True, done.id)
-    assert last.to_do == (status not in sweep.FINISHED)
+    assert last.to_do == (status not in FINISHED)
 
 
 @pytest.mark.parametrize("ending", ["killed", "nothing"])
 def test_what_another_sweep_leaves_undone_is_done(svm, done, tmp_path, monkeypatch, other_sweep, ending):
     other_sweep(done.id, ending)
-    monkeypatch.setattr(sweep, "_run_one", dying.left)
-    [one] = sweep.sweep(sweep.plan([svm]), output_dir=tmp_path / "results")
+    monkeypatch.setattr(processes, "_run_one", dying.left)
+    [one] = sweep.sweep(plan([svm]), output_dir=tmp_path / "results")
     assert (one.recorded, one.by_another) == ("failed", False)
 
 
 def test_a_cancelled_run_of_another_sweep_is_done(svm, done, tmp_path, monkeypatch, other_sweep):
     records.save(ended(done, "cancelled"), tmp_path / "ready")
     other_sweep(done.id, "done")
-    monkeypatch.setattr(sweep, "_run_one", dying.left)
-    [one] = sweep.sweep(sweep.plan([svm]), output_dir=tmp_path / "results")
+    monkeypatch.setattr(processes, "_run_one", dying.left)
+    [one] = sweep.sweep(plan([svm]), output_dir=tmp_path / "results")
     assert (one.recorded, one.by_another) == ("failed", False)
 
 
 @pytest.mark.parametrize(("change", "again"), [(lambda one: one, False), (elsewhere, True), (disturbed, True)])
 def test_for_a_time_another_sweeps_run_counts_if_it_has_that_time(svm, done, tmp_path, monkeypatch, change, again):
-    planned = sweep.plan([svm], retime=True)
+    planned = plan([svm], retime=True)
     records.save(change(done), tmp_path / "records")
-    monkeypatch.setattr(sweep, "_run_one", dying.left)
+    monkeypatch.setattr(processes, "_run_one", dying.left)
     [one] = sweep.sweep(planned, output_dir=tmp_path)
     assert one.by_another != again
     assert one.recorded == ("failed" if again else "ok")
@@ -640,7 +641,7 @@ def test_for_a_time_another_sweeps_run_counts_if_it_has_that_time(svm, done, tmp
 def test_what_was_known_is_no_news(svm, done, tmp_path, monkeypatch):
     failed = ended(done, "failed")
     records.save(failed, tmp_path / "records")
-    monkeypatch.setattr(sweep, "_run_one", dying.left)
-    [one] = sweep.sweep(sweep.plan([svm], [failed]), output_dir=tmp_path)
+    monkeypatch.setattr(processes, "_run_one", dying.left)
+    [one] = sweep.sweep(plan([svm], [failed]), output_dir=tmp_path)
     assert not one.by_another
     assert len(list((tmp_path / "records").iterdir())) == 2

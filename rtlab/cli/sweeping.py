@@ -2,8 +2,8 @@
 
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar, get_args
@@ -33,7 +33,7 @@ from rtlab.values import check_one_of
 
 if TYPE_CHECKING:
     from rtlab.scheduling.estimating import Took
-    from rtlab.scheduling.sweep import Planned
+    from rtlab.scheduling.planning import Planned
 
 T = TypeVar("T")
 
@@ -88,20 +88,35 @@ class Sweep:
     """Folder for the records (records/)."""
     retime: bool = False
     """Repeat finished runs that were not timed on this testbed, or not undisturbed."""
+    jobs: int = 1
+    """Runs at once, which share the cores or have a GPU each, as many as fit; their times stand in no table."""
+    jobs_per_gpu: Annotated[int | None, optional("INT", "1")] = None
+    """Runs that may share a GPU."""
+    shard: Annotated[str | None, optional("I/N", "the whole study")] = None
+    """Only the I-th of N parts that take about as long, for as many machines."""
     dry_run: bool = False
     """List what would be done, and about how long it takes, and run nothing."""
     output: tyro.conf.Suppress[Output] = TEXT
 
     def __call__(self) -> int:
         from rtlab.preparing import check_writable
-        from rtlab.scheduling.sweep import plan
+        from rtlab.scheduling.dealing import Shard, dealt
+        from rtlab.scheduling.jobs import fitting
+        from rtlab.scheduling.planning import plan
 
+        if self.retime and self.jobs > 1:
+            raise ValueError(f"jobs must be 1 for times: runs at once disturb each other; got {self.jobs}")
+        fitting((), self.jobs, device=self.device, jobs_per_gpu=self.jobs_per_gpu)  # refused before data is read
+        shard = None if self.shard is None else Shard.parse(self.shard)
         asked = self._made() if self.study is None else self._given(self.study)
         if self.save_study is not None:
             check_file("save_study", self.save_study)
         check_writable(self.output_dir)
         planned = plan(asked.experiments, recorded(self.output_dir)[0], device=self.device, retime=self.retime)
+        planned = planned if shard is None else dealt(planned, shard)
+        jobs, fewer = fitting(planned, self.jobs, device=self.device, jobs_per_gpu=self.jobs_per_gpu)
         say(dict.fromkeys(note for one in planned if one.prepared for note in one.prepared.splits.notes))
+        say([] if fewer is None else [fewer])
         to_do = [one for one in planned if one.to_do]
         for one in planned:
             before = f" ({one.recorded} before)" if one.to_do and one.recorded else ""
@@ -111,26 +126,25 @@ class Sweep:
         if self.save_study is not None:
             asked.save(self.save_study)
             print(f"study written to {self.save_study}")
-        return DONE if self.dry_run else self._run(to_do)
+        return DONE if self.dry_run else self._run(to_do, jobs)
 
-    def _run(self, to_do: "Sequence[Planned]") -> int:
+    def _run(self, to_do: "Sequence[Planned]", jobs: int) -> int:
         from rtlab.scheduling.estimating import Took
         from rtlab.scheduling.sweep import sweep
 
         failed, waiting = 0, {one.id: one for one in to_do}
         took: list[Took] = []
-        with Bars(sys.stderr) as bars:
+        runs = sweep(to_do, output_dir=self.output_dir, device=self.device, jobs=jobs)
+        with Bars(sys.stderr) as bars, closing(runs):
             if to_do:
-                bars.update("runs", 0, len(to_do), note=_left(took, to_do))
-            start = time.monotonic()
-            for number, one in enumerate(sweep(to_do, output_dir=self.output_dir, device=self.device), start=1):
+                bars.update("runs", 0, len(to_do), note=_left(took, to_do, jobs))
+            for number, one in enumerate(runs, start=1):
                 failed += one.recorded != "ok"
                 by = " (by another sweep)" if one.by_another else ""
                 print(f"{one.recorded:9}  {one.id}  {one.experiment.title}{by}", flush=True)
-                start, seconds = time.monotonic(), time.monotonic() - start
-                took += [] if one.by_another else [Took(one.experiment, one.estimate, seconds)]
+                took += [] if one.seconds is None else [Took(one.experiment, one.estimate, one.seconds)]
                 del waiting[one.id]
-                bars.update("runs", number, len(to_do), note=_left(took, list(waiting.values())))
+                bars.update("runs", number, len(to_do), note=_left(took, list(waiting.values()), jobs))
         print(f"{len(to_do) - failed} done, {failed} failed; records in {self.output_dir / 'records'}")
         return FAILED if failed else DONE
 
@@ -229,11 +243,11 @@ def _modules(text: str) -> tuple[str, ...]:
     return (text,) if text in ("attention", "attention+mlp") else tuple(part.strip() for part in text.split("+"))
 
 
-def _left(took: "Sequence[Took]", waiting: "Sequence[Planned]") -> str:
+def _left(took: "Sequence[Took]", waiting: "Sequence[Planned]", jobs: int) -> str:
     """The time left, in words; nothing where it is not known, or none is left."""
     from rtlab.scheduling.estimating import time_left
 
-    seconds = time_left(took, [(one.experiment, one.estimate) for one in waiting])
+    seconds = time_left(took, [(one.experiment, one.estimate) for one in waiting], jobs=jobs)
     return f"about {_in_words(seconds)} left" if seconds else ""
 
 

@@ -1,4 +1,4 @@
-"""About how long a run will take, by records of runs like it: good for planning hours, and for nothing else."""
+"""About what a run will take, time and memory, by records of runs like it: good for planning, and for nothing else."""
 
 import re
 from collections.abc import Iterable
@@ -14,6 +14,9 @@ from rtlab.records import RunRecord, Source
 from rtlab.testbed import testbed
 
 _MOST_TAKEN = 0.95  # of the machine, by others: of a run that had next to nothing left, nothing can be told
+
+_LIBRARIES = 10**9  # bytes
+_COPIES = 8  # weights, gradients, AdamW's two moments; and as many again
 
 
 class Estimate(NamedTuple):
@@ -42,8 +45,10 @@ class Took(NamedTuple):
     seconds: float
 
 
-def time_left(took: Iterable[Took], waiting: Iterable[tuple[Experiment, Estimate | None]]) -> float | None:
-    """Seconds that runs which wait will take, by those that were done.
+def time_left(
+    took: Iterable[Took], waiting: Iterable[tuple[Experiment, Estimate | None]], *, jobs: int = 1
+) -> float | None:
+    """Seconds that runs which wait, or are in flight, will take from their beginning, by those that were done.
 
     Each takes what its case took under other seeds; else its estimate, scaled by what runs took of theirs; else the
     mean of the runs that were done.
@@ -51,9 +56,11 @@ def time_left(took: Iterable[Took], waiting: Iterable[tuple[Experiment, Estimate
     Args:
         took: What was done.
         waiting: What is left, with estimates.
+        jobs: Runs at once.
 
     Returns:
-        The seconds; `None` if of one of them nothing can be told.
+        The seconds: those of all divided by the jobs, or those of the longest, if they are more; `None` if of one of
+        them nothing can be told.
     """
     cases: dict[Experiment, list[float]] = {}
     done = list(took)
@@ -72,7 +79,8 @@ def time_left(took: Iterable[Took], waiting: Iterable[tuple[Experiment, Estimate
         else None
         for experiment, found in waiting
     ]
-    return sum(filter(None, each)) if None not in each else None
+    known = [seconds for seconds in each if seconds is not None]
+    return max(sum(known) / jobs, max(known, default=0.0)) if len(known) == len(each) else None
 
 
 def estimate(prepared: Prepared, records: Iterable[RunRecord]) -> Estimate | None:
@@ -105,12 +113,44 @@ def estimate(prepared: Prepared, records: Iterable[RunRecord]) -> Estimate | Non
     return Estimate(median(_scaled(record, prepared) for record in alike), not alike[0].undisturbed)
 
 
+def memory(prepared: Prepared, records: Iterable[RunRecord]) -> int:
+    """Bytes of the host's memory that a run needs: the most that one like it has taken.
+
+    That is one of its encoder, method, engine and padding, with batches and sentences as long.
+
+    Where there is none: what a process takes that has loaded the libraries, and of the encoder's weights as many
+    copies as training them has in fp32, and as much again for what is computed between them.
+
+    Args:
+        prepared: The run.
+        records: What there is.
+    """
+    taken = [
+        record.memory.peak_host
+        for record in records
+        if record.memory is not None
+        and _digest(record.encoder) == _digest(prepared.encoder)
+        and _kind(record.experiment) == _kind(prepared.experiment)
+        and _shape(record.experiment) == _shape(prepared.experiment)
+    ]
+    if taken:
+        return max(taken)
+    weights = () if prepared.encoder is None else prepared.encoder.path.glob("*.safetensors")
+    return _LIBRARIES + _COPIES * sum(path.stat().st_size for path in weights)
+
+
 def _digest(encoder: Source | Encoder | None) -> str | None:
     return None if encoder is None else encoder.sha256
 
 
 def _kind(experiment: Experiment) -> tuple[str, ...]:
     return experiment.method.name, experiment.engine
+
+
+def _shape(experiment: Experiment) -> tuple[object, ...]:
+    """What the size of a batch depends on."""
+    recipe = experiment.method.recipe
+    return experiment.max_length, *(() if recipe is None else (recipe.padding, recipe.batch_size))
 
 
 def _likeness(record: RunRecord, wanted: Experiment, testbed_name: str) -> tuple[bool, ...]:
@@ -139,12 +179,12 @@ def _scaled(record: RunRecord, prepared: Prepared) -> float:
     assert timing is not None, "runs without a time are left out"
     assert counts is not None, "a run with a time has counted"
     splits, experiment = prepared.splits, prepared.experiment
-    samples = _samples(experiment, len(splits.train))
+    sentences = samples(experiment, len(splits.train))
     recipe = experiment.method.recipe
     if recipe is not None and recipe.padding == "fixed":  # its tokens are known before anything is tokenized
-        training = samples * experiment.max_length / timing.padded_tokens_per_s
+        training = sentences * experiment.max_length / timing.padded_tokens_per_s
     else:
-        training = samples * timing.train_s / counts.samples
+        training = sentences * timing.train_s / counts.samples
     sizes = {split: len(found.labels) for split, found in record.predictions.items()}
     held_out = sum(sizes.values()) + len(record.validated) * sizes["validation"]
     evaluations = 0 if recipe is None else recipe.evaluations(len(splits.train))
@@ -154,12 +194,10 @@ def _scaled(record: RunRecord, prepared: Prepared) -> float:
     return (timing.load_s + timing.warmup_s + training + reading) * (1 - taken)
 
 
-def _samples(experiment: Experiment, train: int) -> int:
-    """Sentences that go through training."""
+def samples(experiment: Experiment, train: int) -> int:
+    """Sentences that go through training, of so many there are."""
     recipe = experiment.method.recipe
     if recipe is None:
         return train
-    samples = train * recipe.epochs
-    return (
-        samples if recipe.max_steps is None else min(samples, recipe.max_steps * recipe.batch_size * recipe.accumulate)
-    )
+    every = train * recipe.epochs
+    return every if recipe.max_steps is None else min(every, recipe.max_steps * recipe.batch_size * recipe.accumulate)

@@ -1,0 +1,86 @@
+"""How many runs there is room for at once, and what of the machine each has."""
+
+import contextlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from rtlab.environment import find_device
+from rtlab.scheduling.planning import Planned
+from rtlab.scheduling.processes import Room
+from rtlab.testbed import threads
+
+_MEMINFO = Path("/proc/meminfo")
+_CGROUP = Path("/sys/fs/cgroup")  # version 2, as a container sees its own
+GIGABYTE = 10**9
+
+
+def fitting(
+    planned: Iterable[Planned], jobs: int, *, device: str | None = None, jobs_per_gpu: int | None = None
+) -> tuple[int, str | None]:
+    """How many of so many runs at once there is room for: on the GPUs, and in the host's free memory; at least one.
+
+    A GPU's own memory is not looked at: how many share one is the caller's to say.
+
+    Args:
+        planned: The runs.
+        jobs: How many are asked for.
+        device: `cpu` or `cuda`; CUDA where there is one by default.
+        jobs_per_gpu: Runs that may share a GPU; `None` for one.
+
+    Returns:
+        The number, and a sentence that says why it is a smaller one than `jobs`; `None` if it is not.
+
+    Raises:
+        ValueError: If a number is below 1, or `jobs_per_gpu` is given without CUDA, or the device is not there.
+    """
+    for name, value in (("jobs", jobs), ("jobs_per_gpu", jobs_per_gpu)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1; got {value}")
+    if jobs == 1 and jobs_per_gpu is None:
+        return 1, None
+    cuda = find_device(device).type == "cuda"
+    if jobs_per_gpu is not None and not cuda:
+        raise ValueError(f"jobs_per_gpu means something on CUDA alone; got {jobs_per_gpu} on the CPU")
+    least, why = jobs, None
+    if cuda and (most := len(_gpus()) * (jobs_per_gpu or 1)) < least:
+        least, why = most, f"{len(_gpus())} GPU{'s' if len(_gpus()) > 1 else ''}, {jobs_per_gpu or 1} a GPU"
+    needs = sorted((one.memory for one in planned if one.to_do), reverse=True)
+    free = free_memory()
+    while free is not None and least > 1 and sum(needs[:least]) > free:
+        least -= 1
+        why = f"{free / GIGABYTE:.1f} GB of memory are free, and a run needs up to {needs[0] / GIGABYTE:.1f} GB"
+    said = None if why is None else f"{least} run{'s' if least > 1 else ''} at once in place of {jobs}: {why}."
+    return least, said
+
+
+def rooms(device: str | None, jobs: int) -> list[Room]:
+    """What each of so many runs at once has: an equal part of the threads, and one GPU after another."""
+    if jobs == 1:
+        return [Room(device)]
+    gpus = _gpus() if find_device(device).type == "cuda" else [None]
+    each = max(1, threads() // jobs)
+    return [Room(device, each, gpus[number % len(gpus)]) for number in range(jobs)]
+
+
+def free_memory() -> int | None:
+    """Bytes of memory that new processes may take, of the machine's and of this container's; `None` if not known."""
+    found = []
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = _MEMINFO.read_text().splitlines()
+        found.append(1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))))
+    with contextlib.suppress(OSError, ValueError, StopIteration):  # without a limit it says `max`
+        limit, used = (int((_CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
+        lines = (_CGROUP / "memory.stat").read_text().splitlines()
+        cached = int(next(line.split()[1] for line in lines if line.startswith("inactive_file ")))
+        found.append(max(0, limit - used + cached))
+    return min(found, default=None)
+
+
+def _gpus() -> list[str | None]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    import torch
+
+    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    there = torch.cuda.device_count()
+    return list(named[:there] or map(str, range(there)))

@@ -1,0 +1,103 @@
+"""Which runs of a study are still to do, about how long each takes, and how much memory it needs."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from rtlab.data import load_splits
+from rtlab.encoders import load_encoder
+from rtlab.experiment import Experiment
+from rtlab.preparing import Prepared, prepare
+from rtlab.records import RunRecord, Status
+from rtlab.scheduling.estimating import Estimate, estimate, memory
+from rtlab.testbed import testbed
+
+FINISHED = ("ok", "nan")  # a run that diverged diverges again; other failures are tried again
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """One run of a sweep.
+
+    Attributes:
+        experiment: What is to be done.
+        id: Its identity.
+        to_do: Whether it is still to be done.
+        recorded: How it ended: `ok` or `nan` if it ever did, else how it ended last, `None` if it was never recorded.
+        estimate: About how long it takes, by records of runs like it; `None` if there are none.
+        path: The record of a run that was just done.
+        by_another: Whether another sweep has done it meanwhile.
+        prepared: What it needs.
+        known: When the records of it were made that were known when it was planned.
+        retime: Whether it is to be done for its time.
+        memory: Bytes that it needs, about; 0 if that was not looked at.
+        seconds: What a run that was just done took; `None` if another sweep has done it.
+    """
+
+    experiment: Experiment
+    id: str
+    to_do: bool
+    recorded: Status | None
+    estimate: Estimate | None = None
+    path: Path | None = None
+    by_another: bool = False
+    prepared: Prepared | None = field(default=None, repr=False, compare=False)
+    known: frozenset[str] = frozenset()
+    retime: bool = False
+    memory: int = 0
+    seconds: float | None = None
+
+
+def plan(
+    experiments: Sequence[Experiment],
+    recorded: Iterable[RunRecord] = (),
+    *,
+    device: str | None = None,
+    retime: bool = False,
+) -> list[Planned]:
+    """Which of the experiments are still to do; what they have in common is loaded, and digested, once.
+
+    Args:
+        experiments: A study; one that occurs twice is planned once.
+        recorded: What there is, in order of creation. What is there beside it when the sweep comes to a run, another
+            sweep has done.
+        device: `cpu` or `cuda`; CUDA where there is one by default.
+        retime: Whether a finished run is to be repeated unless it was timed on this testbed, undisturbed.
+
+    Raises:
+        ValueError: If an experiment cannot work (as `rtlab.preparing.prepare`).
+    """
+    of_id: dict[str, list[RunRecord]] = {}
+    recorded = tuple(recorded)
+    for record in recorded:
+        of_id.setdefault(record.id, []).append(record)
+    splits, encoders = cache(load_splits), cache(load_encoder)
+    planned = []
+    for experiment in dict.fromkeys(experiments):
+        prepared = prepare(experiment, device=device, load_splits=splits, load_encoder=encoders)
+        there = of_id.get(prepared.id, [])
+        finished = [record for record in there if record.status in FINISHED]
+        enough = [record for record in finished if is_timed(record, prepared)] if retime else finished
+        statuses = [record.status for record in there]
+        known = next((status for status in FINISHED if status in statuses), statuses[-1] if statuses else None)
+        planned.append(
+            Planned(
+                experiment=experiment,
+                id=prepared.id,
+                to_do=not enough,
+                recorded=known,
+                estimate=estimate(prepared, recorded),
+                prepared=prepared,
+                known=frozenset(record.created_at for record in there),
+                retime=retime,
+                memory=memory(prepared, recorded),
+            )
+        )
+    return planned
+
+
+def is_timed(record: RunRecord, prepared: Prepared) -> bool:
+    """Whether a finished run has a time of this testbed, undisturbed, or can have none."""
+    here = testbed(prepared.device, prepared.experiment.engine)
+    return record.status == "nan" or (record.undisturbed and record.testbed == here)
