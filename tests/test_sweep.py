@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -295,6 +296,15 @@ def test_a_path_that_is_there_may_have_a_comma(rtlab, tmp_path):
 
 
 # What is run
+
+
+def test_the_same_sentences_under_two_names_are_one_run(data, rtlab, tmp_path):
+    for name in ("one", "two"):
+        shutil.copytree(data, tmp_path / name)
+    done = rtlab("sweep", "--methods", "words", "--dataset", "one,two")
+    assert done.status == 0, done.err
+    assert "0 recorded already, 1 to do" in done.out
+    assert done.out.splitlines()[-1].startswith("1 done, 0 failed")
 
 
 def test_a_failure_is_recorded_and_the_others_go_on(data, svm, rtlab, tmp_path, monkeypatch):

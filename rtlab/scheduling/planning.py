@@ -59,7 +59,7 @@ def plan(
     """Which of the experiments are still to do; what they have in common is loaded, and digested, once.
 
     Args:
-        experiments: A study; one that occurs twice is planned once.
+        experiments: A study; what occurs twice, be it on a copy of the data, is planned once.
         recorded: What there is, in order of creation. What is there beside it when the sweep comes to a run, another
             sweep has done.
         device: `cpu` or `cuda`; CUDA where there is one by default.
@@ -73,28 +73,28 @@ def plan(
     for record in recorded:
         of_id.setdefault(record.id, []).append(record)
     splits, encoders = cache(load_splits), cache(load_encoder)
-    planned = []
+    planned: dict[str, Planned] = {}
     for experiment in dict.fromkeys(experiments):
         prepared = prepare(experiment, device=device, load_splits=splits, load_encoder=encoders)
+        if prepared.id in planned:
+            continue
         there = of_id.get(prepared.id, [])
         finished = [record for record in there if record.status in FINISHED]
         enough = [record for record in finished if is_timed(record, prepared)] if retime else finished
         statuses = [record.status for record in there]
         known = next((status for status in FINISHED if status in statuses), statuses[-1] if statuses else None)
-        planned.append(
-            Planned(
-                experiment=experiment,
-                id=prepared.id,
-                to_do=not enough,
-                recorded=known,
-                estimate=estimate(prepared, recorded),
-                prepared=prepared,
-                known=frozenset(record.created_at for record in there),
-                retime=retime,
-                memory=memory(prepared, recorded),
-            )
+        planned[prepared.id] = Planned(
+            experiment=experiment,
+            id=prepared.id,
+            to_do=not enough,
+            recorded=known,
+            estimate=estimate(prepared, recorded),
+            prepared=prepared,
+            known=frozenset(record.created_at for record in there),
+            retime=retime,
+            memory=memory(prepared, recorded),
         )
-    return planned
+    return list(planned.values())
 
 
 def is_timed(record: RunRecord, prepared: Prepared) -> bool:
