@@ -1,7 +1,12 @@
 """Every case of a study, timed and scored in one go: a round is a seed, its set-up and its evaluation untimed."""
 
+import contextlib
+import sys
 from statistics import mean
 
+import pytest
+
+from rtlab import environment
 from rtlab.running import Run
 
 
@@ -21,12 +26,32 @@ def test_run(case, device, output_dir, kept, method, padding, learning_rate, tar
 
     benchmark.group = method
     try:
-        benchmark.pedantic(Run.train, setup=set_up, teardown=evaluate, rounds=len(case.experiments))
-    except BaseException:
+        with environment.ended_by_signals(), without_word_of_lost_interrupts():
+            benchmark.pedantic(Run.train, setup=set_up, teardown=evaluate, rounds=len(case.experiments))
+            environment.end_if_asked()
+    except BaseException as error:
         benchmark.has_error = True  # else Ctrl-C leaves a case without a round, and saving the others fails on it
+        if isinstance(error, SystemExit):  # terminated: pytest takes that for a failure, and would go on
+            pytest.exit("terminated", returncode=error.code)
         raise
     assert [record.status for record in records] == ["ok"] * len(case.experiments)
     benchmark.extra_info.update(figures(records))
+
+
+@contextlib.contextmanager
+def without_word_of_lost_interrupts():
+    """Meanwhile pytest hears of no interrupt that is lost in a destructor: a run's next step raises it again."""
+    told = sys.unraisablehook
+
+    def tell(lost):
+        if not isinstance(lost.exc_value, KeyboardInterrupt | SystemExit):
+            told(lost)
+
+    sys.unraisablehook = tell
+    try:
+        yield
+    finally:
+        sys.unraisablehook = told
 
 
 def figures(records):
