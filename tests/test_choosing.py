@@ -142,6 +142,15 @@ def test_what_comes_after_has_its_time(later, budget):
     assert later * bench.cost(decision.recommended.way, most.sentences, most.epochs) <= bench.left
 
 
+@pytest.mark.parametrize("budget", range(100, 240, 20))
+def test_time_for_what_comes_after_the_best_is_not_spent_on_others(budget):
+    accuracy = learned({"words": 0.70, "svm": 0.75, "lora": 0.88, "full": 0.80})
+    bench = Bench(budget, accuracy, sentences=400, pace={"svm": 0.06, "lora": 0.01, "full": 0.02})
+    bench.after = lambda way, *_: 60.0 if way.family == "lora" else 0.0
+    recommended = decide(searched(bench), "accuracy", 0.01).recommended.way
+    assert bench.after(recommended) <= bench.left
+
+
 @pytest.mark.parametrize("rough", [0.5, 2.0, 5.0])
 def test_estimates_may_be_rough(rough):
     bench = Bench(600, learned(BEST), rough=rough)
@@ -816,6 +825,26 @@ def test_a_model_that_cannot_be_refitted_is_saved_as_it_was_tried(usual, short, 
     found = choose(**usual, candidates=("words",), save_to=tmp_path / "model", refit=True)
     assert found.warnings[-1] == "The saved model knows train alone: the budget was spent."
     assert rtlab.predict(tmp_path / "model", ["never dull ."])
+
+
+def test_where_the_refitted_model_is_not_saved_that_of_train_is_and_says_so(
+    usual, short, unfolded, monkeypatch, tmp_path
+):
+    real = choosing.Trials._run
+
+    def unsaved(self, *rest, needed=False, **how):
+        found = real(self, *rest, needed=needed, **how)
+        return dataclasses.replace(found, model=None) if needed else found
+
+    monkeypatch.setattr(choosing.Trials, "_run", unsaved)
+    found = choose(**usual, candidates=("words",), save_to=tmp_path / "model", refit=True)
+    assert found.warnings[-1].startswith("The saved model knows train alone: ")
+    assert found.saved_to == "model"
+    (place,) = (usual["output_dir"] / "choices").iterdir()
+    described = json.loads((tmp_path / "model" / "rtlab.json").read_text())
+    assert described["id"] == found.way.trials[-1].run
+    assert "train and validation" not in (tmp_path / "model" / "README.md").read_text().partition("## Limits")[0]
+    assert place.exists()
 
 
 def test_a_refitted_model_knows_validation_too(usual, short, unfolded, tmp_path):

@@ -245,25 +245,6 @@ def test_on_cuda_no_more_are_begun_than_gpus_take(gpus, planned):
     assert fitting(planned, 2) == (2, None)
 
 
-REFUSED = {
-    "--jobs 0": "--jobs must be a whole number of at least 1; got 0",
-    "--jobs 2 --jobs-per-gpu 0": "--jobs-per-gpu must be a whole number of at least 1; got 0",
-    "--jobs-per-gpu 2 --device cpu": "--jobs-per-gpu means something on CUDA alone; got 2 on the CPU",
-    "--jobs 2 --retime": "--jobs must be 1 for times: runs at once disturb each other; got 2",
-    "--shard 3/2": "--shard must be I/N, such as 1/4, with I from 1 to N; got '3/2'",
-    "--shard a/b": "--shard must be I/N, such as 1/4, with I from 1 to N; got 'a/b'",
-}
-
-
-@pytest.mark.parametrize("line", REFUSED)
-def test_what_cannot_be_is_refused_in_a_line(rtlab, tmp_path, line):
-    said = rtlab("sweep", "smoke", *line.split())
-    assert said.status == 2
-    assert said.err.startswith(f"rtlab: {REFUSED[line]}")
-    assert said.err.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_what_is_no_number_is_refused(rtlab):
     said = rtlab("sweep", "smoke", "--jobs", "x")
     assert said.status == 2

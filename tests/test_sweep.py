@@ -277,6 +277,13 @@ REFUSED = {
     "--methods svm --limit 20 --train-sentences 21": "--train-sentences must be at most the limit, 20 sentences",
     "--methods svm --save-study no/such/folder.json": "--save-study must be a file in a writable directory",
     "--methods svm --seeds 0": "--seeds must be a whole number of at least 1; got 0",
+    "smoke --jobs 0": "--jobs must be a whole number of at least 1; got 0",
+    "smoke --jobs 2 --jobs-per-gpu 0": "--jobs-per-gpu must be a whole number of at least 1; got 0",
+    "smoke --jobs-per-gpu 2 --device cpu": "--jobs-per-gpu means something on CUDA alone; got 2 on the CPU",
+    "smoke --jobs 2 --retime": "--jobs must be 1 for times: runs at once disturb each other; got 2",
+    "smoke --shard 3/2": "--shard must be I/N, such as 1/4, with I from 1 to N; got '3/2'",
+    "smoke --shard 0/2": "--shard must be I/N, such as 1/4, with I from 1 to N; got '0/2'",
+    "smoke --shard a/b": "--shard must be I/N, such as 1/4, with I from 1 to N; got 'a/b'",
 }
 
 

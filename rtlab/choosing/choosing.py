@@ -272,16 +272,13 @@ def _saved(choice: Choice, way: Way, results: Sequence[Result], trials: Trials, 
         except (FailedError, StoppedError) as error:
             refit = False
             choice = _warned(choice, f"The saved model knows train alone: {error}")
-    try:
-        if model is None and record.error is None:  # cleared away when the choice was interrupted
-            model = trials.train_again(way, result, with_validation=False)
-    except (FailedError, StoppedError) as error:
-        return _warned(choice, f"The model was not saved: {error}")
-    if model is None:
+    if model is None and record.error is not None:
         return _warned(choice, f"The model was not saved: {record.error}")
     try:
+        if model is None:  # it was cleared away when the choice was interrupted
+            model = trials.train_again(way, result, with_validation=False)
         size = hand_over(model, asked.save_to, choice=choice, record=record, refit=refit)
-    except (OSError, ValueError) as error:  # its place has changed meanwhile, or the disk is full
+    except (FailedError, StoppedError, OSError, ValueError) as error:  # its place has changed, or the disk is full
         return _warned(choice, f"The model was not saved: {error}")
     return replace(choice, size=size, saved_to=asked.save_to.name)
 

@@ -240,11 +240,18 @@ class Trials:
         """Fit a way on other data sets; raises as `run`."""
         return self._run(way, max(len(part.train) for part in parts), 1, seed, parts, save=False)
 
-    def train_again(self, way: Way, found: Result, *, with_validation: bool) -> Path | None:
-        """Train once more what was found, on train alone or with validation, and give its folder; raises as `run`."""
+    def train_again(self, way: Way, found: Result, *, with_validation: bool) -> Path:
+        """Train once more what was found, on train alone or with validation, and give the model's folder.
+
+        Raises:
+            FailedError: If it ended without a result, or its model could not be saved.
+            StoppedError: If the budget was spent meanwhile.
+        """
         whole = joined(self.question.splits) if with_validation else self.question.splits
         sentences = len(whole.train) if with_validation else found.sentences
         again = self._run(way, sentences, found.epochs, found.experiment.seed, (whole,), needed=True)
+        if again.model is None:
+            raise FailedError(again.records[0].error or "its model is gone")
         return again.model
 
     def _run(
