@@ -210,6 +210,14 @@ def test_what_was_too_dear_for_its_share_is_tried_where_the_time_is_left():
     assert bench.now <= 16
 
 
+@pytest.mark.parametrize("budget", [2.5, 3, 4])
+def test_what_costs_the_same_however_many_sentences_may_still_be_too_dear(budget):
+    bench = Bench(budget, learned(BEST), sentences=2000, pace={"svm": 0.0})
+    standings = searched(bench, ("words", "svm"))
+    assert decide(standings, "accuracy", 0.01) is not None
+    assert bench.now <= budget
+
+
 def test_where_only_some_rates_fit_the_usual_ones_are_tried():
     bench = Bench(150, learned(BEST), sentences=2000)
     standings = searched(bench)

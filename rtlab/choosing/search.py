@@ -74,7 +74,11 @@ def _affordable(trying: Trying, way: Way, every: int, share: float, *, kept_back
     after = max(kept_back, trying.after(way, every, 1))
     seconds = min(share * trying.left, ALL_OF_LEFT * trying.left - after)
     nothing, all_of_them = (trying.cost(way, number, 1) or 0.0 for number in (0, every))
-    return every if all_of_them <= seconds else max(0, int(every * (seconds - nothing) / (all_of_them - nothing)))
+    if all_of_them <= seconds:
+        return every
+    if seconds <= nothing:  # so they are where features are known, which leaves nothing that grows with the sentences
+        return 0
+    return int(every * (seconds - nothing) / (all_of_them - nothing))
 
 
 def _repeat(standings: Sequence[Standing], trying: Trying, metric: ChoiceMetric, margin: float, seed: int) -> None:
