@@ -2,7 +2,7 @@
 
 A simulated trial scores what a recorded run of its setting scored, the one that saw most nearly as many sentences, and
 lasts as long as such runs do. It knows as much of validation as somebody with so many training sentences would have, an
-eighth of their number, and takes five times as long where these are so few that `choose` would compare on folds.
+eighth of their number, and takes five times as long where it is compared on folds.
 """
 
 import math
@@ -18,9 +18,9 @@ from rtlab.choosing.folds import ENOUGH, FOLDS, LEAST_TEST
 from rtlab.choosing.search import search
 from rtlab.choosing.standing import Standing, by_sentence
 from rtlab.choosing.trials import Pace, Result, pace_of
-from rtlab.choosing.ways import FAMILIES, Rungs, Way
+from rtlab.choosing.ways import FAMILIES, Extent, Rungs, Way
 from rtlab.ending import StoppedError
-from rtlab.methods import Adapter, Full
+from rtlab.methods import Adapter, Full, Method, Svm
 from rtlab.recipe import ChoiceMetric
 from rtlab.records import Predictions, RunRecord
 from rtlab.saved_models.calibrating import logits_of
@@ -74,8 +74,9 @@ class Recorded:
         setups: What is recorded.
         paces: What a run takes, by what ways of one pace have in common.
         sentences: Training sentences that there are.
-        rows: Of the recorded validation split those that are known, or stand for what folds hold out.
-        folds: On how many folds ways are compared.
+        rows: Of the recorded validation split those that are known; then those that stand for what folds of train hold
+            out, where there are folds.
+        known: How many are known.
         test: Sentences of test, which a run labels as well.
         budget: Seconds.
         first: The seed whose records come first.
@@ -86,7 +87,7 @@ class Recorded:
     paces: Mapping[str, Pace]
     sentences: int
     rows: NDArray[np.int64]
-    folds: int
+    known: int
     test: int
     budget: float
     first: int = 0
@@ -97,21 +98,29 @@ class Recorded:
         """Seconds that are left."""
         return self.budget - self.spent
 
-    def after(self, way: Way, sentences: int, epochs: int) -> float:
+    @property
+    def held_out(self) -> tuple[int, int]:
+        """Sentences that ways are compared on: on folds, and of validation alone."""
+        return len(self.rows), self.known
+
+    def after(self, way: Way, extent: Extent) -> float:
         """What is compared on folds is trained on all of train at the end."""
-        return 0.0 if self.folds == 1 else self.cost_of_one(way, sentences * epochs)
+        return self.cost_of_one(way, extent.seen) if self._on_folds(extent) else 0.0
 
     def cost_of_one(self, way: Way, seen: int) -> float:
         """Seconds of a run that is not compared on folds."""
-        return self._cost(way, seen, len(self.rows) + self.test)
+        return self._cost(way, seen, self.known + self.test)
 
-    def cost(self, way: Way, sentences: int, epochs: int) -> float:
+    def cost(self, way: Way, extent: Extent) -> float:
         """Seconds of a trial."""
-        if self.folds == 1:
-            return self.cost_of_one(way, sentences * epochs)
+        if not self._on_folds(extent):
+            return self.cost_of_one(way, extent.seen)
         if way.method.reads in ("cls", "mean"):  # features are read once, whatever the number of folds
-            return self._cost(way, sentences, len(self.rows) - sentences + LEAST_TEST)
-        return self.folds * self._cost(way, sentences * epochs, len(self.rows) / self.folds + LEAST_TEST)
+            return self._cost(way, extent.seen, len(self.rows) - extent.seen + LEAST_TEST)
+        return FOLDS * self._cost(way, extent.seen, len(self.rows) / FOLDS + LEAST_TEST)
+
+    def _on_folds(self, extent: Extent) -> bool:
+        return extent.folded and self.known < len(self.rows)
 
     def _cost(self, way: Way, seen: int, held_out: float) -> float:
         pace = self.paces[pace_of(way)]
@@ -125,19 +134,19 @@ class Recorded:
         """Costs as much as a start."""
         self._spend(self.paces[pace_of(way)].start)
 
-    def run(self, way: Way, sentences: int, epochs: int, seed: int) -> Result:
+    def run(self, way: Way, extent: Extent, seed: int) -> Result:
         """Look a trial up."""
-        seconds = self.cost(way, sentences, epochs)
+        seconds = self.cost(way, extent)
         self._spend(seconds)
-        setup = nearest(self.setups, way, sentences * epochs)
+        setup = nearest(self.setups, way, extent.seen)
         record = setup.records[(seed + self.first) % len(setup.records)]
-        known = logits_of(record, "validation")
+        said, rows = logits_of(record, "validation"), self.rows if self._on_folds(extent) else self.rows[: self.known]
         return Result(
-            experiment=replace(record.experiment, method=way.lasting(epochs), seed=seed),
-            sentences=sentences,
-            epochs=epochs,
+            experiment=replace(record.experiment, method=way.lasting(extent.epochs), seed=seed),
+            extent=extent,
             seconds=seconds,
-            held_out=Predictions(labels=known.labels[self.rows], logits=known.logits[self.rows]),
+            held_out=Predictions(labels=said.labels[rows], logits=said.logits[rows]),
+            rows=rows,
             records=(record,),
         )
 
@@ -176,8 +185,8 @@ def simulate(
         setups=setups,
         paces=paces,
         sentences=sentences,
-        rows=np.sort(np.random.default_rng(draw).permutation(held_out)[:pooled]),
-        folds=1 if known >= ENOUGH else FOLDS,
+        rows=np.random.default_rng(draw).permutation(held_out)[:pooled],
+        known=known,
         test=test,
         budget=budget,
         first=draw,
@@ -188,7 +197,7 @@ def simulate(
     if decision is None:
         return None
     last = decision.recommended.largest[0]
-    recommended = nearest(setups, decision.recommended.way, last.sentences * last.epochs)
+    recommended = nearest(setups, decision.recommended.way, last.extent.seen)
     able = [one for one in setups if trying.cost_of_one(one.way, one.seen) <= budget or one is recommended]
     best = max(able, key=lambda one: float(one.on_test(metric).mean()))
     regret = paired_difference(
@@ -212,7 +221,14 @@ def setups_of(records: Iterable[RunRecord], sentences: int | None) -> list[Setup
         if isinstance(method, Full | Adapter):
             method = replace(method, recipe=replace(method.recipe, epochs=1))
         made.append(Setup(way=Way(method.name, method), seen=seen, records=tuple(of_seeds)))
+    methods = {one.way.method for one in made}
+    made = [one for one in made if _tuned(one.way.method) not in methods - {one.way.method}]
     return sorted(made, key=lambda one: (FAMILIES.index(one.way.family), one.way.name, one.seen))
+
+
+def _tuned(method: Method) -> Method:
+    """An SVM with C tuned, as `choose` tries it; others as they are."""
+    return replace(method, c=None) if isinstance(method, Svm) else method
 
 
 def ranked(setups: Sequence[Setup]) -> list[Way]:
@@ -234,23 +250,28 @@ def nearest(setups: Sequence[Setup], way: Way, seen: int) -> Setup:
 
 
 def paces_of(records: Iterable[RunRecord]) -> dict[str, Pace]:
-    """What runs take on a quiet machine: medians; what others took of a disturbed run's time is left out."""
-    parts: dict[str, list[Pace]] = {}
+    """What runs take on a quiet machine: medians; what others took of a disturbed run's time is left out.
+
+    All are of one machine, the one with most runs; only a way that never ran there has its pace from another.
+    """
+    parts: dict[tuple[str, int], dict[str, list[Pace]]] = {}
     for record in records:
-        timing, counts = record.timing, record.counts
-        if record.status != "ok" or timing is None or counts is None:
+        timing, counts, testbed = record.timing, record.counts, record.testbed
+        if record.status != "ok" or timing is None or counts is None or testbed is None:
             continue
         own = 1.0 - (timing.others or 0.0)
         held_out = sum(len(one.labels) for one in record.predictions.values())
         each = timing.seconds / counts.samples
         method = record.experiment.method
         found = Pace(sentence=own * each, held_out=own * timing.evaluate_s / held_out, start=own * timing.load_s)
-        parts.setdefault(pace_of(Way(method.name, method)), []).append(found)
-    return {
-        name: Pace(
-            sentence=median(one.sentence or 0.0 for one in every),
-            held_out=median(one.held_out for one in every),
-            start=median(one.start for one in every),
-        )
-        for name, every in parts.items()
-    }
+        of_machine = parts.setdefault((testbed.device, testbed.threads), {})
+        of_machine.setdefault(pace_of(Way(method.name, method)), []).append(found)
+    paces: dict[str, Pace] = {}
+    for of_machine in sorted(parts.values(), key=lambda ways: sum(map(len, ways.values()))):
+        for name, every in of_machine.items():
+            paces[name] = Pace(
+                sentence=median(one.sentence or 0.0 for one in every),
+                held_out=median(one.held_out for one in every),
+                start=median(one.start for one in every),
+            )
+    return paces

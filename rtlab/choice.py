@@ -56,6 +56,7 @@ class Candidate:
         status: How trying it ended.
         why: Why it ended so, in a clause.
         validation: The metric over all seeds of its largest trial, with its interval; `None` if there is none.
+        folds: Of how many folds it is pooled; 1 for the validation split as it is.
         test: The same on test, of those for which it was looked at.
         seconds: What training it took, tokenizing included, the mean of its largest trials; `None` without one.
         seconds_per_1000: What labelling 1,000 sentences took, tokenizing included, loading a model not.
@@ -70,6 +71,7 @@ class Candidate:
     status: Ended
     why: str
     validation: Interval | None = None
+    folds: int = 1
     test: Interval | None = None
     seconds: float | None = None
     seconds_per_1000: float | None = None
@@ -158,7 +160,7 @@ class Choice:
         margin: By how much the cheapest way may score less than the best, as a share: 0.01 for a point.
         budget_s: Seconds that were allowed.
         seconds: What it took.
-        folds: Of how many folds a score of validation is pooled; 1 for the validation split as it is.
+        folds: On how many folds ways were compared, where time allowed; 1 for the validation split as it is.
         recommended: Name of the candidate.
         cheaper: The best of the cheaper ways, if there are such; its name.
         better: The way that scored best on validation, if another; its name.

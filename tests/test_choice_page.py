@@ -294,11 +294,15 @@ def test_what_is_undecided_has_a_sentence_each():
 
 
 def test_folds_and_metric_are_named():
-    page = page_of(metric="macro-f1", folds=5)
+    folded = tuple(replace(one, folds=5) for one in CHOICE.candidates)
+    page = page_of(metric="macro-f1", folds=5, candidates=folded)
     assert "test macro-F1 0.8352" in page.said("answer")
     assert "macro-F1 over 5 folds 0.7820" in page.said("answer")
     assert "macro-F1 over 5 folds" in page.figures[0]
     assert "validation accuracy" not in page.said("answer") + page.said("ways") + page.said("undecided")
+    mixed = page_of(folds=5, candidates=(*folded[:-1], replace(folded[-1], folds=1, validation=interval(0.7))))
+    assert "accuracy over 5 folds or validation alone" in mixed.figures[0]
+    assert "accuracy over 5 folds 0.7820" in mixed.said("answer")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import math
+import re
 import shlex
 
 import numpy as np
@@ -17,12 +18,12 @@ from rtlab.choosing.budget import GRACE_S, Budget, seconds_of
 from rtlab.choosing.commands import command
 from rtlab.choosing.deciding import decide
 from rtlab.choosing.errors import suspects
-from rtlab.choosing.folds import ENOUGH, FOLDS, HELD_OUT, LEAST_TEST, bounded, folds_of, folds_of_train, joined
-from rtlab.choosing.halving import STEPS_LEAST
+from rtlab.choosing.folds import ENOUGH, FOLDS, HELD_OUT, LEAST_TEST, bounded, folds_of, folds_of_train, joined, whole
+from rtlab.choosing.halving import LEAST_HELD_OUT, STEPS_LEAST
 from rtlab.choosing.search import SEEDS, search
-from rtlab.choosing.standing import Standing, score
+from rtlab.choosing.standing import Standing, difference, levels, score
 from rtlab.choosing.trials import PROBED, FailedError, Result
-from rtlab.choosing.ways import FAMILIES, RATES, ways
+from rtlab.choosing.ways import FAMILIES, RATES, Extent, ways
 from rtlab.data import Split, Splits, load_splits
 from rtlab.ending import StoppedError
 from rtlab.engines import svm
@@ -43,17 +44,27 @@ class Bench:
         pace: Seconds that a sentence takes in training, by family; labelling takes a third of it.
         fails: Names of ways that fail, or families whose probe does.
         rough: What a trial takes, as a multiple of its estimate.
+        alone: Sentences of validation, where ways are compared on folds as well.
     """
 
-    def __init__(self, budget, accuracy, *, sentences=8000, pace=None, fails=(), rough=1.0):
+    def __init__(self, budget, accuracy, *, sentences=8000, pace=None, fails=(), rough=1.0, alone=None):
         self.now, self.budget, self.sentences, self.accuracy = 0.0, budget, sentences, accuracy
+        self.alone = len(LABELS_N) if alone is None else alone
         self.pace = {"words": 0.0005, "svm": 0.004, "lora": 0.013, "full": 0.017} | (pace or {})
         self.fails, self.rough, self.ran = fails, rough, []
 
     later = 0.0  # what comes after the search, as a multiple of the cost of what is recommended
 
-    def after(self, way, sentences, epochs):
-        return self.later * self.cost(way, sentences, epochs)
+    @property
+    def held_out(self):
+        return len(LABELS_N), self.alone
+
+    def on_folds(self, extent):
+        return extent.folded and self.alone < len(LABELS_N)
+
+    def after(self, way, extent):
+        again = self.cost(way, dataclasses.replace(extent, folded=False)) if self.on_folds(extent) else 0.0
+        return again + self.later * self.cost(way, extent)
 
     def planned(self, plan):
         return plan()
@@ -62,19 +73,22 @@ class Bench:
     def left(self):
         return self.budget - self.now
 
-    def cost(self, way, sentences, epochs):
-        return 1 + self.pace[way.family] * (sentences * epochs + len(LABELS_N) / 3)
+    def cost(self, way, extent):
+        times = FOLDS if self.on_folds(extent) else 1
+        return times * (1 + self.pace[way.family] * (extent.seen + len(LABELS_N) / 3))
 
     def probe(self, way):
         self._spend(1.0)
         if way.family in self.fails:
             raise FailedError("it has no attention")
 
-    def run(self, way, sentences, epochs, seed):
-        self._spend(self.rough * self.cost(way, sentences, epochs))
+    def run(self, way, extent, seed):
+        sentences, epochs = extent.sentences, extent.epochs
+        self._spend(self.rough * self.cost(way, extent))
         if way.name in self.fails:
             raise FailedError("the loss of step 3 is nan")
         self.ran.append((way, sentences, epochs, seed))
+        rows = np.arange(len(LABELS_N)) if self.on_folds(extent) else np.arange(self.alone)
         draws = np.random.default_rng([seed, len(way.name), sum(map(ord, way.name))])
         right_N = draws.permutation(len(LABELS_N)) < round(self.accuracy(way, sentences, epochs) * len(LABELS_N))
         logits_NC = np.zeros((len(LABELS_N), 2), dtype=np.float32)
@@ -83,10 +97,10 @@ class Bench:
             experiment=Experiment(
                 method=way.lasting(epochs), seed=seed, train_sentences=sentences if sentences < self.sentences else None
             ),
-            sentences=sentences,
-            epochs=epochs,
-            seconds=self.cost(way, sentences, epochs),
-            held_out=Predictions(labels=LABELS_N, logits=logits_NC),
+            extent=extent,
+            seconds=self.cost(way, extent),
+            held_out=Predictions(labels=LABELS_N[rows], logits=logits_NC[rows]),
+            rows=rows,
             records=(),
         )
 
@@ -139,7 +153,7 @@ def test_what_comes_after_has_its_time(later, budget):
     bench.later = later
     decision = decide(searched(bench), "accuracy", 0.01)
     most = decision.recommended.largest[0]
-    assert later * bench.cost(decision.recommended.way, most.sentences, most.epochs) <= bench.left
+    assert later * bench.cost(decision.recommended.way, most.extent) <= bench.left
 
 
 @pytest.mark.parametrize("budget", range(100, 240, 20))
@@ -166,8 +180,8 @@ def test_with_enough_time_the_best_rate_is_found_trained_whole_and_repeated():
     standings = searched(bench)
     decision = decide(standings, "accuracy", 0.01)
     assert decision.recommended.way.name == second
-    assert {one.epochs for one in decision.recommended.largest} == {5}
-    assert {one.sentences for one in decision.recommended.largest} == {8000}
+    assert {one.extent.epochs for one in decision.recommended.largest} == {5}
+    assert {one.extent.sentences for one in decision.recommended.largest} == {8000}
     assert [one.experiment.seed for one in decision.recommended.largest] == [42 + n for n in range(SEEDS)]
     lost = named(standings, ways(("lora",), "native")[0].name)
     assert lost.status == "stopped"
@@ -188,8 +202,28 @@ def test_the_first_rung_gives_little_to_many_and_the_last_much_to_few():
 def test_few_sentences_are_seen_often():
     bench = Bench(600, learned(BEST, halfway=500), sentences=100)
     standings = searched(bench)
-    most = max(standings, key=lambda one: max((trial.epochs for trial in one.results), default=0)).largest[0]
-    assert (most.sentences, most.epochs) == (100, 48)  # 300 steps of 16
+    most = max(standings, key=lambda one: max((trial.extent.epochs for trial in one.results), default=0)).largest[0]
+    assert most.extent == Extent(100, 48)  # 300 steps of 16
+
+
+def test_what_does_not_fit_on_folds_is_compared_on_validation_alone():
+    bench = Bench(90, learned(BEST), sentences=500, alone=60)
+    standings = searched(bench)
+    trained = [one for one in standings if not one.way.fitted and one.results]
+    assert trained
+    assert {one.largest[0].extent.folded for one in trained} == {False}
+    assert {len(one.largest[0].rows) for one in trained} == {60}
+    fitted = [one for one in standings if one.way.fitted and one.results]
+    assert {len(one.largest[0].rows) for one in fitted} == {len(LABELS_N)}
+    assert bench.now <= 90
+
+
+@pytest.mark.parametrize(("budget", "alone"), [(3600, 60), (90, LEAST_HELD_OUT - 1)])
+def test_folds_it_is_where_they_fit_or_validation_says_nothing(budget, alone):
+    bench = Bench(budget, learned(BEST), sentences=500, alone=alone)
+    trained = [one for one in searched(bench) if not one.way.fitted and one.results]
+    assert {one.largest[0].extent.folded for one in trained} <= {True}
+    assert bool(trained) == (budget == 3600)
 
 
 def test_what_does_not_fit_is_said_and_not_begun():
@@ -232,9 +266,9 @@ def test_many_sentences_are_sampled():
     bench = Bench(120, learned(BEST), sentences=1_000_000)
     standings = searched(bench)
     words = named(standings, "words")
-    assert words.results[0].sentences == 2000
-    assert 2000 < words.largest[0].sentences < 1_000_000
-    assert words.largest[0].experiment.train_sentences == words.largest[0].sentences
+    assert words.results[0].extent.sentences == 2000
+    assert 2000 < words.largest[0].extent.sentences < 1_000_000
+    assert words.largest[0].experiment.train_sentences == words.largest[0].extent.sentences
 
 
 def test_no_comparison_rests_on_a_few_steps():
@@ -275,7 +309,7 @@ def test_seeds_are_spent_on_what_may_win():
 def stood(way, accuracy, seeds=1):
     """A standing whose runs came to an accuracy."""
     bench = Bench(math.inf, lambda *_: accuracy)
-    results = [bench.run(way, bench.sentences, 1, 42 + seed) for seed in range(seeds)]
+    results = [bench.run(way, Extent(bench.sentences), 42 + seed) for seed in range(seeds)]
     return Standing(way=way, results=results, status="finished")
 
 
@@ -303,6 +337,32 @@ def test_the_cheapest_within_the_margin_is_recommended(margin, recommended, chea
     found = decide(four(0.75, 0.80, 0.82, 0.825), "accuracy", margin)
     names = [None if one is None else one.way.family for one in (found.recommended, found.cheaper, found.better)]
     assert names == [recommended, cheaper, better]
+
+
+def test_a_way_on_validation_alone_is_compared_on_what_it_has_in_common_with_the_others():
+    words, svm, lora, _ = four(0.60, 0.75, 0.75, 0.0)
+    (result,), (other,) = svm.results, lora.results
+    right_N = other.held_out.classes == other.held_out.labels
+    easy = np.flatnonzero(right_N)[:100]  # all right: what others get right there must count
+    lora.results = [
+        dataclasses.replace(
+            other, rows=easy, held_out=Predictions(labels=LABELS_N[easy], logits=other.held_out.logits[easy])
+        )
+    ]
+    there = (result.held_out.classes == result.held_out.labels)[easy].mean()
+    level = levels([words, svm, lora], "accuracy")
+    assert (level[words], level[svm]) == (0.60, 0.75)
+    assert level[lora] == pytest.approx(0.75 + 1 - there)
+    assert difference(lora, svm, "accuracy").value == pytest.approx(1 - there)
+    shuffled = np.random.default_rng(0).permutation(len(LABELS_N))  # an order is not a set
+    svm.results = [
+        dataclasses.replace(
+            result,
+            rows=shuffled,
+            held_out=Predictions(labels=LABELS_N[shuffled], logits=result.held_out.logits[shuffled]),
+        )
+    ]
+    assert levels([words, svm, lora], "accuracy") == level
 
 
 def test_of_equals_the_cheapest_is_recommended():
@@ -395,16 +455,23 @@ def made(train, validation, test=40, names=("a", "b")):
 
 def test_a_large_validation_split_is_taken_as_it_is():
     splits = made(100, ENOUGH)
-    assert folds_of(splits) == (splits,)
+    (part,) = folds_of(splits)
+    assert part.splits == splits
+    assert part.rows.tolist() == [*range(100, 100 + ENOUGH)]
 
 
 def test_of_folds_each_sentence_is_held_out_once():
     splits = made(201, 40, names=("a", "b", "c"))
-    folds = folds_of(splits)
-    assert len(folds) == FOLDS
+    parts = folds_of(splits)
+    assert len(parts) == FOLDS
+    folds = [part.splits for part in parts]
     held_out = [row for fold in folds for row in zip(fold.validation.texts, fold.validation.labels, strict=True)]
     every = [*zip(joined(splits).train.texts, joined(splits).train.labels, strict=True)]
     assert sorted(held_out) == sorted(every)
+    assert held_out == [every[row] for part in parts for row in part.rows]
+    assert [every[row] for row in whole(splits).rows] == [
+        *zip(splits.validation.texts, splits.validation.labels, strict=True)
+    ]
     for fold in folds:
         assert {*fold.train.texts} | {*fold.validation.texts} == {text for text, _ in every}
         assert not {*fold.train.texts} & {*fold.validation.texts}
@@ -418,13 +485,13 @@ def test_of_folds_each_sentence_is_held_out_once():
 def test_equal_sentences_are_in_one_fold():
     splits = made(100, 40)
     twice = Split(splits.train.texts * 2, splits.train.labels + tuple(1 - label for label in splits.train.labels))
-    for fold in folds_of(dataclasses.replace(splits, train=twice)):
-        assert not {*fold.train.texts} & {*fold.validation.texts}
+    for part in folds_of(dataclasses.replace(splits, train=twice)):
+        assert not {*part.splits.train.texts} & {*part.splits.validation.texts}
 
 
 def test_folds_of_train_are_of_train_alone():
     splits = made(100, 400, test=400)
-    folds = folds_of_train(splits)
+    folds = [part.splits for part in folds_of_train(splits)]
     assert sum(len(fold.validation) for fold in folds) == 100
     assert len(folds[0].test) < 50
 
@@ -586,13 +653,44 @@ def test_what_was_killed_goes_on_from_its_records(usual, short, monkeypatch):
     assert len(after) == 4 * FOLDS + len({found.recommended, found.cheaper, found.better} - {None})
 
 
+@pytest.mark.filterwarnings("ignore:Liblinear failed to converge")  # random features
+def test_training_that_has_no_time_for_folds_is_compared_on_validation_and_run_once(
+    usual, short, monkeypatch, tmp_path
+):
+    real = choosing.Trials.cost
+    monkeypatch.setattr("rtlab.choosing.halving.LEAST_HELD_OUT", 2)
+    monkeypatch.setattr(
+        choosing.Trials,
+        "cost",
+        lambda self, way, extent: 1e9 if extent.folded and not way.fitted else real(self, way, extent),
+    )
+    found = choose(**usual, candidates=("words", "lora"), save_to=tmp_path / "model", margin=0)
+    assert found.folds == FOLDS
+    words, _, lora, *_ = found.candidates
+    assert (words.folds, lora.folds) == (FOLDS, 1)
+    held_out = found.sentences["validation"]
+    assert any(
+        re.fullmatch(
+            rf"The budget had no room for lora on {FOLDS} folds: compared on the {held_out} sentences of validation "
+            r"alone, where words, .* has 0\.\d{3}\.",
+            one,
+        )
+        for one in found.warnings
+    )
+    (place,) = (usual["output_dir"] / "choices").iterdir()
+    records, _ = rtlab.load_records(place / "records")
+    trained = [one.experiment for one in records if one.experiment.method.name == "lora"]
+    assert len(trained) == sum(len(one.trials) for one in found.candidates if one.method == "lora")
+    assert None in {one.train_sentences for one in trained}  # all of train, which folds have not
+
+
 def test_what_was_killed_among_the_rungs_keeps_its_plan(usual, short, unfolded, monkeypatch):
     """Though the time that is left is another one now."""
     real, ran = choosing.Trials._run, []
 
     def killed(self, way, *rest, **how):
         found = real(self, way, *rest, **how)
-        ran.append((way.name, *rest[:3]))
+        ran.append((way.name, *rest[:2]))
         if len(ran) == 3:
             raise SystemExit(143)
         return found

@@ -8,7 +8,7 @@ import pytest
 from rtlab.choosing.deciding import decide
 from rtlab.choosing.standing import Standing, interval_on_test
 from rtlab.choosing.trials import Result
-from rtlab.choosing.ways import Way
+from rtlab.choosing.ways import Extent, Way
 from rtlab.data import Split, Splits, corpus
 from rtlab.engines.words import WordsEngine
 from rtlab.environment import Stopwatch
@@ -45,9 +45,9 @@ def chosen(splits, seed):
                 results=[
                     Result(
                         experiment=Experiment(method=way.method),
-                        sentences=TRAIN,
-                        epochs=1,
+                        extent=Extent(TRAIN),
                         seconds=1.0,
+                        rows=np.arange(HELD_OUT),
                         held_out=Predictions(
                             labels=np.asarray(splits.validation.labels), logits=engine.evaluate("validation")
                         ),

@@ -11,7 +11,7 @@ from rtlab.choice import FOLDER, PAGE, Choice
 from rtlab.choosing.budget import Budget, seconds_of
 from rtlab.choosing.commands import asked_line
 from rtlab.choosing.deciding import Decision, decide
-from rtlab.choosing.describing import candidate_of, say_why
+from rtlab.choosing.describing import candidate_of, say_alone, say_why
 from rtlab.choosing.errors import find_mistakes, find_suspects
 from rtlab.choosing.folds import bounded, folds_of
 from rtlab.choosing.looking import cut_by, find_encoder, look_at, max_length_of
@@ -158,6 +158,9 @@ def choose(
         if decision is None:
             raise NoChoiceError(_nothing(standings))
         say_why(standings, decision, metric, margin / 100)
+        if alone := say_alone(standings, question, metric):
+            warnings.append(alone)
+            say(alone)
         choice = Choice(
             asked=asked_line(usual, encoder, budget, margin, metric, candidates),
             dataset=splits.name,
@@ -242,7 +245,7 @@ def _tested(decision: Decision, trials: Trials) -> Iterator[tuple[str, list[Resu
     for one in (decision.recommended, decision.cheaper, decision.better):
         if one is None:
             continue
-        if len(trials.question.folds) == 1:
+        if len(trials.question.parts(one.largest[0].extent)) == 1:
             yield one.way.name, one.largest
             continue
         try:  # compared on folds: now trained on all of train

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rtlab.choice import Undecided, points
-from rtlab.choosing.standing import Standing, difference, score
+from rtlab.choosing.standing import Standing, common, difference, levels
 from rtlab.recipe import ChoiceMetric
 from rtlab.statistics import Interval, seeds_to_tell
 
@@ -38,14 +38,14 @@ def decide(standings: Sequence[Standing], metric: ChoiceMetric, margin: float) -
         metric: What is compared.
         margin: By how much the cheapest way may score less than the best.
     """
-    compared = [one for one in standings if one.results]
-    if not compared:
+    level = levels(standings, metric)
+    if not level:
         return None
-    best = max(compared, key=lambda one: score(one.largest, metric))
-    enough = score(best.largest, metric) - margin
-    number = next(number for number, one in enumerate(compared) if score(one.largest, metric) >= enough)
+    compared = list(level)
+    best = max(compared, key=lambda one: level[one])
+    number = next(number for number, one in enumerate(compared) if level[one] >= level[best] - margin)
     recommended = compared[number]
-    cheaper = max(compared[:number], key=lambda one: score(one.largest, metric), default=None)
+    cheaper = max(compared[:number], key=lambda one: level[one], default=None)
     return Decision(
         recommended=recommended,
         cheaper=cheaper,
@@ -65,16 +65,18 @@ def _undecided(
 ) -> Undecided | None:
     """A cheaper way that may be within the margin of the best, or a dearer one that may be better by more than it."""
     if cheaper:
-        found, threshold = difference(one, best, metric), -margin
+        other, threshold = best, -margin
+        found = difference(one, other, metric)
         open_still = found.high >= threshold
         what = f"whether it is within {points(margin)} of the best"
     else:
-        found, threshold = difference(one, recommended, metric), margin
+        other, threshold = recommended, margin
+        found = difference(one, other, metric)
         open_still = found.high > threshold
         what = f"whether it is better by more than {points(margin)}"
     if not open_still:
         return None
-    sentences = _sentences(found, threshold, len(one.largest[0].held_out.labels))
+    sentences = _sentences(found, threshold, len(common(one, other)))
     minutes = _minutes(found, threshold, one, recommended)
     means = [
         *([f"about {sentences:,} sentences of validation"] if sentences else []),

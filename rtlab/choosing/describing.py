@@ -7,7 +7,7 @@ from statistics import fmean
 from rtlab.choice import Candidate, Trial, points
 from rtlab.choosing.commands import command
 from rtlab.choosing.deciding import Decision
-from rtlab.choosing.standing import Standing, interval, score
+from rtlab.choosing.standing import Standing, interval, levels, score, scores_of
 from rtlab.choosing.trials import Question
 from rtlab.recipe import ChoiceMetric
 from rtlab.records import RunRecord
@@ -17,18 +17,35 @@ def say_why(standings: Sequence[Standing], decision: Decision, metric: ChoiceMet
     """Say of each way that was compared to the end how it came out."""
     undecided = {one.name for one in decision.undecided}
     best = decision.better or decision.recommended
+    level = levels(standings, metric)
     for one in standings:
         if one.status != "finished":
             continue
-        behind = 100 * (score(best.largest, metric) - score(one.largest, metric))
+        behind = 100 * (level[best] - level[one])
         if one is decision.recommended:
             one.why = "recommended" if one is best else f"recommended: within {points(margin)} of the best"
         elif one is best:
-            ahead = 100 * (score(one.largest, metric) - score(decision.recommended.largest, metric))
+            ahead = 100 * (level[one] - level[decision.recommended])
             one.why = f"the best, by {ahead:.1f} points"
         else:
             one.why = f"{behind:.1f} points behind the best"
         one.why += ", undecided" if one.way.name in undecided else ""
+
+
+def say_alone(standings: Sequence[Standing], question: Question, metric: ChoiceMetric) -> str | None:
+    """That some ways were compared on validation alone, beside folds, with what the best of the others has there."""
+    compared = [one for one in standings if one.results]
+    alone = [one for one in compared if not one.largest[0].extent.folded]
+    others = [one for one in compared if one.largest[0].extent.folded]
+    if not alone or not others:
+        return None
+    best, rows = max(others, key=lambda one: score(one.largest, metric)), question.whole.rows
+    there = float(scores_of(best.largest, metric, rows).mean())
+    names = " and ".join(dict.fromkeys(one.way.family for one in alone))
+    return (
+        f"The budget had no room for {names} on {len(question.folds)} folds: compared on the {len(rows):,} sentences "
+        f"of validation alone, where {best.way.name} has {there:.3f}."
+    )
 
 
 def candidate_of(standing: Standing, question: Question, metric: ChoiceMetric) -> Candidate:
@@ -45,13 +62,14 @@ def candidate_of(standing: Standing, question: Question, metric: ChoiceMetric) -
         status=standing.status,
         why=standing.why,
         validation=interval(standing, metric) if largest else None,
+        folds=len(largest[0].records) if largest else 1,
         seconds=fmean(map(_to_train, records)) if records else None,
         seconds_per_1000=fmean(map(_to_label, records)) if records else None,
         parameters=next((record.counts.parameters_trained for record in records if record.counts is not None), None),
         trials=tuple(
             Trial(
-                sentences=one.sentences,
-                epochs=None if recipe is None else one.epochs,
+                sentences=one.extent.sentences,
+                epochs=None if recipe is None else one.extent.epochs,
                 seed=one.experiment.seed,
                 validation=score([one], metric),
                 seconds=one.seconds,

@@ -10,6 +10,7 @@ from rtlab.choosing.folds import folds_of_train
 from rtlab.choosing.halving import ALL_OF_LEFT
 from rtlab.choosing.standing import Standing, score
 from rtlab.choosing.trials import FailedError, Trials
+from rtlab.choosing.ways import Extent
 from rtlab.data import Splits
 from rtlab.ending import StoppedError
 from rtlab.records import Predictions, RunRecord
@@ -44,14 +45,14 @@ def find_suspects(trials: Trials, standings: Sequence[Standing], number: int) ->
     fitted = [one for one in standings if one.way.fitted and one.status == "finished"]
     for one in sorted(fitted, key=lambda one: -score(one.largest, "accuracy")):
         parts = folds_of_train(splits)
-        cost = trials.cost(one.way, sum(len(part.train) for part in parts), 1)
+        cost = trials.cost(one.way, Extent(sum(len(part.splits.train) for part in parts)))
         if cost is None or cost > ALL_OF_LEFT * trials.left:
             continue
         try:
             found = trials.run_on(one.way, parts, seed=trials.question.usual.seed)
         except (FailedError, StoppedError):
             continue
-        texts = [text for part in parts for text in part.validation.texts]
+        texts = [text for part in parts for text in part.splits.validation.texts]
         labels_N = found.held_out.labels
         probabilities_NC = _probabilities(found.held_out, found.held_out)
         return tuple(

@@ -1,8 +1,11 @@
-"""Folds of a data set whose validation split is too small to compare anything on."""
+"""What trials are done on: a data set, or folds of one whose validation split is too small to compare much on."""
 
 import hashlib
 from collections import Counter, defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rtlab.data import Split, Splits
 
@@ -25,16 +28,34 @@ def bounded(splits: Splits) -> tuple[Splits, tuple[str, ...]]:
     return (replace(splits, validation=small.validation, test=small.test), notes) if notes else (splits, ())
 
 
-def folds_of(splits: Splits) -> tuple[Splits, ...]:
-    """The data sets that ways are compared on: itself, or folds of train and validation where validation is small.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Part:
+    """A data set to do a trial on.
+
+    Attributes:
+        splits: Its splits.
+        rows: Where its validation stands in train and validation of the whole, joined, (N,).
+    """
+
+    splits: Splits
+    rows: NDArray[np.int64]
+
+
+def whole(splits: Splits) -> Part:
+    """The data set as it is."""
+    return Part(splits=splits, rows=len(splits.train) + np.arange(len(splits.validation)))
+
+
+def folds_of(splits: Splits) -> tuple[Part, ...]:
+    """What ways are compared on: the data set as it is, or folds of train and validation where validation is small.
 
     Of folds each sentence of the two is held out once. Equal sentences stay together, white space apart; otherwise
     each class is spread evenly, by the sentences' digests. A few sentences of test are in all: nobody looks at them.
     """
-    return (splits,) if len(splits.validation) >= ENOUGH else _folds(joined(splits))
+    return (whole(splits),) if len(splits.validation) >= ENOUGH else _folds(joined(splits))
 
 
-def folds_of_train(splits: Splits) -> tuple[Splits, ...]:
+def folds_of_train(splits: Splits) -> tuple[Part, ...]:
     """The same of train alone, for who wants to know of its sentences."""
     return _folds(splits)
 
@@ -46,16 +67,19 @@ def joined(splits: Splits) -> Splits:
     return replace(splits, train=both, notes=())
 
 
-def _folds(splits: Splits) -> tuple[Splits, ...]:
-    fold_of = _fold_of(splits.train)
+def _folds(splits: Splits) -> tuple[Part, ...]:
+    fold_of = np.array(_fold_of(splits.train))
     few = splits.limited(max(LEAST_TEST, splits.num_labels))
     return tuple(
-        replace(
-            few,
-            train=_where(splits.train, [its != fold for its in fold_of]),
-            validation=_where(splits.train, [its == fold for its in fold_of]),
+        Part(
+            splits=replace(
+                few,
+                train=_rows_of(splits.train, np.flatnonzero(fold_of != fold)),
+                validation=_rows_of(splits.train, np.flatnonzero(fold_of == fold)),
+            ),
+            rows=np.flatnonzero(fold_of == fold),
         )
-        for fold in sorted(set(fold_of))
+        for fold in np.unique(fold_of)
     )
 
 
@@ -78,6 +102,6 @@ def _fold_of(split: Split) -> list[int]:
     return found
 
 
-def _where(split: Split, kept: list[bool]) -> Split:
-    rows = [row for row, its in enumerate(kept) if its]
+def _rows_of(split: Split, rows_N: NDArray[np.int64]) -> Split:
+    rows = rows_N.tolist()
     return Split(tuple(split.texts[row] for row in rows), tuple(split.labels[row] for row in rows))

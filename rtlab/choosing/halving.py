@@ -9,16 +9,18 @@ asynchronous workers and samplers of large spaces, nothing here would use, and t
 whole search.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rtlab.choosing.standing import Standing, Trying, attempt, needed_after, probed, score, too_dear
-from rtlab.choosing.ways import Rungs
+from rtlab.choosing.ways import Extent, Rungs
 from rtlab.recipe import ChoiceMetric
 
 EPOCHS = 5  # of the lab's recipe: with them, or with enough steps where sentences are few, training counts as whole
 STEPS_ENOUGH = 300
 STEPS_LEAST = 100  # below them a comparison says nothing
+LEAST_HELD_OUT = 50  # sentences of validation, likewise
 ALL_OF_LEFT = 0.9  # of the time left, in plans: estimates are rough
 
 
@@ -37,7 +39,7 @@ def halve(standings: Sequence[Standing], trying: Trying, metric: ChoiceMetric, s
     if planned is None:
         for standing in standings:
             if standing.way.family in families:
-                standing.why = too_dear(trying, standing.way, *_point(trying, STEPS_LEAST * batch))
+                standing.why = too_dear(trying, standing.way, _extent(trying, STEPS_LEAST * batch, folded=False))
         return
     begun, rungs = [one for one in standings if one.way.name in planned.names], planned.seen
     for standing in standings:
@@ -45,15 +47,15 @@ def halve(standings: Sequence[Standing], trying: Trying, metric: ChoiceMetric, s
             standing.why = "the budget has room for fewer learning rates"
     left = list(begun)
     for number, seen in enumerate(rungs):
-        sentences, epochs = _point(trying, seen)
-        left = [one for one in left if attempt(one, trying, sentences, epochs, seed)]
+        extent = _extent(trying, seen, folded=planned.folded)
+        left = [one for one in left if attempt(one, trying, extent, seed)]
         if number + 1 < len(rungs) and left:
             kept = 1 if number + 2 == len(rungs) else max(1, round(len(begun) / 3))
             order = sorted(left, key=lambda one: -score(one.largest, metric))
             for one in order[kept:]:
                 best = score(order[0].largest, metric)
                 one.status = "stopped"
-                one.why = f"{score(one.largest, metric):.3f} against {best:.3f} after {sentences * epochs:,} sentences"
+                one.why = f"{score(one.largest, metric):.3f} against {best:.3f} after {extent.seen:,} sentences"
             left = order[:kept]
 
 
@@ -80,12 +82,15 @@ def _planned(
     """Who begins, and how many sentences a run of each rung sees; `None` if nothing that tells anything fits."""
     least = STEPS_LEAST * batch
     wanted = min(whole, max(trying.sentences, STEPS_ENOUGH * batch))
-    for plan in _PLANS:
+    on_folds, alone = trying.held_out
+    for plan, folded in itertools.product(_PLANS, (True, False)):
+        if not folded and not LEAST_HELD_OUT <= alone < on_folds:
+            continue
         begun = [one for one in standings if one.way.family in families[: plan.families] and one.way.rank < plan.rates]
-        most = _most(standings, begun, plan, trying, whole, least)
+        most = _most(standings, begun, plan, trying, whole, least, folded=folded)
         if begun and most >= (least if plan == _PLANS[-1] else wanted):
             names = tuple(one.way.name for one in begun)
-            return Rungs(names, tuple(_rung(share, most, least) for share in plan.shares))
+            return Rungs(names, tuple(_rung(share, most, least) for share in plan.shares), folded)
     return None
 
 
@@ -94,7 +99,14 @@ def _rung(share: float, most: int, least: int) -> int:
 
 
 def _most(
-    standings: Sequence[Standing], begun: Sequence[Standing], plan: _Plan, trying: Trying, whole: int, least: int
+    standings: Sequence[Standing],
+    begun: Sequence[Standing],
+    plan: _Plan,
+    trying: Trying,
+    whole: int,
+    least: int,
+    *,
+    folded: bool,
 ) -> int:
     """How many sentences the last rung's run may see, so that all rungs fit into the time that is left; 0 for none."""
     seconds, kept_back = ALL_OF_LEFT * trying.left, needed_after(standings, trying)
@@ -102,10 +114,10 @@ def _most(
     def fits(most: int) -> bool:
         kept, total, after = len(begun), 0.0, kept_back
         for number, share in enumerate(plan.shares):
-            point = _point(trying, _rung(share, most, least))
-            costs = sorted((trying.cost(one.way, *point) or 0.0 for one in begun), reverse=True)
+            extent = _extent(trying, _rung(share, most, least), folded=folded)
+            costs = sorted((trying.cost(one.way, extent) or 0.0 for one in begun), reverse=True)
             total += sum(costs[:kept])
-            after = max(after, *(trying.after(one.way, *point) for one in begun))
+            after = max(after, *(trying.after(one.way, extent) for one in begun))
             kept = 1 if number + 2 >= len(plan.shares) else max(1, round(len(begun) / 3))
         return total + after <= seconds
 
@@ -118,7 +130,7 @@ def _most(
     return low
 
 
-def _point(trying: Trying, seen: int) -> tuple[int, int]:
-    """Sentences and epochs of a run that sees so many sentences: fewer sentences rather than no epoch of all."""
+def _extent(trying: Trying, seen: int, *, folded: bool) -> Extent:
+    """That of a run that sees so many sentences: fewer sentences rather than no epoch of all."""
     sentences = max(1, min(trying.sentences, seen))
-    return sentences, max(1, round(seen / sentences))
+    return Extent(sentences, max(1, round(seen / sentences)), folded)

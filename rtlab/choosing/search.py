@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from rtlab.choosing.halving import ALL_OF_LEFT, halve
-from rtlab.choosing.standing import Standing, Trying, attempt, difference, needed_after, probed, score, too_dear
-from rtlab.choosing.ways import Way
+from rtlab.choosing.standing import Standing, Trying, attempt, difference, levels, needed_after, probed, score, too_dear
+from rtlab.choosing.ways import Extent, Way
 from rtlab.methods import Svm
 from rtlab.recipe import ChoiceMetric
 
@@ -54,14 +54,14 @@ def _fit(
     way, every = standing.way, trying.sentences
     if way.method.reads is not None and not probed(standing, trying):
         return
-    if way.method.reads is None and every > 2 * SAMPLE and not attempt(standing, trying, SAMPLE, 1, seed):
+    if way.method.reads is None and every > 2 * SAMPLE and not attempt(standing, trying, Extent(SAMPLE), seed):
         return
     few = min(every, SAMPLE // 4)
     sentences = _affordable(trying, way, every, share, kept_back=needed_after(standings, trying))
     if sentences < few and not first:
-        standing.why = standing.why if standing.results else too_dear(trying, way, few, 1)
-    elif not standing.results or sentences > standing.results[-1].sentences:
-        attempt(standing, trying, max(few, sentences), 1, seed)
+        standing.why = standing.why if standing.results else too_dear(trying, way, Extent(few))
+    elif not standing.results or sentences > standing.results[-1].extent.sentences:
+        attempt(standing, trying, Extent(max(few, sentences)), seed)
 
 
 def _affordable(trying: Trying, way: Way, every: int, share: float, *, kept_back: float) -> int:
@@ -69,11 +69,11 @@ def _affordable(trying: Trying, way: Way, every: int, share: float, *, kept_back
 
     All of them where nothing is known.
     """
-    if trying.cost(way, every, 1) is None:
+    if trying.cost(way, Extent(every)) is None:
         return every
-    after = max(kept_back, trying.after(way, every, 1))
+    after = max(kept_back, trying.after(way, Extent(every)))
     seconds = min(share * trying.left, ALL_OF_LEFT * trying.left - after)
-    nothing, all_of_them = (trying.cost(way, number, 1) or 0.0 for number in (0, every))
+    nothing, all_of_them = (trying.cost(way, Extent(number)) or 0.0 for number in (0, every))
     if all_of_them <= seconds:
         return every
     if seconds <= nothing:  # so they are where features are known, which leaves nothing that grows with the sentences
@@ -86,16 +86,15 @@ def _repeat(standings: Sequence[Standing], trying: Trying, metric: ChoiceMetric,
     finished = [one for one in standings if not one.way.fitted and one.status == "finished"]
     if not finished:
         return
-    most = finished[0].largest[0]
-    point = most.sentences, most.epochs
+    most = finished[0].largest[0].extent
     for rival in _best_of_other_families(standings, finished[0], metric):
-        if _fits(rival, standings, trying, point):
-            attempt(rival, trying, *point, seed)
+        if _fits(rival, standings, trying, most):
+            attempt(rival, trying, most, seed)
     for number in range(1, SEEDS):
         contenders = [one for one in standings if one.way.method.recipe is not None and one.status == "finished"]
         for one in [one for one in contenders if _may_win(one, standings, metric, margin)]:
-            if _fits(one, standings, trying, point):
-                attempt(one, trying, *point, seed + number)
+            if _fits(one, standings, trying, most):
+                attempt(one, trying, most, seed + number)
 
 
 def _best_of_other_families(standings: Iterable[Standing], first: Standing, metric: ChoiceMetric) -> list[Standing]:
@@ -108,12 +107,13 @@ def _best_of_other_families(standings: Iterable[Standing], first: Standing, metr
 
 def _may_win(one: Standing, standings: Sequence[Standing], metric: ChoiceMetric, margin: float) -> bool:
     """Whether its interval allows it to be the best, or within the margin of it."""
-    best = max((other for other in standings if other.results), key=lambda other: score(other.largest, metric))
+    level = levels(standings, metric)
+    best = max(level, key=lambda other: level[other])
     if best is one:
         return True
     return difference(one, best, metric).high >= -margin
 
 
-def _fits(one: Standing, standings: Sequence[Standing], trying: Trying, point: tuple[int, int]) -> bool:
-    cost, after = trying.cost(one.way, *point), max(needed_after(standings, trying), trying.after(one.way, *point))
+def _fits(one: Standing, standings: Sequence[Standing], trying: Trying, extent: Extent) -> bool:
+    cost, after = trying.cost(one.way, extent), max(needed_after(standings, trying), trying.after(one.way, extent))
     return cost is not None and cost + after <= ALL_OF_LEFT * trying.left

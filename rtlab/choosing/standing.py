@@ -1,7 +1,7 @@
 """How a way stands in the search: what its trials came to, what it scores, and beside others."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rtlab.choice import Ended
 from rtlab.choosing.trials import FailedError, Result
-from rtlab.choosing.ways import Rungs, Way
+from rtlab.choosing.ways import Extent, Rungs, Way
 from rtlab.ending import StoppedError
 from rtlab.recipe import ChoiceMetric
 from rtlab.statistics import Interval, accuracy_interval, macro_f1_by_sentence, paired_difference
@@ -27,10 +27,14 @@ class Trying(Protocol):
     def left(self) -> float:
         """Seconds that are left."""
 
-    def after(self, way: Way, sentences: int, epochs: int) -> float:
+    @property
+    def held_out(self) -> tuple[int, int]:
+        """Sentences that ways are compared on: on folds, and of validation alone, which is the same without folds."""
+
+    def after(self, way: Way, extent: Extent) -> float:
         """Seconds that are needed after the search if such a trial is recommended; 0 if nothing is known yet."""
 
-    def cost(self, way: Way, sentences: int, epochs: int) -> float | None:
+    def cost(self, way: Way, extent: Extent) -> float | None:
         """About how many seconds a trial takes; `None` if nothing is known yet."""
 
     def planned(self, plan: Callable[[], Rungs | None]) -> Rungs | None:
@@ -39,7 +43,7 @@ class Trying(Protocol):
     def probe(self, way: Way) -> None:
         """Find out what a sentence costs."""
 
-    def run(self, way: Way, sentences: int, epochs: int, seed: int) -> Result:
+    def run(self, way: Way, extent: Extent, seed: int) -> Result:
         """Try a way."""
 
 
@@ -64,8 +68,8 @@ class Standing:
         """The trials with most training; one per seed."""
         if not self.results:
             return []
-        most = max(_seen(one) for one in self.results)
-        return [one for one in self.results if _seen(one) == most]
+        most = max(one.extent.seen for one in self.results)
+        return [one for one in self.results if one.extent.seen == most]
 
 
 def probed(standing: Standing, trying: Trying) -> bool:
@@ -81,11 +85,11 @@ def probed(standing: Standing, trying: Trying) -> bool:
     return True
 
 
-def attempt(standing: Standing, trying: Trying, sentences: int, epochs: int, seed: int) -> bool:
+def attempt(standing: Standing, trying: Trying, extent: Extent, seed: int) -> bool:
     """Try a way, and say whether there is a result."""
     before = (standing.status, standing.why)
     try:
-        standing.results.append(trying.run(standing.way, sentences, epochs, seed))
+        standing.results.append(trying.run(standing.way, extent, seed))
     except FailedError as error:
         if not standing.results:
             before = ("failed", str(error))
@@ -102,20 +106,32 @@ def attempt(standing: Standing, trying: Trying, sentences: int, epochs: int, see
 
 def needed_after(standings: Sequence[Standing], trying: Trying) -> float:
     """Seconds to be kept for what comes after the search, whichever way of those that have results is recommended."""
-    return max(
-        (trying.after(one.way, last.sentences, last.epochs) for one in standings for last in one.largest), default=0
-    )
+    return max((trying.after(one.way, last.extent) for one in standings for last in one.largest), default=0)
 
 
-def too_dear(trying: Trying, way: Way, sentences: int, epochs: int) -> str:
+def too_dear(trying: Trying, way: Way, extent: Extent) -> str:
     """Why a trial is not begun."""
-    cost = trying.cost(way, sentences, epochs)
+    cost = trying.cost(way, extent)
     return f"about {cost:,.0f} s, with {max(0.0, trying.left):,.0f} s left" if cost else "no time was left"
 
 
-def scores_of(results: Sequence[Result], metric: ChoiceMetric) -> NDArray[np.float64]:
-    """What each sentence that was held out scored under each seed, (S, N); its mean over sentences is the metric."""
-    return by_sentence(results[0].held_out.labels, np.stack([one.held_out.classes for one in results]), metric)
+def scores_of(
+    results: Sequence[Result], metric: ChoiceMetric, rows: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
+    """What each sentence that was held out scored under each seed, (S, N); its mean over sentences is the metric.
+
+    Args:
+        results: Of seeds that held out the same sentences.
+        metric: What is counted.
+        rows: Of which of these sentences, by where they stand (`Result.rows`); `None` for all.
+    """
+    labels_N = results[0].held_out.labels
+    classes_SN = np.stack([one.held_out.classes for one in results])
+    if rows is not None:
+        order = np.argsort(results[0].rows)
+        places = order[np.searchsorted(results[0].rows, rows, sorter=order)]
+        labels_N, classes_SN = labels_N[places], classes_SN[:, places]
+    return by_sentence(labels_N, classes_SN, metric)
 
 
 def by_sentence(
@@ -132,11 +148,33 @@ def score(results: Sequence[Result], metric: ChoiceMetric) -> float:
     return float(scores_of(results, metric).mean()) if results else -math.inf
 
 
+def levels(standings: Iterable[Standing], metric: ChoiceMetric) -> dict[Standing, float]:
+    """The metric of each way that has results, to be compared with one another.
+
+    One that was compared on validation alone, beside folds, stands as far from the best of those on folds as it does on
+    the sentences that they have in common: which of them were held out must not count.
+    """
+    compared = [one for one in standings if one.results]
+    most = max((len(one.largest[0].rows) for one in compared), default=0)
+    found = {one: score(one.largest, metric) for one in compared if len(one.largest[0].rows) == most}
+    best = max(found, key=lambda one: found[one], default=None)
+    return {
+        one: found[one] if best is None or one in found else found[best] + difference(one, best, metric).value
+        for one in compared
+    }
+
+
+def common(one: Standing, other: Standing) -> NDArray[np.int64]:
+    """Which sentences both held out, by where they stand."""
+    return np.intersect1d(one.largest[0].rows, other.largest[0].rows, assume_unique=True)
+
+
 def difference(one: Standing, other: Standing, metric: ChoiceMetric) -> Interval:
     """Metric of one way minus that of another, on the same sentences, with its interval."""
+    rows = common(one, other)
     return paired_difference(
-        scores_of(one.largest, metric),
-        scores_of(other.largest, metric),
+        scores_of(one.largest, metric, rows),
+        scores_of(other.largest, metric, rows),
         a_chance=one.largest[0].experiment.chance,
         b_chance=other.largest[0].experiment.chance,
     )
@@ -152,7 +190,3 @@ def interval_on_test(results: Sequence[Result], metric: ChoiceMetric) -> Interva
     tests = [one.records[0].predictions["test"] for one in results]
     scores_SN = by_sentence(tests[0].labels, np.stack([one.classes for one in tests]), metric)
     return accuracy_interval(scores_SN, chance=results[0].experiment.chance)
-
-
-def _seen(result: Result) -> int:
-    return result.sentences * result.epochs

@@ -9,11 +9,12 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rtlab.choosing.budget import Budget
-from rtlab.choosing.folds import joined
+from rtlab.choosing.folds import Part, joined, whole
 from rtlab.choosing.places import keep_time, planned
-from rtlab.choosing.ways import Rungs, Way
+from rtlab.choosing.ways import Extent, Rungs, Way
 from rtlab.data import Splits
 from rtlab.encoders import Encoder
 from rtlab.ending import StoppedError
@@ -27,7 +28,6 @@ from rtlab.running import Run, RunFailedError, model_folder
 PROBED = 96  # sentences, at most, of a probe
 PROBE_STEPS = 6
 WARM_UP = 2  # steps of a probe that are not timed
-LONGER = 1.25  # times as long a run on all of train takes, with validation as a fifth more of it
 REST_S = 1.0  # of a run that is trained in steps, beside what a probe times: its record, the last of its checks
 
 
@@ -41,19 +41,19 @@ class Result:
 
     Attributes:
         experiment: What was run; of folds, what the whole train split would be.
-        sentences: Training sentences.
-        epochs: Passes over them; 1 of a classifier that is fitted.
+        extent: How much it did.
         seconds: From its start to its end, all folds together.
-        held_out: Labels and logits of validation, or of all folds one after another.
+        held_out: Labels and logits of validation, or of all folds one after another, (N,) and (N, C).
+        rows: Where these sentences stand in train and validation of the data set, joined, (N,).
         records: Of its runs, a fold each.
         model: Where the model was saved, if it was.
     """
 
     experiment: Experiment
-    sentences: int
-    epochs: int
+    extent: Extent
     seconds: float
     held_out: Predictions
+    rows: NDArray[np.int64]
     records: tuple[RunRecord, ...]
     model: Path | None = None
 
@@ -87,14 +87,33 @@ class Question:
 
     usual: Experiment
     splits: Splits
-    folds: tuple[Splits, ...]
+    folds: tuple[Part, ...]
     encoder: Encoder | None
     device: str | None = None
 
     @cached_property
     def sentences(self) -> int:
         """Training sentences that all folds have."""
-        return min(len(fold.train) for fold in self.folds)
+        return min(len(fold.splits.train) for fold in self.folds)
+
+    @cached_property
+    def whole(self) -> Part:
+        """The data set as it is."""
+        return whole(self.splits)
+
+    @cached_property
+    def refitted(self) -> Part:
+        """The data set with validation in train as well."""
+        return replace(self.whole, splits=joined(self.splits))
+
+    def parts(self, extent: Extent) -> tuple[Part, ...]:
+        """What a trial is done on."""
+        return self.folds if extent.folded else (self.whole,)
+
+    def trained_on(self, sentences: int, part: Part) -> int:
+        """Of so many training sentences those that there are in a part; all folds have is all that a part has."""
+        there = len(part.splits.train)
+        return there if sentences >= self.sentences else min(sentences, there)
 
 
 @dataclass(kw_only=True)
@@ -137,28 +156,44 @@ class Trials:
         """Seconds that are left."""
         return self.budget.left - self.kept_back
 
-    def after(self, way: Way, sentences: int, epochs: int) -> float:
+    @property
+    def held_out(self) -> tuple[int, int]:
+        """Sentences that ways are compared on: on folds, and of validation alone."""
+        return sum(len(fold.rows) for fold in self.question.folds), len(self.question.whole.rows)
+
+    def after(self, way: Way, extent: Extent) -> float:
         """Seconds that are needed after the search if that is recommended: for all of train, and to refit."""
-        runs = (len(self.question.folds) > 1) + self.refit
-        whole = self.question.splits
-        return runs * LONGER * (self._cost(way, sentences, epochs, (whole,)) or 0.0)
+        seconds = 0.0
+        if len(self.question.parts(extent)) > 1:
+            seconds += self._cost(way, extent, (self.question.whole,)) or 0.0
+        if self.refit:
+            seconds += self._cost(way, extent, (self.question.refitted,)) or 0.0
+        return seconds
 
-    def cost(self, way: Way, sentences: int, epochs: int) -> float | None:
+    def cost(self, way: Way, extent: Extent) -> float | None:
         """About how many seconds a trial takes; `None` if nothing is known yet."""
-        return self._cost(way, sentences, epochs, self.question.folds)
+        return self._cost(way, extent, self.question.parts(extent))
 
-    def _cost(self, way: Way, sentences: int, epochs: int, parts: Sequence[Splits]) -> float | None:
+    def _cost(self, way: Way, extent: Extent, parts: Sequence[Part]) -> float | None:
         pace = self._paces.get(pace_of(way), Pace())
         if pace.sentence is None:
             return None
         if way.fitted:
-            return len(parts) * pace.start + _fitted_on(way, sentences, parts) * pace.sentence
+            return len(parts) * pace.start + self._fitted_on(way, extent.sentences, parts) * pace.sentence
         return sum(
             pace.start
-            + min(sentences, len(part.train)) * epochs * pace.sentence
-            + (len(part.validation) + len(part.test)) * pace.held_out
+            + self.question.trained_on(extent.sentences, part) * extent.epochs * pace.sentence
+            + (len(part.splits.validation) + len(part.splits.test)) * pace.held_out
             for part in parts
         )
+
+    def _fitted_on(self, way: Way, sentences: int, parts: Sequence[Part]) -> int:
+        """Sentences that a way which is fitted goes through; features are read once, whatever the number of folds."""
+        held_out = [len(part.splits.validation) + len(part.splits.test) for part in parts]
+        of_each = [self.question.trained_on(sentences, part) + its for part, its in zip(parts, held_out, strict=True)]
+        if way.method.reads is None:
+            return sum(of_each)
+        return min(sum(of_each), len(parts[0].splits.train) + held_out[0])  # the same in all of several folds
 
     def planned(self, plan: Callable[[], Rungs | None]) -> Rungs | None:
         """The plan that a process made before it was killed, else a new one."""
@@ -173,7 +208,7 @@ class Trials:
         """
         if pace_of(way) in self._paces:
             return
-        whole = self.question.folds[0]
+        whole = self.question.folds[0].splits
         small = whole.limited(max(PROBED, 2 * whole.num_labels))
         method, features = way.method, None
         if method.reads is not None and self._features.know(whole.train.texts, method.reads):
@@ -207,13 +242,12 @@ class Trials:
             each = (trained - built) / (len(small.train) + len(small.validation))
             self._paces[pace_of(way)] = Pace(sentence=each, start=built - start)
 
-    def run(self, way: Way, sentences: int, epochs: int, seed: int) -> Result:
+    def run(self, way: Way, extent: Extent, seed: int) -> Result:
         """Try a way.
 
         Args:
             way: Which.
-            sentences: Training sentences, drawn by the seed where that is not all of them.
-            epochs: Passes over them.
+            extent: How much; sentences are drawn by the seed where that is not all of them.
             seed: Of the run.
 
         Raises:
@@ -221,8 +255,8 @@ class Trials:
             StoppedError: If the budget was spent meanwhile.
         """
         kept = self._models.get(way.name)
-        save = kept is None or sentences * epochs > kept.sentences * kept.epochs  # of seeds the first will do
-        found = self._run(way, sentences, epochs, seed, self.question.folds, save=save)
+        save = kept is None or extent.seen > kept.extent.seen  # of seeds the first will do
+        found = self._run(way, extent, seed, self.question.parts(extent), save=save)
         if found.model is not None:
             if kept is not None and kept.model is not None:
                 shutil.rmtree(kept.model, ignore_errors=True)
@@ -232,13 +266,12 @@ class Trials:
 
     def run_whole(self, way: Way, compared: Result) -> Result:
         """Train a way on the data set as it is, where it was compared on folds; raises as `run`."""
-        whole = self.question.splits
-        sentences = len(whole.train) if compared.sentences >= self.sentences else compared.sentences
-        return self._run(way, sentences, compared.epochs, compared.experiment.seed, (whole,))
+        return self._run(way, compared.extent, compared.experiment.seed, (self.question.whole,))
 
-    def run_on(self, way: Way, parts: Sequence[Splits], *, seed: int) -> Result:
+    def run_on(self, way: Way, parts: Sequence[Part], *, seed: int) -> Result:
         """Fit a way on other data sets; raises as `run`."""
-        return self._run(way, max(len(part.train) for part in parts), 1, seed, parts, save=False)
+        most = Extent(max(len(part.splits.train) for part in parts))
+        return self._run(way, most, seed, parts, save=False)
 
     def train_again(self, way: Way, found: Result, *, with_validation: bool) -> Path:
         """Train once more what was found, on train alone or with validation, and give the model's folder.
@@ -247,9 +280,8 @@ class Trials:
             FailedError: If it ended without a result, or its model could not be saved.
             StoppedError: If the budget was spent meanwhile.
         """
-        whole = joined(self.question.splits) if with_validation else self.question.splits
-        sentences = len(whole.train) if with_validation else found.sentences
-        again = self._run(way, sentences, found.epochs, found.experiment.seed, (whole,), needed=True)
+        part = self.question.refitted if with_validation else self.question.whole
+        again = self._run(way, found.extent, found.experiment.seed, (part,), needed=True)
         if again.model is None:
             raise FailedError(again.records[0].error or "its model is gone")
         return again.model
@@ -257,10 +289,9 @@ class Trials:
     def _run(
         self,
         way: Way,
-        sentences: int,
-        epochs: int,
+        extent: Extent,
         seed: int,
-        parts: Sequence[Splits],
+        parts: Sequence[Part],
         *,
         save: bool = True,
         needed: bool = False,
@@ -268,13 +299,13 @@ class Trials:
         """A trial on each of some data sets, but for what is recorded; if a model is `needed`, where that is there."""
         self.budget.check()
         start, records, model, known_s = time.perf_counter(), [], None, 0.0
-        experiment = replace(self.question.usual, method=way.lasting(epochs), seed=seed)
+        experiment = replace(self.question.usual, method=way.lasting(extent.epochs), seed=seed)
         save = save and self.save_models and len(parts) == 1  # of folds no model is handed over
         for part in parts:
-            drawn = sentences if sentences < min(self.sentences, len(part.train)) else None
-            one = replace(experiment, train_sentences=drawn)
+            drawn = self.question.trained_on(extent.sentences, part)
+            one = replace(experiment, train_sentences=drawn if drawn < len(part.splits.train) else None)
             with self._failing():
-                prepared = self._prepared(one, part, self._features)
+                prepared = self._prepared(one, part.splits, self._features)
                 record = self._known.get(prepared.id)
                 if record is None or (needed and not model_folder(self.folder, record).exists()):
                     record = Run(
@@ -294,14 +325,16 @@ class Trials:
         self.budget.begun()
         keep_time(self.folder, self.budget.spent)
         return Result(
-            experiment=replace(experiment, train_sentences=sentences if sentences < self.sentences else None),
-            sentences=sentences,
-            epochs=epochs,
+            experiment=replace(
+                experiment, train_sentences=extent.sentences if extent.sentences < self.sentences else None
+            ),
+            extent=extent,
             seconds=known_s + time.perf_counter() - start,
             held_out=Predictions(
                 labels=np.concatenate([one.labels for one in held_out]),
                 logits=np.concatenate([one.logits for one in held_out if isinstance(one, Predictions)]),
             ),
+            rows=np.concatenate([part.rows for part in parts]),
             records=tuple(records),
             model=model,
         )
@@ -324,7 +357,8 @@ class Trials:
         timings = [record.timing for record in runs if record.timing is not None]
         samples = sum(record.counts.samples for record in runs if record.counts is not None)
         if way.fitted:
-            pace.sentence = found.seconds / _fitted_on(way, found.sentences, self.question.folds)
+            parts = self.question.parts(found.extent)
+            pace.sentence = found.seconds / self._fitted_on(way, found.extent.sentences, parts)
         else:
             trained, evaluated = sum(one.seconds for one in timings), sum(one.evaluate_s for one in timings)
             pace.sentence, pace.held_out = trained / samples, evaluated / held_out
@@ -357,15 +391,6 @@ class Trials:
 def _there(encoder: Encoder | None) -> Encoder:
     assert encoder is not None, "without one no way is tried that reads one"
     return encoder
-
-
-def _fitted_on(way: Way, sentences: int, parts: Sequence[Splits]) -> int:
-    """Sentences that a way which is fitted goes through; features are read once, whatever the number of folds."""
-    of_each = [min(sentences, len(part.train)) + len(part.validation) + len(part.test) for part in parts]
-    if way.method.reads is None:
-        return sum(of_each)
-    every = len(parts[0].train) + len(parts[0].validation) + len(parts[0].test)  # the same in all of several folds
-    return min(sum(of_each), every)
 
 
 def pace_of(way: Way) -> str:

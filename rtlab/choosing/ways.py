@@ -46,16 +46,38 @@ class Way:
 
 
 @dataclass(frozen=True)
+class Extent:
+    """How much a trial does.
+
+    Attributes:
+        sentences: It is trained on.
+        epochs: Passes over them; 1 of a way that is fitted.
+        folded: Whether it is done on each of the folds, where there are several, or on the data set as it is.
+    """
+
+    sentences: int
+    epochs: int = 1
+    folded: bool = True
+
+    @property
+    def seen(self) -> int:
+        """Sentences that go through training, each as often as it does."""
+        return self.sentences * self.epochs
+
+
+@dataclass(frozen=True)
 class Rungs:
     """A plan of successive halving.
 
     Attributes:
         names: Of the ways that begin.
         seen: How many sentences a run of each rung sees.
+        folded: Whether they are compared on folds, where there are several.
     """
 
     names: tuple[str, ...]
     seen: tuple[int, ...]
+    folded: bool = True
 
 
 def check_families(families: Sequence[str]) -> None:

@@ -21,11 +21,13 @@ def metric(choice: Choice) -> str:
     return METRICS[choice.metric]
 
 
-def measured(choice: Choice) -> str:
-    """What ways were chosen by: the metric, and what it was measured on."""
-    if choice.folds > 1:
-        return f"{metric(choice)} over {choice.folds} folds"
-    return f"validation {metric(choice)}"
+def measured(choice: Choice, *of: Candidate) -> str:
+    """What ways were chosen by, these or all: the metric, and what it was measured on."""
+    folds = {one.folds for one in of or choice.candidates if one.validation is not None}
+    if max(folds, default=1) == 1:
+        return f"validation {metric(choice)}"
+    alone = " or validation alone" if 1 in folds else ""
+    return f"{metric(choice)} over {max(folds)} folds{alone}"
 
 
 def best_score(choice: Choice) -> float | None:

@@ -120,7 +120,7 @@ def _bought(choice: Choice, way: Candidate) -> list[str]:
     if way.test is not None:
         said = f": test {metric(choice)} {scored(way.test)}"
     elif way.validation is not None:
-        said = f": {measured(choice)} {scored(way.validation)}"
+        said = f": {measured(choice, way)} {scored(way.validation)}"
     else:
         said = ", which has no score"
     cost = [] if way.seconds is None else [f", after {duration(way.seconds)} of training"]
@@ -134,7 +134,7 @@ def _beside(choice: Choice, other: Candidate) -> list[str]:
         said = [f": test {metric(choice)} {scored(other.test)} against {scored(choice.way.test)}"]
     else:
         mine = choice.way.validation
-        said = [f": {measured(choice)} {scored(other.validation)}"]
+        said = [f": {measured(choice, other)} {scored(other.validation)}"]
         said += [f" against {scored(mine)}"] if mine is not None else []
     if other.seconds is not None:
         said.append(f", after {duration(other.seconds)} of training")

@@ -199,8 +199,8 @@ def _scores(handed: Handed, validation: _Measured, test: _Measured) -> Iterator[
     ]
     yield _table(("", "validation", "test"), rows)
     seeds = max(1, len(choice.way.largest))
-    if seeds > 1 or choice.folds > 1:
-        folds = f", pooled over {choice.folds} folds" if choice.folds > 1 else ""
+    if seeds > 1 or choice.way.folds > 1:
+        folds = f", pooled over {choice.way.folds} folds" if choice.way.folds > 1 else ""
         yield (
             f"Over {_plural(seeds, 'seed')} this way has {_measure(choice)} {_interval(choice.way.validation)} on "
             f"validation{folds}, and {_interval(choice.way.test)} on test; the model is that of one seed.\n"
