@@ -7,18 +7,17 @@ their mark.
 
 from collections import Counter
 from collections.abc import Sequence
-from math import log10
 from statistics import mean
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from matplotlib.artist import Artist
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator
+from matplotlib.transforms import Bbox
 
-from rtlab.choice import Candidate, Choice, points
+from rtlab.choice import Candidate, Choice, Trial, points
 from rtlab.reporting import drawing
-from rtlab.reporting.choice_measures import best_score, brief, costed, measured, metric, scores_by_size
+from rtlab.reporting.choice_text import brief, measured, metric
 from rtlab.reporting.drawing import GRID, GROUND, INK, LINES, canvas
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ WIDTH = 4.5  # inches: on a screen of 400 pixels its text is not shrunk
 NAME = 40  # characters of a way's name in a legend
 BESIDE = 22  # in two columns, and beside a mark
 BRIEFEST = 0.001  # seconds: a logarithmic axis has no place for 0
-DECADES = 1.6  # of time; over more of them, ticks are powers of ten alone
 TEXT = 9.5  # points
 # Where a label may stand about its mark, in points from it, the preferred first.
 PLACES = tuple(
@@ -38,21 +36,6 @@ PLACES = tuple(
     for reach in (9.0, 16.0)
     for across, up in ((1, 0), (-1, 0), (1, 0.8), (-1, 0.8), (1, -0.8), (-1, -0.8), (0, 1.2), (0, -1.2))
 )
-
-
-class Box(NamedTuple):
-    """A rectangle on a panel, in points."""
-
-    left: float
-    bottom: float
-    right: float
-    top: float
-
-    def shared(self, other: "Box") -> float:
-        """The area that both cover."""
-        across = min(self.right, other.right) - max(self.left, other.left)
-        up = min(self.top, other.top) - max(self.bottom, other.bottom)
-        return across * up if across > 0 and up > 0 else 0.0
 
 
 class Label(NamedTuple):
@@ -63,13 +46,34 @@ class Label(NamedTuple):
     strong: bool
 
 
+def costed(choice: Choice) -> dict[int, Candidate]:
+    """The ways that were scored and whose training time is known, by number."""
+    every = enumerate(choice.candidates, 1)
+    return {number: one for number, one in every if one.validation is not None and one.seconds is not None}
+
+
+def curved(choice: Choice) -> dict[int, dict[int, list[float]]]:
+    """By number, of each way that was tried on several numbers of sentences, the scores of its seeds by that number.
+
+    Fewest sentences first; of each number only the trials of most epochs.
+    """
+    found = {number: _by_size(one.trials) for number, one in enumerate(choice.candidates, 1)}
+    return {number: by_size for number, by_size in found.items() if len(by_size) > 1}
+
+
+def _by_size(trials: Sequence[Trial]) -> dict[int, list[float]]:
+    by_size: dict[int, dict[int, list[float]]] = {}
+    for one in trials:
+        by_size.setdefault(one.sentences, {}).setdefault(one.epochs or 0, []).append(one.validation)
+    return {size: by_size[size][max(by_size[size])] for size in sorted(by_size)}
+
+
 def cost(choice: Choice) -> Figure | None:
     """The metric on validation against training time, a mark for each way that has both; `None` where none has.
 
     What was not finished is hollow.
     """
-    numbered = {number: one for number, one in enumerate(choice.candidates, 1) if costed(one)}
-    if not numbered:
+    if not (numbered := costed(choice)):
         return None
     figure, panel = _panel(choice, "training time", list(numbered.values()), more=2)
     styles = drawing.method_styles(one.method for one in choice.candidates)
@@ -89,13 +93,13 @@ def cost(choice: Choice) -> Figure | None:
             panel.plot(*([at[0]], [at[1]]), "o", color=INK, fillstyle="none", markersize=14, markeredgewidth=1.4)
         beside = f"{number} {brief(one.name, BESIDE)}" if recommended else str(number)
         labels.append(Label(beside, at, recommended))
-    if (best := best_score(choice)) is not None:
+    if (best := (choice.candidate(choice.better) or choice.way).validation) is not None:
         within = f"within {points(choice.margin)} of the best"
-        low = best - choice.margin
-        entries.append(panel.axhspan(low, best, color=GRID, alpha=0.7, linewidth=0.8, zorder=0, label=within))
+        low = best.value - choice.margin
+        entries.append(panel.axhspan(low, best.value, color=GRID, alpha=0.7, linewidth=0.8, zorder=0, label=within))
     if any(one.status != "finished" for one in numbered.values()):
         entries += panel.plot([], [], "o", color=INK, markerfacecolor=GROUND, label="hollow: not finished")
-    _seconds(panel, [_at(one)[0] for one in numbered.values()])
+    drawing.time_axis(panel, [_at(one)[0] for one in numbered.values()])
     panel.margins(y=0.1)
     panel.set(xlabel="training time (s, logarithmic)", ylabel=measured(choice))
     figure.legend(handles=entries, loc="outside lower center", ncols=_columns(list(numbered.values())))
@@ -105,9 +109,7 @@ def cost(choice: Choice) -> Figure | None:
 
 def curves(choice: Choice) -> Figure | None:
     """The metric on validation against training sentences, a line for each way that was tried on several numbers."""
-    by_number = {number: scores_by_size(one) for number, one in enumerate(choice.candidates, 1)}
-    shown = {number: by_size for number, by_size in by_number.items() if len(by_size) > 1}
-    if not shown:
+    if not (shown := curved(choice)):
         return None
     ways = [choice.candidates[number - 1] for number in shown]
     figure, panel = _panel(choice, "training sentences", ways)
@@ -116,21 +118,12 @@ def curves(choice: Choice) -> Figure | None:
     entries: list[Entry] = []
     labels = []
     for one, (number, by_size) in zip(ways, shown.items(), strict=True):
-        (colour, marker), recommended = styles[one.method], one.name == choice.recommended
-        means = [mean(scores) for scores in by_size.values()]
-        entries += panel.plot(
-            list(by_size),
-            means,
-            LINES[lines[one.method] % len(LINES)],
-            color=colour,
-            marker=marker,
-            linewidth=2.8 if recommended else 1.5,
-            label=_entry(number, one),
-        )
+        recommended, line = one.name == choice.recommended, LINES[lines[one.method] % len(LINES)]
+        width = 2.8 if recommended else 1.5
+        drawn = drawing.band(panel, by_size, styles[one.method], line, label=_entry(number, one), width=width)
+        entries.append(drawn)
         lines[one.method] += 1
-        for size, scores in by_size.items():
-            drawing.dots(panel, [size] * len(scores), scores, colour)
-        labels.append(Label(str(number), (max(by_size), means[-1]), recommended))
+        labels.append(Label(str(number), (max(by_size), mean(by_size[max(by_size)])), recommended))
     sizes = _apart({size for by_size in shown.values() for size in by_size})
     drawing.log_axis(panel, sizes, "{:,}".format, rotation=45)
     panel.margins(x=0.1, y=0.1)
@@ -176,16 +169,6 @@ def _apart(sizes: set[int]) -> list[int]:
     return kept[::-1]
 
 
-def _seconds(panel: "Axes", values: Sequence[float]) -> None:
-    """A logarithmic axis of these times, with room at both ends."""
-    drawing.log_axis(panel)
-    low, high = log10(min(values)), log10(max(values))
-    room = max(0.1 * (high - low), 0.25)
-    panel.set_xlim(10 ** (low - room), 10 ** (high + room))
-    panel.xaxis.set_major_locator(LogLocator(subs=(1,) if high - low > DECADES else (1, 2, 5)))
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-
-
 def _place(figure: Figure, panel: "Axes", labels: Sequence[Label], reaches: Sequence[tuple[float, float]]) -> None:
     """Put each label where it covers least; bars reach so far below and above its point."""
     layout = figure.get_layout_engine()
@@ -194,7 +177,7 @@ def _place(figure: Figure, panel: "Axes", labels: Sequence[Label], reaches: Sequ
     figure.set_layout_engine("none")
     scale = 72 / figure.dpi
     corners = panel.get_window_extent()
-    inside = Box(*(scale * end for end in (corners.x0, corners.y0, corners.x1, corners.y1)))
+    inside = Bbox(corners.get_points() * scale)
 
     def where(x: float, y: float) -> tuple[float, float]:
         across, up = panel.transData.transform((x, y))
@@ -203,7 +186,7 @@ def _place(figure: Figure, panel: "Axes", labels: Sequence[Label], reaches: Sequ
     taken = []
     for label, (below, above) in zip(labels, reaches, strict=True):
         (x, low), (_, middle), (_, high) = (where(label.at[0], label.at[1] + end) for end in (-below, 0, above))
-        taken += [Box(x - 5, middle - 5, x + 5, middle + 5), Box(x - 2.5, low, x + 2.5, high)]
+        taken += [Bbox.from_bounds(x - 5, middle - 5, 10, 10), Bbox.from_extents(x - 2.5, low, x + 2.5, high)]
     for label in sorted(labels, key=lambda label: not label.strong):
         x, y = where(*label.at)
         boxes = {offset: _box(label, x, y, offset) for offset in PLACES}
@@ -226,15 +209,20 @@ def _side(offset: tuple[float, float]) -> Literal["left", "right", "center"]:
     return "left" if offset[0] > 0 else "right" if offset[0] < 0 else "center"
 
 
-def _box(label: Label, x: float, y: float, offset: tuple[float, float]) -> Box:
+def _box(label: Label, x: float, y: float, offset: tuple[float, float]) -> Bbox:
     """What a label takes up at an offset from its point."""
     width = (0.66 if label.strong else 0.6) * TEXT * len(label.text)
     left = x + offset[0] - {"left": 0.0, "right": width, "center": width / 2}[_side(offset)]
     middle = y + offset[1]
-    return Box(left, middle - 0.6 * TEXT, left + width, middle + 0.6 * TEXT)
+    return Bbox.from_extents(left, middle - 0.6 * TEXT, left + width, middle + 0.6 * TEXT)
 
 
-def _covered(box: Box, taken: Sequence[Box], inside: Box) -> float:
+def _covered(box: Bbox, taken: Sequence[Bbox], inside: Bbox) -> float:
     """The area that a label would cover; what lies outside of the panel counts most."""
-    outside = (box.right - box.left) * (box.top - box.bottom) - box.shared(inside)
-    return sum(box.shared(other) for other in taken) + 100 * outside
+    outside = box.width * box.height - _shared(box, inside)
+    return sum(_shared(box, other) for other in taken) + 100 * outside
+
+
+def _shared(one: Bbox, other: Bbox) -> float:
+    both = Bbox.intersection(one, other)
+    return 0.0 if both is None else both.width * both.height

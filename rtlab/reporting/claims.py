@@ -10,12 +10,12 @@ own for its direction or size. Scores may come from several testbeds, times neve
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 
-from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER
+from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER, Experiment
 from rtlab.records import RunRecord
 from rtlab.reporting.evidence import waits_for
 from rtlab.reporting.groups import Group, Place, groups
 from rtlab.reporting.markup import LINE, Block, Column, Span, Table, Text
-from rtlab.reporting.quantities import Quantity, Reading, Site, Verdict, home, missing, read, sites, unread
+from rtlab.reporting.quantities import Quantity, Reading, Site, Verdict, home, read, sites
 from rtlab.reporting.wording import NONE, contents
 from rtlab.values import Json
 
@@ -124,7 +124,7 @@ class Ruling:
             "needs": self.needs or None,
             "records": list(self.records),
             "findings": [
-                _to_json(finding) | {"stated": finding.quantity.stated, "verdict": finding.verdict}
+                _to_json(finding) | {"stated": finding.quantity.stated.text, "verdict": finding.verdict}
                 for finding in self.findings
             ],
             "observed": [_to_json(reading) for reading in self.observed],
@@ -164,27 +164,28 @@ def rule_on(rule: Rule, here: Sequence[Group], site: Site | None = None) -> Ruli
     """What the groups of one site say by a rule; without a site, each reading says its own."""
     findings: list[Reading] = []
     waits: dict[str, list[str]] = {}
-    lacking = dict.fromkeys(one for quantity in rule.statements for one in missing(quantity, here))
+    lacking: dict[Experiment, None] = {}
     for quantity in rule.statements:
-        reading = read(quantity, here, site)
-        findings += [reading] if reading else []
-        need = "" if missing(quantity, here) else reading.needs if reading else unread(quantity, here)
-        if need:
-            waits.setdefault(need, []).append(quantity.what.rstrip(":"))
+        found = read(quantity, here, site)
+        if isinstance(found, Reading):
+            findings.append(found)
+        else:
+            lacking |= dict.fromkeys(found.experiments)
+        if found.needs:
+            waits.setdefault(found.needs, []).append(quantity.what.rstrip(":"))
     words = [f"{need} for {' and '.join(whats)}" for need, whats in waits.items()]
     words += [waits_for(tuple(lacking), of_lab=site is not None)] if lacking else []
-    verdict = _verdict({finding.verdict for finding in findings}, waiting=bool(words)) if rule.statements else None
+    verdict: Verdict | None = None
+    if rule.statements:
+        refuted = any(finding.verdict == "refuted" for finding in findings)
+        verdict = "refuted" if refuted else "open" if words else "confirmed"
     return Ruling(
         rule=rule,
         verdict=verdict,
         needs="; ".join(words) if verdict == "open" else "",
         findings=tuple(findings),
-        observed=tuple(found for quantity in rule.beside if (found := read(quantity, here, site))),
+        observed=tuple(found for quantity in rule.beside if isinstance(found := read(quantity, here, site), Reading)),
     )
-
-
-def _verdict(verdicts: set[Verdict], *, waiting: bool) -> Verdict:
-    return "refuted" if "refuted" in verdicts else "open" if waiting else "confirmed"
 
 
 def _as_stated(claim: Claim, found: Sequence[Group]) -> Ruling:
@@ -245,7 +246,7 @@ def _said(ruling: Ruling) -> list[str | Span]:
 
 def _evidence(ruling: Ruling, names: Mapping[Site, str]) -> Text:
     """What the verdict rests on, then what is observed beside it, a line for each site."""
-    judged = _by_site((f.site, f"{f.text}, stated {f.quantity.stated}") for f in ruling.findings)
+    judged = _by_site((f.site, f"{f.text}, stated {f.quantity.stated.text}") for f in ruling.findings)
     observed = _by_site((reading.site, reading.text) for reading in ruling.observed)
     lines: list[list[str | Span]] = [[f"{names[site]}: {text}" if site else text] for site, text in judged.items()]
     lines += [[Span("observed", "em"), f" {names[site]}: {text}"] for site, text in observed.items() if site]

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
+from tabulate import tabulate
+
 from rtlab.reporting.wording import NONE, plural
 from rtlab.values import Json, visible
 from rtlab.values import clean as clean  # what all of reporting takes from here
@@ -76,18 +78,16 @@ class Block:
         title: The heading.
         tables: One for each place.
         nothing: What is said where there is none.
-        picture: What stands above the tables in markdown.
-        headed: Whether its heading stands between the markers too, and so nothing where there are no tables.
+        picture: What stands above the tables in markdown, under the heading; neither without tables.
         listing: Lines of a terminal, which stand above the tables as they are.
     """
 
-    name: str
+    name: str = ""
     title: str
-    tables: tuple[Table, ...]
+    tables: tuple[Table, ...] = ()
     nothing: str = ""
     picture: Picture | None = None
-    headed: bool = False
-    listing: str = ""
+    listing: tuple[Text, ...] = ()
 
 
 def escape(value: object) -> str:
@@ -116,21 +116,15 @@ def _as(text: str, form: Form) -> str:
     return kept
 
 
-def clean_line(line: str) -> str:
-    """A line that a screen only shows; blanks at its beginning stay."""
-    return " " * (len(line) - len(line.lstrip(" "))) + clean(line)
-
-
 def wrapped(text: str) -> str:
     """A paragraph in lines that fit a terminal; to markdown it is the same paragraph."""
     return textwrap.fill(text, width=WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def as_markdown(block: Block) -> str:
-    """A block as markdown, with its heading if it is `headed`; tables are aligned, so they read well as they are."""
-    heading = [f"## {block.title}"] if block.headed else []
-    pictures = [f"![{block.picture.text}]({block.picture.path})"] if block.picture is not None else []
-    above = [*heading, *pictures] if block.tables else []
+    """A block as markdown; tables are aligned, so they read well as they are."""
+    shown = block.picture if block.tables else None
+    above = [] if shown is None else [f"## {block.title}", f"![{shown.text}]({shown.path})"]
     return "\n\n".join([*above, _plain(block, "markdown")])
 
 
@@ -141,19 +135,15 @@ def as_text(blocks: Iterable[Block], *notes: str) -> str:
 
 
 def _plain(block: Block, form: Form) -> str:
-    listing = _listed(block)
-    if listing and form == "markdown":
-        listing = "\n".join(["```", listing.replace("```", "'''"), "```"])
-    parts = [listing] if listing else []
+    lines = [written(line, "text") for line in block.listing]
+    if lines and form == "markdown":
+        lines = ["```", *(line.replace("```", "'''") for line in lines), "```"]
+    parts = ["\n".join(lines)] if lines else []
     for table in block.tables:
         parts += [wrapped(written(table.caption, form))] if table.caption else []
         parts += [_pipes(table, form)] if table.rows else []
         parts += [wrapped(written(note, form)) for note in table.notes]
     return "\n\n".join(parts) or wrapped(block.nothing)
-
-
-def _listed(block: Block) -> str:
-    return "\n".join(map(clean_line, block.listing.splitlines()))
 
 
 def _pipes(table: Table, form: Form) -> str:
@@ -167,6 +157,16 @@ def _pipes(table: Table, form: Form) -> str:
     return "\n".join(f"| {' | '.join(f.format(c) for f, c in zip(formats, line, strict=True))} |" for line in lines)
 
 
+def simple(rows: Sequence[Mapping[str, str]]) -> str:
+    """A table of texts for a terminal, in which columns of numbers are aligned to the right."""
+    columns = list(zip(*(row.values() for row in rows), strict=True))
+    sides = [
+        "right" if all(re.fullmatch(r"[\d,.]+", cell) for cell in cells) and number else "left"
+        for number, cells in enumerate(columns)
+    ]
+    return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True, colalign=sides)
+
+
 def as_html(block: Block, *, most: int, rest: str = "in the results' README.md") -> str:
     """A block as HTML, without its heading.
 
@@ -175,7 +175,8 @@ def as_html(block: Block, *, most: int, rest: str = "in the results' README.md")
         most: Rows that are shown of each table; what is left out is said.
         rest: Where that is.
     """
-    parts = [f"<pre>{html.escape(_listed(block))}</pre>"] if block.listing else []
+    lines = "\n".join(html.escape(written(line, "text")) for line in block.listing)
+    parts = [f"<pre>{lines}</pre>"] if lines else []
     for table in block.tables:
         left_out = len(table.rows) - most
         notes = [f"{plural(left_out, 'more row')} {rest}."] if left_out > 0 else []

@@ -7,22 +7,31 @@ experiments that it is about in full, but for encoder, data set and seed: the si
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from rtlab.experiment import Experiment
 from rtlab.recipe import Recipe
 from rtlab.reporting.frame import setup_fields
 from rtlab.reporting.groups import Group, Place, by_place, without_code
-from rtlab.reporting.measures import Measure
-from rtlab.reporting.pairs import on_one_testbed, quality, time_ratio
+from rtlab.reporting.measures import Measure, on_one_testbed, quality, time_ratio
 from rtlab.reporting.wording import plural, versions
 from rtlab.statistics import Interval, seeds_to_tell
 
 Verdict = Literal["confirmed", "refuted", "open"]
 
 FEWEST_RUNS = 3  # a side: below it no interval knows how much the seed matters
-LAB_EPOCHS = Recipe.epochs
 NOT_COMPARED = frozenset({"logging_steps"})
+
+
+class Range(NamedTuple):
+    """The open range that a quantity must lie in for a claim to hold, and how it is put; `SHOWN` is all numbers."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    text: str = ""
+
+
+SHOWN = Range()
 
 
 @dataclass(frozen=True, order=True)
@@ -46,9 +55,7 @@ class Quantity:
         rivals: Experiments whose groups are handed to `measure` too, as far as there are any.
         runs: Runs of every experiment with chance that a verdict needs.
         timed: Whether it is a time, which belongs to one testbed.
-        low: Where the open range begins that it must lie in for the claim to hold.
-        high: Where it ends.
-        stated: The range in words; empty for what is only shown.
+        stated: Where it must lie.
     """
 
     what: str
@@ -59,21 +66,21 @@ class Quantity:
     rivals: tuple[Experiment, ...] = ()
     runs: int = FEWEST_RUNS
     timed: bool = False
-    low: float = -math.inf
-    high: float = math.inf
-    stated: str = ""
+    stated: Range = SHOWN
+
+    @property
+    def seeds(self) -> str:
+        """What it needs of where seeds matter."""
+        return f"at least {self.runs} seeds"
 
     def number(self, value: float) -> str:
         """A number in its form, without the unit."""
         return (self.form.partition("}")[0] + "}").format(value)
 
-    def within(self, low: float, high: float, stated: str) -> "Quantity":
-        """The quantity with the range that it must lie in."""
-        return replace(self, low=low, high=high, stated=stated)
-
     def near(self, value: float, margin: float) -> "Quantity":
         """The quantity with the value that it must come near to."""
-        return self.within(value - margin, value + margin, f"{self.number(value)} ± {self.form.format(margin)}")
+        text = f"{self.number(value)} ± {self.form.format(margin)}"
+        return replace(self, stated=Range(value - margin, value + margin, text))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +127,8 @@ class Reading:
     @property
     def verdict(self) -> Verdict:
         """What it says of the range that is claimed: its whole interval must lie inside, or outside."""
-        low, high, interval = self.quantity.low, self.quantity.high, self.interval
+        low, high, _ = self.quantity.stated
+        interval = self.interval
         if self.runs < self.quantity.runs:
             return "open"
         if low < interval.low and interval.high < high:
@@ -134,56 +142,49 @@ class Reading:
         if self.verdict != "open":
             return ""
         if self.runs < quantity.runs:
-            return _at_least(quantity)
+            return quantity.seeds
         covered = "seeds" in self.interval.over
-        seeds = seeds_to_tell(self.interval, quantity.low, quantity.high, self.runs) if covered else None
+        seeds = seeds_to_tell(self.interval, *quantity.stated[:2], self.runs) if covered else None
         if seeds is not None:
             return f"about {seeds} seeds"
         more = "more sentences" if self.interval.remains else "other evidence"
         return f"{more} (no number of seeds would tell)"
 
 
-def read(quantity: Quantity, groups: Sequence[Group], site: Site | None) -> Reading | None:
-    """Read a quantity off all groups of one site; `None` if the records do not hold it."""
-    chosen = [_find(experiment, groups) for experiment in quantity.of]
-    if None in chosen:
-        return None
-    found = [*chosen, *(_find(experiment, groups) for experiment in quantity.rivals)]
+class Lacking(NamedTuple):
+    """Why a quantity could not be read: experiments that have no runs, or no times; else what the runs lack."""
+
+    experiments: tuple[Experiment, ...]
+    needs: str = ""
+
+
+def read(quantity: Quantity, groups: Sequence[Group], site: Site | None) -> Reading | Lacking:
+    """Read a quantity off all groups of one site; without a site, it is where the groups are."""
+    of = {experiment: _find(experiment, groups) for experiment in quantity.of}
+    if absent := tuple(e for e, group in of.items() if group is None or (quantity.timed and not group.timed)):
+        return Lacking(absent)
+    found = [*of.values(), *(_find(experiment, groups) for experiment in quantity.rivals)]
     used = [group for group in found if group is not None]
     if quantity.timed and len(used) == 2:
         used = list(on_one_testbed(*used) or ())
     interval = quantity.measure(*used) if used or not quantity.of else None
     if interval is None:
-        return None
+        few = not all(group.seeded(quantity.runs) for group in used)
+        needs = "times on one testbed" if quantity.timed else quantity.seeds if few else "records that hold it"
+        return Lacking((), needs)
+    if site is None and used:
+        testbed = used[0].testbed if quantity.timed else None
+        site = Site(used[0].place, "" if testbed is None else versions(without_code(testbed)))
     runs = [(group, group.on_testbed if quantity.timed else group.scored) for group in used]
     counted = [len(members) for group, members in runs if quantity.timed or group.chance]
     return Reading(
         quantity=quantity,
-        site=_site(used, timed=quantity.timed) if site is None else site,
+        site=site,
         interval=interval,
         records=tuple(record.id for _, members in runs for record in members),
         runs=min(counted or (len(members) for _, members in runs), default=0),
         note=_note(quantity, used),
     )
-
-
-def missing(quantity: Quantity, groups: Sequence[Group]) -> tuple[Experiment, ...]:
-    """The experiments of a quantity that there are no runs of, or none with a time where it is one."""
-    found = ((experiment, _find(experiment, groups)) for experiment in quantity.of)
-    return tuple(e for e, group in found if group is None or (quantity.timed and not group.timed))
-
-
-def unread(quantity: Quantity, groups: Sequence[Group]) -> str:
-    """What the runs of a quantity lack, where there are runs of each of its experiments and it could not be read."""
-    if quantity.timed:
-        return "times on one testbed"
-    found = [group for experiment in quantity.of if (group := _find(experiment, groups))]
-    few = any(group.chance and len(group.scored) < quantity.runs for group in found)
-    return _at_least(quantity) if few else "records that hold it"
-
-
-def _at_least(quantity: Quantity) -> str:
-    return f"at least {quantity.runs} seeds"
 
 
 def home(groups: Sequence[Group]) -> list[Group]:
@@ -224,18 +225,10 @@ def _find(experiment: Experiment, groups: Sequence[Group]) -> Group | None:
     return max(found, key=lambda group: (group.results, len(group.scored)), default=None)
 
 
-def _site(used: Sequence[Group], *, timed: bool) -> Site | None:
-    """Where groups are of: for times with their machine."""
-    if not used:
-        return None
-    testbed = used[0].testbed if timed else None
-    return Site(used[0].place, "" if testbed is None else versions(without_code(testbed)))
-
-
 def _note(quantity: Quantity, groups: Sequence[Group]) -> str:
     lengths = {int(group.fields["epochs"]) for group in groups if group.fields["epochs"]}
     limits = {int(group.fields["limit"]) for group in groups if group.fields["limit"]}
-    words = [plural(epochs, "epoch") for epochs in lengths - {LAB_EPOCHS} if len(lengths) == 1]
+    words = [plural(epochs, "epoch") for epochs in lengths - {Recipe.epochs} if len(lengths) == 1]
     words += [f"{plural(limit, 'sentence')} a split" for limit in limits]
     beside = [f"accuracy {quality(*groups)}"] if quantity.measure is time_ratio else []
     return ", ".join([*words, *beside])
