@@ -76,8 +76,8 @@ def work_at_once(device: str | None, jobs: int) -> tuple[float, str]:
     if jobs == 1:
         return 1.0, "one after another"
     if find_device(device).type == "cuda":
-        gpus = min(jobs, len(_gpus()))
-        return float(gpus), "each has a GPU" if gpus == jobs else f"they share {gpus} GPU{'s' if gpus > 1 else ''}"
+        used = min(jobs, len(gpus()))
+        return float(used), "each has a GPU" if used == jobs else f"they share {used} GPU{'s' if used > 1 else ''}"
     alone = threads()
     used = min(jobs * max(1, alone // jobs), max(alone, os.cpu_count() or 1))
     why = f"they compute on {used} core{'s' if used > 1 else ''}, one alone on {alone}"
