@@ -300,7 +300,9 @@ class Trials:
     ) -> Result:
         """A trial on each of some data sets, but for what is recorded; if a model is `needed`, where that is there."""
         self.budget.check()
-        self.begun(f"{way.name}: {_in_words(way, extent, seed, len(parts))}; {self._left_in_words()}")
+        sentences = self.question.trained_on(extent.sentences, parts[0])
+        said = _in_words(way, replace(extent, sentences=sentences), seed, len(parts))
+        self.begun(f"{way.name}: {said}; {self._left_in_words()}")
         start, records, model, known_s = time.perf_counter(), [], None, 0.0
         experiment = replace(self.question.usual, method=way.lasting(extent.epochs), seed=seed)
         save = save and self.save_models and len(parts) == 1  # of folds no model is handed over
