@@ -34,7 +34,7 @@ from rtlab.reporting.frame import setup_fields
 from rtlab.reporting.groups import groups
 from rtlab.reporting.markup import as_markdown
 from rtlab.reporting.measures import over_seeds, stated
-from rtlab.reporting.quantities import Quantity, read
+from rtlab.reporting.quantities import Quantity, Range, read
 from rtlab.reporting.write_up import CLAIMS
 from rtlab.statistics import Interval
 
@@ -337,7 +337,7 @@ def test_an_open_verdict_says_about_how_many_seeds_would_tell_or_that_none_would
     few = judged_here(evidence(seed_noise=0.006))["padding-accuracy"]
     assert re.search(r"about \d+ seeds for full, dynamic − fixed", few.needs)
     edge = Quantity("x", (), lambda: Interval(value=0.5, low=0.3, high=0.7, over="sentences and seeds", remains=0.15))
-    ruling = rule_on(Rule("", "", (dataclasses.replace(edge, runs=0).within(0.4, 1, "above 0.4"),)), ())
+    ruling = rule_on(Rule("", "", (dataclasses.replace(edge, runs=0, stated=Range(0.4, 1, "above 0.4")),)), ())
     assert ruling.needs == "more sentences (no number of seeds would tell) for x"
 
 
@@ -414,7 +414,7 @@ def test_records_stand_beside_the_labs_own_figures(borne_out):
 )
 def test_an_interval_lies_inside_outside_or_across(low, high, verdict):
     quantity = Quantity("x", (), lambda: Interval(value=1.5, low=low, high=high), runs=0)
-    ruling = rule_on(Rule("", "", (quantity.within(1.0, 2.0, "1 to 2"),)), ())
+    ruling = rule_on(Rule("", "", (dataclasses.replace(quantity, stated=Range(1.0, 2.0, "1 to 2")),)), ())
     assert ruling.verdict == verdict
     assert (verdict == "open") == bool(ruling.needs)
 
@@ -488,8 +488,8 @@ def test_every_claim_says_its_rules_in_one_line():
         for rule in (claim.stated, claim.here):
             assert "\n" not in rule.text + rule.source
             for statement in rule.statements:
-                assert statement.low < statement.high
-                assert statement.stated
+                assert statement.stated.low < statement.stated.high
+                assert statement.stated.text
         assert {statement.runs == 0 for statement in claim.stated.statements} == {claim.id in OWN}
 
 

@@ -22,7 +22,7 @@ from lab_records import (
 from rtlab.methods import Adapter
 from rtlab.records import Predictions
 from rtlab.reporting.groups import by_place, families, groups, lost_runs, machines, place_of, without_code
-from rtlab.reporting.pairs import on_one_testbed, quality, time_ratio
+from rtlab.reporting.measures import on_one_testbed, quality, time_ratio
 
 OTHER = some_testbed(torch="2.12.0")
 

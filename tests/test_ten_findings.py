@@ -123,7 +123,7 @@ def test_findings_are_about_runs_of_the_study():
         for quantity in (*finding.rule.statements, *finding.rule.beside):
             for experiment in quantity.of:
                 assert json.dumps(setup_fields(experiment), sort_keys=True) in planned, (finding.id, quantity.what)
-        assert all(quantity.stated for quantity in finding.rule.statements)
+        assert all(quantity.stated.text for quantity in finding.rule.statements)
 
 
 def test_what_stands_below_says_where_numbers_are_from_and_what_the_words_mean():

@@ -124,7 +124,7 @@ class Ruling:
             "needs": self.needs or None,
             "records": list(self.records),
             "findings": [
-                _to_json(finding) | {"stated": finding.quantity.stated, "verdict": finding.verdict}
+                _to_json(finding) | {"stated": finding.quantity.stated.text, "verdict": finding.verdict}
                 for finding in self.findings
             ],
             "observed": [_to_json(reading) for reading in self.observed],
@@ -245,7 +245,7 @@ def _said(ruling: Ruling) -> list[str | Span]:
 
 def _evidence(ruling: Ruling, names: Mapping[Site, str]) -> Text:
     """What the verdict rests on, then what is observed beside it, a line for each site."""
-    judged = _by_site((f.site, f"{f.text}, stated {f.quantity.stated}") for f in ruling.findings)
+    judged = _by_site((f.site, f"{f.text}, stated {f.quantity.stated.text}") for f in ruling.findings)
     observed = _by_site((reading.site, reading.text) for reading in ruling.observed)
     lines: list[list[str | Span]] = [[f"{names[site]}: {text}" if site else text] for site, text in judged.items()]
     lines += [[Span("observed", "em"), f" {names[site]}: {text}"] for site, text in observed.items() if site]

@@ -17,7 +17,7 @@ from rtlab.records import RunRecord
 from rtlab.reporting.classes import by_class, side_by_side
 from rtlab.reporting.groups import Group, groups, lost_runs
 from rtlab.reporting.markup import clean
-from rtlab.reporting.pairs import quality, time_ratio
+from rtlab.reporting.measures import quality, time_ratio
 from rtlab.reporting.wording import difference, listed, plural, score, setup, spread, times
 from rtlab.statistics import Interval, Verdict, holm, mcnemar, paired_difference, paired_f1_difference
 from rtlab.values import Json

@@ -1,6 +1,5 @@
 """The setups of the study `evidence` that claims and findings are judged by, and the quantities that compare them."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -9,14 +8,22 @@ from rtlab.experiment import Experiment
 from rtlab.methods import Adapter, Full, Svm
 from rtlab.recipe import Padding, Recipe
 from rtlab.reporting.frame import TIMES, setup_fields
-from rtlab.reporting.measures import deviation_to_difference, lead_over_the_best, memory_ratio, over_seeds
-from rtlab.reporting.pairs import SEEDS_FOR_EQUALITY, accuracy_difference, time_ratio
-from rtlab.reporting.quantities import Quantity
+from rtlab.reporting.measures import (
+    SEEDS_FOR_EQUALITY,
+    Measure,
+    accuracy_difference,
+    lead_over_the_best,
+    over_seeds,
+    time_ratio,
+)
+from rtlab.reporting.quantities import FEWEST_RUNS, SHOWN, Quantity, Range
 from rtlab.reporting.wording import listed, setup
 from rtlab.statistics import MARGIN
 from rtlab.studies import EVIDENCE, LONGEST, TIMED, study
 
 POINT = 0.01
+ABOVE_0, ABOVE_1 = Range(low=0, text="above 0"), Range(low=1, text="above 1")
+LESS, NO_GAIN = Range(0, 1, "below 1"), Range(high=POINT, text=f"below {POINT:+.4f}")
 NATIVE = Recipe(engine="native")
 ENGINES = {"trainer": Recipe(), "native": NATIVE}
 ONCE = replace(NATIVE, epochs=1)
@@ -56,57 +63,35 @@ def short(name: str, padding: Padding) -> Experiment:
     return replace(BOTH[name](recipe), max_length=LONGEST)
 
 
-def difference(what: str, a: Experiment, b: Experiment) -> Quantity:
+def difference(what: str, a: Experiment, b: Experiment, stated: Range = SHOWN, *, runs: int = FEWEST_RUNS) -> Quantity:
     """Test accuracy of `a` less that of `b`."""
-    return Quantity(what, (a, b), accuracy_difference, form="{:+.4f}")
+    return Quantity(what, (a, b), accuracy_difference, form="{:+.4f}", runs=runs, stated=stated)
 
 
-def better(what: str, a: Experiment, b: Experiment) -> Quantity:
-    """The same, which must lie above 0."""
-    return difference(what, a, b).within(0, math.inf, "above 0")
-
-
-def alike(what: str, a: Experiment, b: Experiment, margin: float) -> Quantity:
+def alike(what: str, a: Experiment, b: Experiment, margin: float, *, runs: int = FEWEST_RUNS) -> Quantity:
     """The same, which must lie within a margin around 0."""
-    return difference(what, a, b).within(-margin, margin, f"within ± {margin:.4f}")
+    return difference(what, a, b, Range(-margin, margin, f"within ± {margin:.4f}"), runs=runs)
 
 
 def as_good(what: str, a: Experiment, b: Experiment) -> Quantity:
-    """The same, which must lie within the margin, and rest on as many seeds, as everywhere where accuracy is equal."""
-    return replace(alike(what, a, b, MARGIN), runs=SEEDS_FOR_EQUALITY)
+    """The same, within the margin and resting on as many seeds as everywhere where accuracy is equal."""
+    return alike(what, a, b, MARGIN, runs=SEEDS_FOR_EQUALITY)
 
 
 def faster(what: str, slow: Experiment, fast: Experiment) -> Quantity:
     """How many times as fast the second is, which must be more than once."""
-    return Quantity(what, (slow, fast), time_ratio, form="{:.2f} ×", timed=True).within(1, math.inf, "above 1")
+    return Quantity(what, (slow, fast), time_ratio, form="{:.2f} ×", timed=True, stated=ABOVE_1)
 
 
-def time_share(what: str, a: Experiment, b: Experiment) -> Quantity:
-    """The time of the first over that of the second, which must be less than all of it."""
-    return Quantity(what, (a, b), time_ratio, form="{:.3f}", timed=True).within(0, 1, "below 1")
-
-
-def memory_share(what: str, a: Experiment, b: Experiment) -> Quantity:
-    """The peak memory of the first over that of the second, on the device if it has its own; less than all of it."""
-    return Quantity(what, (a, b), memory_ratio, form="{:.3f}", timed=True).within(0, 1, "below 1")
-
-
-def seeds_share(what: str, a: Experiment, b: Experiment, *others: Experiment) -> Quantity:
-    """Seeds' standard deviation over the difference of the first two, which must be less than it."""
-    return Quantity(what, (a, b, *others), deviation_to_difference, form="{:.3f}").within(-math.inf, 1, "below 1")
-
-
-def no_gain(what: str, more: Experiment, less: Experiment) -> Quantity:
-    """Test accuracy of `more` less that of `less`, which must be less than a point."""
-    return difference(what, more, less).within(-math.inf, POINT, f"below {POINT:+.4f}")
+def share(what: str, a: Experiment, b: Experiment, of: Measure = time_ratio) -> Quantity:
+    """The first one's time, or peak memory, over that of the second, which must be less than all of it."""
+    return Quantity(what, (a, b), of, form="{:.3f}", timed=True, stated=LESS)
 
 
 def lead(chosen: Experiment, other: Experiment, *rivals: Experiment) -> Quantity:
     """Test accuracy of `chosen` less that of the best other one, which must lie above 0."""
-    quantity = Quantity(
-        "2e-05 − the best other rate", (chosen, other), lead_over_the_best, rivals=rivals, form="{:+.4f}"
-    )
-    return quantity.within(0, math.inf, "above 0")
+    what, of = "2e-05 − the best other rate", (chosen, other)
+    return Quantity(what, of, lead_over_the_best, rivals=rivals, form="{:+.4f}", stated=ABOVE_0)
 
 
 def shown(column: str, form: str, **of: Experiment) -> tuple[Quantity, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rtlab.reporting.groups import SPLITS, Group, families
 from rtlab.reporting.markup import Text
-from rtlab.reporting.pairs import accuracy_difference, quality, time_ratio
+from rtlab.reporting.measures import accuracy_difference, quality, time_ratio
 from rtlab.reporting.selecting import Family, compared, richest, scored, whole
 from rtlab.reporting.wording import NONE, difference, score, spread, times
 

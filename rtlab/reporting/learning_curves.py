@@ -12,8 +12,7 @@ from rtlab.experiment import Experiment
 from rtlab.records import RunRecord
 from rtlab.reporting.groups import Group, Place, by_place, groups
 from rtlab.reporting.markup import Block, Column, Picture, Table
-from rtlab.reporting.measures import sentences
-from rtlab.reporting.pairs import accuracy_difference
+from rtlab.reporting.measures import accuracy_difference, sentences
 from rtlab.reporting.quantities import FEWEST_RUNS
 from rtlab.reporting.wording import NONE, contents, dates, difference, method_order, order, setups, spread
 

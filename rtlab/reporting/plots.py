@@ -18,7 +18,7 @@ from rtlab.reporting import drawing
 from rtlab.reporting.drawing import COLOURS, GROUND, INK, LINES, MARKERS, canvas
 from rtlab.reporting.groups import SPLITS, Group, families
 from rtlab.reporting.learning_curves import ways
-from rtlab.reporting.pairs import quality, time_ratio
+from rtlab.reporting.measures import quality, time_ratio
 from rtlab.reporting.selecting import shown_first
 from rtlab.reporting.wording import method_order
 from rtlab.statistics import mean_interval

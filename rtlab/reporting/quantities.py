@@ -7,14 +7,13 @@ experiments that it is about in full, but for encoder, data set and seed: the si
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from rtlab.experiment import Experiment
 from rtlab.recipe import Recipe
 from rtlab.reporting.frame import setup_fields
 from rtlab.reporting.groups import Group, Place, by_place, without_code
-from rtlab.reporting.measures import Measure
-from rtlab.reporting.pairs import on_one_testbed, quality, time_ratio
+from rtlab.reporting.measures import Measure, on_one_testbed, quality, time_ratio
 from rtlab.reporting.wording import plural, versions
 from rtlab.statistics import Interval, seeds_to_tell
 
@@ -23,6 +22,17 @@ Verdict = Literal["confirmed", "refuted", "open"]
 FEWEST_RUNS = 3  # a side: below it no interval knows how much the seed matters
 LAB_EPOCHS = Recipe.epochs
 NOT_COMPARED = frozenset({"logging_steps"})
+
+
+class Range(NamedTuple):
+    """The open range that a quantity must lie in for a claim to hold, and how it is put; `SHOWN` is all numbers."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    text: str = ""
+
+
+SHOWN = Range()
 
 
 @dataclass(frozen=True, order=True)
@@ -46,9 +56,7 @@ class Quantity:
         rivals: Experiments whose groups are handed to `measure` too, as far as there are any.
         runs: Runs of every experiment with chance that a verdict needs.
         timed: Whether it is a time, which belongs to one testbed.
-        low: Where the open range begins that it must lie in for the claim to hold.
-        high: Where it ends.
-        stated: The range in words; empty for what is only shown.
+        stated: Where it must lie.
     """
 
     what: str
@@ -59,21 +67,16 @@ class Quantity:
     rivals: tuple[Experiment, ...] = ()
     runs: int = FEWEST_RUNS
     timed: bool = False
-    low: float = -math.inf
-    high: float = math.inf
-    stated: str = ""
+    stated: Range = SHOWN
 
     def number(self, value: float) -> str:
         """A number in its form, without the unit."""
         return (self.form.partition("}")[0] + "}").format(value)
 
-    def within(self, low: float, high: float, stated: str) -> "Quantity":
-        """The quantity with the range that it must lie in."""
-        return replace(self, low=low, high=high, stated=stated)
-
     def near(self, value: float, margin: float) -> "Quantity":
         """The quantity with the value that it must come near to."""
-        return self.within(value - margin, value + margin, f"{self.number(value)} ± {self.form.format(margin)}")
+        text = f"{self.number(value)} ± {self.form.format(margin)}"
+        return replace(self, stated=Range(value - margin, value + margin, text))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +123,8 @@ class Reading:
     @property
     def verdict(self) -> Verdict:
         """What it says of the range that is claimed: its whole interval must lie inside, or outside."""
-        low, high, interval = self.quantity.low, self.quantity.high, self.interval
+        low, high, _ = self.quantity.stated
+        interval = self.interval
         if self.runs < self.quantity.runs:
             return "open"
         if low < interval.low and interval.high < high:
@@ -136,7 +140,7 @@ class Reading:
         if self.runs < quantity.runs:
             return _at_least(quantity)
         covered = "seeds" in self.interval.over
-        seeds = seeds_to_tell(self.interval, quantity.low, quantity.high, self.runs) if covered else None
+        seeds = seeds_to_tell(self.interval, *quantity.stated[:2], self.runs) if covered else None
         if seeds is not None:
             return f"about {seeds} seeds"
         more = "more sentences" if self.interval.remains else "other evidence"

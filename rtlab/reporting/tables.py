@@ -19,7 +19,7 @@ from rtlab.reporting.frame import COLUMNS
 from rtlab.reporting.groups import Group, Place, by_place, groups, lost_runs, place_of, would_be
 from rtlab.reporting.kinds import TABLES, TEXTS, Kind, Row
 from rtlab.reporting.markup import Block, Column, Table
-from rtlab.reporting.pairs import SEEDS_FOR_EQUALITY
+from rtlab.reporting.measures import SEEDS_FOR_EQUALITY
 from rtlab.reporting.selecting import Family
 from rtlab.reporting.wording import NONE, plural
 from rtlab.statistics import MARGIN

@@ -12,6 +12,8 @@ for here have the margins of the claims themselves, and were written before the 
 them; single runs of one epoch were known.
 """
 
+from dataclasses import replace
+
 from rtlab.experiment import Experiment
 from rtlab.recipe import Recipe
 from rtlab.reporting.claims import BETTER, EQUAL, EXACT, FIGURE, OWN, RATIO, TIED, Claim, Rule, ruled
@@ -19,7 +21,9 @@ from rtlab.reporting.evidence import (
     BOTH,
     CLS,
     ENGINES,
+    LESS,
     MEAN,
+    NO_GAIN,
     POINT,
     alike,
     difference,
@@ -27,20 +31,19 @@ from rtlab.reporting.evidence import (
     full,
     lead,
     lora,
-    no_gain,
     once,
     padded,
+    share,
     short,
     shown,
-    time_share,
 )
 from rtlab.reporting.measures import exact, over_seeds, positives, ratio, sentences, stated
-from rtlab.reporting.quantities import Quantity
+from rtlab.reporting.quantities import Quantity, Range
 
 LAB_DEVICE = "RTX 4060 Ti"
 SECONDS, THROUGHPUT = "{:.1f} s", "{:.1f} samples/s"
 
-MILLION = (0.5e6, 1.5e6)
+MILLION = Range(0.5e6, 1.5e6, "1 M ± 0.5 M")
 
 # The lab's setups, on the reference engine.
 SVM = CLS
@@ -62,28 +65,21 @@ def _svm_score(split: str, name: str, value: float) -> Quantity:
 
 
 def _size(split: str, value: int) -> Quantity:
-    quantity = Quantity(split, (SVM,), sentences(split), form="{:.0f}", runs=1)
-    return quantity.within(value - 0.5, value + 0.5, f"{value}")
+    exactly = Range(value - 0.5, value + 0.5, f"{value}")
+    return Quantity(split, (SVM,), sentences(split), form="{:.0f}", runs=1, stated=exactly)
 
 
-def _own(what: str, value: float, form: str) -> Quantity:
-    return Quantity(what, (), stated(value), form=form, runs=0)
+def _own(what: str, value: float, form: str, range_: Range) -> Quantity:
+    return Quantity(what, (), stated(value), form=form, runs=0, stated=range_)
 
 
 def _minutes(low: float, high: float, *, dynamic_s: float, fixed_s: float) -> tuple[Quantity, ...]:
-    rows = {"dynamic": dynamic_s, "fixed": fixed_s}
-    return tuple(
-        _own(f"its table, {padding}:", s / 60, "{:.1f} minutes").within(low, high, f"{low:g} to {high:g}")
-        for padding, s in rows.items()
-    )
+    rows, between = {"dynamic": dynamic_s, "fixed": fixed_s}, Range(low, high, f"{low:g} to {high:g}")
+    return tuple(_own(f"its table, {padding}:", s / 60, "{:.1f} minutes", between) for padding, s in rows.items())
 
 
 def _tied(column: str, form: str, **of: Experiment) -> Rule:
     return ruled("", says=TIED, beside=shown(column, form, **of))
-
-
-def _speed_up(fixed: Experiment, dynamic: Experiment, value: float) -> Quantity:
-    return faster("speed-up", fixed, dynamic).near(value, value / 10)
 
 
 def _padding_here(name: str) -> Rule:
@@ -105,8 +101,10 @@ def _loss(of: Experiment, rate: float, value: float) -> Quantity:
 
 def _loss_ratios(low: Experiment, high: Experiment) -> tuple[Quantity, ...]:
     names = {"train_loss": "mean loss", "final_loss": "loss of the last epoch"}
-    found = (Quantity(f"{n}, 2e-05 / 2e-04", (low, high), ratio(f), form="{:.3f}") for f, n in names.items())
-    return tuple(quantity.within(0, 1, "below 1") for quantity in found)
+    return tuple(
+        Quantity(f"{what}, 2e-05 / 2e-04", (low, high), ratio(column), form="{:.3f}", stated=LESS)
+        for column, what in names.items()
+    )
 
 
 _SIZES = (
@@ -141,11 +139,9 @@ CLAIMS: tuple[Claim, ...] = (
         "The SVM trains ≈ 1 M parameters.",
         ruled(
             OWN,
-            _own("a weight for each of 768 features and a bias:", 768 + 1, "{:,.0f} parameters").within(
-                *MILLION, "1 M ± 0.5 M"
-            ),
+            _own("a weight for each of 768 features and a bias:", 768 + 1, "{:,.0f} parameters", MILLION),
         ),
-        ruled(EXACT, _parameters(CLS, "trained").within(*MILLION, "1 M ± 0.5 M"), says="Size: from 0.5 to 1.5 M."),
+        ruled(EXACT, replace(_parameters(CLS, "trained"), stated=MILLION), says="Size: from 0.5 to 1.5 M."),
     ),
     Claim(
         "full-accuracy",
@@ -185,7 +181,7 @@ CLAIMS: tuple[Claim, ...] = (
         "(103.6 s against 781.5 s, 412 against 54.6 samples/s).",
         ruled(
             RATIO,
-            _speed_up(FULL_FIXED, FULL, 7.5),
+            faster("speed-up", FULL_FIXED, FULL).near(7.5, 0.75),
             beside=shown("samples_per_s", THROUGHPUT, dynamic=FULL, fixed=FULL_FIXED),
         ),
         _padding_here("full"),
@@ -196,7 +192,7 @@ CLAIMS: tuple[Claim, ...] = (
         "Dynamic padding makes LoRA 12 × faster than fixed padding (58.8 s against 709.2 s, 726 against 60 samples/s).",
         ruled(
             RATIO,
-            _speed_up(LORA_FIXED, LORA, 12),
+            faster("speed-up", LORA_FIXED, LORA).near(12, 1.2),
             beside=shown("samples_per_s", THROUGHPUT, dynamic=LORA, fixed=LORA_FIXED),
         ),
         _padding_here("LoRA"),
@@ -241,14 +237,15 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "target-modules",
         "More target modules bring no substantial gain.",
-        ruled(EQUAL, no_gain("attention+mlp − attention", LORA_MORE, LORA)),
+        ruled(EQUAL, difference("attention+mlp − attention", LORA_MORE, LORA, NO_GAIN)),
         ruled(
             EQUAL,
             *(
-                no_gain(
+                difference(
                     f"attention+mlp − attention, lr {rate:.0e}",
                     lora(rate=rate, modules="attention+mlp"),
                     lora(rate=rate),
+                    NO_GAIN,
                 )
                 for rate in (2e-5, 1e-3)
             ),
@@ -279,10 +276,10 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "lora-time",
         "LoRA takes less time than full fine-tuning.",
-        ruled(RATIO, time_share("time, LoRA / full", LORA, FULL)),
+        ruled(RATIO, share("time, LoRA / full", LORA, FULL)),
         ruled(
             RATIO,
-            *(time_share(f"time, LoRA / full, {engine}", lora(once(engine)), full(once(engine))) for engine in ENGINES),
+            *(share(f"time, LoRA / full, {engine}", lora(once(engine)), full(once(engine))) for engine in ENGINES),
             says="Direction: whole epochs in fresh processes, on either engine.",
         ),
     ),
