@@ -76,26 +76,40 @@ def choice():
 def test_the_lines(choice):
     assert as_text(choice).splitlines() == [
         "recommended: LoRA, trained on 8,530 sentences, 3 epochs, 2 seeds",
-        "  accuracy on test: 0.830 [0.800, 0.860]; on validation: 0.820 [0.800, 0.840]",
-        "  costs 8.0 min to train, 0.04 s for 1,000 sentences",
-        "best of the cheaper: words: 0.790 [0.760, 0.820]; 4 s to train",
-        "best on validation: full: 0.820 [0.790, 0.850]; 4 s to train",
-        "undecided: full, +0.5 points on validation; about 5,000 sentences would tell whether it is better",
+        "scores: test accuracy 0.8300 [0.800, 0.860], validation accuracy 0.8200 [0.800, 0.840]",
+        "costs: 8 min of training, 0.0400 s to label 1,000 sentences",
+        "best of the cheaper: words: test accuracy 0.7900 [0.760, 0.820], 4.00 s of training",
+        "best on validation: full: test accuracy 0.8200 [0.790, 0.850], 4.00 s of training",
+        "undecided: full, validation accuracy differs by +0.0050 [-0.010, +0.020]; "
+        "about 5,000 sentences would tell whether it is better",
         "left out: other 0: about 0 s, 3 s left",
         "left out: other 1: about 1 s, 3 s left",
-        "left out: other 2: about 2 s, 3 s left; and 2 more",
+        "left out: other 2: about 2 s, 3 s left",
+        "left out: 2 more",
         "again: rtlab lora --dataset mine.csv",
-        "20.6 min of 30.0 min spent on 9 trials",
+        "spent: 20 min 34 s of 30 min, on 9 trials",
     ]
 
 
-def test_what_was_interrupted_says_so_and_has_no_test(choice):
+def test_what_was_ended_early_says_so_and_has_no_test(choice):
     every = [dataclasses.replace(one, test=None) for one in choice.candidates]
     text = as_text(dataclasses.replace(choice, interrupted=True, candidates=tuple(every), undecided=()))
-    assert text.startswith("recommended so far (it was interrupted): LoRA")
-    assert "accuracy on test: not looked at" in text
-    assert "best of the cheaper: words: 0.760 [0.740, 0.780] on validation" in text
+    assert text.startswith("recommended so far (it was ended early): LoRA")
+    assert "scores: validation accuracy 0.8200 [0.800, 0.840]\n" in text
+    assert "best of the cheaper: words: validation accuracy 0.7600 [0.740, 0.780]" in text
     assert "no other way that was compared may be the better choice" in text
+
+
+def test_what_is_not_known_is_not_said(choice):
+    unknown = {"test": None, "validation": None, "seconds": None, "seconds_per_1000": None, "trials": ()}
+    every = [dataclasses.replace(one, **unknown) for one in choice.candidates]
+    lines = as_text(dataclasses.replace(choice, candidates=tuple(every))).splitlines()
+    assert lines[:4] == [
+        "recommended: LoRA, which was not trained",
+        "scores: not known",
+        "costs: not known",
+        "best of the cheaper: words: validation accuracy –",
+    ]
 
 
 def test_a_model_and_errors_are_shown_and_move_no_cursor(choice):
@@ -103,13 +117,14 @@ def test_a_model_and_errors_are_shown_and_move_no_cursor(choice):
         dataclasses.replace(
             choice,
             saved_to="my-model",
+            size=91_000_000,
             mistakes=(Mistake(text="good\n\x1b[2J", label="a", predicted="b", probability=0.987),),
             suspects=(Suspect(text="bad", label="b", probably="a", probability=0.9),),
         )
     )
-    assert "model: my-model" in text
-    assert "  b, a, 0.99: good \ufffd[2J" in text.splitlines()
-    assert "  a, b, 0.90: bad" in text.splitlines()
+    assert "model: my-model (91.0 MB)" in text
+    assert "surely wrong on test: b for a, 0.99 sure: good \ufffd[2J" in text.splitlines()
+    assert "label probably wrong: b for a, 0.90 sure: bad" in text.splitlines()
 
 
 def test_a_file_shows_the_line_that_asked_and_the_last_answer(choice):

@@ -4,26 +4,14 @@ It needs no network and no script. Whatever comes out of a data set (names, clas
 visible where it is written. The same choice gives the same bytes.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape as as_text
 from typing import TYPE_CHECKING
 
-from rtlab.choice import Candidate, Choice, Trial, points
-from rtlab.reporting.choice_measures import brief, costed, measured, metric, scored, scores_by_size
-from rtlab.reporting.markup import (
-    LINE,
-    Block,
-    Column,
-    Span,
-    Table,
-    Text,
-    as_html,
-    escape,
-    pairs_table,
-    scrolling,
-    written,
-)
-from rtlab.reporting.page import figure, page, static
+from rtlab.choice import Choice, points
+from rtlab.reporting.choice_text import answer, brief, measured, metric, saved, scored, strong
+from rtlab.reporting.markup import LINE, Block, Column, Table, Text, as_html, pairs_table, scrolling, written
+from rtlab.reporting.page import figure, folded, page, section, static
 from rtlab.reporting.wording import NONE, difference, duration, listed, plural, significant
 from rtlab.values import Json, one_line, visible
 
@@ -35,48 +23,31 @@ MOST_ROWS = 200  # of a table; the choice as JSON holds all
 
 def choice_page(choice: Choice) -> str:
     """The page of a choice as one HTML file."""
+    cost, curves = _figures(choice)
     sections = [
         ("answer", "Answer", _answer(choice)),
-        ("cost", "What it costs", _cost(choice)),
-        ("curves", "What more sentences buy", _curves(choice)),
+        ("cost", "What it costs", cost),
+        ("curves", "What more sentences buy", curves),
         ("ways", "Ways", _ways(choice)),
         ("left-out", "Left out", _left_out(choice)),
         ("undecided", "Undecided", _undecided(choice)),
-        ("data", "Data", _list(choice.warnings)),
+        ("data", "Data", "\n".join(_paragraph(one_line(warning)) for warning in choice.warnings)),
         ("mistakes", "Surest mistakes", _mistakes(choice)),
         ("suspects", "Labels that are probably wrong", _suspects(choice)),
         ("facts", "Facts", _facts(choice)),
     ]
-    made = {name: _section(name, title, content) for name, title, content in sections if content}
+    made = {name: section(name, title, content) for name, title, content in sections if content}
     links = " ".join(f'<a href="#{name}">{title}</a>' for name, title, content in sections if content)
-    figures = [made.pop(name) for name in ("cost", "curves") if name in made]
-    answer = made.pop("answer")
-    beside = [f'<div class="figures">\n{"".join(figures)}</div>\n'] if figures else []
+    figures = "".join(made.pop(name) for name in ("cost", "curves") if name in made)
+    beside = f'<div class="figures">\n{figures}</div>\n' if figures else ""
     body = (
         '<a class="skip" href="#content">Skip to the content</a>\n'
         f"<header>\n<h1>Which way to take</h1>\n{_about(choice)}\n"
         f'<nav aria-label="Sections">{links}</nav>\n</header>\n'
-        f'<main id="content">\n{"".join([answer, *beside, *made.values()])}</main>\n'
+        f'<main id="content">\n{made.pop("answer")}{beside}{"".join(made.values())}</main>\n'
     )
     title = f"rtlab choose: {one_line(choice.dataset)}"
     return page(body, title=title, style=static("choice.css"), images=bool(figures))
-
-
-def _section(name: str, title: str, content: str) -> str:
-    head = f'<section id="{name}" aria-labelledby="{name}-title">\n<h2 id="{name}-title">{escape(title)}</h2>'
-    return f"{head}\n{content}\n</section>\n"
-
-
-def _table(title: str, columns: Sequence[Column], rows: Iterable[tuple[Text, ...]], *, caption: str = "") -> str:
-    """A table; nothing, and so no section, where it has no rows."""
-    table = Table(caption=caption, columns=tuple(columns), rows=tuple(rows))
-    block = Block(name="", title=title, tables=(table,))
-    return as_html(block, most=MOST_ROWS, rest="in the choice as JSON") if table.rows else ""
-
-
-def _list(texts: Iterable[str]) -> str:
-    items = "".join(f"<li>{escape(one_line(text))}</li>\n" for text in texts)
-    return f"<ul>\n{items}</ul>" if items else ""
 
 
 def _paragraph(text: Text, kind: str = "") -> str:
@@ -84,124 +55,56 @@ def _paragraph(text: Text, kind: str = "") -> str:
     return f"<p{style}>{written(text, 'html')}</p>"
 
 
-def _strong(name: str) -> Span:
-    return Span(brief(name), "strong")
+def _command(line: str) -> str:
+    return f"<pre><code>{as_text(visible(line))}</code></pre>"
 
 
-# The answer
+def _table(title: str, columns: Sequence[Column], rows: Iterable[Sequence[Text]], *, caption: str = "") -> str:
+    """A table; nothing, and so no section, where it has no rows."""
+    table = Table(caption=caption, columns=tuple(columns), rows=tuple(map(tuple, rows)))
+    block = Block(title=title, tables=(table,))
+    return as_html(block, most=MOST_ROWS, rest="in the choice as JSON") if table.rows else ""
+
+
+def _columns(*texts: str, numbers: Sequence[str] = ()) -> tuple[Column, ...]:
+    return (*(Column(title, number=False) for title in texts), *map(Column, numbers))
 
 
 def _about(choice: Choice) -> str:
     compared = sum(one.validation is not None for one in choice.candidates)
     rest = f"; {compared} of {plural(len(choice.candidates), 'way')} compared in {duration(choice.seconds)}."
     size = f"; {len(choice.classes)} classes; {plural(choice.sentences.get('train', 0), 'training sentence')}; "
-    encoder = ["encoder ", _strong(choice.encoder)] if choice.encoder is not None else ["words alone"]
-    return _paragraph([_strong(choice.dataset), size, *encoder, rest])
+    encoder = ["encoder ", strong(choice.encoder)] if choice.encoder is not None else ["words alone"]
+    return _paragraph([strong(choice.dataset), size, *encoder, rest])
 
 
 def _answer(choice: Choice) -> str:
-    way = choice.way
-    parts = []
-    if choice.interrupted:
-        parts.append(_paragraph("This was ended early: it is the best answer so far.", "early"))
-    parts += [_paragraph(["Take ", _strong(way.name), *_bought(choice, way)], "lead"), _command(way)]
-    if choice.saved_to is not None:
-        size = "" if choice.size is None else f" ({choice.size / 1e6:,.1f} MB)"
-        parts.append(_paragraph(["Its model is saved in the folder ", _strong(choice.saved_to), f"{size}."]))
-    if (cheaper := choice.candidate(choice.cheaper)) is not None:
-        parts.append(_paragraph(["The best of the cheaper ways is ", _strong(cheaper.name), *_beside(choice, cheaper)]))
-    if (better := choice.candidate(choice.better)) is not None:
-        parts.append(_paragraph(["What was best on validation is ", _strong(better.name), *_beside(choice, better)]))
-    return "\n".join([*parts, *_sure(choice)])
+    first, *lines = answer(choice, len(choice.undecided))
+    lines += [saved(choice)] if choice.saved_to is not None else []
+    return "\n".join([_paragraph(first, "lead"), _command(choice.way.command), *map(_paragraph, lines)])
 
 
-def _bought(choice: Choice, way: Candidate) -> list[str]:
-    """What it scores and costs, as the rest of a sentence."""
-    if way.test is not None:
-        said = f": test {metric(choice)} {scored(way.test)}"
-    elif way.validation is not None:
-        said = f": {measured(choice, way)} {scored(way.validation)}"
-    else:
-        said = ", which has no score"
-    cost = [] if way.seconds is None else [f", after {duration(way.seconds)} of training"]
-    use = [] if way.seconds_per_1000 is None else [f"; 1,000 sentences take {duration(way.seconds_per_1000)} to label"]
-    return [said, *cost, *use, "."]
-
-
-def _beside(choice: Choice, other: Candidate) -> list[str]:
-    """What another way scores and costs, beside what is recommended: on test, if both were tried there."""
-    if other.test is not None and choice.way.test is not None:
-        said = [f": test {metric(choice)} {scored(other.test)} against {scored(choice.way.test)}"]
-    else:
-        mine = choice.way.validation
-        said = [f": {measured(choice, other)} {scored(other.validation)}"]
-        said += [f" against {scored(mine)}"] if mine is not None else []
-    if other.seconds is not None:
-        said.append(f", after {duration(other.seconds)} of training")
-        if choice.way.seconds is not None:
-            said.append(f" instead of {duration(choice.way.seconds)}")
-    return [*said, "."]
-
-
-def _sure(choice: Choice) -> list[str]:
-    if not choice.undecided:
-        return [_paragraph("Nothing that was compared is left undecided.")]
-    return [
-        _paragraph(
-            [
-                *("Undecided: ", _strong(one.name)),
-                f" may be the better choice: its {measured(choice)} differs by {difference(one.difference)}. ",
-                f"What would tell: {one_line(one.tells).rstrip('.')}.",
-            ]
-        )
-        for one in choice.undecided
-    ]
-
-
-def _command(one: Candidate) -> str:
-    return f"<pre><code>{as_text(visible(one.command))}</code></pre>"
-
-
-# Figures
-
-
-def _cost(choice: Choice) -> str:
-    shown = [one for one in choice.candidates if costed(one)]
-    if not shown:
-        return ""
-    from rtlab.reporting.choice_plots import cost  # here, not above: drawing takes a second to load
-
-    said = [f"{brief(one.name)} {scored(one.validation)} in {significant(one.seconds or 0)} s" for one in shown]
-    notes = "The ring marks what is recommended; numbers are those of the table below; bars are 95 % intervals."
-    untimed = [brief(one.name) for one in choice.candidates if one.validation is not None and one.seconds is None]
-    if untimed:
-        notes += f" Not drawn, since its training time is not known: {listed(untimed)}."
-    return _drawn(cost, choice, f"against training time: {'; '.join(said)}.", notes)
-
-
-def _curves(choice: Choice) -> str:
-    shown = [one for one in choice.candidates if len(scores_by_size(one)) > 1]
-    if not shown:
-        return ""
-    from rtlab.reporting.choice_plots import curves
-
-    names = listed(brief(one.name) for one in shown)
-    notes = "A line for each way that was tried on several numbers of sentences; the recommended one's is thick. "
-    notes += "Dots are the seeds, where there are several."
-    return _drawn(curves, choice, f"against training sentences: {names}.", notes)
-
-
-def _drawn(draw: Callable[[Choice], "Figure | None"], choice: Choice, text: str, notes: str) -> str:
+def _figures(choice: Choice) -> tuple[str, str]:
+    """Scores against training time and against training sentences; nothing where none are known."""
+    from rtlab.reporting.choice_plots import cost, costed, curved, curves  # here: drawing takes a second to load
     from rtlab.reporting.drawing import styled, svg
 
+    def drawn(made: "Figure | None", text: str, notes: str) -> str:
+        text = f"{measured(choice)} against training {text}."
+        return "" if made is None else f"{figure(svg(made, title=text), text=text)}\n{_paragraph(notes, 'note')}"
+
+    scores = [f"{brief(o.name)} {scored(o.validation)} in {duration(o.seconds or 0)}" for o in costed(choice).values()]
+    untimed = [brief(one.name) for one in choice.candidates if one.validation is not None and one.seconds is None]
+    notes = "The ring marks what is recommended; numbers are those of the table below; bars are 95 % intervals."
+    notes += f" Not drawn, since its training time is not known: {listed(untimed)}." if untimed else ""
+    names = listed(brief(choice.candidates[number - 1].name) for number in curved(choice))
+    more = "A line for each way that was tried on several numbers of sentences; the recommended one's is thick. "
+    more += "Dots are the seeds, where there are several."
     with styled():
-        made = draw(choice)
-    assert made is not None
-    text = f"{measured(choice)} {text}"
-    return f"{figure(svg(made, title=text), text=text)}\n{_paragraph(notes, 'note')}"
-
-
-# Tables
+        return (
+            drawn(cost(choice), f"time: {'; '.join(scores)}", notes),
+            drawn(curves(choice), f"sentences: {names}", more),
+        )
 
 
 def _ways(choice: Choice) -> str:
@@ -210,43 +113,42 @@ def _ways(choice: Choice) -> str:
     ways = _table(
         "Ways",
         (Column("#"), *_columns("way", "status", numbers=(*scores, *more)), *_columns("why it ended so")),
-        ((str(number), *_row(choice, one)) for number, one in enumerate(choice.candidates, 1)),
+        (
+            (
+                str(number),
+                [strong(one.name), " (recommended)"] if one.name == choice.recommended else brief(one.name),
+                one.status,
+                *map(_on_two_lines, (scored(one.validation), scored(one.test))),
+                *(NONE if time is None else significant(time) for time in (one.seconds, one.seconds_per_1000)),
+                NONE if one.parameters is None else f"{one.parameters:,}",
+                str(len(one.trials)),
+                one_line(one.why),
+            )
+            for number, one in enumerate(choice.candidates, 1)
+        ),
         caption=f"All that was considered, the cheapest first; {measured(choice)} is what was chosen by. In brackets "
         "95 % intervals, over sentences, and over seeds where there are several.",
     )
     trials = _table(
         "All trials",
         (*_columns("way", numbers=("sentences", "epochs", "seed", measured(choice), "seconds")), *_columns("run")),
-        ((brief(one.name), *_trial(trial)) for one in choice.candidates for trial in one.trials),
+        (
+            (
+                brief(one.name),
+                f"{trial.sentences:,}",
+                NONE if trial.epochs is None else str(trial.epochs),
+                str(trial.seed),
+                f"{trial.validation:.4f}",
+                significant(trial.seconds),
+                trial.run,
+            )
+            for one in choice.candidates
+            for trial in one.trials
+        ),
     )
-    commands = "\n".join(_paragraph([_strong(one.name)]) + _command(one) for one in choice.candidates)
-    folded = [_folded("All trials", trials)] if trials else []
-    return "\n".join([ways, *folded, _folded("Command lines that repeat them", commands)])
-
-
-def _columns(*texts: str, numbers: Sequence[str] = ()) -> tuple[Column, ...]:
-    return (*(Column(title, number=False) for title in texts), *map(Column, numbers))
-
-
-def _row(choice: Choice, one: Candidate) -> tuple[Text, ...]:
-    recommended = one.name == choice.recommended
-    return (
-        [_strong(one.name), " (recommended)"] if recommended else brief(one.name),
-        one.status,
-        _on_two_lines(scored(one.validation)),
-        _on_two_lines(scored(one.test)),
-        NONE if one.seconds is None else significant(one.seconds),
-        NONE if one.seconds_per_1000 is None else significant(one.seconds_per_1000),
-        NONE if one.parameters is None else f"{one.parameters:,}",
-        str(len(one.trials)),
-        one_line(one.why),
-    )
-
-
-def _trial(trial: Trial) -> tuple[str, ...]:
-    epochs = NONE if trial.epochs is None else str(trial.epochs)
-    score = f"{trial.validation:.4f}"
-    return f"{trial.sentences:,}", epochs, str(trial.seed), score, significant(trial.seconds), trial.run
+    commands = "\n".join(_paragraph([strong(one.name)]) + _command(one.command) for one in choice.candidates)
+    details = [folded("All trials", trials)] if trials else []
+    return "\n".join([ways, *details, folded("Command lines that repeat them", commands)])
 
 
 def _on_two_lines(score: str) -> Text:
@@ -255,17 +157,12 @@ def _on_two_lines(score: str) -> Text:
     return [value, LINE, f"[{interval}"] if between else value
 
 
-def _folded(title: str, content: str) -> str:
-    return f"<details>\n<summary>{escape(title)}</summary>\n{content}\n</details>"
-
-
 def _left_out(choice: Choice) -> str:
     rows = ((brief(one.name), one.status, one_line(one.why)) for one in choice.left_out)
     return _table("Left out", _columns("way", "status", "why"), rows)
 
 
 def _undecided(choice: Choice) -> str:
-    numbers = ("difference", "validation sentences", "minutes of more seeds")
     rows = (
         (
             *(brief(one.name), one_line(one.tells), _on_two_lines(difference(one.difference))),
@@ -275,26 +172,27 @@ def _undecided(choice: Choice) -> str:
         for one in choice.undecided
     )
     caption = f"Ways that may be the better choice: their {measured(choice)} minus that of what is recommended, with "
+    numbers = ("difference", "validation sentences", "minutes of more seeds")
     columns = _columns("way", "what would tell", numbers=numbers)
     return _table("Undecided", columns, rows, caption=f"{caption}its 95 % interval.")
 
 
+def _sentences(title: str, other: str, rows: Iterable[tuple[str, str, str, float]], *, caption: str) -> str:
+    """Sentences with their labels, other ones, and how sure these are."""
+    cells = ((one_line(text), brief(label), brief(said), f"{sure:.3f}") for text, label, said, sure in rows)
+    return _table(title, _columns("sentence", "labelled as", other, numbers=("probability",)), cells, caption=caption)
+
+
 def _mistakes(choice: Choice) -> str:
-    rows = (_labelled(one.text, one.label, one.predicted, one.probability) for one in choice.mistakes)
+    rows = ((one.text, one.label, one.predicted, one.probability) for one in choice.mistakes)
     caption = "Sentences of test that the recommended way labels wrongly, the surest first."
-    columns = _columns("sentence", "labelled as", "predicted", numbers=("probability",))
-    return _table("Surest mistakes", columns, rows, caption=caption)
+    return _sentences("Surest mistakes", "predicted", rows, caption=caption)
 
 
 def _suspects(choice: Choice) -> str:
-    rows = (_labelled(one.text, one.label, one.probably, one.probability) for one in choice.suspects)
+    rows = ((one.text, one.label, one.probably, one.probability) for one in choice.suspects)
     caption = "Training sentences whose labels are probably wrong, by models that were trained without them."
-    columns = _columns("sentence", "labelled as", "probably", numbers=("probability",))
-    return _table("Labels that are probably wrong", columns, rows, caption=caption)
-
-
-def _labelled(text: str, label: str, other: str, probability: float) -> tuple[str, ...]:
-    return one_line(text), brief(label), brief(other), f"{probability:.3f}"
+    return _sentences("Labels that are probably wrong", "probably", rows, caption=caption)
 
 
 def _facts(choice: Choice) -> str:

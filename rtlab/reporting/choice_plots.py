@@ -16,9 +16,9 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from rtlab.choice import Candidate, Choice, points
+from rtlab.choice import Candidate, Choice, Trial, points
 from rtlab.reporting import drawing
-from rtlab.reporting.choice_measures import best_score, brief, costed, measured, metric, scores_by_size
+from rtlab.reporting.choice_text import brief, measured, metric
 from rtlab.reporting.drawing import GRID, GROUND, INK, LINES, canvas
 
 if TYPE_CHECKING:
@@ -63,13 +63,34 @@ class Label(NamedTuple):
     strong: bool
 
 
+def costed(choice: Choice) -> dict[int, Candidate]:
+    """The ways that were scored and whose training time is known, by number."""
+    every = enumerate(choice.candidates, 1)
+    return {number: one for number, one in every if one.validation is not None and one.seconds is not None}
+
+
+def curved(choice: Choice) -> dict[int, dict[int, list[float]]]:
+    """By number, of each way that was tried on several numbers of sentences, the scores of its seeds by that number.
+
+    Fewest sentences first; of each number only the trials of most epochs.
+    """
+    found = {number: _by_size(one.trials) for number, one in enumerate(choice.candidates, 1)}
+    return {number: by_size for number, by_size in found.items() if len(by_size) > 1}
+
+
+def _by_size(trials: Sequence[Trial]) -> dict[int, list[float]]:
+    by_size: dict[int, dict[int, list[float]]] = {}
+    for one in trials:
+        by_size.setdefault(one.sentences, {}).setdefault(one.epochs or 0, []).append(one.validation)
+    return {size: by_size[size][max(by_size[size])] for size in sorted(by_size)}
+
+
 def cost(choice: Choice) -> Figure | None:
     """The metric on validation against training time, a mark for each way that has both; `None` where none has.
 
     What was not finished is hollow.
     """
-    numbered = {number: one for number, one in enumerate(choice.candidates, 1) if costed(one)}
-    if not numbered:
+    if not (numbered := costed(choice)):
         return None
     figure, panel = _panel(choice, "training time", list(numbered.values()), more=2)
     styles = drawing.method_styles(one.method for one in choice.candidates)
@@ -89,10 +110,10 @@ def cost(choice: Choice) -> Figure | None:
             panel.plot(*([at[0]], [at[1]]), "o", color=INK, fillstyle="none", markersize=14, markeredgewidth=1.4)
         beside = f"{number} {brief(one.name, BESIDE)}" if recommended else str(number)
         labels.append(Label(beside, at, recommended))
-    if (best := best_score(choice)) is not None:
+    if (best := (choice.candidate(choice.better) or choice.way).validation) is not None:
         within = f"within {points(choice.margin)} of the best"
-        low = best - choice.margin
-        entries.append(panel.axhspan(low, best, color=GRID, alpha=0.7, linewidth=0.8, zorder=0, label=within))
+        low = best.value - choice.margin
+        entries.append(panel.axhspan(low, best.value, color=GRID, alpha=0.7, linewidth=0.8, zorder=0, label=within))
     if any(one.status != "finished" for one in numbered.values()):
         entries += panel.plot([], [], "o", color=INK, markerfacecolor=GROUND, label="hollow: not finished")
     _seconds(panel, [_at(one)[0] for one in numbered.values()])
@@ -105,9 +126,7 @@ def cost(choice: Choice) -> Figure | None:
 
 def curves(choice: Choice) -> Figure | None:
     """The metric on validation against training sentences, a line for each way that was tried on several numbers."""
-    by_number = {number: scores_by_size(one) for number, one in enumerate(choice.candidates, 1)}
-    shown = {number: by_size for number, by_size in by_number.items() if len(by_size) > 1}
-    if not shown:
+    if not (shown := curved(choice)):
         return None
     ways = [choice.candidates[number - 1] for number in shown]
     figure, panel = _panel(choice, "training sentences", ways)

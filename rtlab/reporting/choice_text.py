@@ -1,97 +1,119 @@
-"""A choice in ten lines, for a terminal and for a file."""
+"""A choice in words: the answer in lines that a terminal, a file and its page show alike, and how values are put."""
 
 from collections.abc import Iterator, Sequence
+from math import isfinite
 
 from rtlab.choice import METRICS, Candidate, Choice
-from rtlab.reporting.markup import Block, clean_line
-from rtlab.reporting.wording import plural
+from rtlab.reporting.markup import Block, Span, Text, written
+from rtlab.reporting.wording import NONE, difference, duration, plural, score
 from rtlab.statistics import Interval
+from rtlab.values import one_line
 
-SHOWN = 3
+SHOWN = 3  # of what is undecided or was left out
+NAME = 80  # characters of a name
 
 
 def as_text(choice: Choice, *, shown: int = SHOWN) -> str:
-    """The recommendation, its score, what it costs, what others would give, what was left out, and how sure it is.
+    """The answer, what was left out, the sentences that were asked for, and what it took, in lines for a terminal.
 
     Args:
         choice: The answer.
         shown: How many of a kind are shown, before the rest are only counted.
     """
-    way = choice.way
-    so_far = " so far (it was interrupted)" if choice.interrupted else ""
-    trials = sum(len(one.trials) for one in choice.candidates)
-    lines = (
-        f"recommended{so_far}: {way.name}, {_trained(way)}",
-        f"  {METRICS[choice.metric]} on test: {_interval(way.test)}; on validation: {_interval(way.validation)}",
-        f"  costs {_seconds(way.seconds)} to train, {_seconds(way.seconds_per_1000)} for 1,000 sentences",
-        *_other("best of the cheaper", choice, choice.cheaper),
-        *_other("best on validation", choice, choice.better),
-        *_undecided(choice, shown),
-        *_left_out(choice, shown),
-        f"again: {way.command}",
-        *([f"model: {choice.saved_to}"] if choice.saved_to else []),
-        f"{_seconds(choice.seconds)} of {_seconds(choice.budget_s)} spent on {trials} trials",
-        *_errors(choice),
-    )
-    return "\n".join(map(clean_line, lines))
+    return "\n".join(written(line, "text") for line in _lines(choice, shown))
 
 
 def choice_block(choices: Sequence[Choice]) -> Block:
     """A choice as a file shows it: the command line, and what it answered; the last of several."""
-    listing = "" if not choices else f"$ {choices[-1].asked}\n{as_text(choices[-1], shown=1)}"
-    return Block(name="choice", title="A choice", tables=(), listing=listing, nothing="No choice was made yet.")
+    listing = [line for choice in choices[-1:] for line in (f"$ {choice.asked}", *_lines(choice, 1))]
+    return Block(name="choice", title="A choice", listing=tuple(listing), nothing="No choice was made yet.")
 
 
-def _trained(way: Candidate) -> str:
-    last, *others = way.largest
-    epochs = "" if last.epochs is None else f", {plural(last.epochs, 'epoch')}"
-    several = f", {1 + len(others)} seeds" if others else ""
-    return f"trained on {last.sentences:,} sentences{epochs}{several}"
+def _lines(choice: Choice, shown: int) -> Iterator[Text]:
+    yield from answer(choice, shown)
+    left_out = choice.left_out
+    for way in left_out[:shown]:
+        yield f"{way.status}: {way.name}: {way.why}"
+    if len(left_out) > shown:
+        yield f"left out: {len(left_out) - shown} more"
+    yield f"again: {choice.way.command}"
+    if choice.saved_to is not None:
+        yield saved(choice)
+    trials = sum(len(one.trials) for one in choice.candidates)
+    yield f"spent: {duration(choice.seconds)} of {duration(choice.budget_s)}, on {plural(trials, 'trial')}"
+    for one in choice.mistakes:
+        yield f"surely wrong on test: {one.predicted} for {one.label}, {one.probability:.2f} sure: {one.text}"
+    for other in choice.suspects:
+        yield f"label probably wrong: {other.label} for {other.probably}, {other.probability:.2f} sure: {other.text}"
 
 
-def _other(what: str, choice: Choice, name: str | None) -> Iterator[str]:
-    one = choice.candidate(name)
-    if one is not None:
-        score = _interval(one.test) if one.test is not None else f"{_interval(one.validation)} on validation"
-        yield f"{what}: {one.name}: {score}; {_seconds(one.seconds)} to train"
-
-
-def _undecided(choice: Choice, shown: int) -> Iterator[str]:
-    for one in choice.undecided[:shown]:
-        yield f"undecided: {one.name}, {100 * one.difference.value:+.1f} points on validation; {one.tells}"
+def answer(choice: Choice, shown: int) -> Iterator[Text]:
+    """What to take, what it scores and costs, what others would give, and how sure that is; a line each."""
+    way = choice.way
+    so_far = " so far (it was ended early)" if choice.interrupted else ""
+    yield [f"recommended{so_far}: ", strong(way.name), f", {_trained(way)}"]
+    found = {f"test {metric(choice)}": way.test, measured(choice, way): way.validation}
+    scores = [f"{name} {scored(interval)}" for name, interval in found.items() if interval is not None]
+    yield f"scores: {', '.join(scores) or 'not known'}"
+    costs = [f"{duration(way.seconds)} of training"] if way.seconds is not None else []
+    costs += [] if way.seconds_per_1000 is None else [f"{duration(way.seconds_per_1000)} to label 1,000 sentences"]
+    yield f"costs: {', '.join(costs) or 'not known'}"
+    for what, name in (("best of the cheaper", choice.cheaper), ("best on validation", choice.better)):
+        if (one := choice.candidate(name)) is not None:
+            by = f"test {metric(choice)}" if one.test is not None else measured(choice, one)
+            time = "" if one.seconds is None else f", {duration(one.seconds)} of training"
+            yield [f"{what}: ", strong(one.name), f": {by} {scored(one.test or one.validation)}{time}"]
+    for other in choice.undecided[:shown]:
+        differs = f", {measured(choice)} differs by {difference(other.difference)}; {one_line(other.tells)}"
+        yield ["undecided: ", strong(other.name), differs]
     if len(choice.undecided) > shown:
         yield f"undecided: {len(choice.undecided) - shown} more"
     if not choice.undecided:
         yield "no other way that was compared may be the better choice, by these sentences and runs"
 
 
-def _left_out(choice: Choice, shown: int) -> Iterator[str]:
-    first, more = choice.left_out[:shown], len(choice.left_out) - shown
-    for number, one in enumerate(first, start=1):
-        others = f"; and {more} more" if more > 0 and number == len(first) else ""
-        yield f"{one.status}: {one.name}: {one.why}{others}"
+def saved(choice: Choice) -> Text:
+    """The folder of the model that was handed over, and its size."""
+    size = "" if choice.size is None else f" ({choice.size / 1e6:,.1f} MB)"
+    return ["model: ", strong(choice.saved_to or ""), size]
 
 
-def _errors(choice: Choice) -> Iterator[str]:
-    if choice.mistakes:
-        yield from ("", "surest mistakes on test (said, labelled, how sure):")
-    for one in choice.mistakes:
-        yield f"  {one.predicted}, {one.label}, {one.probability:.2f}: {one.text}"
-    if choice.suspects:
-        yield from ("", "training labels that are probably wrong (seems, labelled, how sure):")
-    for other in choice.suspects:
-        yield f"  {other.probably}, {other.label}, {other.probability:.2f}: {other.text}"
+def _trained(way: Candidate) -> str:
+    largest = way.largest
+    if not largest:
+        return "which was not trained"
+    epochs = "" if largest[-1].epochs is None else f", {plural(largest[-1].epochs, 'epoch')}"
+    seeds = f", {len(largest)} seeds" if len(largest) > 1 else ""
+    return f"trained on {plural(largest[-1].sentences, 'sentence')}{epochs}{seeds}"
 
 
-def _interval(found: Interval | None) -> str:
+def brief(name: str, most: int = NAME) -> str:
+    """A name's beginning, as one line that a screen only shows."""
+    line = one_line(name)
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def strong(name: str) -> Span:
+    """A name that stands out in a sentence."""
+    return Span(brief(name), "strong")
+
+
+def metric(choice: Choice) -> str:
+    """What is compared, in words."""
+    return METRICS[choice.metric]
+
+
+def measured(choice: Choice, *of: Candidate) -> str:
+    """What ways were chosen by, these or all: the metric, and what it was measured on."""
+    folds = {one.folds for one in of or choice.candidates if one.validation is not None}
+    if max(folds, default=1) == 1:
+        return f"validation {metric(choice)}"
+    alone = " or validation alone" if 1 in folds else ""
+    return f"{metric(choice)} over {max(folds)} folds{alone}"
+
+
+def scored(found: Interval | None) -> str:
+    """A score with its 95 % interval, where these are known."""
     if found is None:
-        return "not looked at"
-    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
-
-
-def _seconds(seconds: float | None) -> str:
-    if seconds is None:
-        return "not measured"
-    if seconds < 100:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min"
+        return NONE
+    return score([found.value], found if isfinite(found.low) and isfinite(found.high) else None)

@@ -81,13 +81,13 @@ class Block:
         listing: Lines of a terminal, which stand above the tables as they are.
     """
 
-    name: str
+    name: str = ""
     title: str
-    tables: tuple[Table, ...]
+    tables: tuple[Table, ...] = ()
     nothing: str = ""
     picture: Picture | None = None
     headed: bool = False
-    listing: str = ""
+    listing: tuple[Text, ...] = ()
 
 
 def escape(value: object) -> str:
@@ -116,11 +116,6 @@ def _as(text: str, form: Form) -> str:
     return kept
 
 
-def clean_line(line: str) -> str:
-    """A line that a screen only shows; blanks at its beginning stay."""
-    return " " * (len(line) - len(line.lstrip(" "))) + clean(line)
-
-
 def wrapped(text: str) -> str:
     """A paragraph in lines that fit a terminal; to markdown it is the same paragraph."""
     return textwrap.fill(text, width=WIDTH, break_long_words=False, break_on_hyphens=False)
@@ -141,19 +136,15 @@ def as_text(blocks: Iterable[Block], *notes: str) -> str:
 
 
 def _plain(block: Block, form: Form) -> str:
-    listing = _listed(block)
-    if listing and form == "markdown":
-        listing = "\n".join(["```", listing.replace("```", "'''"), "```"])
-    parts = [listing] if listing else []
+    lines = [written(line, "text") for line in block.listing]
+    if lines and form == "markdown":
+        lines = ["```", *(line.replace("```", "'''") for line in lines), "```"]
+    parts = ["\n".join(lines)] if lines else []
     for table in block.tables:
         parts += [wrapped(written(table.caption, form))] if table.caption else []
         parts += [_pipes(table, form)] if table.rows else []
         parts += [wrapped(written(note, form)) for note in table.notes]
     return "\n\n".join(parts) or wrapped(block.nothing)
-
-
-def _listed(block: Block) -> str:
-    return "\n".join(map(clean_line, block.listing.splitlines()))
 
 
 def _pipes(table: Table, form: Form) -> str:
@@ -175,7 +166,8 @@ def as_html(block: Block, *, most: int, rest: str = "in the results' README.md")
         most: Rows that are shown of each table; what is left out is said.
         rest: Where that is.
     """
-    parts = [f"<pre>{html.escape(_listed(block))}</pre>"] if block.listing else []
+    lines = "\n".join(html.escape(written(line, "text")) for line in block.listing)
+    parts = [f"<pre>{lines}</pre>"] if lines else []
     for table in block.tables:
         left_out = len(table.rows) - most
         notes = [f"{plural(left_out, 'more row')} {rest}."] if left_out > 0 else []

@@ -48,6 +48,17 @@ def figure(svg: str, *, text: str) -> str:
     return f'<img class="figure" alt="{escape(text)}" src="data:image/svg+xml;base64,{image}">'
 
 
+def section(name: str, title: str, content: str) -> str:
+    """A part of a page under its heading, which links lead to by its name."""
+    head = f'<section id="{name}" aria-labelledby="{name}-title">\n<h2 id="{name}-title">{escape(title)}</h2>'
+    return f"{head}\n{content}\n</section>\n"
+
+
+def folded(title: str, content: str) -> str:
+    """What is shown once its title is chosen."""
+    return f"<details>\n<summary>{escape(title)}</summary>\n{content}\n</details>"
+
+
 def _hash(source: str) -> str:
     """How a Content-Security-Policy names an inline element that it allows."""
     return f"sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}"

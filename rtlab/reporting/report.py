@@ -15,7 +15,7 @@ from rtlab.reporting.frame import COLUMNS
 from rtlab.reporting.groups import lost_runs
 from rtlab.reporting.learning_curves import NAME, TITLE, labels_block
 from rtlab.reporting.markup import as_html, clean, embedded_json, escape, pairs_table, scrolling
-from rtlab.reporting.page import figure, page, static
+from rtlab.reporting.page import figure, page, section, static
 from rtlab.reporting.report_data import Texts, environments, in_full, page_data
 from rtlab.reporting.tables import LEGEND, tables
 from rtlab.reporting.wording import dates, listed, plural
@@ -100,9 +100,7 @@ def _labels(records: Sequence[RunRecord]) -> str:
     from rtlab.reporting.figures import first_figure  # here, not above: drawing takes a second to load
 
     image = figure(first_figure(NAME, records) or "", text=block.picture.text)
-    title = f'<h2 id="{NAME}-title">{escape(TITLE)}</h2>'
-    content = f"{title}\n{image}\n{as_html(block, most=MOST_ROWS)}"
-    return f'<section id="{NAME}" aria-labelledby="{NAME}-title">\n{content}\n</section>\n\n'
+    return section(NAME, TITLE, f"{image}\n{as_html(block, most=MOST_ROWS)}") + "\n"
 
 
 def _environments(records: Sequence[RunRecord]) -> str:
