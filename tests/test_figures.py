@@ -36,6 +36,7 @@ LORA_FAST = LORA_FASTEST
 OF_SCORES = (*SCORES, "lora-learning-rate")
 FIGURES = (*OF_SCORES, *TIMES)
 STUDIED = tuple(name for name in FIGURES if name != "labels")  # of runs on all sentences
+ADAPTED = "LoRA r8 \N{GREEK SMALL LETTER ALPHA}32 attention"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -145,12 +146,12 @@ def test_what_was_found_on_validation_stands_beside_the_loss(tmp_path, shown):
 def test_the_loss_has_a_panel_for_each_method_and_a_curve_for_each_rate(shown):
     entries = [text for text in shown["loss"] if "(n = 3)" in text]
     assert entries == ["2e-05 (n = 3)", "2e-04 (n = 3)", "2e-05 (n = 3)", "2e-04 (n = 3)", "1e-03 (n = 3)"]
-    assert "full fine-tuning, dynamic padding, engine trainer" in shown["loss"]
-    assert "rank 8, alpha 32, attention" in shown["loss"]
+    assert "full, dynamic, engine trainer" in shown["loss"]
+    assert f"{ADAPTED}, dynamic, engine trainer" in shown["loss"]
 
 
 def test_padding_shows_the_figures_of_both_methods(shown):
-    assert {"full fine-tuning", "LoRA", "fixed padding", "dynamic padding", "dynamic: 12.1 ×,"} <= set(shown["padding"])
+    assert {"full", ADAPTED, "fixed padding", "dynamic padding", "dynamic: 12.1 ×,"} <= set(shown["padding"])
     assert {"54.5", "411", "60", "724"} <= set(shown["padding"])
 
 
@@ -174,8 +175,8 @@ def test_rates_tell_ranks_and_modules_apart(tmp_path):
     wide = {"target_modules": ("attention+mlp",), "settings": {"r": 16, "lora_alpha": 64}}
     more = [dataclasses.replace(e, method=dataclasses.replace(e.method, **wide)) for e in (LORA, LORA_FAST)]
     labels = drawn(tmp_path, only(LORA, LORA_FAST, *more))["lora-learning-rate"]
-    assert "LoRA, dynamic padding, engine trainer, rank 8, alpha 32, attention" in labels
-    assert "LoRA, dynamic padding, engine trainer, rank 16, alpha 64, attention+mlp" in labels
+    assert f"{ADAPTED}, dynamic, engine trainer" in labels
+    assert "LoRA r16 \N{GREEK SMALL LETTER ALPHA}64 attention+mlp, dynamic, engine trainer" in labels
 
 
 def test_every_kind_of_adapter_is_drawn(tmp_path):
@@ -187,9 +188,9 @@ def test_every_kind_of_adapter_is_drawn(tmp_path):
         found |= {kind: BORNE_OUT[LORA], others[0]: BORNE_OUT[LORA_FIXED], others[1]: BORNE_OUT[LORA]}
     shown = drawn(tmp_path, study(found, seeds=(1,)))
     for kind in ("IA3", "X-Y/Z"):
-        assert f"{kind}, dynamic padding, engine trainer" in shown["loss"]
-        assert f"{kind}, attention" in shown["throughput"]
-        assert kind in shown["padding"]
+        assert f"{kind} attention, dynamic, engine trainer" in shown["loss"]
+        assert f"{kind} attention" in shown["throughput"]
+        assert f"{kind} attention" in shown["padding"]
     assert {"2e-05 (n = 1)", "2.5e-05 (n = 1)"} <= set(shown["loss"])
     assert "Accuracy of IA3 by learning rate" in shown["ia3-learning-rate"]
     assert "2.5e-05" in shown["x-y-z-learning-rate"]
@@ -212,7 +213,7 @@ def test_engines_stand_side_by_side_and_compiled_layers_apart(tmp_path):
     assert {"426", "853", "2,132"} <= set(labels["throughput"])
     assert "padding" not in labels  # of the reference alone
     alone = drawn(tmp_path, study({compiled: found[compiled]}, seeds=(1,)))
-    assert "full fine-tuning, packed padding, engine native, compiled" in alone["loss"]
+    assert "full, packed, engine native, compiled" in alone["loss"]
 
 
 def test_throughput_of_a_short_run_stands_beside_a_whole_one(tmp_path):

@@ -44,15 +44,12 @@ DARK = {INK: "#e6edf3", GRID: "#30363d", GROUND: "#0d1117"}
 
 STYLE = {
     "axes.axisbelow": True,
-    "axes.edgecolor": INK,
     "axes.facecolor": "none",
     "axes.grid": True,
-    "axes.labelcolor": INK,
     "axes.labelsize": 10,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlesize": 9.5,
-    "axes.titlecolor": INK,
     "figure.facecolor": GROUND,
     "font.family": ["DejaVu Sans"],
     "font.size": 10,
@@ -61,15 +58,13 @@ STYLE = {
     "hatch.linewidth": 1.2,
     "legend.fontsize": 9,
     "legend.frameon": False,
-    "legend.labelcolor": INK,
     "lines.linewidth": 1.8,
     "lines.markersize": 6.5,
     "svg.fonttype": "none",  # text stays text: to be read aloud, searched and copied
     "svg.hashsalt": "rtlab",  # ids that do not change from one time to the next
-    "text.color": INK,
     "text.parse_math": False,  # a dollar in a name is a dollar
-    "xtick.color": INK,
-    "ytick.color": INK,
+    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "legend.labelcolor"), INK),
+    **dict.fromkeys(("text.color", "xtick.color", "ytick.color"), INK),
 }
 
 
@@ -131,7 +126,7 @@ def curve(panel: "Axes", group: Group, number: int) -> None:
         linestyle=LINES[number],
         marker=MARKERS[number],
         markevery=(number * every // len(COLOURS), every),
-        label=f"{rate_text(float(group.fields['learning_rate'] or 0))} (n = {len(curves)})",
+        label=f"{rate_text(rate(group))} (n = {len(curves)})",
     )
     for record in group.scored:
         if record.validated:
@@ -144,6 +139,11 @@ def _validation(panel: "Axes", record: RunRecord, colour: str) -> None:
     panel.plot(list(losses), list(losses.values()), HOLLOW, color=colour, markerfacecolor=GROUND, markersize=4)
     if (kept := losses.get(int(record.chosen.get("step", 0)))) is not None:
         panel.plot([record.chosen["step"]], [kept], "o", color=colour, fillstyle="none", markersize=9)
+
+
+def rate(group: Group) -> float:
+    """The learning rate of a group that has one."""
+    return float(group.fields["learning_rate"] or 0)
 
 
 def bars(panel: "Axes", names: Sequence[str], rows: Mapping[str, Sequence[Sequence[float]]]) -> None:

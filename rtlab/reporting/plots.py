@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, get_args
 
 from matplotlib.figure import Figure
 
-from rtlab.experiment import Experiment
-from rtlab.methods import Adapter, method_title
+from rtlab.methods import LORA, method_title
 from rtlab.recipe import Padding
 from rtlab.reporting import drawing
 from rtlab.reporting.drawing import COLOURS, GROUND, INK, LINES, MARKERS, canvas
@@ -20,7 +19,7 @@ from rtlab.reporting.groups import SPLITS, Group, families
 from rtlab.reporting.learning_curves import ways
 from rtlab.reporting.measures import quality, time_ratio
 from rtlab.reporting.selecting import shown_first
-from rtlab.reporting.wording import method_order
+from rtlab.reporting.wording import adapted, method_order, order
 from rtlab.statistics import mean_interval
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
 REFERENCE = "trainer"
 LENGTH = ("epochs", "max_steps", "logging_steps")
+ADAPTER = ("target_modules", *LORA, "settings")
 
 Rows = dict[str, dict[str, Group]]  # engine in words -> padding -> group
 
@@ -44,7 +44,7 @@ def loss(here: Sequence[Group], where: str) -> Figure | None:
             drawing.curve(panel, group, number)
         if any(record.validated for group in family for record in group.scored):
             panel.plot([], [], drawing.HOLLOW, color=INK, markerfacecolor=GROUND, label="on validation; ring: kept")
-        panel.set(xlabel="optimizer step", ylabel="training loss (cross-entropy, nats)", title=_settings(family[0]))
+        panel.set(xlabel="optimizer step", ylabel="training loss (cross-entropy, nats)", title=_recipe(family[0]))
         panel.set_ylim(bottom=0)
         panel.legend(title="learning rate", title_fontsize=9, loc="lower left")  # losses begin high
     return figure
@@ -62,7 +62,7 @@ def padding(here: Sequence[Group], where: str) -> Figure | None:
     kinds = dict(zip(("fixed padding", "dynamic padding"), zip(*pairs, strict=True), strict=True))
     speeds = {label: [group.values("samples_per_s") for group in cells] for label, cells in kinds.items()}
     seconds = {label: [[1000 / speed for speed in cell] for cell in cells] for label, cells in speeds.items()}
-    names = ["\n".join(_adapted(fixed.experiment)) for fixed, _ in pairs]
+    names = [adapted(fixed.experiment) for fixed, _ in pairs]
     drawing.bars(axes[0], names, seconds)
     drawing.bars(axes[1], [f"{name}\n{_gain(*pair)}" for name, pair in zip(names, pairs, strict=True)], speeds)
     axes[0].set(ylabel="training time for 1,000 sentences (s)")
@@ -115,8 +115,7 @@ def throughput(here: Sequence[Group], where: str) -> Figure | None:
         }
         drawing.bars(panel, kinds, speeds)
         first = next(group for row in rows.values() for group in row.values())
-        title = ", ".join(_adapted(first.experiment))
-        panel.set(xlabel="padding", ylabel="training throughput (samples/s)", title=title)
+        panel.set(xlabel="padding", ylabel="training throughput (samples/s)", title=adapted(first.experiment))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(engines))
     return figure
 
@@ -131,8 +130,8 @@ def rates(here: Sequence[Group], where: str) -> Figure | None:
     by_adapter: dict[tuple[object, ...], Sequence[Group]] = {}
     for family in _families([group for group in here if group.whole], "learning_rate"):
         if len(family) > 1:
-            by_adapter.setdefault(_size(family), family)
-    shown = sorted(list(by_adapter.values())[: len(COLOURS)], key=_size)
+            by_adapter.setdefault(tuple(family[0].fields[name] for name in ADAPTER), family)
+    shown = sorted(list(by_adapter.values())[: len(COLOURS)], key=lambda family: order(family[0]))
     if not shown:
         return None
     title = method_title(str(here[0].fields["method"]))
@@ -140,7 +139,7 @@ def rates(here: Sequence[Group], where: str) -> Figure | None:
     for panel, split in zip(axes, SPLITS, strict=True):
         for number, family in enumerate(shown):
             shift = 1.05 ** (2 * number - len(shown) + 1)  # side by side, not on top of each other
-            x = [shift * _number(group, "learning_rate") for group in family]
+            x = [shift * drawing.rate(group) for group in family]
             seeds = [group.values(f"{split}_accuracy") for group in family]
             for rate, values in zip(x, seeds, strict=True):
                 drawing.dots(panel, [rate] * len(values), values, COLOURS[number])
@@ -149,12 +148,12 @@ def rates(here: Sequence[Group], where: str) -> Figure | None:
                 yerr=[*zip(*(drawing.reach(group.accuracies.get(split)) for group in family), strict=True)],
                 capsize=2.5,
                 elinewidth=1.1,
-                label=_settings(family[0]).replace("\n", ", "),
+                label=_recipe(family[0]),
                 color=COLOURS[number],
                 marker=MARKERS[number],
                 linestyle=LINES[number],
             )
-        drawing.log_axis(panel, sorted({_number(group, "learning_rate") for family in shown for group in family}))
+        drawing.log_axis(panel, sorted({drawing.rate(group) for family in shown for group in family}))
         panel.set(xlabel="learning rate (logarithmic)", ylabel=f"{split} accuracy")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center")
     return figure
@@ -206,19 +205,8 @@ def _by_method(here: Iterable[Group]) -> list[list[Group]]:
     return [found[method] for method in sorted(found, key=method_order)]
 
 
-def _number(group: Group, field: str) -> float:
-    return float(group.fields[field] or 0)
-
-
-def _size(family: Sequence[Group]) -> tuple[object, ...]:
-    """What tells adapters apart, in an order."""
-    modules, settings = str(family[0].fields["target_modules"]), str(family[0].fields["settings"] or "")
-    numbers = (_number(family[0], name) for name in ("r", "lora_alpha", "lora_dropout"))
-    return *numbers, settings, modules.count("+"), modules
-
-
 def _families(here: Sequence[Group], *fields: str) -> list[Sequence[Group]]:
-    """Groups of a method that differ in `fields` alone, each family in the first field's order.
+    """Groups of a method that differ in `fields` alone, each family by learning rate.
 
     The largest family comes first; of equal ones that with dynamic padding, the reference engine, the most training.
     A group that differs from all others is a family of its own.
@@ -226,13 +214,7 @@ def _families(here: Sequence[Group], *fields: str) -> list[Sequence[Group]]:
     found: list[Sequence[Group]] = [*families(here, *fields)]
     known = {id(group) for family in found for group in family}
     found += [(group,) for group in here if id(group) not in known]
-    return sorted((sorted(family, key=lambda group: _plain(group, fields[0])) for family in found), key=_rank)
-
-
-def _plain(group: Group, field: str) -> tuple[float, str]:
-    """A key for numbers and texts alike."""
-    value = group.fields[field]
-    return (0.0, value) if isinstance(value, str) else (float(value or 0), "")
+    return sorted((sorted(family, key=drawing.rate) for family in found), key=_rank)
 
 
 def _rank(family: Sequence[Group]) -> tuple[object, ...]:
@@ -259,21 +241,9 @@ def _samples(group: Group) -> float:
     return sum(group.values("samples"))
 
 
-def _settings(group: Group) -> str:
-    """What a panel or a line is about, on two lines at most."""
-    method, *adapter = _adapted(group.experiment)
-    words = f"{method}, {group.fields['padding']} padding, engine {_engine(group)}"
-    return "\n".join((words, *filter(None, [", ".join(adapter)])))
-
-
-def _adapted(experiment: Experiment) -> tuple[str, ...]:
-    """The method, the size of its adapter, and the modules that it adapts."""
-    method, title = experiment.method, method_title(experiment.method.name)
-    if not isinstance(method, Adapter):
-        return (title,)
-    words = {"r": "rank", "lora_alpha": "alpha"}
-    size = [f"{word} {method.settings[name]}" for name, word in words.items() if name in method.settings]
-    return (title, *filter(None, [", ".join(size)]), " ".join(method.target_modules))
+def _recipe(group: Group) -> str:
+    """What a panel or a line of several learning rates is about."""
+    return f"{adapted(group.experiment)}, {group.fields['padding']}, engine {_engine(group)}"
 
 
 def _gain(fixed: Group, dynamic: Group) -> str:

@@ -54,6 +54,11 @@ def setup(experiment: Experiment) -> str:
     return ", ".join(filter(None, (name, common)))
 
 
+def adapted(experiment: Experiment) -> str:
+    """What a setup's name begins with, whatever the recipe: the method, with the size and modules of an adapter."""
+    return experiment.method.setup.partition(", ")[0]
+
+
 def _recipe(experiment: Experiment) -> dict[str, str]:
     """Words for what is left, by field; empty for what is usual, or not limited."""
     method, recipe, words = experiment.method, experiment.method.recipe, {}
