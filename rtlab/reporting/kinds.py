@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from rtlab.records import Counts
 from rtlab.reporting.groups import SPLITS, Group, families
 from rtlab.reporting.markup import Text
 from rtlab.reporting.measures import accuracy_difference, quality, time_ratio
@@ -82,21 +83,13 @@ def _padding(group: Group, _: Family) -> Row:
     return {"padding tokens": f"{spread(shares, 1)} %"}
 
 
-def _trained(group: Group, _: Family) -> Row:
-    counts = group.scored[0].counts
-    return {"trained parameters": "" if counts is None else f"{counts.parameters_trained:,}"}
+def _counted(title: str, text: Callable[[Counts], str]) -> Columns:
+    return lambda group, _: {title: "" if (counts := group.scored[0].counts) is None else text(counts)}
 
 
 def _parts(title: str) -> Columns:
     """Trained parameters of the encoder or the adapter, and of the head."""
-
-    def columns(group: Group, _: Family) -> Row:
-        counts = group.scored[0].counts
-        if counts is None:
-            return {title: ""}
-        return {title: f"{counts.parameters_encoder + counts.parameters_adapter:,} + {counts.parameters_head:,}"}
-
-    return columns
+    return _counted(title, lambda c: f"{c.parameters_encoder + c.parameters_adapter:,} + {c.parameters_head:,}")
 
 
 def _faster(**base: str) -> Columns:
@@ -110,16 +103,11 @@ def _faster(**base: str) -> Columns:
         ratio = None if slow is None else time_ratio(slow, group)
         if slow is None or ratio is None:
             return {column: NONE, "its accuracy": NONE}
-        return {column: times(ratio), "its accuracy": _as_good(group, slow)}
+        verdict, found = quality(group, slow), accuracy_difference(group, slow)
+        told = found is not None and found.over == "sentences and seeds" and group.whole  # seeds of both tell it
+        return {column: times(ratio), "its accuracy": f"{verdict}: {difference(found)}" if told and found else verdict}
 
     return columns
-
-
-def _as_good(group: Group, slow: Group) -> str:
-    """Whether a group is as accurate as another one, and the difference where seeds of both tell its interval."""
-    verdict, found = quality(group, slow), accuracy_difference(group, slow)
-    known = found is not None and found.over == "sentences and seeds" and group.whole
-    return f"{verdict}: {difference(found)}" if known and found else verdict
 
 
 def _svm_rows(group: Group, family: Family) -> Iterator[Row]:
@@ -164,7 +152,8 @@ TABLES: Mapping[str, Kind] = {
     "comparison": Kind(
         title="Methods compared",
         rows=_row(
-            *(_trained, _training, _faster(engine="trainer")),
+            _counted("trained parameters", lambda counts: f"{counts.parameters_trained:,}"),
+            *(_training, _faster(engine="trainer")),
             *(_accuracy("validation"), _VALIDATION_F1, _accuracy("test"), _F1),
         ),
         chosen=compared,

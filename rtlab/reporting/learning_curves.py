@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from math import isfinite
 
-from rtlab.experiment import Experiment
 from rtlab.records import RunRecord
 from rtlab.reporting.groups import Group, Place, by_place, groups
 from rtlab.reporting.markup import Block, Column, Picture, Table
@@ -75,8 +74,7 @@ def labels_block(records: Iterable[RunRecord]) -> Block:
 
 
 def _trained(group: Group) -> tuple[int, int]:
-    recipe = group.experiment.method.recipe
-    return 1 if recipe is None else recipe.epochs, len(group.scored)
+    return int(group.fields["epochs"] or 1), len(group.scored)
 
 
 def _sentences(group: Group) -> int | None:
@@ -93,75 +91,57 @@ def _worth(way: Way) -> tuple[float, ...]:
 
 
 def _of(place: Place, found: Sequence[Way]) -> list[Table]:
-    names, common = setups([_without_size(way.largest) for way in found])
-    sizes = sorted({size for way in found for size in way.by_size})
-    records = [record for way in found for group in way.by_size.values() for record in group.scored]
-    seeds = sorted({len(group.scored) for way in found for group in way.by_size.values()})
+    """The accuracies of the ways of one place by training sentences, and from where on they differ."""
+    names, common = setups([replace(way.largest.experiment, train_sentences=None) for way in found])
+    every = [(size, group) for way in found for size, group in way.by_size.items()]
+    sizes = sorted({size for size, _ in every})
+    seeds = sorted({len(group.scored) for _, group in every})
+    epochs = {size: group.fields["epochs"] for size, group in every if group.fields["epochs"] is not None}
     shared = f" Common recipe with most sentences: {common}." if common else ""
+    accuracies = [
+        [spread(way.by_size[size].values("test_accuracy"), 3) if size in way.by_size else NONE for size in sizes]
+        for way in found
+    ]
     first = Table(
-        caption=f"{contents(place)}; {dates(records)}.{shared} Test accuracy by training sentences, which the seed "
-        f"draws; mean ± standard deviation over {_span(seeds)} seeds. Validation and test are whole.",
+        caption=f"{contents(place)}; {dates(record for _, group in every for record in group.scored)}.{shared} Test "
+        "accuracy by training sentences, which the seed draws; mean ± standard deviation over "
+        f"{' to '.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))} seeds. Validation and test are whole.",
         columns=(Column("setup", number=False), *(Column(f"{size:,}") for size in sizes)),
-        rows=tuple((name, *(_accuracy(way, size) for size in sizes)) for name, way in zip(names, found, strict=True)),
-        notes=tuple(filter(None, [_epochs(found)])),
+        rows=tuple((name, *cells) for name, cells in zip(names, accuracies, strict=True)),
+        notes=(f"Epochs: {', '.join(f'{epochs[size]} on {size:,}' for size in sorted(epochs))}.",)
+        if len(set(epochs.values())) > 1
+        else (),
     )
-    pairs = [_pair(*two) for two in combinations(zip(names, found, strict=True), 2)]
     second = Table(
         caption="From how many training sentences on a way is more accurate than a cheaper one: at that number and at "
         "every larger one that both were run on, the 95 % interval of the difference, over sentences and seeds, lies "
         f"above 0, with {FEWEST_RUNS} seeds or more of each where seeds matter.",
         columns=tuple(Column(title, number=title not in ("setup", "better than")) for title in _TITLES),
-        rows=tuple(pairs),
+        rows=tuple(
+            (name, cheaper, *_lead(more, less))
+            for (cheaper, less), (name, more) in combinations(zip(names, found, strict=True), 2)
+        ),
     )
-    return [first, second] if pairs else [first]
+    return [first, second] if second.rows else [first]
 
 
 _TITLES = ("setup", "better than", "from", "difference there", "at most sentences", "difference then")
 
 
-def _without_size(group: Group) -> Experiment:
-    return replace(group.experiment, train_sentences=None)
-
-
-def _accuracy(way: Way, size: int) -> str:
-    return spread(way.by_size[size].values("test_accuracy"), 3) if size in way.by_size else NONE
-
-
-def _epochs(found: Sequence[Way]) -> str:
-    """How long was trained, where that is not the same for all."""
-    epochs = {
-        size: int(group.fields["epochs"])
-        for way in found
-        for size, group in way.by_size.items()
-        if group.fields["epochs"] is not None
-    }
-    if len(set(epochs.values())) < 2:
-        return ""
-    return f"Epochs: {', '.join(f'{epochs[size]} on {size:,}' for size in sorted(epochs))}."
-
-
-def _pair(cheap: tuple[str, Way], dear: tuple[str, Way]) -> tuple[str, ...]:
-    (cheaper, less), (name, more) = cheap, dear
+def _lead(more: Way, less: Way) -> tuple[str, str, str, str]:
+    """From how many sentences on the dearer way is better, by how much there, and by how much on the most."""
     both = sorted(set(less.by_size) & set(more.by_size))
-    found = {size: _lead(more.by_size[size], less.by_size[size]) for size in both}
+    found = {size: accuracy_difference(more.by_size[size], less.by_size[size]) for size in both}
+
+    def cells(size: int | None) -> tuple[str, str]:
+        known = None if size is None else found[size]
+        return NONE if size is None else f"{size:,}", NONE if known is None else difference(known)
+
     start = None
     for size in reversed(both):
-        if not found[size][1]:
+        ahead, pair = found[size], (more.by_size[size], less.by_size[size])
+        enough = all(len(group.scored) >= FEWEST_RUNS for group in pair if group.chance)
+        if not (enough and ahead is not None and isfinite(ahead.low) and ahead.low > 0):
             break
         start = size
-    there = (NONE, NONE) if start is None else (f"{start:,}", found[start][0])
-    last = (f"{both[-1]:,}", found[both[-1]][0]) if both else (NONE, NONE)
-    return (name, cheaper, *there, *last)
-
-
-def _lead(more: Group, less: Group) -> tuple[str, bool]:
-    """The difference of test accuracies in words, and whether it is shown to be above 0."""
-    found = accuracy_difference(more, less)
-    if found is None:
-        return NONE, False
-    enough = all(len(group.scored) >= FEWEST_RUNS for group in (more, less) if group.chance)
-    return difference(found), enough and isfinite(found.low) and found.low > 0
-
-
-def _span(numbers: Sequence[int]) -> str:
-    return f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+    return *cells(start), *cells(max(both, default=None))

@@ -72,16 +72,15 @@ def _usual(group: Group) -> tuple[object, ...]:
 
 def richest(here: Sequence[Group]) -> Sequence[Family]:
     """For each method the one recipe that was run with most paddings, the reference with fixed padding among them."""
-    return best(filter(_has_fixed, families(here, "padding", "engine", "compile")), _paddings)
 
+    def paddings(family: Family) -> set[tuple[str, Cell]]:
+        return {(group.experiment.engine, group.fields["padding"]) for group in family}
 
-def _has_fixed(family: Family) -> bool:
-    return any((group.experiment.engine, group.fields["padding"]) == ("trainer", "fixed") for group in family)
-
-
-def _paddings(family: Family) -> tuple[float, ...]:
-    kinds = {(group.experiment.engine, group.fields["padding"]) for group in family}
-    return len(kinds), family[0].whole, sum(len(group.scored) for group in family)
+    found = families(here, "padding", "engine", "compile")
+    return best(
+        (family for family in found if ("trainer", "fixed") in paddings(family)),
+        lambda family: (len(paddings(family)), family[0].whole, sum(len(group.scored) for group in family)),
+    )
 
 
 def best(found: Iterable[Family], worth: Callable[[Family], tuple[float, ...]]) -> Sequence[Family]:

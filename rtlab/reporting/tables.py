@@ -23,7 +23,6 @@ from rtlab.reporting.measures import SEEDS_FOR_EQUALITY
 from rtlab.reporting.selecting import Family
 from rtlab.reporting.wording import NONE, plural
 from rtlab.statistics import MARGIN
-from rtlab.testbed import Testbed
 
 LEGEND = (
     "A row is n runs that differ in the seed alone: mean ± standard deviation; in brackets the 95 % interval of the "
@@ -70,20 +69,25 @@ def _block(name: str, kind: Kind, places: Mapping[Place, Sequence[Group]], lost:
 
 
 def _table(place: Place, kind: Kind, found: Sequence[Family], lost: Sequence[RunRecord]) -> Table:
-    """The table of a place, with its caption above and its failures below."""
+    """The table of a place: above where its numbers come from and what its rows have in common, below its failures."""
     families = [(group, family) for family in found for group in family]
     chosen = [group for group, _ in families]
     names, common = wording.setups([group.experiment for group in chosen])
-    known = wording.letters((g.experiment.engine, g.testbed) for g in chosen if g.testbed and kind.timed)
+    testbeds = [(g.experiment.engine, g.testbed) for g in chosen if g.testbed and kind.timed]
+    letters = wording.letters(testbeds)
     several = Counter(engine for engine, _ in {(group.experiment.engine, group.results) for group in chosen})
     cells: list[Row] = []
     for name, (group, family) in zip(names, families, strict=True):
         version = f", results version {group.results}" if several[group.experiment.engine] > 1 else ""
-        first: Row = {"setup": name + version, **({"testbed": _letter(group, known) or NONE} if known else {})}
+        testbed = letters[group.experiment.engine, group.testbed] if letters and group.testbed else NONE
+        first: Row = {"setup": name + version, **({"testbed": testbed} if letters else {})}
         last: Row = {"n": str(len(group.scored))}
         cells += [first | row | ({} if "seed" in row else last) for row in kind.rows(group, family)]
     every = dict.fromkeys(title for row in cells for title in row)
     titles = [title for title in every if any(row.get(title, NONE) != NONE for row in cells)]
+    where = {f"{letters[at]}: {wording.versions(at[1])}" if letters else wording.versions(at[1]) for at in testbeds}
+    of = [record for group in chosen for record in group.scored] or lost
+    caption = f"{wording.contents(place)}{', on ' * bool(where)}{'; '.join(sorted(where))}; {wording.dates(of)}."
     disturbed = sum(group.disturbed for group in chosen) if kind.timed else 0
     notes = [
         f"{plural(disturbed, 'run')} left out of times, since other processes disturbed them." if disturbed else "",
@@ -91,38 +95,10 @@ def _table(place: Place, kind: Kind, found: Sequence[Family], lost: Sequence[Run
         SCALED if kind.timed and any(group.scaled for group in chosen) else "",
     ]
     return Table(
-        caption=_caption(place, chosen, lost, known, common, timed=kind.timed),
+        caption=caption + (f" Common recipe: {common}." if common else ""),
         columns=tuple(Column(title, number=title not in TEXTS) for title in titles),
         rows=tuple(tuple(row.get(title, NONE) for title in titles) for row in cells),
         notes=tuple(filter(None, [" ".join(filter(None, notes))])),
-    )
-
-
-def _letter(group: Group, known: Mapping[tuple[str, Testbed], str]) -> str:
-    return known.get((group.experiment.engine, group.testbed), "") if group.testbed else ""
-
-
-def _caption(
-    place: Place,
-    chosen: Sequence[Group],
-    lost: Sequence[RunRecord],
-    known: Mapping[tuple[str, Testbed], str],
-    common: str,
-    *,
-    timed: bool,
-) -> str:
-    """Where numbers come from: contents, testbeds, dates; and what all rows have in common."""
-    named = {
-        f"{letter}: {wording.versions(group.testbed)}"
-        if (letter := _letter(group, known))
-        else wording.versions(group.testbed)
-        for group in chosen
-        if group.testbed is not None and timed
-    }
-    where = f", on {'; '.join(sorted(named))}" if named else ""
-    records = [record for group in chosen for record in group.scored] or lost
-    return f"{wording.contents(place)}{where}; {wording.dates(records)}." + (
-        f" Common recipe: {common}." if common else ""
     )
 
 
