@@ -210,6 +210,7 @@ def test_values_are_those_of_the_frame_in_every_run_that_has_them():
 def test_an_svm_has_no_chance_in_it():
     [svm], [full] = groups([made(SVM)]), groups([made()])
     assert (svm.chance, full.chance) == (False, True)
+    assert (svm.seeded(2), full.seeded(2), full.seeded(1)) == (True, False, True)
     assert svm.accuracies["test"].over == "sentences and seeds"
     assert full.accuracies["test"].over == "sentences"
 

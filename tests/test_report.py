@@ -25,6 +25,7 @@ from rtlab.reporting import report_data
 from rtlab.reporting.markup import embedded_json
 from rtlab.reporting.report import report
 from rtlab.reporting.report_data import CURVE_POINTS, page_data, run_names
+from rtlab.statistics import accuracy_interval
 from rtlab.values import visible
 
 SENTENCES = 40
@@ -318,12 +319,9 @@ def test_the_run_table_says_what_a_run_was_and_came_to():
     }
 
 
-def test_wilsons_interval_is_scipys():
-    from scipy.stats import binomtest
-
+def test_the_interval_of_a_run_is_that_of_the_tables():
     record = made()
-    right = int((record.predictions["test"].classes == LABELS).sum())
-    known = binomtest(right, SENTENCES).proportion_ci(0.95, method="wilson")
+    known = accuracy_interval((record.predictions["test"].classes == LABELS)[None])
     assert table([record])[0]["95 %"] == f"{known.low:.3f} – {known.high:.3f}"
 
 

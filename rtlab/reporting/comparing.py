@@ -161,30 +161,22 @@ def as_text(comparisons: Sequence[Comparison]) -> str:
     table = tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
     seeds = [line for name, comparison in found.items() for line in _by_seed(name, comparison)]
     speeds = [_speed(name, comparison) for name, comparison in found.items()]
-    single = any(group.chance and len(group.scored) < 2 for group in sides.values())
+    single = not all(group.seeded(2) for group in sides.values())
     classes = side_by_side({name: by_class(group, SPLITS[0]) for name, group in sides.items()}, SPLITS[0])
     return "\n".join([*who, "", table, "", *seeds, *speeds, NOTE, *([ONE_RUN] if single else []), "", classes])
 
 
 def _differences(a: Group, others: Sequence[Group], split: str) -> list[Difference]:
-    right, labels, classes = a.correct(split), a.labels(split), a.predicted(split)
+    right, labels, said, count = a.correct(split), a.labels(split), a.predicted(split), a.num_labels(split)
     p_values = [mcnemar(b.correct(split), right) for b in others]
-    return [
-        Difference(
-            accuracy=paired_difference(b.correct(split), right, a_chance=b.chance, b_chance=a.chance),
-            f1=paired_f1_difference(
-                labels,
-                b.predicted(split),
-                classes,
-                num_labels=a.num_labels(split),
-                a_chance=b.chance,
-                b_chance=a.chance,
-            ),
-            p=p,
-            p_holm=p_holm,
+    found = []
+    for b, p, p_holm in zip(others, p_values, holm(p_values), strict=True):
+        accuracy = paired_difference(b.correct(split), right, a_chance=b.chance, b_chance=a.chance)
+        f1 = paired_f1_difference(
+            labels, b.predicted(split), said, num_labels=count, a_chance=b.chance, b_chance=a.chance
         )
-        for b, p, p_holm in zip(others, p_values, holm(p_values), strict=True)
-    ]
+        found.append(Difference(accuracy=accuracy, f1=f1, p=p, p_holm=p_holm))
+    return found
 
 
 def _settled(a_SN: NDArray[np.bool_], b_SN: NDArray[np.bool_]) -> tuple[list[int], list[int]]:

@@ -69,6 +69,10 @@ class Group:
         """Whether other seeds could give other scores."""
         return self.experiment.chance
 
+    def seeded(self, least: int) -> bool:
+        """Whether it was run under so many seeds, or has no chance in it."""
+        return len(self.scored) >= least or not self.chance
+
     @property
     def results(self) -> int:
         """The results version of its engine."""
@@ -102,14 +106,14 @@ class Group:
     def values(self, name: str) -> list[float]:
         """A column of the frame for each run that has a value in it; times are those of one testbed, for its epochs."""
         runs = self.on_testbed if name in TIMES else self.scored
-        found = [(COLUMNS[name](record), record) for record in runs]
-        return [float(value) + self._further(name, record) for value, record in found if value is not None]
-
-    def _further(self, name: str, record: RunRecord) -> float:
-        """What the epochs that a run lacks of those that are asked for here add to a time; below 0 if it has more."""
-        if name not in _BY_EPOCH or record.timing is None or not self.scored:
-            return 0.0
-        return record.timing.train_s * (_epochs(self.scored[0]) / _epochs(record) - 1)
+        found = []
+        for record in runs:
+            if (value := COLUMNS[name](record)) is not None:
+                found.append(float(value))
+                if name in _BY_EPOCH and record.timing is not None and self.scored:
+                    # What the epochs that the run lacks of those that are asked for here add; below 0 if it has more.
+                    found[-1] += record.timing.train_s * (_epochs(self.scored[0]) / _epochs(record) - 1)
+        return found
 
     def mean(self, name: str) -> float:
         """The mean of `values`."""
@@ -212,21 +216,20 @@ def _everywhere(found: Sequence[Group]) -> Iterator[Group]:
 def _timed_by_epoch(found: Sequence[Group]) -> list[Group]:
     """The groups, those of whole epochs with the times of all that differ from them in the number of epochs alone.
 
-    Runs that end once they have had patience are of as many epochs as they came to: they keep their own times.
+    A seed's own run goes before that of another length. Runs that end once they have had patience are of as many epochs
+    as they came to: they keep their own times.
     """
     fixed = [group for group in found if group.whole and group.fields["patience"] is None]
     alike = {id(group): family for family in families(fixed, "epochs") for group in family}
-    return [_with_times_of(group, alike.get(id(group), ())) for group in found]
-
-
-def _with_times_of(group: Group, family: Sequence[Group]) -> Group:
-    """A group with the times of a family; a seed's own run goes before that of another length."""
-    timed: dict[Testbed, dict[int, RunRecord]] = {}
-    for member in sorted(family, key=lambda member: member is group):
-        for testbed, runs in member.timed.items():
-            timed.setdefault(testbed, {}).update({record.experiment.seed: record for record in runs})
-    by_seed = {testbed: _by_seed(runs.values()) for testbed, runs in timed.items()}
-    return dataclasses.replace(group, timed=by_seed) if family else group
+    made = []
+    for group in found:
+        timed: dict[Testbed, dict[int, RunRecord]] = {}
+        for member in sorted(alike.get(id(group), ()), key=lambda member: member is group):
+            for testbed, runs in member.timed.items():
+                timed.setdefault(testbed, {}).update({record.experiment.seed: record for record in runs})
+        by_seed = {testbed: _by_seed(runs.values()) for testbed, runs in timed.items()}
+        made.append(dataclasses.replace(group, timed=by_seed) if timed else group)
+    return made
 
 
 def _epochs(record: RunRecord) -> int:

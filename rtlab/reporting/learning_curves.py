@@ -140,7 +140,7 @@ def _lead(more: Way, less: Way) -> tuple[str, str, str, str]:
     start = None
     for size in reversed(both):
         ahead, pair = found[size], (more.by_size[size], less.by_size[size])
-        enough = all(len(group.scored) >= FEWEST_RUNS for group in pair if group.chance)
+        enough = all(group.seeded(FEWEST_RUNS) for group in pair)
         if not (enough and ahead is not None and isfinite(ahead.low) and ahead.low > 0):
             break
         start = size

@@ -62,7 +62,7 @@ def accuracy_difference(a: Group, b: Group) -> Interval | None:
 
 def quality(a: Group, b: Group) -> Verdict:
     """Whether two reach the same test accuracy: it takes whole epochs and five seeds of either to show."""
-    enough = all(g.whole and (not g.chance or len(g.scored) >= SEEDS_FOR_EQUALITY) for g in (a, b))
+    enough = all(group.whole and group.seeded(SEEDS_FOR_EQUALITY) for group in (a, b))
     difference = accuracy_difference(a, b) if enough else None
     return "not shown" if difference is None else equal(difference)
 

@@ -182,7 +182,7 @@ def unread(quantity: Quantity, groups: Sequence[Group]) -> str:
     if quantity.timed:
         return "times on one testbed"
     found = [group for experiment in quantity.of if (group := _find(experiment, groups))]
-    few = any(group.chance and len(group.scored) < quantity.runs for group in found)
+    few = not all(group.seeded(quantity.runs) for group in found)
     return _at_least(quantity) if few else "records that hold it"
 
 

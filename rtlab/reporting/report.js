@@ -58,7 +58,7 @@ function runTable() {
     return html("th", number ? { scope: "col", class: "number" } : { scope: "col" }, button);
   });
   const table = html("table", {},
-    html("caption", {}, html("span", {}, "Accuracy and F1 are of the test split; the interval is Wilson's, 95 %, over its sentences alone.")),
+    html("caption", {}, html("span", {}, "Accuracy and F1 are of the test split; the interval is 95 %, over its sentences alone, as in the tables.")),
     html("thead", {}, html("tr", {}, ...heads)));
   byId("runs-table").append(table);
 

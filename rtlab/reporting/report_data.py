@@ -15,18 +15,17 @@ from statistics import mean
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from rtlab.methods import TITLES, method_title
 from rtlab.recipe import Recipe
 from rtlab.records import Classes, LogEntry, Predictions, RunRecord
 from rtlab.reporting.classes import class_names
 from rtlab.reporting.frame import COLUMNS, Cell
-from rtlab.reporting.groups import Group, by_place, groups, machines, place_of
+from rtlab.reporting.groups import Group, by_place, groups, machines, place_of, would_be
 from rtlab.reporting.markup import clean
 from rtlab.reporting.selecting import shown_first
 from rtlab.reporting.wording import setups
-from rtlab.statistics import CONFIDENCE, mean_interval
+from rtlab.statistics import mean_interval
 from rtlab.values import Json, one_line
 
 IN_FULL = 300
@@ -132,7 +131,7 @@ def _run_table(records: Sequence[RunRecord], names: Sequence[str]) -> list[Json]
         {"title": "run", "texts": list(names)},
         _coded("status", _column(records, "status"), menu=True),
         accuracy,
-        {"title": "95 %", "texts": [_wilson(record) for record in records]},
+        {"title": "95 %", "texts": [_interval(record) for record in records]},
         *numbers,
         _numbers("peak memory (GiB)", 2, [None if peak is None else float(peak) / GIB for peak in memory]),
         *(_coded(title, _column(records, name), menu=True) for title, name in MENUS.items()),
@@ -157,14 +156,10 @@ def _coded(title: str, values: Sequence[Cell], *, menu: bool = False) -> dict[st
     return {"title": title, "codes": codes.tolist(), "known": list(known), "menu": menu, "number": numbers}
 
 
-def _wilson(record: RunRecord) -> str:
-    """Wilson's 95 % interval of the test accuracy, over sentences alone: a single run knows nothing of other seeds."""
-    if "test" not in record.predictions or record.status != "ok":
-        return ""
-    n, share = len(record.predictions["test"].labels), record.scores["test"].accuracy
-    z = float(ndtri((1 + CONFIDENCE) / 2))
-    middle, reach = share + z * z / (2 * n), z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return f"{(middle - reach) / (1 + z * z / n):.3f} – {(middle + reach) / (1 + z * z / n):.3f}"
+def _interval(record: RunRecord) -> str:
+    """The 95 % interval of a run's test accuracy; a single run knows nothing of other seeds."""
+    found = None if record.status != "ok" else would_be(record).accuracies.get("test")
+    return "" if found is None else f"{found.low:.3f} – {found.high:.3f}"
 
 
 def _in_full(
