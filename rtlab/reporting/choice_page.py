@@ -24,12 +24,13 @@ MOST_ROWS = 200  # of a table; the choice as JSON holds all
 def choice_page(choice: Choice) -> str:
     """The page of a choice as one HTML file."""
     cost, curves = _figures(choice)
+    left_out = ((brief(one.name), one.status, one_line(one.why)) for one in choice.left_out)
     sections = [
         ("answer", "Answer", _answer(choice)),
         ("cost", "What it costs", cost),
         ("curves", "What more sentences buy", curves),
         ("ways", "Ways", _ways(choice)),
-        ("left-out", "Left out", _left_out(choice)),
+        ("left-out", "Left out", _table("Left out", _columns("way", "status", "why"), left_out)),
         ("undecided", "Undecided", _undecided(choice)),
         ("data", "Data", "\n".join(_paragraph(one_line(warning)) for warning in choice.warnings)),
         ("mistakes", "Surest mistakes", _mistakes(choice)),
@@ -155,11 +156,6 @@ def _on_two_lines(score: str) -> Text:
     """A score above its interval: a table of them is no wider than it has to be."""
     value, between, interval = score.partition(" [")
     return [value, LINE, f"[{interval}"] if between else value
-
-
-def _left_out(choice: Choice) -> str:
-    rows = ((brief(one.name), one.status, one_line(one.why)) for one in choice.left_out)
-    return _table("Left out", _columns("way", "status", "why"), rows)
 
 
 def _undecided(choice: Choice) -> str:

@@ -15,6 +15,7 @@ from matplotlib.artist import Artist
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
+from matplotlib.transforms import Bbox
 
 from rtlab.choice import Candidate, Choice, Trial, points
 from rtlab.reporting import drawing
@@ -38,21 +39,6 @@ PLACES = tuple(
     for reach in (9.0, 16.0)
     for across, up in ((1, 0), (-1, 0), (1, 0.8), (-1, 0.8), (1, -0.8), (-1, -0.8), (0, 1.2), (0, -1.2))
 )
-
-
-class Box(NamedTuple):
-    """A rectangle on a panel, in points."""
-
-    left: float
-    bottom: float
-    right: float
-    top: float
-
-    def shared(self, other: "Box") -> float:
-        """The area that both cover."""
-        across = min(self.right, other.right) - max(self.left, other.left)
-        up = min(self.top, other.top) - max(self.bottom, other.bottom)
-        return across * up if across > 0 and up > 0 else 0.0
 
 
 class Label(NamedTuple):
@@ -213,7 +199,7 @@ def _place(figure: Figure, panel: "Axes", labels: Sequence[Label], reaches: Sequ
     figure.set_layout_engine("none")
     scale = 72 / figure.dpi
     corners = panel.get_window_extent()
-    inside = Box(*(scale * end for end in (corners.x0, corners.y0, corners.x1, corners.y1)))
+    inside = Bbox(corners.get_points() * scale)
 
     def where(x: float, y: float) -> tuple[float, float]:
         across, up = panel.transData.transform((x, y))
@@ -222,7 +208,7 @@ def _place(figure: Figure, panel: "Axes", labels: Sequence[Label], reaches: Sequ
     taken = []
     for label, (below, above) in zip(labels, reaches, strict=True):
         (x, low), (_, middle), (_, high) = (where(label.at[0], label.at[1] + end) for end in (-below, 0, above))
-        taken += [Box(x - 5, middle - 5, x + 5, middle + 5), Box(x - 2.5, low, x + 2.5, high)]
+        taken += [Bbox.from_bounds(x - 5, middle - 5, 10, 10), Bbox.from_extents(x - 2.5, low, x + 2.5, high)]
     for label in sorted(labels, key=lambda label: not label.strong):
         x, y = where(*label.at)
         boxes = {offset: _box(label, x, y, offset) for offset in PLACES}
@@ -245,15 +231,20 @@ def _side(offset: tuple[float, float]) -> Literal["left", "right", "center"]:
     return "left" if offset[0] > 0 else "right" if offset[0] < 0 else "center"
 
 
-def _box(label: Label, x: float, y: float, offset: tuple[float, float]) -> Box:
+def _box(label: Label, x: float, y: float, offset: tuple[float, float]) -> Bbox:
     """What a label takes up at an offset from its point."""
     width = (0.66 if label.strong else 0.6) * TEXT * len(label.text)
     left = x + offset[0] - {"left": 0.0, "right": width, "center": width / 2}[_side(offset)]
     middle = y + offset[1]
-    return Box(left, middle - 0.6 * TEXT, left + width, middle + 0.6 * TEXT)
+    return Bbox.from_extents(left, middle - 0.6 * TEXT, left + width, middle + 0.6 * TEXT)
 
 
-def _covered(box: Box, taken: Sequence[Box], inside: Box) -> float:
+def _covered(box: Bbox, taken: Sequence[Bbox], inside: Bbox) -> float:
     """The area that a label would cover; what lies outside of the panel counts most."""
-    outside = (box.right - box.left) * (box.top - box.bottom) - box.shared(inside)
-    return sum(box.shared(other) for other in taken) + 100 * outside
+    outside = box.width * box.height - _shared(box, inside)
+    return sum(_shared(box, other) for other in taken) + 100 * outside
+
+
+def _shared(one: Bbox, other: Bbox) -> float:
+    both = Bbox.intersection(one, other)
+    return 0.0 if both is None else both.width * both.height

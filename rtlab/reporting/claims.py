@@ -173,7 +173,10 @@ def rule_on(rule: Rule, here: Sequence[Group], site: Site | None = None) -> Ruli
             waits.setdefault(need, []).append(quantity.what.rstrip(":"))
     words = [f"{need} for {' and '.join(whats)}" for need, whats in waits.items()]
     words += [waits_for(tuple(lacking), of_lab=site is not None)] if lacking else []
-    verdict = _verdict({finding.verdict for finding in findings}, waiting=bool(words)) if rule.statements else None
+    verdict: Verdict | None = None
+    if rule.statements:
+        refuted = any(finding.verdict == "refuted" for finding in findings)
+        verdict = "refuted" if refuted else "open" if words else "confirmed"
     return Ruling(
         rule=rule,
         verdict=verdict,
@@ -181,10 +184,6 @@ def rule_on(rule: Rule, here: Sequence[Group], site: Site | None = None) -> Ruli
         findings=tuple(findings),
         observed=tuple(found for quantity in rule.beside if (found := read(quantity, here, site))),
     )
-
-
-def _verdict(verdicts: set[Verdict], *, waiting: bool) -> Verdict:
-    return "refuted" if "refuted" in verdicts else "open" if waiting else "confirmed"
 
 
 def _as_stated(claim: Claim, found: Sequence[Group]) -> Ruling:

@@ -4,17 +4,15 @@ Everything is a mean over the seeds of a group. Where there are many classes, th
 counted: a table of 150 rows says less than one of twelve.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from tabulate import tabulate
 
 from rtlab.metrics import class_scores, confusion
 from rtlab.reporting.groups import Group
-from rtlab.reporting.markup import clean
+from rtlab.reporting.markup import clean, simple
 from rtlab.reporting.wording import NONE
 from rtlab.values import Json
 
@@ -95,7 +93,7 @@ def of_one(found: ByClass) -> str:
         }
         for number in _shown(found.f1_C, found.support_C)
     ]
-    return "\n".join([_simple(rows), *_rest(found, len(rows))])
+    return "\n".join([simple(rows), *_rest(found, len(rows))])
 
 
 def side_by_side(sides: Mapping[str, ByClass], split: str) -> str:
@@ -112,7 +110,7 @@ def side_by_side(sides: Mapping[str, ByClass], split: str) -> str:
             elif len(first.names) > MOST:
                 row[f"{name} took it for"] = _taken_for(found, number)
         rows.append(row)
-    parts = [f"By class, {split}; counts are means over seeds:", _simple(rows), *_rest(first, len(rows))]
+    parts = [f"By class, {split}; counts are means over seeds:", simple(rows), *_rest(first, len(rows))]
     if 2 < len(first.names) <= MOST:
         parts += [
             f"\n{name} took a class (row) for a class (column):\n{_matrix(found)}" for name, found in sides.items()
@@ -143,7 +141,7 @@ def _taken_for(found: ByClass, number: int) -> str:
 
 
 def _matrix(found: ByClass) -> str:
-    return _simple(
+    return simple(
         [
             {"": name, **{other: _count(count) for other, count in zip(found.names, counts_C, strict=True)}}
             for name, counts_C in zip(found.names, found.counts_CC, strict=True)
@@ -154,13 +152,3 @@ def _matrix(found: ByClass) -> str:
 def _count(count: float) -> str:
     """A mean number of sentences, whole where it is."""
     return f"{count:,.0f}" if count == round(count) else f"{count:,.1f}"
-
-
-def _simple(rows: Sequence[Mapping[str, str]]) -> str:
-    """A table of texts, in which columns of numbers are aligned to the right."""
-    columns = list(zip(*(row.values() for row in rows), strict=True))
-    sides = [
-        "right" if all(re.fullmatch(r"[\d,.]+", cell) for cell in cells) and number else "left"
-        for number, cells in enumerate(columns)
-    ]
-    return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True, colalign=sides)

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from tabulate import tabulate
 
 from rtlab.records import RunRecord
 from rtlab.reporting.classes import by_class, side_by_side
 from rtlab.reporting.groups import Group, groups, lost_runs
-from rtlab.reporting.markup import clean
+from rtlab.reporting.markup import clean, simple
 from rtlab.reporting.measures import quality, time_ratio
 from rtlab.reporting.wording import difference, listed, plural, score, setup, spread, times
 from rtlab.statistics import Interval, Verdict, holm, mcnemar, paired_difference, paired_f1_difference
@@ -158,12 +157,11 @@ def as_text(comparisons: Sequence[Comparison]) -> str:
     rows = [_cells(split, name, group, found.get(name)) for split in SPLITS for name, group in sides.items()]
     if not several:
         rows = [{title: cell for title, cell in row.items() if title != "Holm p"} for row in rows]
-    table = tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
     seeds = [line for name, comparison in found.items() for line in _by_seed(name, comparison)]
     speeds = [_speed(name, comparison) for name, comparison in found.items()]
     single = not all(group.seeded(2) for group in sides.values())
     classes = side_by_side({name: by_class(group, SPLITS[0]) for name, group in sides.items()}, SPLITS[0])
-    return "\n".join([*who, "", table, "", *seeds, *speeds, NOTE, *([ONE_RUN] if single else []), "", classes])
+    return "\n".join([*who, "", simple(rows), "", *seeds, *speeds, NOTE, *([ONE_RUN] if single else []), "", classes])
 
 
 def _differences(a: Group, others: Sequence[Group], split: str) -> list[Difference]:

@@ -78,7 +78,9 @@ def _draw(
     machine: Testbed | None = None,
 ) -> None:
     """Add a figure of a place, or of a machine there, if it has something to show."""
-    more = (_limit(here), "" if machine is None else machine.name)
+    limits = {group.experiment.limit for group in here}
+    limit = "" if None in limits else f"{min(filter(None, limits))} sentences a split"
+    more = (limit, "" if machine is None else machine.name)
     where = " · ".join(filter(None, (place.encoder, place.dataset, *more)))
     with styled():
         figure = draw(here, where)
@@ -89,12 +91,6 @@ def _draw(
         if path in texts:  # of two places whose names come to the same, the later one's has a digest
             path = path.with_stem(f"{path.stem}-{sha256(repr((place, machine)).encode()).hexdigest()[:8]}")
         texts[path] = svg(figure, title=f"{name}: {where}")
-
-
-def _limit(here: Sequence[Group]) -> str:
-    """Sentences a split, if they were limited."""
-    limits = {group.experiment.limit for group in here}
-    return "" if None in limits else f"{min(filter(None, limits))} sentences a split"
 
 
 def _ours(path: Path) -> bool:

@@ -34,7 +34,7 @@ from rtlab.reporting.evidence import (
     short,
     shown,
 )
-from rtlab.reporting.groups import Place, groups
+from rtlab.reporting.groups import groups
 from rtlab.reporting.markup import Block, Span, Table
 from rtlab.reporting.measures import deviation, deviation_to_difference, memory_ratio
 from rtlab.reporting.quantities import Quantity, Range, Reading, home
@@ -175,11 +175,11 @@ def findings_block(records: Iterable[RunRecord]) -> Block:
     here = home(groups(records))
     rulings = [(finding, rule_on(finding.rule, here)) for finding in FINDINGS]
     readings = chain.from_iterable((*ruling.findings, *ruling.observed) for _, ruling in rulings)
-    machines: dict[Place, set[str]] = {}
-    for reading in readings:
-        if reading.site:
-            machines.setdefault(reading.site.place, set()).add(reading.site.machine)
-    where = " ".join(f"{contents(place)}{_on(found)}." for place, found in sorted(machines.items()))
+    used = sorted({reading.site for reading in readings if reading.site})
+    machines = {
+        place: [site.machine for site in sites if site.machine] for place, sites in groupby(used, attrgetter("place"))
+    }
+    where = " ".join(f"{contents(p)}{', times on ' * bool(m)}{'; '.join(m)}." for p, m in machines.items())
     sentences = tuple([f"{n}. ", *_sentence(finding, ruling)] for n, (finding, ruling) in enumerate(rulings, start=1))
     table = Table(notes=(*sentences, *([where] if where else []), LEGEND))
     return Block(name="findings", title="Findings", tables=(table,))
@@ -206,8 +206,3 @@ def _numbers(readings: Sequence[Reading]) -> str:
         for said, alike in groupby(readings, attrgetter("details"))
     ]
     return "; ".join(parts)
-
-
-def _on(machines: set[str]) -> str:
-    named = "; ".join(sorted(machines - {""}))
-    return f", times on {named}" if named else ""

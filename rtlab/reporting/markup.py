@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
+from tabulate import tabulate
+
 from rtlab.reporting.wording import NONE, plural
 from rtlab.values import Json, visible
 from rtlab.values import clean as clean  # what all of reporting takes from here
@@ -156,6 +158,16 @@ def _pipes(table: Table, form: Form) -> str:
     lines.insert(1, [f"{left}{'-' * max(2, w - 1)}{right}" for (_, left, right), w in zip(signs, widths, strict=True)])
     formats = [f"{{:{side}{width}}}" for (side, _, _), width in zip(signs, widths, strict=True)]
     return "\n".join(f"| {' | '.join(f.format(c) for f, c in zip(formats, line, strict=True))} |" for line in lines)
+
+
+def simple(rows: Sequence[Mapping[str, str]]) -> str:
+    """A table of texts for a terminal, in which columns of numbers are aligned to the right."""
+    columns = list(zip(*(row.values() for row in rows), strict=True))
+    sides = [
+        "right" if all(re.fullmatch(r"[\d,.]+", cell) for cell in cells) and number else "left"
+        for number, cells in enumerate(columns)
+    ]
+    return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True, colalign=sides)
 
 
 def as_html(block: Block, *, most: int, rest: str = "in the results' README.md") -> str:

@@ -64,7 +64,11 @@ def padding(here: Sequence[Group], where: str) -> Figure | None:
     seconds = {label: [[1000 / speed for speed in cell] for cell in cells] for label, cells in speeds.items()}
     names = [adapted(fixed.experiment) for fixed, _ in pairs]
     drawing.bars(axes[0], names, seconds)
-    drawing.bars(axes[1], [f"{name}\n{_gain(*pair)}" for name, pair in zip(names, pairs, strict=True)], speeds)
+    gains = [
+        f"dynamic: {ratio.value:.1f} ×,\naccuracy {quality(*pair)}" if (ratio := time_ratio(*pair)) is not None else ""
+        for pair in pairs
+    ]
+    drawing.bars(axes[1], [f"{name}\n{gain}" for name, gain in zip(names, gains, strict=True)], speeds)
     axes[0].set(ylabel="training time for 1,000 sentences (s)")
     axes[1].set(ylabel="training throughput (samples/s)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -214,12 +218,12 @@ def _families(here: Sequence[Group], *fields: str) -> list[Sequence[Group]]:
     found: list[Sequence[Group]] = [*families(here, *fields)]
     known = {id(group) for family in found for group in family}
     found += [(group,) for group in here if id(group) not in known]
-    return sorted((sorted(family, key=drawing.rate) for family in found), key=_rank)
 
+    def rank(family: Sequence[Group]) -> tuple[object, ...]:
+        fields = family[0].fields
+        return -len(family), fields["padding"] != "dynamic", fields["engine"] != REFERENCE, -sum(map(_samples, family))
 
-def _rank(family: Sequence[Group]) -> tuple[object, ...]:
-    fields = family[0].fields
-    return -len(family), fields["padding"] != "dynamic", fields["engine"] != REFERENCE, -sum(map(_samples, family))
+    return sorted((sorted(family, key=drawing.rate) for family in found), key=rank)
 
 
 def _by_engine(here: Iterable[Group]) -> Rows:
@@ -244,9 +248,3 @@ def _samples(group: Group) -> float:
 def _recipe(group: Group) -> str:
     """What a panel or a line of several learning rates is about."""
     return f"{adapted(group.experiment)}, {group.fields['padding']}, engine {_engine(group)}"
-
-
-def _gain(fixed: Group, dynamic: Group) -> str:
-    """The speed-up with its quality; nothing where they were not timed on one testbed."""
-    ratio = time_ratio(fixed, dynamic)
-    return "" if ratio is None else f"dynamic: {ratio.value:.1f} ×,\naccuracy {quality(dynamic, fixed)}"

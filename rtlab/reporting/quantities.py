@@ -159,11 +159,14 @@ def read(quantity: Quantity, groups: Sequence[Group], site: Site | None) -> Read
     interval = quantity.measure(*used) if used or not quantity.of else None
     if interval is None:
         return None
+    if site is None and used:
+        testbed = used[0].testbed if quantity.timed else None
+        site = Site(used[0].place, "" if testbed is None else versions(without_code(testbed)))
     runs = [(group, group.on_testbed if quantity.timed else group.scored) for group in used]
     counted = [len(members) for group, members in runs if quantity.timed or group.chance]
     return Reading(
         quantity=quantity,
-        site=_site(used, timed=quantity.timed) if site is None else site,
+        site=site,
         interval=interval,
         records=tuple(record.id for _, members in runs for record in members),
         runs=min(counted or (len(members) for _, members in runs), default=0),
@@ -226,14 +229,6 @@ def _find(experiment: Experiment, groups: Sequence[Group]) -> Group | None:
     wanted = {name: value for name, value in setup_fields(experiment).items() if name not in NOT_COMPARED}
     found = [group for group in groups if wanted.items() <= group.fields.items()]
     return max(found, key=lambda group: (group.results, len(group.scored)), default=None)
-
-
-def _site(used: Sequence[Group], *, timed: bool) -> Site | None:
-    """Where groups are of: for times with their machine."""
-    if not used:
-        return None
-    testbed = used[0].testbed if timed else None
-    return Site(used[0].place, "" if testbed is None else versions(without_code(testbed)))
 
 
 def _note(quantity: Quantity, groups: Sequence[Group]) -> str:

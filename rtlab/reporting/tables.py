@@ -9,8 +9,6 @@ but the thing compared. A speed-up never stands without its quality.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from tabulate import tabulate
-
 from rtlab.methods import method_title
 from rtlab.records import RunRecord
 from rtlab.reporting import wording
@@ -18,7 +16,7 @@ from rtlab.reporting.classes import ByClass, by_class, of_one
 from rtlab.reporting.frame import COLUMNS
 from rtlab.reporting.groups import Group, Place, by_place, groups, lost_runs, place_of, would_be
 from rtlab.reporting.kinds import TABLES, TEXTS, Kind, Row
-from rtlab.reporting.markup import Block, Column, Table
+from rtlab.reporting.markup import Block, Column, Table, simple
 from rtlab.reporting.measures import SEEDS_FOR_EQUALITY
 from rtlab.reporting.selecting import Family
 from rtlab.reporting.wording import NONE, plural
@@ -111,14 +109,13 @@ def summary(record: RunRecord) -> str:
     classes = _classes(found, record.scores["test"].accuracy) if found is not None and found.needed else ""
     if not classes:
         rows = [{title: cell for title, cell in row.items() if title != "macro-F1"} for row in rows]
-    table = tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
     lossy = record.train_loss is not None
     losses = f", mean loss {record.train_loss:.4f}, last epoch {record.final_loss:.4f}" if lossy else ""
     kept = record.chosen.get("epoch")
     best = f"kept the weights of epoch {kept:.3g}, the best of {len(record.validated)}\n" if kept is not None else ""
     return (
         f"{method_title(record.experiment.method.name)} of {record.worked_on} "
-        f"({wording.setup(record.experiment)}, seed {record.experiment.seed})\n\n{table}\n\n{classes}"
+        f"({wording.setup(record.experiment)}, seed {record.experiment.seed})\n\n{simple(rows)}\n\n{classes}"
         f"trained {counts.parameters_trained:,} of {counts.parameters_total:,} parameters "
         f"in {timing.train_s:.1f} s ({timing.samples_per_s:.1f} samples/s){losses}\n"
         f"{best}loading {timing.load_s:.1f} s, tokenizing {timing.prepare_s:.1f} s, "

@@ -12,7 +12,6 @@ from rtlab.methods import LORA, TITLES, Adapter
 from rtlab.recipe import Padding, Recipe
 from rtlab.records import RunRecord
 from rtlab.reporting.groups import Group, Place, without_code
-from rtlab.settings import Setting
 from rtlab.statistics import Interval
 from rtlab.testbed import Testbed
 
@@ -79,23 +78,14 @@ def _recipe(experiment: Experiment) -> dict[str, str]:
     words["limit"] = "" if experiment.limit is None else f"{plural(experiment.limit, 'sentence')} a split"
     drawn = experiment.train_sentences
     words["train_sentences"] = "" if drawn is None else plural(drawn, "training sentence")
-    if isinstance(method, Adapter):
-        words["settings"] = _other_settings(method)
+    if isinstance(method, Adapter):  # its short name has the first two; of the others what is not LoRA's usual one
+        rest = {k: v for k, v in method.settings.items() if k not in ("r", "lora_alpha") and (k, v) not in LORA.items()}
+        words["settings"] = ", ".join(
+            f"{name.replace('_', ' ').replace('lora', 'LoRA')} "
+            f"{' '.join(map(str, value)) if isinstance(value, tuple) else value}"
+            for name, value in rest.items()
+        )
     return words
-
-
-def _other_settings(method: Adapter) -> str:
-    """Settings that its short name leaves out, where they are not LoRA's usual ones."""
-    named = ("r", "lora_alpha")
-    rest = {k: v for k, v in method.settings.items() if k not in named and (k not in LORA or v != LORA[k])}
-    return ", ".join(
-        f"{name.replace('_', ' ').replace('lora', 'LoRA')} {_listed(value)}" for name, value in rest.items()
-    )
-
-
-def _listed(value: Setting) -> str:
-    """A setting in words: what a list holds, or the value."""
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def plural(number: int, noun: str) -> str:
