@@ -100,7 +100,7 @@ def _figures(choice: Choice) -> tuple[str, str]:
     notes += f" Not drawn, since its training time is not known: {listed(untimed)}." if untimed else ""
     names = listed(brief(choice.candidates[number - 1].name) for number in curved(choice))
     more = "A line for each way that was tried on several numbers of sentences; the recommended one's is thick. "
-    more += "Dots are the seeds, where there are several."
+    more += "A band reaches from the lowest to the highest seed."
     with styled():
         return (
             drawn(cost(choice), f"time: {'; '.join(scores)}", notes),

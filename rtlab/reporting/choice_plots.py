@@ -7,14 +7,12 @@ their mark.
 
 from collections import Counter
 from collections.abc import Sequence
-from math import log10
 from statistics import mean
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from matplotlib.artist import Artist
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator
 from matplotlib.transforms import Bbox
 
 from rtlab.choice import Candidate, Choice, Trial, points
@@ -31,7 +29,6 @@ WIDTH = 4.5  # inches: on a screen of 400 pixels its text is not shrunk
 NAME = 40  # characters of a way's name in a legend
 BESIDE = 22  # in two columns, and beside a mark
 BRIEFEST = 0.001  # seconds: a logarithmic axis has no place for 0
-DECADES = 1.6  # of time; over more of them, ticks are powers of ten alone
 TEXT = 9.5  # points
 # Where a label may stand about its mark, in points from it, the preferred first.
 PLACES = tuple(
@@ -102,7 +99,7 @@ def cost(choice: Choice) -> Figure | None:
         entries.append(panel.axhspan(low, best.value, color=GRID, alpha=0.7, linewidth=0.8, zorder=0, label=within))
     if any(one.status != "finished" for one in numbered.values()):
         entries += panel.plot([], [], "o", color=INK, markerfacecolor=GROUND, label="hollow: not finished")
-    _seconds(panel, [_at(one)[0] for one in numbered.values()])
+    drawing.time_axis(panel, [_at(one)[0] for one in numbered.values()])
     panel.margins(y=0.1)
     panel.set(xlabel="training time (s, logarithmic)", ylabel=measured(choice))
     figure.legend(handles=entries, loc="outside lower center", ncols=_columns(list(numbered.values())))
@@ -121,21 +118,12 @@ def curves(choice: Choice) -> Figure | None:
     entries: list[Entry] = []
     labels = []
     for one, (number, by_size) in zip(ways, shown.items(), strict=True):
-        (colour, marker), recommended = styles[one.method], one.name == choice.recommended
-        means = [mean(scores) for scores in by_size.values()]
-        entries += panel.plot(
-            list(by_size),
-            means,
-            LINES[lines[one.method] % len(LINES)],
-            color=colour,
-            marker=marker,
-            linewidth=2.8 if recommended else 1.5,
-            label=_entry(number, one),
-        )
+        recommended, line = one.name == choice.recommended, LINES[lines[one.method] % len(LINES)]
+        width = 2.8 if recommended else 1.5
+        drawn = drawing.band(panel, by_size, styles[one.method], line, label=_entry(number, one), width=width)
+        entries.append(drawn)
         lines[one.method] += 1
-        for size, scores in by_size.items():
-            drawing.dots(panel, [size] * len(scores), scores, colour)
-        labels.append(Label(str(number), (max(by_size), means[-1]), recommended))
+        labels.append(Label(str(number), (max(by_size), mean(by_size[max(by_size)])), recommended))
     sizes = _apart({size for by_size in shown.values() for size in by_size})
     drawing.log_axis(panel, sizes, "{:,}".format, rotation=45)
     panel.margins(x=0.1, y=0.1)
@@ -179,16 +167,6 @@ def _apart(sizes: set[int]) -> list[int]:
         if not kept or kept[-1] / size >= least:
             kept.append(size)
     return kept[::-1]
-
-
-def _seconds(panel: "Axes", values: Sequence[float]) -> None:
-    """A logarithmic axis of these times, with room at both ends."""
-    drawing.log_axis(panel)
-    low, high = log10(min(values)), log10(max(values))
-    room = max(0.1 * (high - low), 0.25)
-    panel.set_xlim(10 ** (low - room), 10 ** (high + room))
-    panel.xaxis.set_major_locator(LogLocator(subs=(1,) if high - low > DECADES else (1, 2, 5)))
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
 
 
 def _place(figure: Figure, panel: "Axes", labels: Sequence[Label], reaches: Sequence[tuple[float, float]]) -> None:

@@ -12,7 +12,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from math import isfinite
+from math import isfinite, log10
 from statistics import mean
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from rtlab.methods import TITLES
 from rtlab.recipe import rate_text
@@ -32,10 +32,12 @@ from rtlab.statistics import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 MARK = "rtlab figures"  # who made a file, in its metadata
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 HOLLOW = ":o"  # what is found on validation
+DECADES = 1.6  # of time; over more of them, ticks are powers of ten alone
 MARKERS = ("o", "s", "^", "D")
 LINES = ("-", "--", "-.", ":")
 HATCHES = ("", "//", "..", "xx")
@@ -193,13 +195,14 @@ def point(
 
 def band(
     panel: "Axes",
-    seeds_by_x: Mapping[float, Sequence[float]],
+    seeds_by_x: Mapping[int, Sequence[float]],
     style: tuple[str, str],
     line: str,
     *,
     label: str,
     filled: bool = True,
-) -> None:
+    width: float = 1.5,
+) -> "Line2D":
     """Means as a line of markers, and a band from the lowest to the highest seed."""
     colour, marker = style
     x = list(seeds_by_x)
@@ -207,7 +210,10 @@ def band(
     panel.fill_between(x, lowest, highest, color=colour, alpha=0.2, linewidth=0)
     means = [mean(seeds) for seeds in seeds_by_x.values()]
     inside = colour if filled else GROUND
-    panel.plot(x, means, line, color=colour, marker=marker, markerfacecolor=inside, linewidth=1.5, label=label)
+    [drawn] = panel.plot(
+        *(x, means, line), color=colour, marker=marker, markerfacecolor=inside, linewidth=width, label=label
+    )
+    return drawn
 
 
 def method_styles(methods: Iterable[str]) -> Mapping[str, tuple[str, str]]:
@@ -232,15 +238,19 @@ def reach(interval: Interval | None) -> tuple[float, float]:
     return max(0.0, interval.value - interval.low), max(0.0, interval.high - interval.value)
 
 
-def log_axis(
-    panel: "Axes", values: Sequence[float] = (), text: Callable[[float], str] = rate_text, *, rotation: int = 0
-) -> None:
-    """A logarithmic x axis with plain numbers: `values` as texts, or 1, 2 and 5 of every power of ten."""
+def log_axis(panel: "Axes", values: Sequence[float], text: Callable[[float], str], *, rotation: int = 0) -> None:
+    """A logarithmic x axis with these values as texts."""
     panel.set_xscale("log")
-    if values:
-        panel.set_xticks(values, [text(value) for value in values], rotation=rotation)
-    else:
-        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panel.xaxis.set_major_formatter(ScalarFormatter())
+    panel.set_xticks(values, [text(value) for value in values], rotation=rotation)
     panel.xaxis.set_minor_locator(NullLocator())
     panel.xaxis.set_minor_formatter(NullFormatter())
+
+
+def time_axis(panel: "Axes", seconds: Sequence[float]) -> None:
+    """A logarithmic x axis of times, with room at both ends: 1, 2 and 5 of every power of ten, of many these alone."""
+    low, high = log10(min(seconds)), log10(max(seconds))
+    room = max(0.1 * (high - low), 0.25)
+    log_axis(panel, [], str)
+    panel.set_xlim(10 ** (low - room), 10 ** (high + room))
+    panel.xaxis.set_major_locator(LogLocator(subs=(1,) if high - low > DECADES else (1, 2, 5)))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))

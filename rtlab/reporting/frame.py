@@ -20,7 +20,6 @@ Cell: TypeAlias = str | int | float | bool | None
 _HOLDS_BY_NAME = (dict, Settings)
 _IS_CELL = (str, int, float)
 _GROUPS = {frozenset(names): group for row in ARCHITECTURES.values() for group, names in row.groups.items()}
-PLACE = ("encoder", "dataset", "encoder_sha256", "dataset_sha256")
 
 
 def _at(path: str) -> Callable[[object], Cell]:

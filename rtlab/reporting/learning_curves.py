@@ -70,7 +70,7 @@ def labels_block(records: Iterable[RunRecord]) -> Block:
     tables = [table for place, there in found.items() if there for table in _of(place, there)]
     text = "Test accuracy against training sentences, a line for each way; validation and test are whole."
     picture = Picture(f"figures/{FIGURE}", text)
-    return Block(name=NAME, title=TITLE, tables=tuple(tables), picture=picture, headed=True)
+    return Block(name=NAME, title=TITLE, tables=tuple(tables), picture=picture)
 
 
 def _trained(group: Group) -> tuple[int, int]:

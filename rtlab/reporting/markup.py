@@ -78,8 +78,7 @@ class Block:
         title: The heading.
         tables: One for each place.
         nothing: What is said where there is none.
-        picture: What stands above the tables in markdown.
-        headed: Whether its heading stands between the markers too, and so nothing where there are no tables.
+        picture: What stands above the tables in markdown, under the heading; neither without tables.
         listing: Lines of a terminal, which stand above the tables as they are.
     """
 
@@ -88,7 +87,6 @@ class Block:
     tables: tuple[Table, ...] = ()
     nothing: str = ""
     picture: Picture | None = None
-    headed: bool = False
     listing: tuple[Text, ...] = ()
 
 
@@ -124,10 +122,9 @@ def wrapped(text: str) -> str:
 
 
 def as_markdown(block: Block) -> str:
-    """A block as markdown, with its heading if it is `headed`; tables are aligned, so they read well as they are."""
-    heading = [f"## {block.title}"] if block.headed else []
-    pictures = [f"![{block.picture.text}]({block.picture.path})"] if block.picture is not None else []
-    above = [*heading, *pictures] if block.tables else []
+    """A block as markdown; tables are aligned, so they read well as they are."""
+    shown = block.picture if block.tables else None
+    above = [] if shown is None else [f"## {block.title}", f"![{shown.text}]({shown.path})"]
     return "\n\n".join([*above, _plain(block, "markdown")])
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, get_args
 from matplotlib.figure import Figure
 
 from rtlab.methods import LORA, method_title
-from rtlab.recipe import Padding
+from rtlab.recipe import Padding, rate_text
 from rtlab.reporting import drawing
 from rtlab.reporting.drawing import COLOURS, GROUND, INK, LINES, MARKERS, canvas
 from rtlab.reporting.groups import SPLITS, Group, families
@@ -96,8 +96,8 @@ def accuracy(here: Sequence[Group], where: str) -> Figure | None:
         colour, marker = styles[method]
         panel.plot([], [], linestyle="", color=colour, marker=marker, label=method_title(method))
     panel.plot([], [], "o", color=INK, markerfacecolor=GROUND, label="hollow: reference engine")
-    drawing.log_axis(panel)
-    panel.margins(x=0.1, y=0.08)
+    drawing.time_axis(panel, [value for family in shown for group in family for value in group.values("seconds")])
+    panel.margins(y=0.08)
     panel.set(xlabel="training time (s, logarithmic), seconds an epoch × epochs", ylabel="test accuracy")
     figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
@@ -157,7 +157,7 @@ def rates(here: Sequence[Group], where: str) -> Figure | None:
                 marker=MARKERS[number],
                 linestyle=LINES[number],
             )
-        drawing.log_axis(panel, sorted({drawing.rate(group) for family in shown for group in family}))
+        drawing.log_axis(panel, sorted({drawing.rate(group) for family in shown for group in family}), rate_text)
         panel.set(xlabel="learning rate (logarithmic)", ylabel=f"{split} accuracy")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center")
     return figure
@@ -172,7 +172,7 @@ def labels(here: Sequence[Group], where: str) -> Figure | None:
     styles = drawing.method_styles(str(way.largest.fields["method"]) for way in shown)
     for number, way in enumerate(shown):
         method, beside_words = str(way.largest.fields["method"]), bool(way.largest.fields["with_words"])
-        seeds = {float(size): group.values("test_accuracy") for size, group in way.by_size.items()}
+        seeds = {size: group.values("test_accuracy") for size, group in way.by_size.items()}
         label = f"{method_title(method)}{' with words' * beside_words}"
         line = LINES[number % len(LINES)]
         drawing.band(panel, seeds, styles[method], line, label=label, filled=not beside_words)

@@ -20,7 +20,6 @@ from rtlab.statistics import Interval, seeds_to_tell
 Verdict = Literal["confirmed", "refuted", "open"]
 
 FEWEST_RUNS = 3  # a side: below it no interval knows how much the seed matters
-LAB_EPOCHS = Recipe.epochs
 NOT_COMPARED = frozenset({"logging_steps"})
 
 
@@ -234,7 +233,7 @@ def _find(experiment: Experiment, groups: Sequence[Group]) -> Group | None:
 def _note(quantity: Quantity, groups: Sequence[Group]) -> str:
     lengths = {int(group.fields["epochs"]) for group in groups if group.fields["epochs"]}
     limits = {int(group.fields["limit"]) for group in groups if group.fields["limit"]}
-    words = [plural(epochs, "epoch") for epochs in lengths - {LAB_EPOCHS} if len(lengths) == 1]
+    words = [plural(epochs, "epoch") for epochs in lengths - {Recipe.epochs} if len(lengths) == 1]
     words += [f"{plural(limit, 'sentence')} a split" for limit in limits]
     beside = [f"accuracy {quality(*groups)}"] if quantity.measure is time_ratio else []
     return ", ".join([*words, *beside])
