@@ -10,12 +10,12 @@ own for its direction or size. Scores may come from several testbeds, times neve
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 
-from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER
+from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER, Experiment
 from rtlab.records import RunRecord
 from rtlab.reporting.evidence import waits_for
 from rtlab.reporting.groups import Group, Place, groups
 from rtlab.reporting.markup import LINE, Block, Column, Span, Table, Text
-from rtlab.reporting.quantities import Quantity, Reading, Site, Verdict, home, missing, read, sites, unread
+from rtlab.reporting.quantities import Quantity, Reading, Site, Verdict, home, read, sites
 from rtlab.reporting.wording import NONE, contents
 from rtlab.values import Json
 
@@ -164,13 +164,15 @@ def rule_on(rule: Rule, here: Sequence[Group], site: Site | None = None) -> Ruli
     """What the groups of one site say by a rule; without a site, each reading says its own."""
     findings: list[Reading] = []
     waits: dict[str, list[str]] = {}
-    lacking = dict.fromkeys(one for quantity in rule.statements for one in missing(quantity, here))
+    lacking: dict[Experiment, None] = {}
     for quantity in rule.statements:
-        reading = read(quantity, here, site)
-        findings += [reading] if reading else []
-        need = "" if missing(quantity, here) else reading.needs if reading else unread(quantity, here)
-        if need:
-            waits.setdefault(need, []).append(quantity.what.rstrip(":"))
+        found = read(quantity, here, site)
+        if isinstance(found, Reading):
+            findings.append(found)
+        else:
+            lacking |= dict.fromkeys(found.experiments)
+        if found.needs:
+            waits.setdefault(found.needs, []).append(quantity.what.rstrip(":"))
     words = [f"{need} for {' and '.join(whats)}" for need, whats in waits.items()]
     words += [waits_for(tuple(lacking), of_lab=site is not None)] if lacking else []
     verdict: Verdict | None = None
@@ -182,7 +184,7 @@ def rule_on(rule: Rule, here: Sequence[Group], site: Site | None = None) -> Ruli
         verdict=verdict,
         needs="; ".join(words) if verdict == "open" else "",
         findings=tuple(findings),
-        observed=tuple(found for quantity in rule.beside if (found := read(quantity, here, site))),
+        observed=tuple(found for quantity in rule.beside if isinstance(found := read(quantity, here, site), Reading)),
     )
 
 

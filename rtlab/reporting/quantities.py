@@ -68,6 +68,11 @@ class Quantity:
     timed: bool = False
     stated: Range = SHOWN
 
+    @property
+    def seeds(self) -> str:
+        """What it needs of where seeds matter."""
+        return f"at least {self.runs} seeds"
+
     def number(self, value: float) -> str:
         """A number in its form, without the unit."""
         return (self.form.partition("}")[0] + "}").format(value)
@@ -137,7 +142,7 @@ class Reading:
         if self.verdict != "open":
             return ""
         if self.runs < quantity.runs:
-            return _at_least(quantity)
+            return quantity.seeds
         covered = "seeds" in self.interval.over
         seeds = seeds_to_tell(self.interval, *quantity.stated[:2], self.runs) if covered else None
         if seeds is not None:
@@ -146,18 +151,27 @@ class Reading:
         return f"{more} (no number of seeds would tell)"
 
 
-def read(quantity: Quantity, groups: Sequence[Group], site: Site | None) -> Reading | None:
-    """Read a quantity off all groups of one site; `None` if the records do not hold it."""
-    chosen = [_find(experiment, groups) for experiment in quantity.of]
-    if None in chosen:
-        return None
-    found = [*chosen, *(_find(experiment, groups) for experiment in quantity.rivals)]
+class Lacking(NamedTuple):
+    """Why a quantity could not be read: experiments that have no runs, or no times; else what the runs lack."""
+
+    experiments: tuple[Experiment, ...]
+    needs: str = ""
+
+
+def read(quantity: Quantity, groups: Sequence[Group], site: Site | None) -> Reading | Lacking:
+    """Read a quantity off all groups of one site; without a site, it is where the groups are."""
+    of = {experiment: _find(experiment, groups) for experiment in quantity.of}
+    if absent := tuple(e for e, group in of.items() if group is None or (quantity.timed and not group.timed)):
+        return Lacking(absent)
+    found = [*of.values(), *(_find(experiment, groups) for experiment in quantity.rivals)]
     used = [group for group in found if group is not None]
     if quantity.timed and len(used) == 2:
         used = list(on_one_testbed(*used) or ())
     interval = quantity.measure(*used) if used or not quantity.of else None
     if interval is None:
-        return None
+        few = not all(group.seeded(quantity.runs) for group in used)
+        needs = "times on one testbed" if quantity.timed else quantity.seeds if few else "records that hold it"
+        return Lacking((), needs)
     if site is None and used:
         testbed = used[0].testbed if quantity.timed else None
         site = Site(used[0].place, "" if testbed is None else versions(without_code(testbed)))
@@ -171,25 +185,6 @@ def read(quantity: Quantity, groups: Sequence[Group], site: Site | None) -> Read
         runs=min(counted or (len(members) for _, members in runs), default=0),
         note=_note(quantity, used),
     )
-
-
-def missing(quantity: Quantity, groups: Sequence[Group]) -> tuple[Experiment, ...]:
-    """The experiments of a quantity that there are no runs of, or none with a time where it is one."""
-    found = ((experiment, _find(experiment, groups)) for experiment in quantity.of)
-    return tuple(e for e, group in found if group is None or (quantity.timed and not group.timed))
-
-
-def unread(quantity: Quantity, groups: Sequence[Group]) -> str:
-    """What the runs of a quantity lack, where there are runs of each of its experiments and it could not be read."""
-    if quantity.timed:
-        return "times on one testbed"
-    found = [group for experiment in quantity.of if (group := _find(experiment, groups))]
-    few = not all(group.seeded(quantity.runs) for group in found)
-    return _at_least(quantity) if few else "records that hold it"
-
-
-def _at_least(quantity: Quantity) -> str:
-    return f"at least {quantity.runs} seeds"
 
 
 def home(groups: Sequence[Group]) -> list[Group]:
