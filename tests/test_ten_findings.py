@@ -128,7 +128,7 @@ def test_findings_are_about_runs_of_the_study():
 
 def test_what_stands_below_says_where_numbers_are_from_and_what_the_words_mean():
     text = " ".join(as_text([findings_block(found())]).split())
-    assert "data set rt-polaritydata (139902e3), times on a cpu, 2 threads; torch 2.13.0, transformers 5.23.0." in text
+    assert "data set rt-polaritydata (139902e3), on a cpu, 2 threads; torch 2.13.0, transformers 5.23.0." in text
     assert text.endswith(" ".join(LEGEND.split()))
     assert "Findings" in skeleton()
 

@@ -19,6 +19,7 @@ from rtlab.choice import Candidate, Choice, Trial, points
 from rtlab.reporting import drawing
 from rtlab.reporting.choice_text import brief, measured, metric
 from rtlab.reporting.drawing import GRID, GROUND, INK, LINES, canvas
+from rtlab.reporting.wording import begun
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -137,9 +138,9 @@ def _panel(choice: Choice, against: str, ways: Sequence[Candidate], *, more: int
     """A figure with one panel, and room for these ways and `more` in the legend below it."""
     rows = -(-(len(ways) + more) // _columns(ways))
     where = " · ".join(filter(None, (choice.dataset, choice.encoder)))
-    what = metric(choice)
-    heading = f"{what[0].upper()}{what[1:]} by {against}"
-    figure, [panel] = canvas(heading, brief(where, 120), width=WIDTH, height=3.7 + 0.2 * rows)
+    figure, [panel] = canvas(
+        f"{begun(metric(choice))} by {against}", brief(where, 120), width=WIDTH, height=3.7 + 0.2 * rows
+    )
     return figure, panel
 
 

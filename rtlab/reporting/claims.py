@@ -16,7 +16,7 @@ from rtlab.reporting.evidence import waits_for
 from rtlab.reporting.groups import Group, Place, groups
 from rtlab.reporting.markup import LINE, Block, Column, Span, Table, Text
 from rtlab.reporting.quantities import Quantity, Reading, Site, Verdict, home, read, sites
-from rtlab.reporting.wording import NONE, contents
+from rtlab.reporting.wording import NONE, begun, contents
 from rtlab.values import Json
 
 DATASET_SHA256 = "139902e31bdfd9d34a616b2c5f8e66a07be3947f7095dc6fdf841ed5d071c9f0"  # rotten_tomatoes, whole
@@ -229,9 +229,7 @@ def claims_block(judgements: Sequence[Judgement]) -> Block:
         )
         for judgement in judgements
     ]
-    keys = [
-        f"{name}: {contents(site.place)}{', on ' * bool(site.machine)}{site.machine}." for site, name in names.items()
-    ]
+    keys = [f"{name}: {begun(contents(site.place, [site.machine]))}." for site, name in names.items()]
     titles = ("claim", "as stated", "evidence", "here", "evidence here")
     table = Table(columns=tuple(Column(title, False) for title in titles), rows=tuple(rows), notes=(*keys, LEGEND))
     return Block(name="claims", title="Claims", tables=(table,))

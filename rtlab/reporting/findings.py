@@ -38,7 +38,7 @@ from rtlab.reporting.groups import groups
 from rtlab.reporting.markup import Block, Span, Table
 from rtlab.reporting.measures import deviation, deviation_to_difference, memory_ratio
 from rtlab.reporting.quantities import Quantity, Range, Reading, home
-from rtlab.reporting.wording import contents
+from rtlab.reporting.wording import begun, contents
 
 LEGEND = (
     "A finding stands if the 95 % interval of every number that it rests on lies wholly where the sentence says: a "
@@ -176,10 +176,8 @@ def findings_block(records: Iterable[RunRecord]) -> Block:
     rulings = [(finding, rule_on(finding.rule, here)) for finding in FINDINGS]
     readings = chain.from_iterable((*ruling.findings, *ruling.observed) for _, ruling in rulings)
     used = sorted({reading.site for reading in readings if reading.site})
-    machines = {
-        place: [site.machine for site in sites if site.machine] for place, sites in groupby(used, attrgetter("place"))
-    }
-    where = " ".join(f"{contents(p)}{', times on ' * bool(m)}{'; '.join(m)}." for p, m in machines.items())
+    sites = groupby(used, attrgetter("place"))
+    where = " ".join(f"{begun(contents(place, (site.machine for site in there)))}." for place, there in sites)
     sentences = tuple([f"{n}. ", *_sentence(finding, ruling)] for n, (finding, ruling) in enumerate(rulings, start=1))
     table = Table(notes=(*sentences, *([where] if where else []), LEGEND))
     return Block(name="findings", title="Findings", tables=(table,))

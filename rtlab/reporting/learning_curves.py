@@ -13,7 +13,7 @@ from rtlab.reporting.groups import Group, Place, by_place, groups
 from rtlab.reporting.markup import Block, Column, Picture, Table
 from rtlab.reporting.measures import accuracy_difference, sentences
 from rtlab.reporting.quantities import FEWEST_RUNS
-from rtlab.reporting.wording import NONE, contents, dates, difference, method_order, order, setups, spread
+from rtlab.reporting.wording import NONE, begun, contents, dates, difference, method_order, order, setups, spread
 
 NAME, TITLE = "labels", "How many sentences it takes"
 FIGURE = "labels.svg"  # that of the place of most runs
@@ -103,8 +103,8 @@ def _of(place: Place, found: Sequence[Way]) -> list[Table]:
         for way in found
     ]
     first = Table(
-        caption=f"{contents(place)}; {dates(record for _, group in every for record in group.scored)}.{shared} Test "
-        "accuracy by training sentences, which the seed draws; mean ± standard deviation over "
+        caption=f"{begun(contents(place))}; {dates(record for _, group in every for record in group.scored)}.{shared} "
+        "Test accuracy by training sentences, which the seed draws; mean ± standard deviation over "
         f"{' to '.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))} seeds. Validation and test are whole.",
         columns=(Column("setup", number=False), *(Column(f"{size:,}") for size in sizes)),
         rows=tuple((name, *cells) for name, cells in zip(names, accuracies, strict=True)),

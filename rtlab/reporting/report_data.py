@@ -24,7 +24,7 @@ from rtlab.reporting.frame import COLUMNS, Cell
 from rtlab.reporting.groups import Group, by_place, groups, machines, place_of, would_be
 from rtlab.reporting.markup import clean
 from rtlab.reporting.selecting import shown_first
-from rtlab.reporting.wording import setups
+from rtlab.reporting.wording import contents, setups
 from rtlab.statistics import mean_interval
 from rtlab.values import Json, one_line
 
@@ -197,9 +197,7 @@ def _points(records: Sequence[RunRecord]) -> dict[str, Json]:
                 {**_point(group, name), "place": len(names), "recipe": recipes.get(id(group))}
                 for group, name in zip(here, of_each, strict=True)
             ]
-            digest = f"data {place.dataset_sha256[:8]}, encoder {place.encoder_sha256[:8]}"
-            worked_on = ", ".join(filter(None, (place.encoder, place.dataset)))
-            names.append(clean(f"{worked_on} ({digest}), {machine.name}"))
+            names.append(clean(f"{contents(place, [machine.name])}"))
     counts = Counter(names)
     return {"points": points, "places": [n if counts[n] == 1 else f"{n}, {i + 1}" for i, n in enumerate(names)]}
 

@@ -161,10 +161,16 @@ def duration(seconds: float) -> str:
     return f"{hours:,} h" + (f" {minutes} min" if minutes else "")
 
 
-def contents(place: Place) -> str:
-    """Encoder and data set of a place, by name and contents."""
-    dataset = f"ata set {place.dataset} ({place.dataset_sha256[:8]})"
-    return f"Encoder {place.encoder} ({place.encoder_sha256[:8]}), d{dataset}" if place.encoder else f"D{dataset}"
+def contents(place: Place, machines: Iterable[str] = ()) -> str:
+    """Encoder and data set of a place, by name and contents, and the machines there."""
+    encoder = f"encoder {place.encoder} ({place.encoder_sha256[:8]}), " if place.encoder else ""
+    on = "; ".join(filter(None, machines))
+    return f"{encoder}data set {place.dataset} ({place.dataset_sha256[:8]})" + (f", on {on}" if on else "")
+
+
+def begun(text: str) -> str:
+    """A text as a sentence begins."""
+    return text[:1].upper() + text[1:]
 
 
 def dates(records: Iterable[RunRecord]) -> str:
