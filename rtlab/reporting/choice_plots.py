@@ -83,10 +83,10 @@ def cost(choice: Choice) -> Figure | None:
     for number, one in numbered.items():
         at, recommended = _at(one), one.name == choice.recommended
         entries.append(
-            drawing.point(
-                *(panel, at, styles[one.method]),
+            drawing.marks(
+                *(panel, [at], styles[one.method]),
                 filled=one.status == "finished",
-                up=drawing.reach(one.validation),
+                up=[drawing.reach(one.validation)],
                 label=_entry(number, one),
             )
         )

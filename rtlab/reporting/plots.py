@@ -147,15 +147,13 @@ def rates(here: Sequence[Group], where: str) -> Figure | None:
             seeds = [group.values(f"{split}_accuracy") for group in family]
             for rate, values in zip(x, seeds, strict=True):
                 drawing.dots(panel, [rate] * len(values), values, COLOURS[number])
-            panel.errorbar(
-                *(x, [mean(values) for values in seeds]),
-                yerr=[*zip(*(drawing.reach(group.accuracies.get(split)) for group in family), strict=True)],
-                capsize=2.5,
-                elinewidth=1.1,
+            drawing.marks(
+                panel,
+                [(rate, mean(values)) for rate, values in zip(x, seeds, strict=True)],
+                (COLOURS[number], MARKERS[number]),
+                up=[drawing.reach(group.accuracies.get(split)) for group in family],
+                line=LINES[number],
                 label=_recipe(family[0]),
-                color=COLOURS[number],
-                marker=MARKERS[number],
-                linestyle=LINES[number],
             )
         drawing.log_axis(panel, sorted({drawing.rate(group) for family in shown for group in family}), rate_text)
         panel.set(xlabel="learning rate (logarithmic)", ylabel=f"{split} accuracy")
@@ -191,11 +189,11 @@ def _point(panel: "Axes", group: Group, style: tuple[str, str]) -> tuple[float, 
     """The mean accuracy of a group over its training time, with both intervals; where it stands is returned."""
     seconds, accuracy = group.mean("seconds"), group.mean("test_accuracy")
     below, above = drawing.reach(mean_interval(group.values("seconds")))
-    drawing.point(
-        *(panel, (seconds, accuracy), style),
+    drawing.marks(
+        *(panel, [(seconds, accuracy)], style),
         filled=_engine(group) != REFERENCE,
-        up=drawing.reach(group.accuracies.get("test")),
-        across=(min(below, 0.9 * seconds), above),  # a logarithmic axis has no place for 0
+        up=[drawing.reach(group.accuracies.get("test"))],
+        across=[(min(below, 0.9 * seconds), above)],  # a logarithmic axis has no place for 0
     )
     return seconds, accuracy
 
