@@ -11,12 +11,24 @@ from rtlab.experiment import Experiment
 from rtlab.methods import LORA, TITLES, Adapter
 from rtlab.recipe import Padding, Recipe
 from rtlab.records import RunRecord
-from rtlab.reporting.groups import Group, Place, without_code
+from rtlab.reporting.groups import SPLITS, Group, Place, without_code
 from rtlab.statistics import Interval
 from rtlab.testbed import Testbed
 
 NONE = "–"
 MOST_NAMES = 12  # in a line
+
+
+# What figures of the frame are called, with their units, and how many digits of them are shown.
+FIGURES: Mapping[str, tuple[str, int]] = {
+    "training (s)": ("train_s", 1),
+    "warm-up (s)": ("warmup_s", 1),
+    "samples/s": ("samples_per_s", 1),
+    "steps/s": ("steps_per_s", 2),
+    "training loss": ("train_loss", 4),
+    "loss of last epoch": ("final_loss", 4),
+    **{f"{split} {name}": (f"{split}_{name.lower()}", 4) for split in SPLITS for name in ("accuracy", "F1")},
+}
 
 
 def method_order(name: str) -> tuple[int, str]:
