@@ -65,6 +65,11 @@ class Group:
         return tuple((dict(self.fields) | dict.fromkeys(names)).values())
 
     @property
+    def method(self) -> str:
+        """Its method's name."""
+        return self.experiment.method.name
+
+    @property
     def chance(self) -> bool:
         """Whether other seeds could give other scores."""
         return self.experiment.chance

@@ -139,7 +139,7 @@ def _padding_of(method: str, title: str) -> Kind:
     return Kind(
         title=f"Padding, {title}",
         rows=_row(*_SPEED, _padding, _faster(padding="fixed")),
-        of=lambda group: group.fields["method"] == method,
+        of=lambda group: group.method == method,
         chosen=lambda here: families(here, "padding"),
         needs=f"runs of {title} that differ in `--padding` alone",
     )

@@ -84,15 +84,15 @@ def accuracy(here: Sequence[Group], where: str) -> Figure | None:
     if len(shown) < 2:
         return None
     figure, [panel] = canvas("Test accuracy against training time", where, width=5.2, height=4.3)
-    styles = drawing.method_styles(str(family[0].fields["method"]) for family in shown)
+    styles = drawing.method_styles(family[0].method for family in shown)
     for family in shown:
-        style = styles[str(family[0].fields["method"])]
+        style = styles[family[0].method]
         at = [_point(panel, group, style) for group in family]
         panel.plot(*zip(*at, strict=True), color=style[0], linewidth=1.2, zorder=1)
         if family[0].fields["pooling"] is not None:
             text = str(family[0].fields["pooling"]).replace("cls", "[CLS]")
             panel.annotate(text, at[0], (9, 0), textcoords="offset points", va="center", fontsize=9)
-    for method in sorted({str(family[0].fields["method"]) for family in shown}, key=method_order):
+    for method in sorted({family[0].method for family in shown}, key=method_order):
         colour, marker = styles[method]
         panel.plot([], [], linestyle="", color=colour, marker=marker, label=method_title(method))
     panel.plot([], [], "o", color=INK, markerfacecolor=GROUND, label="hollow: reference engine")
@@ -138,7 +138,7 @@ def rates(here: Sequence[Group], where: str) -> Figure | None:
     shown = sorted(list(by_adapter.values())[: len(COLOURS)], key=lambda family: order(family[0]))
     if not shown:
         return None
-    title = method_title(str(here[0].fields["method"]))
+    title = method_title(here[0].method)
     figure, axes = canvas(f"Accuracy of {title} by learning rate", where, panels=2, height=4.8)
     for panel, split in zip(axes, SPLITS, strict=True):
         for number, family in enumerate(shown):
@@ -167,9 +167,9 @@ def labels(here: Sequence[Group], where: str) -> Figure | None:
     if not shown:
         return None
     figure, [panel] = canvas("Test accuracy against training sentences", where, width=5.2, height=4.6)
-    styles = drawing.method_styles(str(way.largest.fields["method"]) for way in shown)
+    styles = drawing.method_styles(way.largest.method for way in shown)
     for number, way in enumerate(shown):
-        method, beside_words = str(way.largest.fields["method"]), bool(way.largest.fields["with_words"])
+        method, beside_words = way.largest.method, bool(way.largest.fields["with_words"])
         seeds = {size: group.values("test_accuracy") for size, group in way.by_size.items()}
         label = f"{method_title(method)}{' with words' * beside_words}"
         line = LINES[number % len(LINES)]
@@ -203,7 +203,7 @@ def _by_method(here: Iterable[Group]) -> list[list[Group]]:
     found: dict[str, list[Group]] = {}
     for group in here:
         if group.fields["engine"] is not None:
-            found.setdefault(str(group.fields["method"]), []).append(group)
+            found.setdefault(group.method, []).append(group)
     return [found[method] for method in sorted(found, key=method_order)]
 
 

@@ -202,7 +202,7 @@ def _point(group: Group, name: str) -> dict[str, Json]:
     time, accuracy = mean_interval(group.values("seconds")), group.accuracies.get("test")
     return {
         "name": clean(name),
-        "method": str(group.fields["method"]),
+        "method": group.method,
         "reference": group.fields["engine"] == Recipe.engine,
         "seeds": group.points,
         "seconds": time.value,

@@ -22,8 +22,8 @@ def _is_whole(group: Group) -> bool:
 
 def scored(here: Sequence[Group]) -> Sequence[Family]:
     """All whole runs; those cut short, or of drawn sentences, only of a method that has no whole one."""
-    known = {group.fields["method"] for group in here if _is_whole(group)}
-    return [(group,) for group in here if _is_whole(group) or group.fields["method"] not in known]
+    known = {group.method for group in here if _is_whole(group)}
+    return [(group,) for group in here if _is_whole(group) or group.method not in known]
 
 
 def _of_most_sentences(here: Sequence[Group]) -> list[Group]:
@@ -32,7 +32,7 @@ def _of_most_sentences(here: Sequence[Group]) -> list[Group]:
     for group in whole(here):
         sizes.setdefault(group.experiment.train_sentences, []).append(group)
     ordered = [sizes[size] for size in sorted(sizes, key=lambda size: -(size or inf))]
-    several = [found for found in ordered if len({group.fields["method"] for group in found}) > 1]
+    several = [found for found in ordered if len({group.method for group in found}) > 1]
     return next(iter([*several, *ordered]), [])
 
 
@@ -85,8 +85,8 @@ def richest(here: Sequence[Group]) -> Sequence[Family]:
 
 def best(found: Iterable[Family], worth: Callable[[Family], tuple[float, ...]]) -> Sequence[Family]:
     """Of each method the family of most worth, of several the first."""
-    best: dict[Cell, Family] = {}
+    best: dict[str, Family] = {}
     for family in found:
-        method = family[0].fields["method"]
+        method = family[0].method
         best[method] = max(best.get(method, family), family, key=worth)
     return list(best.values())

@@ -117,7 +117,7 @@ def order(group: Group) -> tuple[object, ...]:
     padding, modules = fields["padding"], str(fields["target_modules"] or "")
     return (
         not group.whole,
-        method_order(str(fields["method"])),
+        method_order(group.method),
         *(modules.count("+"), modules),
         *(float(fields["r"] or 0), float(fields["lora_alpha"] or 0), float(fields["learning_rate"] or 0)),
         fields["engine"] != Recipe.engine,
