@@ -7,6 +7,7 @@ their mark.
 
 from collections import Counter
 from collections.abc import Sequence
+from operator import attrgetter
 from statistics import mean
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -15,10 +16,11 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from rtlab.choice import Candidate, Choice, Trial, points
+from rtlab.choice import Candidate, Choice, points
 from rtlab.reporting import drawing
 from rtlab.reporting.choice_text import brief, measured, metric
 from rtlab.reporting.drawing import GRID, GROUND, INK, LINES, canvas
+from rtlab.reporting.groups import grouped
 from rtlab.reporting.wording import begun
 
 if TYPE_CHECKING:
@@ -60,15 +62,15 @@ def curved(choice: Choice) -> dict[int, dict[int, list[float]]]:
 
     Fewest sentences first; of each number only the trials of most epochs.
     """
-    found = {number: _by_size(one.trials) for number, one in enumerate(choice.candidates, 1)}
+    found = {}
+    for number, one in enumerate(choice.candidates, 1):
+        by_size = grouped(sorted(one.trials, key=attrgetter("sentences")), attrgetter("sentences"))
+        longest = {size: max(trial.epochs or 0 for trial in trials) for size, trials in by_size.items()}
+        found[number] = {
+            size: [trial.validation for trial in trials if (trial.epochs or 0) == longest[size]]
+            for size, trials in by_size.items()
+        }
     return {number: by_size for number, by_size in found.items() if len(by_size) > 1}
-
-
-def _by_size(trials: Sequence[Trial]) -> dict[int, list[float]]:
-    by_size: dict[int, dict[int, list[float]]] = {}
-    for one in trials:
-        by_size.setdefault(one.sentences, {}).setdefault(one.epochs or 0, []).append(one.validation)
-    return {size: by_size[size][max(by_size[size])] for size in sorted(by_size)}
 
 
 def cost(choice: Choice) -> Figure | None:

@@ -9,7 +9,7 @@ from itertools import combinations
 from math import isfinite
 
 from rtlab.records import RunRecord
-from rtlab.reporting.groups import Group, Place, by_place, groups
+from rtlab.reporting.groups import Group, Place, by_place, grouped, groups
 from rtlab.reporting.markup import Block, Column, Picture, Table
 from rtlab.reporting.measures import accuracy_difference, sentences
 from rtlab.reporting.quantities import FEWEST_RUNS
@@ -48,13 +48,10 @@ def ways(here: Iterable[Group]) -> list[Way]:
         size = _sentences(group)
         if group.whole and size is not None and group.has_predictions("test"):
             sets.setdefault((group.place, group.results, group.but_for(*_APART)), {})[size] = group
-    best: dict[object, Way] = {}
-    for by_size in sets.values():
-        if len(by_size) > 1 and any(group.experiment.train_sentences for group in by_size.values()):
-            way = Way(dict(sorted(by_size.items())))
-            name = way.largest.method, way.largest.fields["with_words"]
-            best[name] = max(best.get(name, way), way, key=_worth)
-    found = sorted(best.values(), key=lambda way: order(way.largest))
+    every = [Way(dict(sorted(by_size.items()))) for by_size in sets.values() if len(by_size) > 1]
+    drawn = [way for way in every if any(group.experiment.train_sentences for group in way.by_size.values())]
+    of_method = grouped(drawn, lambda way: (way.largest.method, way.largest.fields["with_words"]))
+    found = sorted((max(several, key=_worth) for several in of_method.values()), key=lambda way: order(way.largest))
     common = set.intersection(*(set(way.by_size) for way in found)) if found else set()
     if not common or not all(way.by_size[max(common)].timed for way in found):
         return found

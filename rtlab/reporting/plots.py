@@ -15,7 +15,7 @@ from rtlab.methods import LORA, method_title
 from rtlab.recipe import Padding, rate_text
 from rtlab.reporting import drawing
 from rtlab.reporting.drawing import COLOURS, GROUND, INK, LINES, MARKERS, canvas
-from rtlab.reporting.groups import SPLITS, Group, families
+from rtlab.reporting.groups import SPLITS, Group, families, grouped
 from rtlab.reporting.learning_curves import ways
 from rtlab.reporting.measures import quality, time_ratio
 from rtlab.reporting.selecting import shown_first
@@ -131,11 +131,10 @@ def rates(here: Sequence[Group], where: str) -> Figure | None:
         here: Groups of one kind of adapter.
         where: Their place, in words.
     """
-    by_adapter: dict[tuple[object, ...], Sequence[Group]] = {}
-    for family in _families([group for group in here if group.whole], "learning_rate"):
-        if len(family) > 1:
-            by_adapter.setdefault(tuple(family[0].fields[name] for name in ADAPTER), family)
-    shown = sorted(list(by_adapter.values())[: len(COLOURS)], key=lambda family: order(family[0]))
+    found = [family for family in _families([group for group in here if group.whole], "learning_rate") if family[1:]]
+    by_adapter = grouped(found, lambda family: tuple(family[0].fields[name] for name in ADAPTER))
+    first = [several[0] for several in by_adapter.values()]
+    shown = sorted(first[: len(COLOURS)], key=lambda family: order(family[0]))
     if not shown:
         return None
     title = method_title(here[0].method)
@@ -200,10 +199,7 @@ def _point(panel: "Axes", group: Group, style: tuple[str, str]) -> tuple[float, 
 
 def _by_method(here: Iterable[Group]) -> list[list[Group]]:
     """The groups of each method that has a recipe, in the usual order."""
-    found: dict[str, list[Group]] = {}
-    for group in here:
-        if group.fields["engine"] is not None:
-            found.setdefault(group.method, []).append(group)
+    found = grouped((group for group in here if group.fields["engine"] is not None), lambda group: group.method)
     return [found[method] for method in sorted(found, key=method_order)]
 
 
