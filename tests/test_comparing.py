@@ -8,9 +8,9 @@ import re
 import numpy as np
 import pytest
 import scipy.stats
-from lab_records import FULL, FULL_FIXED, LORA, LORA_FIXED, SVM, lost, made, of_classes, predictions, with_recipe
+from lab_records import FULL, FULL_FIXED, LORA, LORA_FIXED, SVM, lost, made, of_classes, predictions, sha, with_recipe
 
-from rtlab.experiment import Experiment
+from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER, Experiment
 from rtlab.methods import Words
 from rtlab.metrics import scores
 from rtlab.records import Predictions, load_records, save
@@ -98,7 +98,7 @@ def test_several_of_one_name_are_listed_and_told_apart_by_a_part():
     assert "\n" not in message
     assert "1 epoch, batch size 16" in message
     assert all(record.id in message for record in records)
-    assert find("full-dynamic-lr2e-05@on CORPUS", records).scored == (records[2],)
+    assert find("full-dynamic-lr2e-05@data set CORPUS", records).scored == (records[2],)
     assert find("full-dynamic-lr2e-05@minilm", records).scored == (records[3],)
     assert find("full-dynamic-lr2e-05@1 epoch,", records).scored == (records[1],)
     with pytest.raises(ValueError, match="means 3 of these"):
@@ -116,7 +116,7 @@ def test_a_run_that_reads_no_encoder_is_one_beside_those_of_two():
         [found] = compare(find("words", records), [find(other.id, records)])
         assert found.to_json()["a"]["encoder"] == ""
     [found] = compare(find("words", records), [find("words-c1", records)])
-    assert as_text([found]).startswith("A   words, SVM; cornell-movie-review-data/rotten_tomatoes (")
+    assert as_text([found]).startswith("A   words, SVM; data set cornell-movie-review-data/rotten_tomatoes (")
 
 
 def test_an_ambiguous_beginning_of_an_id_is_refused():
@@ -224,9 +224,10 @@ def test_other_sentences_cannot_be_compared():
     elsewhere = run(sha256="0" * 64, dataset="corpus")
     with pytest.raises(ValueError, match="same sentences") as caught:
         compare(find("svm-cls", STUDY), [find("00", STUDY), find("full-dynamic-lr2e-05", [elsewhere])])
+    encoder = f"encoder {DEFAULT_ENCODER} ({sha(DEFAULT_ENCODER)[:8]})"
     assert str(caught.value) == (
-        "only runs on the same sentences can be compared; got cornell-movie-review-data/rotten_tomatoes (139902e3) "
-        "for svm-cls and corpus (00000000) for full-dynamic-lr2e-05"
+        f"only runs on the same sentences can be compared; got {encoder}, data set {DEFAULT_DATASET} (139902e3) "
+        f"for svm-cls and {encoder}, data set corpus (00000000) for full-dynamic-lr2e-05"
     )
 
 

@@ -446,7 +446,8 @@ def test_names_tell_runs_apart():
 def test_points_are_means_over_seeds_at_one_place():
     data = page_data([*study(), made(LORA, 0.6, 5.0, sha256="f" * 64)], {})
     encoder = lab_records.sha("minilm")[:8]
-    assert data["places"] == [f"minilm, corpus (data {d * 8}, encoder {encoder}), a cpu, 2 threads" for d in "df"]
+    where = "encoder minilm ({}), data set corpus ({}), on a cpu, 2 threads"
+    assert data["places"] == [where.format(encoder, d * 8) for d in "df"]
     here = {point["name"]: point for point in data["points"] if point["place"] == 0}
     svm = here["SVM, [CLS] features"]
     assert svm["seconds"] == pytest.approx(4.075)  # a second of warm-up counts

@@ -76,9 +76,7 @@ def test_there_are_ten_and_a_study_can_bear_out_each():
     said = sentences(found())
     assert len(said) == 10
     for finding in FINDINGS:
-        assert said[finding.id].startswith(f"**{finding.says.replace('[', chr(91))}**: ".replace("[CLS]", "[CLS]")), (
-            said
-        )
+        assert said[finding.id].startswith(f"**{finding.sentence}**: "), said
         assert re.search(r"\d\.\d\d", said[finding.id])
 
 
@@ -120,15 +118,15 @@ def test_findings_are_about_runs_of_the_study():
     planned = {json.dumps(setup_fields(e), sort_keys=True) for e in studies.study("evidence")}
     assert len({finding.id for finding in FINDINGS}) == len(FINDINGS)
     for finding in FINDINGS:
-        for quantity in (*finding.rule.statements, *finding.rule.beside):
+        for quantity in (*finding.here.statements, *finding.here.beside):
             for experiment in quantity.of:
                 assert json.dumps(setup_fields(experiment), sort_keys=True) in planned, (finding.id, quantity.what)
-        assert all(quantity.stated.text for quantity in finding.rule.statements)
+        assert all(quantity.stated.text for quantity in finding.here.statements)
 
 
 def test_what_stands_below_says_where_numbers_are_from_and_what_the_words_mean():
     text = " ".join(as_text([findings_block(found())]).split())
-    assert "data set rt-polaritydata (139902e3), times on a cpu, 2 threads; torch 2.13.0, transformers 5.23.0." in text
+    assert "data set rt-polaritydata (139902e3), on a cpu, 2 threads; torch 2.13.0, transformers 5.23.0." in text
     assert text.endswith(" ".join(LEGEND.split()))
     assert "Findings" in skeleton()
 

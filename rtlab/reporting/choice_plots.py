@@ -7,21 +7,25 @@ their mark.
 
 from collections import Counter
 from collections.abc import Sequence
+from operator import attrgetter
 from statistics import mean
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from matplotlib.artist import Artist
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from rtlab.choice import Candidate, Choice, Trial, points
+from rtlab.choice import Candidate, Choice, points
 from rtlab.reporting import drawing
 from rtlab.reporting.choice_text import brief, measured, metric
 from rtlab.reporting.drawing import GRID, GROUND, INK, LINES, canvas
+from rtlab.reporting.groups import grouped
+from rtlab.reporting.wording import begun
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.text import Annotation
 
 Entry: TypeAlias = Artist | ErrorbarContainer
 
@@ -39,10 +43,11 @@ PLACES = tuple(
 
 
 class Label(NamedTuple):
-    """A text that stands beside a point."""
+    """A text that stands beside a point, whose bar reaches so far below and above it."""
 
     text: str
     at: tuple[float, float]
+    reach: tuple[float, float]
     strong: bool
 
 
@@ -57,15 +62,15 @@ def curved(choice: Choice) -> dict[int, dict[int, list[float]]]:
 
     Fewest sentences first; of each number only the trials of most epochs.
     """
-    found = {number: _by_size(one.trials) for number, one in enumerate(choice.candidates, 1)}
+    found = {}
+    for number, one in enumerate(choice.candidates, 1):
+        by_size = grouped(sorted(one.trials, key=attrgetter("sentences")), attrgetter("sentences"))
+        longest = {size: max(trial.epochs or 0 for trial in trials) for size, trials in by_size.items()}
+        found[number] = {
+            size: [trial.validation for trial in trials if (trial.epochs or 0) == longest[size]]
+            for size, trials in by_size.items()
+        }
     return {number: by_size for number, by_size in found.items() if len(by_size) > 1}
-
-
-def _by_size(trials: Sequence[Trial]) -> dict[int, list[float]]:
-    by_size: dict[int, dict[int, list[float]]] = {}
-    for one in trials:
-        by_size.setdefault(one.sentences, {}).setdefault(one.epochs or 0, []).append(one.validation)
-    return {size: by_size[size][max(by_size[size])] for size in sorted(by_size)}
 
 
 def cost(choice: Choice) -> Figure | None:
@@ -82,17 +87,17 @@ def cost(choice: Choice) -> Figure | None:
     for number, one in numbered.items():
         at, recommended = _at(one), one.name == choice.recommended
         entries.append(
-            drawing.point(
-                *(panel, at, styles[one.method]),
+            drawing.marks(
+                *(panel, [at], styles[one.method]),
                 filled=one.status == "finished",
-                up=drawing.reach(one.validation),
+                up=[drawing.reach(one.validation)],
                 label=_entry(number, one),
             )
         )
         if recommended:
             panel.plot(*([at[0]], [at[1]]), "o", color=INK, fillstyle="none", markersize=14, markeredgewidth=1.4)
         beside = f"{number} {brief(one.name, BESIDE)}" if recommended else str(number)
-        labels.append(Label(beside, at, recommended))
+        labels.append(Label(beside, at, drawing.reach(one.validation), recommended))
     if (best := (choice.candidate(choice.better) or choice.way).validation) is not None:
         within = f"within {points(choice.margin)} of the best"
         low = best.value - choice.margin
@@ -103,7 +108,7 @@ def cost(choice: Choice) -> Figure | None:
     panel.margins(y=0.1)
     panel.set(xlabel="training time (s, logarithmic)", ylabel=measured(choice))
     figure.legend(handles=entries, loc="outside lower center", ncols=_columns(list(numbered.values())))
-    _place(figure, panel, labels, [drawing.reach(one.validation) for one in numbered.values()])
+    _place(figure, panel, labels)
     return figure
 
 
@@ -123,13 +128,13 @@ def curves(choice: Choice) -> Figure | None:
         drawn = drawing.band(panel, by_size, styles[one.method], line, label=_entry(number, one), width=width)
         entries.append(drawn)
         lines[one.method] += 1
-        labels.append(Label(str(number), (max(by_size), mean(by_size[max(by_size)])), recommended))
+        labels.append(Label(str(number), (max(by_size), mean(by_size[max(by_size)])), (0.0, 0.0), recommended))
     sizes = _apart({size for by_size in shown.values() for size in by_size})
     drawing.log_axis(panel, sizes, "{:,}".format, rotation=45)
     panel.margins(x=0.1, y=0.1)
     panel.set(xlabel="training sentences (logarithmic)", ylabel=measured(choice))
     figure.legend(handles=entries, loc="outside lower center", ncols=_columns(ways))
-    _place(figure, panel, labels, [(0.0, 0.0)] * len(labels))
+    _place(figure, panel, labels)
     return figure
 
 
@@ -137,9 +142,9 @@ def _panel(choice: Choice, against: str, ways: Sequence[Candidate], *, more: int
     """A figure with one panel, and room for these ways and `more` in the legend below it."""
     rows = -(-(len(ways) + more) // _columns(ways))
     where = " · ".join(filter(None, (choice.dataset, choice.encoder)))
-    what = metric(choice)
-    heading = f"{what[0].upper()}{what[1:]} by {against}"
-    figure, [panel] = canvas(heading, brief(where, 120), width=WIDTH, height=3.7 + 0.2 * rows)
+    figure, [panel] = canvas(
+        f"{begun(metric(choice))} by {against}", brief(where, 120), width=WIDTH, height=3.7 + 0.2 * rows
+    )
     return figure, panel
 
 
@@ -169,60 +174,36 @@ def _apart(sizes: set[int]) -> list[int]:
     return kept[::-1]
 
 
-def _place(figure: Figure, panel: "Axes", labels: Sequence[Label], reaches: Sequence[tuple[float, float]]) -> None:
-    """Put each label where it covers least; bars reach so far below and above its point."""
+def _place(figure: Figure, panel: "Axes", labels: Sequence[Label]) -> None:
+    """Put each label where it covers least of marks, bars and other labels; outside of the panel counts most."""
     layout = figure.get_layout_engine()
     assert layout is not None
     layout.execute(figure)  # places the panel, which then stays there
     figure.set_layout_engine("none")
-    scale = 72 / figure.dpi
-    corners = panel.get_window_extent()
-    inside = Bbox(corners.get_points() * scale)
-
-    def where(x: float, y: float) -> tuple[float, float]:
-        across, up = panel.transData.transform((x, y))
-        return float(across) * scale, float(up) * scale
-
-    taken = []
-    for label, (below, above) in zip(labels, reaches, strict=True):
-        (x, low), (_, middle), (_, high) = (where(label.at[0], label.at[1] + end) for end in (-below, 0, above))
-        taken += [Bbox.from_bounds(x - 5, middle - 5, 10, 10), Bbox.from_extents(x - 2.5, low, x + 2.5, high)]
-    for label in sorted(labels, key=lambda label: not label.strong):
-        x, y = where(*label.at)
-        boxes = {offset: _box(label, x, y, offset) for offset in PLACES}
-        offset = min(PLACES, key=lambda offset: _covered(boxes[offset], taken, inside))
-        taken.append(boxes[offset])
-        panel.annotate(
-            label.text,
-            label.at,
-            offset,
-            textcoords="offset points",
-            ha=_side(offset),
-            va="center",
-            fontsize=TEXT,
-            weight="bold" if label.strong else "normal",
-        )
+    inside, taken, point = panel.get_window_extent(), [], figure.dpi / 72
+    for _, (x, y), (below, above), _ in labels:
+        ends = panel.transData.transform([(x, y - below), (x, y), (x, y + above)])
+        taken += [Bbox(ends[[1, 1]]).padded(5 * point), Bbox(ends[[0, 2]]).padded(2.5 * point, 0)]
+    for text, at, _, strong in sorted(labels, key=lambda label: not label.strong):
+        weight = "bold" if strong else "normal"
+        label = panel.annotate(text, at, (0, 0), textcoords="offset points", va="center", fontsize=TEXT, weight=weight)
+        offset = min(PLACES, key=lambda offset: _covered(_moved(label, offset), taken, inside))
+        taken.append(_moved(label, offset))
 
 
-def _side(offset: tuple[float, float]) -> Literal["left", "right", "center"]:
-    """The side of a label that is towards its mark."""
-    return "left" if offset[0] > 0 else "right" if offset[0] < 0 else "center"
-
-
-def _box(label: Label, x: float, y: float, offset: tuple[float, float]) -> Bbox:
-    """What a label takes up at an offset from its point."""
-    width = (0.66 if label.strong else 0.6) * TEXT * len(label.text)
-    left = x + offset[0] - {"left": 0.0, "right": width, "center": width / 2}[_side(offset)]
-    middle = y + offset[1]
-    return Bbox.from_extents(left, middle - 0.6 * TEXT, left + width, middle + 0.6 * TEXT)
+def _moved(label: "Annotation", offset: tuple[float, float]) -> Bbox:
+    """What a label takes up, with room about it, at an offset from its point, its nearer side towards it."""
+    label.xyann = offset
+    label.set_horizontalalignment("left" if offset[0] > 0 else "right" if offset[0] < 0 else "center")
+    return label.get_window_extent().padded(2, 0)
 
 
 def _covered(box: Bbox, taken: Sequence[Bbox], inside: Bbox) -> float:
-    """The area that a label would cover; what lies outside of the panel counts most."""
-    outside = box.width * box.height - _shared(box, inside)
-    return sum(_shared(box, other) for other in taken) + 100 * outside
+    """The area of others that a box covers; its own outside of the panel counts most."""
+    within, *covered = (Bbox.intersection(box, other) for other in (inside, *taken))
+    outside = box.width * box.height - _area(within)
+    return sum(map(_area, covered)) + 100 * outside
 
 
-def _shared(one: Bbox, other: Bbox) -> float:
-    both = Bbox.intersection(one, other)
-    return 0.0 if both is None else both.width * both.height
+def _area(box: Bbox | None) -> float:
+    return 0.0 if box is None else box.width * box.height

@@ -9,14 +9,15 @@ own for its direction or size. Scores may come from several testbeds, times neve
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from operator import attrgetter
 
 from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER, Experiment
 from rtlab.records import RunRecord
 from rtlab.reporting.evidence import waits_for
-from rtlab.reporting.groups import Group, Place, groups
+from rtlab.reporting.groups import Group, Place, grouped, groups
 from rtlab.reporting.markup import LINE, Block, Column, Span, Table, Text
 from rtlab.reporting.quantities import Quantity, Reading, Site, Verdict, home, read, sites
-from rtlab.reporting.wording import NONE, contents
+from rtlab.reporting.wording import NONE, begun, contents
 from rtlab.values import Json
 
 DATASET_SHA256 = "139902e31bdfd9d34a616b2c5f8e66a07be3947f7095dc6fdf841ed5d071c9f0"  # rotten_tomatoes, whole
@@ -229,9 +230,7 @@ def claims_block(judgements: Sequence[Judgement]) -> Block:
         )
         for judgement in judgements
     ]
-    keys = [
-        f"{name}: {contents(site.place)}{', on ' * bool(site.machine)}{site.machine}." for site, name in names.items()
-    ]
+    keys = [f"{name}: {begun(contents(site.place, [site.machine]))}." for site, name in names.items()]
     titles = ("claim", "as stated", "evidence", "here", "evidence here")
     table = Table(columns=tuple(Column(title, False) for title in titles), rows=tuple(rows), notes=(*keys, LEGEND))
     return Block(name="claims", title="Claims", tables=(table,))
@@ -246,18 +245,15 @@ def _said(ruling: Ruling) -> list[str | Span]:
 
 def _evidence(ruling: Ruling, names: Mapping[Site, str]) -> Text:
     """What the verdict rests on, then what is observed beside it, a line for each site."""
-    judged = _by_site((f.site, f"{f.text}, stated {f.quantity.stated.text}") for f in ruling.findings)
-    observed = _by_site((reading.site, reading.text) for reading in ruling.observed)
-    lines: list[list[str | Span]] = [[f"{names[site]}: {text}" if site else text] for site, text in judged.items()]
-    lines += [[Span("observed", "em"), f" {names[site]}: {text}"] for site, text in observed.items() if site]
+    judged, observed = (grouped(readings, attrgetter("site")) for readings in (ruling.findings, ruling.observed))
+    lines: list[list[str | Span]] = []
+    for site, readings in judged.items():
+        text = "; ".join(f"{reading.text}, stated {reading.quantity.stated.text}" for reading in readings)
+        lines.append([f"{names[site]}: {text}" if site else text])
+    for site, readings in observed.items():
+        text = "; ".join(reading.text for reading in readings)
+        lines += [[Span("observed", "em"), f" {names[site]}: {text}"]] if site else []
     return [part for line in lines for part in (LINE, *line)][1:] or "none"
-
-
-def _by_site(texts: Iterable[tuple[Site | None, str]]) -> dict[Site | None, str]:
-    found: dict[Site | None, list[str]] = {}
-    for site, text in texts:
-        found.setdefault(site, []).append(text)
-    return {site: "; ".join(several) for site, several in found.items()}
 
 
 def _to_json(reading: Reading) -> dict[str, Json]:

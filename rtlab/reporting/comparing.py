@@ -17,7 +17,7 @@ from rtlab.reporting.classes import by_class, side_by_side
 from rtlab.reporting.groups import Group, groups, lost_runs
 from rtlab.reporting.markup import clean, simple
 from rtlab.reporting.measures import quality, time_ratio
-from rtlab.reporting.wording import difference, listed, plural, score, setup, spread, times
+from rtlab.reporting.wording import begun, contents, difference, listed, plural, score, setup, spread, times
 from rtlab.statistics import Interval, Verdict, holm, mcnemar, paired_difference, paired_f1_difference
 from rtlab.values import Json
 
@@ -128,7 +128,8 @@ def compare(a: Group, others: Sequence[Group]) -> tuple[Comparison, ...]:
         if group.place.dataset_sha256 != a.place.dataset_sha256:
             raise ValueError(
                 "only runs on the same sentences can be compared; got "
-                f"{_dataset(a)} for {a.experiment.label} and {_dataset(group)} for {group.experiment.label}"
+                f"{clean(contents(a.place))} for {a.experiment.label} and {clean(contents(group.place))} "
+                f"for {group.experiment.label}"
             )
         if group.num_labels("test") != a.num_labels("test"):
             both = f"{a.num_labels('test')} and {group.num_labels('test')}"
@@ -193,7 +194,7 @@ def _by_seed(name: str, comparison: Comparison) -> list[str]:
     each = ", ".join(f"{b[seed] - a[seed]:+.4f} ({seed})" for seed in seeds)
     only_a, only_b = map(len, comparison.settled[SPLITS[0]])
     return [
-        f"{SPLITS[0].capitalize()} accuracy less A's, seed by seed: {each}.",
+        f"{begun(SPLITS[0])} accuracy less A's, seed by seed: {each}.",
         f"All seeds of A are right and all of {name} wrong on {plural(only_a, 'sentence')} of {SPLITS[0]}, "
         f"the other way round on {only_b:,}.",
     ]
@@ -228,13 +229,7 @@ def _testbeds(group: Group) -> str:
 
 
 def _described(group: Group) -> str:
-    place = group.place
-    where = f"{place.encoder} on {_dataset(group)}" if place.encoder else _dataset(group)
-    return clean(f"{setup(group.experiment)}; {where}; {_testbeds(group)}")
-
-
-def _dataset(group: Group) -> str:
-    return clean(f"{group.place.dataset} ({group.place.dataset_sha256[:8]})")
+    return clean(f"{setup(group.experiment)}; {contents(group.place)}; {_testbeds(group)}")
 
 
 def _seeds(group: Group) -> str:

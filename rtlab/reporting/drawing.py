@@ -167,23 +167,24 @@ def bars(panel: "Axes", names: Sequence[str], rows: Mapping[str, Sequence[Sequen
     panel.margins(y=0.15)
 
 
-def point(
+def marks(
     panel: "Axes",
-    at: tuple[float, float],
+    points: Sequence[tuple[float, float]],
     style: tuple[str, str],
     *,
-    filled: bool,
-    up: tuple[float, float],
-    across: tuple[float, float] | None = None,
+    up: Sequence[tuple[float, float]],
+    across: Sequence[tuple[float, float]] = (),
+    line: str = "",
+    filled: bool = True,
     label: str | None = None,
 ) -> ErrorbarContainer:
-    """A mark with bars that `reach` so far below and above it, and to its left and right."""
-    colour, marker = style
+    """Marks with bars that `reach` so far below and above each, and to its left and right, and a line through them."""
+    (colour, marker), (x, y) = style, zip(*points, strict=True)
     return panel.errorbar(
-        *([at[0]], [at[1]]),
-        yerr=[[end] for end in up],
-        xerr=None if across is None else [[end] for end in across],
-        linestyle="",
+        *(x, y),
+        yerr=[*zip(*up, strict=True)],
+        xerr=[*zip(*across, strict=True)] or None,
+        linestyle=line,
         elinewidth=1,
         capsize=2.5,
         color=colour,

@@ -41,8 +41,8 @@ def write_figures(records: Iterable[RunRecord], folder: Path) -> Written:
     for place, here in by_place(groups(records)).items():
         for name, draw in SCORES.items():
             _draw(texts, folder, name, draw, place, here)
-        for method in dict.fromkeys(str(group.fields["method"]) for group in here if group.fields["peft_type"]):
-            of_method = [group for group in here if group.fields["method"] == method]
+        for method in dict.fromkeys(group.method for group in here if group.fields["peft_type"]):
+            of_method = [group for group in here if group.method == method]
             _draw(texts, folder, RATES.format(method), plots.rates, place, of_method)
         for machine in machines(here):
             timed = [group.timed_on(machine) for group in here]

@@ -7,14 +7,13 @@ of the SVM, which has no chance in it, the records were there.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import chain, groupby
 from operator import attrgetter
 
 from rtlab.experiment import Experiment
 from rtlab.recipe import Padding
 from rtlab.records import RunRecord
-from rtlab.reporting.claims import Rule, Ruling, rule_on, ruled
+from rtlab.reporting.claims import Claim, Rule, Ruling, rule_on, ruled
 from rtlab.reporting.evidence import (
     ABOVE_0,
     BOTH,
@@ -38,7 +37,7 @@ from rtlab.reporting.groups import groups
 from rtlab.reporting.markup import Block, Span, Table
 from rtlab.reporting.measures import deviation, deviation_to_difference, memory_ratio
 from rtlab.reporting.quantities import Quantity, Range, Reading, home
-from rtlab.reporting.wording import contents
+from rtlab.reporting.wording import begun, contents
 
 LEGEND = (
     "A finding stands if the 95 % interval of every number that it rests on lies wholly where the sentence says: a "
@@ -48,23 +47,9 @@ LEGEND = (
 )
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What the records may show.
-
-    Attributes:
-        id: Its short name.
-        says: The sentence that holds if its rule does.
-        rule: How it is judged.
-    """
-
-    id: str
-    says: str
-    rule: Rule
-
-
-def _finding(id_: str, says: str, *rests_on: Quantity, beside: Sequence[Quantity] = ()) -> Finding:
-    return Finding(id_, says, ruled("", *rests_on, beside=beside))
+def _finding(id_: str, says: str, *rests_on: Quantity, beside: Sequence[Quantity] = ()) -> Claim:
+    """A claim of our own, which is judged here alone."""
+    return Claim(id_, says, Rule("", ""), ruled("", *rests_on, beside=beside))
 
 
 def _accuracies(**of: Experiment) -> tuple[Quantity, ...]:
@@ -74,7 +59,7 @@ def _accuracies(**of: Experiment) -> tuple[Quantity, ...]:
 _FROM_FIXED: tuple[Padding, ...] = ("fixed", "dynamic")
 _STEPS: tuple[tuple[Padding, Padding], ...] = (("dynamic", "bucketed"), ("bucketed", "packed"))
 
-FINDINGS: tuple[Finding, ...] = (
+FINDINGS: tuple[Claim, ...] = (
     _finding(
         "lab-rate",
         "LoRA is less accurate at the lab's learning rate of 2e-5 than at 1e-3",
@@ -173,30 +158,28 @@ FINDINGS: tuple[Finding, ...] = (
 def findings_block(records: Iterable[RunRecord]) -> Block:
     """The findings as a numbered list, and below where their numbers come from."""
     here = home(groups(records))
-    rulings = [(finding, rule_on(finding.rule, here)) for finding in FINDINGS]
+    rulings = [(finding, rule_on(finding.here, here)) for finding in FINDINGS]
     readings = chain.from_iterable((*ruling.findings, *ruling.observed) for _, ruling in rulings)
     used = sorted({reading.site for reading in readings if reading.site})
-    machines = {
-        place: [site.machine for site in sites if site.machine] for place, sites in groupby(used, attrgetter("place"))
-    }
-    where = " ".join(f"{contents(p)}{', times on ' * bool(m)}{'; '.join(m)}." for p, m in machines.items())
+    sites = groupby(used, attrgetter("place"))
+    where = " ".join(f"{begun(contents(place, (site.machine for site in there)))}." for place, there in sites)
     sentences = tuple([f"{n}. ", *_sentence(finding, ruling)] for n, (finding, ruling) in enumerate(rulings, start=1))
     table = Table(notes=(*sentences, *([where] if where else []), LEGEND))
     return Block(name="findings", title="Findings", tables=(table,))
 
 
-def _sentence(finding: Finding, ruling: Ruling) -> list[str | Span]:
+def _sentence(finding: Claim, ruling: Ruling) -> list[str | Span]:
     """The finding with its numbers, or what the records say of it instead."""
     numbers, beside = _numbers(ruling.findings), _numbers(ruling.observed)
     text = f": {numbers}" * bool(numbers) + f". Beside it: {beside}" * bool(beside)
     needs = f". It needs {ruling.needs}" if ruling.needs else ""
     match ruling.verdict:
         case "confirmed":
-            return [Span(finding.says, "strong"), f"{text}."]
+            return [Span(finding.sentence, "strong"), f"{text}."]
         case "refuted":
-            return ["Not so by these records: ", Span(finding.says, "em"), f"{text}."]
+            return ["Not so by these records: ", Span(finding.sentence, "em"), f"{text}."]
         case _:
-            return ["Not shown: ", Span(finding.says, "em"), f"{text}{needs}."]
+            return ["Not shown: ", Span(finding.sentence, "em"), f"{text}{needs}."]
 
 
 def _numbers(readings: Sequence[Reading]) -> str:

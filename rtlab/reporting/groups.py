@@ -9,10 +9,11 @@ epochs, and its training time is their seconds an epoch times its own epochs.
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ from rtlab.reporting.frame import COLUMNS, TIMES, Cell, setup_fields
 from rtlab.statistics import Interval, accuracy_interval
 from rtlab.testbed import Testbed
 
+Found = TypeVar("Found")
+Key = TypeVar("Key", bound=Hashable)
 SPLITS = ("validation", "test")
 _BY_EPOCH = ("train_s", "seconds")  # what grows with their number
 
@@ -63,6 +66,11 @@ class Group:
     def but_for(self, *names: str) -> tuple[Cell, ...]:
         """What it is, but for some fields: those that differ in nothing else have it in common."""
         return tuple((dict(self.fields) | dict.fromkeys(names)).values())
+
+    @property
+    def method(self) -> str:
+        """Its method's name."""
+        return self.experiment.method.name
 
     @property
     def chance(self) -> bool:
@@ -180,6 +188,14 @@ def without_code(testbed: Testbed) -> Testbed:
     return dataclasses.replace(testbed, code="")
 
 
+def grouped(found: Iterable[Found], by: Callable[[Found], Key]) -> dict[Key, list[Found]]:
+    """In lists by a key; keys and members in the order in which they come."""
+    lists: dict[Key, list[Found]] = {}
+    for one in found:
+        lists.setdefault(by(one), []).append(one)
+    return lists
+
+
 def groups(records: Iterable[RunRecord], *, everywhere: bool = True) -> tuple[Group, ...]:
     """The finished ones of `records`, grouped by place, experiment without its seed, and results version.
 
@@ -194,10 +210,8 @@ def groups(records: Iterable[RunRecord], *, everywhere: bool = True) -> tuple[Gr
     for record in finished:
         oldest.setdefault(record.id, record)
     alone = {id_: would_be(record) for id_, record in oldest.items()}
-    members: dict[tuple[object, ...], list[RunRecord]] = {}
-    for record in finished:
-        one = alone[record.id]
-        members.setdefault((one.place, one.results, *one.fields.values()), []).append(record)
+    keys = {id_: (one.place, one.results, *one.fields.values()) for id_, one in alone.items()}
+    members = grouped(finished, lambda record: keys[record.id])
     found = [_group([alone[id_] for id_ in dict.fromkeys(run.id for run in runs)], runs) for runs in members.values()]
     if everywhere:
         found = list(_everywhere(found))
@@ -279,9 +293,7 @@ def lost_runs(records: Iterable[RunRecord]) -> tuple[RunRecord, ...]:
 
 def by_place(found: Iterable[Group]) -> dict[Place, list[Group]]:
     """Groups by place: whole data sets before those that were cut to a limit, then the place of most runs first."""
-    places: dict[Place, list[Group]] = {}
-    for group in found:
-        places.setdefault(group.place, []).append(group)
+    places = grouped(found, lambda group: group.place)
     limited = {place: all(group.experiment.limit is not None for group in here) for place, here in places.items()}
     runs = {place: sum(len(group.scored) for group in here) for place, here in places.items()}
     return {place: places[place] for place in sorted(places, key=lambda at: (limited[at], -runs[at], at))}
@@ -295,11 +307,11 @@ def families(found: Iterable[Group], field: str, *with_it: str) -> tuple[tuple[G
         field: A column of the frame, such as `padding`; a family has two values of it or more.
         with_it: Columns that may differ too.
     """
-    sets: dict[tuple[object, ...], list[Group]] = {}
-    for group in found:
-        if group.fields[field] is not None:
-            version = None if "engine" in (field, *with_it) else group.results  # engines count theirs by themselves
-            sets.setdefault((group.place, version, group.but_for(field, *with_it)), []).append(group)
+    engines = "engine" in (field, *with_it)  # which count their results versions by themselves
+    sets = grouped(
+        (group for group in found if group.fields[field] is not None),
+        lambda group: (group.place, None if engines else group.results, group.but_for(field, *with_it)),
+    )
     return tuple(tuple(members) for members in sets.values() if len({group.fields[field] for group in members}) > 1)
 
 

@@ -8,7 +8,7 @@ from rtlab.reporting.groups import SPLITS, Group, families
 from rtlab.reporting.markup import Text
 from rtlab.reporting.measures import accuracy_difference, quality, time_ratio
 from rtlab.reporting.selecting import Family, compared, richest, scored, whole
-from rtlab.reporting.wording import NONE, difference, score, spread, times
+from rtlab.reporting.wording import FIGURES, NONE, difference, score, spread, times
 
 Row = dict[str, Text]
 Rows = Callable[[Group, Family], Iterable[Row]]
@@ -55,9 +55,9 @@ def _row(*parts: Columns) -> Rows:
     return lambda group, family: [{title: cell for part in parts for title, cell in part(group, family).items()}]
 
 
-def _mean(title: str, column: str, digits: int) -> Columns:
-    """The mean of a column of the frame."""
-    return lambda group, _: {title: spread(group.values(column), digits)}
+def _means(*titles: str) -> Columns:
+    """Means of figures."""
+    return lambda group, _: {title: spread(group.values(FIGURES[title][0]), FIGURES[title][1]) for title in titles}
 
 
 def _accuracy(split: str) -> Columns:
@@ -130,11 +130,8 @@ def _seed_rows(group: Group, _: Family) -> Iterator[Row]:
         yield row
 
 
-_SAMPLES, _STEPS = _mean("samples/s", "samples_per_s", 1), _mean("steps/s", "steps_per_s", 2)
-_SPEED = (_training, _SAMPLES, _STEPS, _memory)
+_SPEED = (_training, _means("samples/s", "steps/s"), _memory)
 _ACCURACIES = (_accuracy("validation"), _accuracy("test"))
-_F1, _VALIDATION_F1 = _mean("test F1", "test_f1", 4), _mean("validation F1", "validation_f1", 4)
-_LOSSES = (_mean("training loss", "train_loss", 4), _mean("loss of last epoch", "final_loss", 4))
 
 
 def _padding_of(method: str, title: str) -> Kind:
@@ -142,7 +139,7 @@ def _padding_of(method: str, title: str) -> Kind:
     return Kind(
         title=f"Padding, {title}",
         rows=_row(*_SPEED, _padding, _faster(padding="fixed")),
-        of=lambda group: group.fields["method"] == method,
+        of=lambda group: group.method == method,
         chosen=lambda here: families(here, "padding"),
         needs=f"runs of {title} that differ in `--padding` alone",
     )
@@ -154,7 +151,7 @@ TABLES: Mapping[str, Kind] = {
         rows=_row(
             _counted("trained parameters", lambda counts: f"{counts.parameters_trained:,}"),
             *(_training, _faster(engine="trainer")),
-            *(_accuracy("validation"), _VALIDATION_F1, _accuracy("test"), _F1),
+            *(_accuracy("validation"), _means("validation F1"), _accuracy("test"), _means("test F1")),
         ),
         chosen=compared,
         limited=False,
@@ -162,7 +159,7 @@ TABLES: Mapping[str, Kind] = {
     ),
     "padding": Kind(
         title="Runtime by padding",
-        rows=_row(_training, _SAMPLES, _padding, _faster(engine="trainer", padding="fixed")),
+        rows=_row(_training, _means("samples/s"), _padding, _faster(engine="trainer", padding="fixed")),
         of=_is_trained,
         chosen=richest,
         needs="runs that differ in `--padding` alone, fixed padding on the reference engine among them",
@@ -180,14 +177,14 @@ TABLES: Mapping[str, Kind] = {
     "padding-lora": _padding_of("lora", "LoRA"),
     "methods": Kind(
         title="Methods",
-        rows=_row(_parts("encoder/adapter + head"), _training, *_ACCURACIES, _F1),
+        rows=_row(_parts("encoder/adapter + head"), _training, *_ACCURACIES, _means("test F1")),
         chosen=scored,
         needs="a run of any method",
         everywhere=True,
     ),
     "learning-rates": Kind(
         title="Learning rates",
-        rows=_row(*_LOSSES, *_ACCURACIES),
+        rows=_row(_means("training loss", "loss of last epoch"), *_ACCURACIES),
         of=_is_trained,
         chosen=lambda here: families(whole(here), "learning_rate"),
         timed=False,
@@ -195,7 +192,7 @@ TABLES: Mapping[str, Kind] = {
     ),
     "target-modules": Kind(
         title="Target modules",
-        rows=_row(_parts("adapter + head"), _SAMPLES, *_ACCURACIES, _F1),
+        rows=_row(_parts("adapter + head"), _means("samples/s"), *_ACCURACIES, _means("test F1")),
         of=lambda group: group.fields["peft_type"] is not None,
         chosen=lambda here: families(whole(here), "target_modules"),
         needs="whole runs of an adapter that differ in `--target-modules` alone",
@@ -203,7 +200,7 @@ TABLES: Mapping[str, Kind] = {
     "engines": Kind(
         title="Engines",
         rows=_row(
-            *(_mean("warm-up (s)", "warmup_s", 1), *_SPEED),
+            *(_means("warm-up (s)"), *_SPEED),
             lambda group, family: _accuracy("test")(group, family) if group.whole else {},
             _faster(engine="trainer", padding="dynamic"),
         ),

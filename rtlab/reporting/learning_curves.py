@@ -9,11 +9,11 @@ from itertools import combinations
 from math import isfinite
 
 from rtlab.records import RunRecord
-from rtlab.reporting.groups import Group, Place, by_place, groups
+from rtlab.reporting.groups import Group, Place, by_place, grouped, groups
 from rtlab.reporting.markup import Block, Column, Picture, Table
 from rtlab.reporting.measures import accuracy_difference, sentences
 from rtlab.reporting.quantities import FEWEST_RUNS
-from rtlab.reporting.wording import NONE, contents, dates, difference, method_order, order, setups, spread
+from rtlab.reporting.wording import NONE, begun, contents, dates, difference, order, setups, spread
 
 NAME, TITLE = "labels", "How many sentences it takes"
 FIGURE = "labels.svg"  # that of the place of most runs
@@ -48,14 +48,10 @@ def ways(here: Iterable[Group]) -> list[Way]:
         size = _sentences(group)
         if group.whole and size is not None and group.has_predictions("test"):
             sets.setdefault((group.place, group.results, group.but_for(*_APART)), {})[size] = group
-    best: dict[object, Way] = {}
-    for by_size in sets.values():
-        if len(by_size) > 1 and any(group.experiment.train_sentences for group in by_size.values()):
-            way = Way(dict(sorted(by_size.items())))
-            fields = way.largest.fields
-            name = fields["method"], fields["with_words"]
-            best[name] = max(best.get(name, way), way, key=_worth)
-    found = sorted(best.values(), key=lambda way: (method_order(str(way.largest.fields["method"])), order(way.largest)))
+    every = [Way(dict(sorted(by_size.items()))) for by_size in sets.values() if len(by_size) > 1]
+    drawn = [way for way in every if any(group.experiment.train_sentences for group in way.by_size.values())]
+    of_method = grouped(drawn, lambda way: (way.largest.method, way.largest.fields["with_words"]))
+    found = sorted((max(several, key=_worth) for several in of_method.values()), key=lambda way: order(way.largest))
     common = set.intersection(*(set(way.by_size) for way in found)) if found else set()
     if not common or not all(way.by_size[max(common)].timed for way in found):
         return found
@@ -97,20 +93,20 @@ def _of(place: Place, found: Sequence[Way]) -> list[Table]:
     sizes = sorted({size for size, _ in every})
     seeds = sorted({len(group.scored) for _, group in every})
     epochs = {size: group.fields["epochs"] for size, group in every if group.fields["epochs"] is not None}
+    span = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     shared = f" Common recipe with most sentences: {common}." if common else ""
+    lengths = ", ".join(f"{epochs[size]} on {size:,}" for size in sorted(epochs))
     accuracies = [
         [spread(way.by_size[size].values("test_accuracy"), 3) if size in way.by_size else NONE for size in sizes]
         for way in found
     ]
     first = Table(
-        caption=f"{contents(place)}; {dates(record for _, group in every for record in group.scored)}.{shared} Test "
-        "accuracy by training sentences, which the seed draws; mean ± standard deviation over "
-        f"{' to '.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))} seeds. Validation and test are whole.",
+        caption=f"{begun(contents(place))}; {dates(record for _, group in every for record in group.scored)}.{shared} "
+        "Test accuracy by training sentences, which the seed draws; mean ± standard deviation over "
+        f"{span} seeds. Validation and test are whole.",
         columns=(Column("setup", number=False), *(Column(f"{size:,}") for size in sizes)),
         rows=tuple((name, *cells) for name, cells in zip(names, accuracies, strict=True)),
-        notes=(f"Epochs: {', '.join(f'{epochs[size]} on {size:,}' for size in sorted(epochs))}.",)
-        if len(set(epochs.values())) > 1
-        else (),
+        notes=(f"Epochs: {lengths}.",) if len(set(epochs.values())) > 1 else (),
     )
     second = Table(
         caption="From how many training sentences on a way is more accurate than a cheaper one: at that number and at "

@@ -15,7 +15,7 @@ from rtlab.methods import LORA, method_title
 from rtlab.recipe import Padding, rate_text
 from rtlab.reporting import drawing
 from rtlab.reporting.drawing import COLOURS, GROUND, INK, LINES, MARKERS, canvas
-from rtlab.reporting.groups import SPLITS, Group, families
+from rtlab.reporting.groups import SPLITS, Group, families, grouped
 from rtlab.reporting.learning_curves import ways
 from rtlab.reporting.measures import quality, time_ratio
 from rtlab.reporting.selecting import shown_first
@@ -84,15 +84,15 @@ def accuracy(here: Sequence[Group], where: str) -> Figure | None:
     if len(shown) < 2:
         return None
     figure, [panel] = canvas("Test accuracy against training time", where, width=5.2, height=4.3)
-    styles = drawing.method_styles(str(family[0].fields["method"]) for family in shown)
+    styles = drawing.method_styles(family[0].method for family in shown)
     for family in shown:
-        style = styles[str(family[0].fields["method"])]
+        style = styles[family[0].method]
         at = [_point(panel, group, style) for group in family]
         panel.plot(*zip(*at, strict=True), color=style[0], linewidth=1.2, zorder=1)
         if family[0].fields["pooling"] is not None:
             text = str(family[0].fields["pooling"]).replace("cls", "[CLS]")
             panel.annotate(text, at[0], (9, 0), textcoords="offset points", va="center", fontsize=9)
-    for method in sorted({str(family[0].fields["method"]) for family in shown}, key=method_order):
+    for method in sorted({family[0].method for family in shown}, key=method_order):
         colour, marker = styles[method]
         panel.plot([], [], linestyle="", color=colour, marker=marker, label=method_title(method))
     panel.plot([], [], "o", color=INK, markerfacecolor=GROUND, label="hollow: reference engine")
@@ -131,14 +131,13 @@ def rates(here: Sequence[Group], where: str) -> Figure | None:
         here: Groups of one kind of adapter.
         where: Their place, in words.
     """
-    by_adapter: dict[tuple[object, ...], Sequence[Group]] = {}
-    for family in _families([group for group in here if group.whole], "learning_rate"):
-        if len(family) > 1:
-            by_adapter.setdefault(tuple(family[0].fields[name] for name in ADAPTER), family)
-    shown = sorted(list(by_adapter.values())[: len(COLOURS)], key=lambda family: order(family[0]))
+    found = [family for family in _families([group for group in here if group.whole], "learning_rate") if family[1:]]
+    by_adapter = grouped(found, lambda family: tuple(family[0].fields[name] for name in ADAPTER))
+    first = [several[0] for several in by_adapter.values()]
+    shown = sorted(first[: len(COLOURS)], key=lambda family: order(family[0]))
     if not shown:
         return None
-    title = method_title(str(here[0].fields["method"]))
+    title = method_title(here[0].method)
     figure, axes = canvas(f"Accuracy of {title} by learning rate", where, panels=2, height=4.8)
     for panel, split in zip(axes, SPLITS, strict=True):
         for number, family in enumerate(shown):
@@ -147,15 +146,13 @@ def rates(here: Sequence[Group], where: str) -> Figure | None:
             seeds = [group.values(f"{split}_accuracy") for group in family]
             for rate, values in zip(x, seeds, strict=True):
                 drawing.dots(panel, [rate] * len(values), values, COLOURS[number])
-            panel.errorbar(
-                *(x, [mean(values) for values in seeds]),
-                yerr=[*zip(*(drawing.reach(group.accuracies.get(split)) for group in family), strict=True)],
-                capsize=2.5,
-                elinewidth=1.1,
+            drawing.marks(
+                panel,
+                [(rate, mean(values)) for rate, values in zip(x, seeds, strict=True)],
+                (COLOURS[number], MARKERS[number]),
+                up=[drawing.reach(group.accuracies.get(split)) for group in family],
+                line=LINES[number],
                 label=_recipe(family[0]),
-                color=COLOURS[number],
-                marker=MARKERS[number],
-                linestyle=LINES[number],
             )
         drawing.log_axis(panel, sorted({drawing.rate(group) for family in shown for group in family}), rate_text)
         panel.set(xlabel="learning rate (logarithmic)", ylabel=f"{split} accuracy")
@@ -169,9 +166,9 @@ def labels(here: Sequence[Group], where: str) -> Figure | None:
     if not shown:
         return None
     figure, [panel] = canvas("Test accuracy against training sentences", where, width=5.2, height=4.6)
-    styles = drawing.method_styles(str(way.largest.fields["method"]) for way in shown)
+    styles = drawing.method_styles(way.largest.method for way in shown)
     for number, way in enumerate(shown):
-        method, beside_words = str(way.largest.fields["method"]), bool(way.largest.fields["with_words"])
+        method, beside_words = way.largest.method, bool(way.largest.fields["with_words"])
         seeds = {size: group.values("test_accuracy") for size, group in way.by_size.items()}
         label = f"{method_title(method)}{' with words' * beside_words}"
         line = LINES[number % len(LINES)]
@@ -191,21 +188,18 @@ def _point(panel: "Axes", group: Group, style: tuple[str, str]) -> tuple[float, 
     """The mean accuracy of a group over its training time, with both intervals; where it stands is returned."""
     seconds, accuracy = group.mean("seconds"), group.mean("test_accuracy")
     below, above = drawing.reach(mean_interval(group.values("seconds")))
-    drawing.point(
-        *(panel, (seconds, accuracy), style),
+    drawing.marks(
+        *(panel, [(seconds, accuracy)], style),
         filled=_engine(group) != REFERENCE,
-        up=drawing.reach(group.accuracies.get("test")),
-        across=(min(below, 0.9 * seconds), above),  # a logarithmic axis has no place for 0
+        up=[drawing.reach(group.accuracies.get("test"))],
+        across=[(min(below, 0.9 * seconds), above)],  # a logarithmic axis has no place for 0
     )
     return seconds, accuracy
 
 
 def _by_method(here: Iterable[Group]) -> list[list[Group]]:
     """The groups of each method that has a recipe, in the usual order."""
-    found: dict[str, list[Group]] = {}
-    for group in here:
-        if group.fields["engine"] is not None:
-            found.setdefault(str(group.fields["method"]), []).append(group)
+    found = grouped((group for group in here if group.fields["engine"] is not None), lambda group: group.method)
     return [found[method] for method in sorted(found, key=method_order)]
 
 

@@ -24,7 +24,7 @@ from rtlab.reporting.frame import COLUMNS, Cell
 from rtlab.reporting.groups import Group, by_place, groups, machines, place_of, would_be
 from rtlab.reporting.markup import clean
 from rtlab.reporting.selecting import shown_first
-from rtlab.reporting.wording import setups
+from rtlab.reporting.wording import FIGURES, contents, setups
 from rtlab.statistics import mean_interval
 from rtlab.values import Json, one_line
 
@@ -43,12 +43,7 @@ MENUS = {  # column of the page -> column of the frame, whose values a menu offe
     "data set": "dataset",
     "testbed": "testbed",
 }
-NUMBERS = {  # column of the page -> column of the frame, and digits behind the point
-    "test accuracy": ("test_accuracy", 4),
-    "test F1": ("test_f1", 4),
-    "training (s)": ("train_s", 1),
-    "samples/s": ("samples_per_s", 1),
-}
+NUMBERS = ("test accuracy", "test F1", "training (s)", "samples/s")
 
 Texts = Mapping[str, Mapping[str, Sequence[str]]]
 """SHA-256 of a data set -> split -> its sentences, in order."""
@@ -124,7 +119,8 @@ def _column(records: Sequence[RunRecord], name: str) -> list[Cell]:
 def _run_table(records: Sequence[RunRecord], names: Sequence[str]) -> list[Json]:
     """The columns of the run table: numbers with their digits, or texts as indices into a list of them."""
     number_of = {repr(environment): number for number, (environment, _) in enumerate(environments(records), 1)}
-    accuracy, *numbers = (_numbers(t, digits, _column(records, name)) for t, (name, digits) in NUMBERS.items())
+    found = ((title, *FIGURES[title]) for title in NUMBERS)
+    accuracy, *numbers = (_numbers(title, digits, _column(records, name)) for title, name, digits in found)
     peaks = zip(_column(records, "peak_device"), _column(records, "peak_host"), strict=True)
     memory = [device or host for device, host in peaks]
     return [
@@ -197,9 +193,7 @@ def _points(records: Sequence[RunRecord]) -> dict[str, Json]:
                 {**_point(group, name), "place": len(names), "recipe": recipes.get(id(group))}
                 for group, name in zip(here, of_each, strict=True)
             ]
-            digest = f"data {place.dataset_sha256[:8]}, encoder {place.encoder_sha256[:8]}"
-            worked_on = ", ".join(filter(None, (place.encoder, place.dataset)))
-            names.append(clean(f"{worked_on} ({digest}), {machine.name}"))
+            names.append(clean(f"{contents(place, [machine.name])}"))
     counts = Counter(names)
     return {"points": points, "places": [n if counts[n] == 1 else f"{n}, {i + 1}" for i, n in enumerate(names)]}
 
@@ -208,7 +202,7 @@ def _point(group: Group, name: str) -> dict[str, Json]:
     time, accuracy = mean_interval(group.values("seconds")), group.accuracies.get("test")
     return {
         "name": clean(name),
-        "method": str(group.fields["method"]),
+        "method": group.method,
         "reference": group.fields["engine"] == Recipe.engine,
         "seeds": group.points,
         "seconds": time.value,

@@ -5,7 +5,7 @@ from math import inf
 
 from rtlab.recipe import PADDINGS
 from rtlab.reporting.frame import Cell
-from rtlab.reporting.groups import Group, families
+from rtlab.reporting.groups import Group, families, grouped
 
 Family = Sequence[Group]
 
@@ -22,17 +22,15 @@ def _is_whole(group: Group) -> bool:
 
 def scored(here: Sequence[Group]) -> Sequence[Family]:
     """All whole runs; those cut short, or of drawn sentences, only of a method that has no whole one."""
-    known = {group.fields["method"] for group in here if _is_whole(group)}
-    return [(group,) for group in here if _is_whole(group) or group.fields["method"] not in known]
+    known = {group.method for group in here if _is_whole(group)}
+    return [(group,) for group in here if _is_whole(group) or group.method not in known]
 
 
 def _of_most_sentences(here: Sequence[Group]) -> list[Group]:
     """The whole runs on all training sentences; where these are of less than two methods, on the most that are not."""
-    sizes: dict[int | None, list[Group]] = {}
-    for group in whole(here):
-        sizes.setdefault(group.experiment.train_sentences, []).append(group)
+    sizes = grouped(whole(here), lambda group: group.experiment.train_sentences)
     ordered = [sizes[size] for size in sorted(sizes, key=lambda size: -(size or inf))]
-    several = [found for found in ordered if len({group.fields["method"] for group in found}) > 1]
+    several = [found for found in ordered if len({group.method for group in found}) > 1]
     return next(iter([*several, *ordered]), [])
 
 
@@ -46,13 +44,9 @@ def compared(here: Sequence[Group]) -> Sequence[Family]:
         accuracy = max(group.mean("validation_accuracy") for group in recipe)
         return max(len(group.scored) for group in recipe), len(recipe), accuracy
 
-    recipes: dict[tuple[object, ...], dict[str, list[Group]]] = {}
-    for group in _of_most_sentences(here):
-        recipes.setdefault(group.but_for("engine", "padding", "compile"), {}).setdefault(
-            group.experiment.engine, []
-        ).append(group)
-    found = [[max(of_engine, key=_usual) for of_engine in recipe.values()] for recipe in recipes.values()]
-    of_methods = best(found, worth)
+    recipes = grouped(_of_most_sentences(here), lambda group: group.but_for("engine", "padding", "compile"))
+    engines = (grouped(recipe, lambda group: group.experiment.engine) for recipe in recipes.values())
+    of_methods = best([[max(several, key=_usual) for several in each.values()] for each in engines], worth)
     return of_methods if len(of_methods) > 1 else []
 
 
@@ -85,8 +79,4 @@ def richest(here: Sequence[Group]) -> Sequence[Family]:
 
 def best(found: Iterable[Family], worth: Callable[[Family], tuple[float, ...]]) -> Sequence[Family]:
     """Of each method the family of most worth, of several the first."""
-    best: dict[Cell, Family] = {}
-    for family in found:
-        method = family[0].fields["method"]
-        best[method] = max(best.get(method, family), family, key=worth)
-    return list(best.values())
+    return [max(several, key=worth) for several in grouped(found, lambda family: family[0].method).values()]

@@ -85,7 +85,7 @@ def _table(place: Place, kind: Kind, found: Sequence[Family], lost: Sequence[Run
     titles = [title for title in every if any(row.get(title, NONE) != NONE for row in cells)]
     where = {f"{letters[at]}: {wording.versions(at[1])}" if letters else wording.versions(at[1]) for at in testbeds}
     of = [record for group in chosen for record in group.scored] or lost
-    caption = f"{wording.contents(place)}{', on ' * bool(where)}{'; '.join(sorted(where))}; {wording.dates(of)}."
+    caption = f"{wording.begun(wording.contents(place, sorted(where)))}; {wording.dates(of)}."
     disturbed = sum(group.disturbed for group in chosen) if kind.timed else 0
     notes = [
         f"{plural(disturbed, 'run')} left out of times, since other processes disturbed them." if disturbed else "",

@@ -11,12 +11,24 @@ from rtlab.experiment import Experiment
 from rtlab.methods import LORA, TITLES, Adapter
 from rtlab.recipe import Padding, Recipe
 from rtlab.records import RunRecord
-from rtlab.reporting.groups import Group, Place, without_code
+from rtlab.reporting.groups import SPLITS, Group, Place, without_code
 from rtlab.statistics import Interval
 from rtlab.testbed import Testbed
 
 NONE = "–"
 MOST_NAMES = 12  # in a line
+
+
+# What figures of the frame are called, with their units, and how many digits of them are shown.
+FIGURES: Mapping[str, tuple[str, int]] = {
+    "training (s)": ("train_s", 1),
+    "warm-up (s)": ("warmup_s", 1),
+    "samples/s": ("samples_per_s", 1),
+    "steps/s": ("steps_per_s", 2),
+    "training loss": ("train_loss", 4),
+    "loss of last epoch": ("final_loss", 4),
+    **{f"{split} {name}": (f"{split}_{name.lower()}", 4) for split in SPLITS for name in ("accuracy", "F1")},
+}
 
 
 def method_order(name: str) -> tuple[int, str]:
@@ -105,7 +117,7 @@ def order(group: Group) -> tuple[object, ...]:
     padding, modules = fields["padding"], str(fields["target_modules"] or "")
     return (
         not group.whole,
-        method_order(str(fields["method"])),
+        method_order(group.method),
         *(modules.count("+"), modules),
         *(float(fields["r"] or 0), float(fields["lora_alpha"] or 0), float(fields["learning_rate"] or 0)),
         fields["engine"] != Recipe.engine,
@@ -161,10 +173,16 @@ def duration(seconds: float) -> str:
     return f"{hours:,} h" + (f" {minutes} min" if minutes else "")
 
 
-def contents(place: Place) -> str:
-    """Encoder and data set of a place, by name and contents."""
-    dataset = f"ata set {place.dataset} ({place.dataset_sha256[:8]})"
-    return f"Encoder {place.encoder} ({place.encoder_sha256[:8]}), d{dataset}" if place.encoder else f"D{dataset}"
+def contents(place: Place, machines: Iterable[str] = ()) -> str:
+    """Encoder and data set of a place, by name and contents, and the machines there."""
+    encoder = f"encoder {place.encoder} ({place.encoder_sha256[:8]}), " if place.encoder else ""
+    on = "; ".join(filter(None, machines))
+    return f"{encoder}data set {place.dataset} ({place.dataset_sha256[:8]})" + (f", on {on}" if on else "")
+
+
+def begun(text: str) -> str:
+    """A text as a sentence begins."""
+    return text[:1].upper() + text[1:]
 
 
 def dates(records: Iterable[RunRecord]) -> str:
