@@ -42,9 +42,14 @@ def about(experiment, records):
     return None if found is None else found.seconds
 
 
-def busy(record, others, train_s):
-    """The record, made while others took this share of the machine."""
-    return dataclasses.replace(record, timing=dataclasses.replace(record.timing, others=others, train_s=train_s))
+def busy(record, others, train_s, *, threads=1, cores=1):
+    """The record, made while others took this share of so many cores."""
+    return dataclasses.replace(
+        record,
+        timing=dataclasses.replace(record.timing, others=others, train_s=train_s),
+        testbed=dataclasses.replace(record.testbed, threads=threads),
+        environment=record.environment | {"cores": cores},
+    )
 
 
 def test_undisturbed_runs_go_first_and_disturbed_ones_are_scaled_by_what_was_left_of_the_machine(data, recorded):
@@ -54,12 +59,37 @@ def test_undisturbed_runs_go_first_and_disturbed_ones_are_scaled_by_what_was_lef
         busy(recorded(small.experiment(data)), others, train_s) for others, train_s in ((0.75, 400), (0.5, 240))
     ]
     assert estimate(prepared, [*disturbed, quiet]) == (pytest.approx(100.0), False)
-    assert estimate(prepared, disturbed) == (pytest.approx((100.0 + 120.0) / 2), True)
+    assert estimate(prepared, disturbed) == (pytest.approx(100.0), True)
     assert estimate(prepared, [busy(disturbed[0], 1.0, 400)]) == (pytest.approx(400 * 0.05), True)
     elsewhere = dataclasses.replace(quiet, testbed=dataclasses.replace(quiet.testbed, device="another"))
     assert estimate(prepared, [disturbed[0], elsewhere]) == (pytest.approx(100.0), True)  # of this device
     older = dataclasses.replace(quiet, testbed=dataclasses.replace(quiet.testbed, device=other_generation(quiet)))
     assert estimate(prepared, [disturbed[0], older]) == (pytest.approx(100.0), False)
+
+
+@pytest.mark.parametrize(
+    ("threads", "cores", "others", "left"),
+    [(1, 2, 0.5, 1.0), (1, 2, 0.75, 0.5), (2, 2, 0.5, 0.5), (1, 4, 0.5, 1.0), (1, None, 0.5, 0.5), (4, 2, 0.5, 0.5)],
+)
+def test_a_disturbed_run_is_scaled_by_what_was_left_of_the_cores_that_it_computed_on(
+    data, recorded, threads, cores, others, left
+):
+    record = busy(recorded(small.experiment(data)), others, 100.0, threads=threads, cores=cores)
+    assert about(small.experiment(data), [record]) == pytest.approx(100.0 * left)
+
+
+def test_a_run_that_was_paused_is_no_measure_of_the_others(data, recorded):
+    """Nothing in a record tells of a pause, and it may be the only one on as many sentences."""
+    one, few = (dataclasses.replace(small.experiment(data), train_sentences=number) for number in (None, 10))
+    paused, others = busy(recorded(one), 0.5, 7000.0), [busy(recorded(few), 0.5, train_s) for train_s in (12.0, 10.0)]
+    assert about(one, [paused, *others]) == pytest.approx(10.0 * small.TRAIN / 10 * 0.5)
+
+
+def test_runs_on_the_same_data_go_first(data, recorded, tmp_path):
+    """How long sentences are decides."""
+    one, other = small.experiment(data), small.experiment(small.data_folder(tmp_path / "others"))
+    assert about(one, [recorded(other, 5.0), recorded(one, 50.0)]) == pytest.approx(50.0)
+    assert about(other, [recorded(other, 5.0), recorded(one, 50.0)]) == pytest.approx(5.0)
 
 
 def other_generation(record):
@@ -130,6 +160,11 @@ def test_the_time_left_is_told_by_what_was_done():
     assert time_left([], [(words, told), (full, told)]) == 200.0
     assert time_left([], [(words, told), (full, None)]) is None
     assert time_left([], []) == 0.0
+    assert time_left([], [(words, told), (full, told)], jobs=2, work=1.25) == pytest.approx(160.0)
+    assert time_left([], [(words, told)], jobs=2, work=1.25) == pytest.approx(160.0)  # on its part, to its end
+    assert time_left([], [(words, told), (full, told)], jobs=2, work=2.0) == 100.0  # each on a GPU
+    at_once = Took(svm, told, 150.0)  # which says what two at once took of their estimates
+    assert time_left([at_once], [(words, told), (full, told)], jobs=2, work=1.25) == pytest.approx(150.0)
     slower = Took(full, told, 300.0)
     assert time_left([slower], [(again, told)]) == 300.0  # as under the other seed
     assert time_left([slower], [(words, Estimate(10.0, disturbed=False))]) == pytest.approx(30.0)  # at this pace

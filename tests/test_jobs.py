@@ -16,7 +16,7 @@ import small
 import rtlab as library
 from rtlab.running import run
 from rtlab.scheduling import jobs, processes
-from rtlab.scheduling.jobs import fitting, free_memory, rooms
+from rtlab.scheduling.jobs import fitting, free_memory, rooms, work_at_once
 from rtlab.scheduling.planning import plan
 from rtlab.scheduling.processes import Room
 from rtlab.scheduling.sweep import sweep
@@ -243,6 +243,29 @@ def test_on_cuda_no_more_are_begun_than_gpus_take(gpus, planned):
     assert fitting(planned, 3, device="cuda") == (2, "2 runs at once in place of 3: 2 GPUs, 1 a GPU.")
     assert fitting(planned, 4, device="cuda", jobs_per_gpu=2) == (4, None)
     assert fitting(planned, 2) == (2, None)
+
+
+def test_gpus_of_their_own_do_as_much_more_work_and_a_shared_one_no_more(gpus):
+    assert work_at_once(None, 1) == (1.0, "one after another")
+    assert work_at_once(None, 2) == (2.0, "each has a GPU")
+    assert work_at_once("cuda", 4) == (2.0, "they share 2 GPUs")
+
+
+@pytest.mark.parametrize(
+    ("jobs_", "threads", "cores", "work", "why"),
+    [
+        (1, 2, 2, 1.0, "one after another"),
+        (2, 2, 2, 1.1, "they compute on 2 cores, one alone on 2"),
+        (4, 2, 2, 1.1, "they compute on 2 cores, one alone on 2"),
+        (2, 1, 2, 2.0, "they compute on 2 cores, one alone on 1"),
+        (2, 1, 1, 1.1, "they compute on 1 core, one alone on 1"),
+        (2, 5, 8, 0.88, "they compute on 4 cores, one alone on 5"),
+    ],
+)
+def test_cores_that_are_shared_do_little_more_work(monkeypatch, jobs_, threads, cores, work, why):
+    monkeypatch.setattr(jobs, "threads", lambda: threads)
+    monkeypatch.setattr(jobs.os, "cpu_count", lambda: cores)
+    assert work_at_once("cpu", jobs_) == (pytest.approx(work), why)
 
 
 def test_what_is_no_number_is_refused(rtlab):

@@ -138,6 +138,13 @@ def test_it_says_about_how_long_what_is_to_do_will_take(svm, done, rtlab, tmp_pa
     assert rtlab("sweep", "smoke", "--dry-run").out.splitlines()[-1] == (
         "0 recorded already, 6 to do: about 5.0 hours for 5 of them; nothing like the others is recorded"
     )
+    monkeypatch.setattr("rtlab.scheduling.jobs.free_memory", lambda: None)
+    monkeypatch.setattr("rtlab.scheduling.jobs.threads", lambda: 2)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert rtlab("sweep", "smoke", "--dry-run", "--jobs", 2).out.splitlines()[-1] == (
+        "0 recorded already, 6 to do: about 4.5 hours for 5 of them; nothing like the others is recorded; 2 at once "
+        "are taken to do 1.1 times the work of one: they compute on 2 cores, one alone on 2"
+    )
 
 
 @pytest.mark.parametrize("status", ["failed", "oom", "cancelled"])

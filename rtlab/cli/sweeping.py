@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar, get_args
 
 import tyro
 
@@ -39,6 +39,14 @@ T = TypeVar("T")
 
 FLAGS = ("methods", "lr", "padding", "target_modules")  # what only makes a study of its own
 STUDIES = ", ".join(get_args(Study))
+
+
+class Pace(NamedTuple):
+    """How many runs are done at once, what they do in the time in which one alone does 1, and why, in a clause."""
+
+    jobs: int
+    work: float
+    why: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +109,7 @@ class Sweep:
     def __call__(self) -> int:
         from rtlab.preparing import check_writable
         from rtlab.scheduling.dealing import Shard, dealt
-        from rtlab.scheduling.jobs import fitting
+        from rtlab.scheduling.jobs import fitting, work_at_once
         from rtlab.scheduling.planning import plan
 
         if self.retime and self.jobs > 1:
@@ -122,29 +130,30 @@ class Sweep:
             before = f" ({one.recorded} before)" if one.to_do and one.recorded else ""
             about = f", about {_in_words(one.estimate.seconds)}" if one.to_do and one.estimate else ""
             print(f"{'to do' if one.to_do else one.recorded:9}  {one.id}  {one.experiment.title}{before}{about}")
-        print(f"{len(planned) - len(to_do)} recorded already, {len(to_do)} to do{_hours(to_do)}")
+        pace = Pace(jobs, *work_at_once(self.device, jobs))
+        print(f"{len(planned) - len(to_do)} recorded already, {len(to_do)} to do{_hours(to_do, pace)}")
         if self.save_study is not None:
             asked.save(self.save_study)
             print(f"study written to {self.save_study}")
-        return DONE if self.dry_run else self._run(to_do, jobs)
+        return DONE if self.dry_run else self._run(to_do, pace)
 
-    def _run(self, to_do: "Sequence[Planned]", jobs: int) -> int:
+    def _run(self, to_do: "Sequence[Planned]", pace: Pace) -> int:
         from rtlab.scheduling.estimating import Took
         from rtlab.scheduling.sweep import sweep
 
         failed, waiting = 0, {one.id: one for one in to_do}
         took: list[Took] = []
-        runs = sweep(to_do, output_dir=self.output_dir, device=self.device, jobs=jobs)
+        runs = sweep(to_do, output_dir=self.output_dir, device=self.device, jobs=pace.jobs)
         with Bars(sys.stderr) as bars, closing(runs):
             if to_do:
-                bars.update("runs", 0, len(to_do), note=_left(took, to_do, jobs))
+                bars.update("runs", 0, len(to_do), note=_left(took, to_do, pace))
             for number, one in enumerate(runs, start=1):
                 failed += one.recorded != "ok"
                 by = " (by another sweep)" if one.by_another else ""
                 print(f"{one.recorded:9}  {one.id}  {one.experiment.title}{by}", flush=True)
                 took += [] if one.seconds is None else [Took(one.experiment, one.estimate, one.seconds)]
                 del waiting[one.id]
-                bars.update("runs", number, len(to_do), note=_left(took, list(waiting.values()), jobs))
+                bars.update("runs", number, len(to_do), note=_left(took, list(waiting.values()), pace))
         print(f"{len(to_do) - failed} done, {failed} failed; records in {self.output_dir / 'records'}")
         return FAILED if failed else DONE
 
@@ -243,24 +252,32 @@ def _modules(text: str) -> tuple[str, ...]:
     return (text,) if text in ("attention", "attention+mlp") else tuple(part.strip() for part in text.split("+"))
 
 
-def _left(took: "Sequence[Took]", waiting: "Sequence[Planned]", jobs: int) -> str:
+def _left(took: "Sequence[Took]", waiting: "Sequence[Planned]", pace: Pace) -> str:
     """The time left, in words; nothing where it is not known, or none is left."""
     from rtlab.scheduling.estimating import time_left
 
-    seconds = time_left(took, [(one.experiment, one.estimate) for one in waiting], jobs=jobs)
+    left = [(one.experiment, one.estimate) for one in waiting]
+    seconds = time_left(took, left, jobs=pace.jobs, work=pace.work)
     return f"about {_in_words(seconds)} left" if seconds else ""
 
 
-def _hours(to_do: "Sequence[Planned]") -> str:
+def _hours(to_do: "Sequence[Planned]", pace: Pace) -> str:
     """How long that takes, in words."""
-    known = [one.estimate for one in to_do if one.estimate is not None]
+    from rtlab.scheduling.estimating import time_left
+
+    known = [(one.experiment, one.estimate) for one in to_do if one.estimate is not None]
     if not known:
         return ""
-    time = _in_words(sum(one.seconds for one in known))
+    time = _in_words(time_left((), known, jobs=pace.jobs, work=pace.work) or 0.0)
     others = "" if len(known) == len(to_do) else f" for {len(known)} of them; nothing like the others is recorded"
-    scaled = sum(one.disturbed for one in known)
+    at_once = (
+        ""
+        if pace.jobs == 1
+        else f"; {pace.jobs} at once are taken to do {pace.work:.2g} times the work of one: {pace.why}"
+    )
+    scaled = sum(found.disturbed for _, found in known)
     by = f"; {scaled} of them by runs that other processes disturbed, scaled to a quiet machine" if scaled else ""
-    return f": about {time}{others}{by}"
+    return f": about {time}{others}{by}{at_once}"
 
 
 def _in_words(seconds: float) -> str:

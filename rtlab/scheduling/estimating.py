@@ -46,7 +46,7 @@ class Took(NamedTuple):
 
 
 def time_left(
-    took: Iterable[Took], waiting: Iterable[tuple[Experiment, Estimate | None]], *, jobs: int = 1
+    took: Iterable[Took], waiting: Iterable[tuple[Experiment, Estimate | None]], *, jobs: int = 1, work: float = 1.0
 ) -> float | None:
     """Seconds that runs which wait, or are in flight, will take from their beginning, by those that were done.
 
@@ -57,6 +57,8 @@ def time_left(
         took: What was done.
         waiting: What is left, with estimates.
         jobs: Runs at once.
+        work: What they do in the time in which one run alone does 1 (`rtlab.scheduling.jobs.work_at_once`): estimates
+            are of runs alone, and scaled by it where nothing was done yet.
 
     Returns:
         The seconds: those of all divided by the jobs, or those of the longest, if they are more; `None` if of one of
@@ -68,7 +70,7 @@ def time_left(
         cases.setdefault(replace(one.experiment, seed=0), []).append(one.seconds)
     told = [(one.estimate.seconds, one.seconds) for one in done if one.estimate is not None]
     estimated, passed = map(sum, zip(*told, strict=True)) if told else (0.0, 0.0)
-    pace = passed / estimated if estimated > 0 else 1.0
+    pace = passed / estimated if estimated > 0 else jobs / work
     each = [
         fmean(cases[case])
         if (case := replace(experiment, seed=0)) in cases
@@ -84,11 +86,13 @@ def time_left(
 
 
 def estimate(prepared: Prepared, records: Iterable[RunRecord]) -> Estimate | None:
-    """How long a run takes, by the median of the runs that are most alike, for so many sentences.
+    """How long a run takes, by the runs that are most alike, for so many sentences.
 
     Runs of the same encoder, method and engine are looked at, and of them those that are most alike: on such a device,
-    undisturbed, on this very generation of it, padded alike, on as many sentences, with the same target modules and
-    settings. What a run took that others disturbed is scaled by the share of the machine that they left it.
+    undisturbed, on this very generation of it, padded alike, on this data set, on as many sentences, with the same
+    target modules and settings. Of undisturbed ones the median counts. What disturbed ones took is scaled by what
+    others left them of the cores that they computed on, and the fastest counts, on however many sentences it was:
+    others, and a pause, of which no record tells, only make a run longer.
 
     Args:
         prepared: The run.
@@ -99,7 +103,7 @@ def estimate(prepared: Prepared, records: Iterable[RunRecord]) -> Estimate | Non
     """
     here = testbed(prepared.device, prepared.experiment.engine).name
     rated = [
-        (_likeness(record, prepared.experiment, here), record)
+        (_likeness(record, prepared, here), record)
         for record in records
         if record.timing is not None
         and record.counts is not None
@@ -110,7 +114,10 @@ def estimate(prepared: Prepared, records: Iterable[RunRecord]) -> Estimate | Non
     alike = [record for likeness, record in rated if likeness == best]
     if not alike:
         return None
-    return Estimate(median(_scaled(record, prepared) for record in alike), not alike[0].undisturbed)
+    seconds = [_scaled(record, prepared) for record in alike]
+    if alike[0].undisturbed:
+        return Estimate(median(seconds), disturbed=False)
+    return Estimate(min(seconds), disturbed=True)
 
 
 def memory(prepared: Prepared, records: Iterable[RunRecord]) -> int:
@@ -153,8 +160,9 @@ def _shape(experiment: Experiment) -> tuple[object, ...]:
     return experiment.max_length, *(() if recipe is None else (recipe.padding, recipe.batch_size))
 
 
-def _likeness(record: RunRecord, wanted: Experiment, testbed_name: str) -> tuple[bool, ...]:
+def _likeness(record: RunRecord, prepared: Prepared, testbed_name: str) -> tuple[bool, ...]:
     """What is alike, the weightiest first."""
+    wanted = prepared.experiment
     method, other = wanted.method, record.experiment.method
     recipe, others = method.recipe, other.recipe
     return (
@@ -162,7 +170,9 @@ def _likeness(record: RunRecord, wanted: Experiment, testbed_name: str) -> tuple
         record.undisturbed,
         record.testbed.name == testbed_name,
         recipe is None or others is None or recipe.padding == others.padding,
-        (record.experiment.limit, record.experiment.train_sentences) == (wanted.limit, wanted.train_sentences),
+        record.dataset.name == prepared.splits.name,
+        not record.undisturbed
+        or (record.experiment.limit, record.experiment.train_sentences) == (wanted.limit, wanted.train_sentences),
         not (isinstance(method, Adapter) and isinstance(other, Adapter))
         or (method.target_modules, method.settings) == (other.target_modules, other.settings),
     )
@@ -190,8 +200,16 @@ def _scaled(record: RunRecord, prepared: Prepared) -> float:
     evaluations = 0 if recipe is None else recipe.evaluations(len(splits.train))
     wanted = (1 + evaluations) * len(splits.validation) + len(splits.test)
     reading = (timing.prepare_s + timing.evaluate_s) / held_out * wanted
-    taken = 0.0 if record.undisturbed else min(timing.others or 0.0, _MOST_TAKEN)
-    return (timing.load_s + timing.warmup_s + training + reading) * (1 - taken)
+    return (timing.load_s + timing.warmup_s + training + reading) * _left_to(record)
+
+
+def _left_to(record: RunRecord) -> float:
+    """What others left a run of the cores that it computed on, as a share: 1 where as many as its threads were free."""
+    if record.undisturbed or record.timing is None:
+        return 1.0
+    threads, cores = record.testbed.threads, record.environment.get("cores")
+    there = cores if isinstance(cores, int) and cores > threads else threads
+    return min(1.0, (1 - min(record.timing.others or 0.0, _MOST_TAKEN)) * there / threads)
 
 
 def samples(experiment: Experiment, train: int) -> int:
