@@ -47,8 +47,16 @@ class Bars:
             self._bar.update(done - self._bar.n)
         elif note or done * QUARTERS // total > self._quarter:
             self._quarter = done * QUARTERS // total
-            with contextlib.suppress(OSError):  # a run goes on where nobody looks any more
-                print(f"{phase} {done}/{total}{note and f', {note}'}", file=self._stream, flush=True)
+            self._line(f"{phase} {done}/{total}{note and f', {note}'}")
+
+    def begun(self, what: str) -> None:
+        """Say in a line what begins, elsewhere than on a terminal: for who shows no phases of it there."""
+        if not self._stream.isatty():
+            self._line(what)
+
+    def _line(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # a run goes on where nobody looks any more
+            print(text, file=self._stream, flush=True)
 
     def _begin(self, phase: str, total: int) -> None:
         if self._bar is not None:

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shlex
+from pathlib import Path
 
 import numpy as np
 import odd_encoders
@@ -820,6 +821,27 @@ def test_an_encoder_of_few_positions_reads_as_much_as_it_can_and_that_is_said(us
     assert "--max-length 32" in next(one.command for one in found.candidates if one.method == "svm")
 
 
+@pytest.mark.filterwarnings("ignore:Liblinear failed to converge")  # random features
+def test_as_many_word_pieces_are_read_as_are_asked_for(usual, short, unfolded, monkeypatch, tmp_path):
+    found = choose(**usual, candidates=("words", "svm", "lora"), max_length=8)
+    assert "of the sentences of train have more than 8 word pieces" in str(found.warnings)
+    assert shlex.join(["--max-length", "8"]) in found.asked
+    (place,) = (usual["output_dir"] / "choices").iterdir()
+    records, _ = rtlab.load_records(place / "records")
+    asked = {(one.experiment.method.name, one.experiment.max_length) for one in records}
+    assert asked == {("words", 512), ("svm", 8), ("lora", 8)}
+
+
+def test_a_choice_of_other_word_pieces_is_another(usual, short, unfolded):
+    def progress(phase, *_):
+        if "SVM, mean" in phase:
+            raise KeyboardInterrupt
+
+    for max_length in (None, 8):
+        assert choose(**usual, candidates=("words", "svm"), progress=progress, max_length=max_length).interrupted
+    assert len([*(usual["output_dir"] / "choices").iterdir()]) == 2
+
+
 @pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:Liblinear failed to converge")  # random features
 @pytest.mark.parametrize("kind", odd_encoders.KINDS)
@@ -868,6 +890,21 @@ def test_the_command_line(rtlab, folder, tmp_path):
     written = json.loads((tmp_path / "choice.json").read_text())
     assert done.out.splitlines()[0].startswith(f"recommended: {written['recommended']['name']}")
     assert rtlab(*line, "--budget", "soon").status == 2
+
+
+@pytest.mark.filterwarnings("ignore:Liblinear failed to converge")  # random features
+def test_elsewhere_than_on_a_terminal_each_trial_is_a_line_however_many_folds(rtlab, short, folder):
+    line = ("choose", "--dataset", folder, "--encoder", "tiny-bert", "--candidates", "words,lora", "--device", "cpu")
+    trials = [line for line in rtlab(*line).err.splitlines() if not line.startswith("rtlab: ")]
+    words = r"words, SVM: 80 sentences, seed 42, 5 folds; \d+\.\d min left"
+    assert re.fullmatch(words, trials[0])
+    assert re.fullmatch(r"LoRA.*, lr 1e-03: \d+ sentences, \d+ epochs?, seed 42, 5 folds; \d+\.\d min left", trials[2])
+    (place,) = Path("results/choices").iterdir()
+    written = json.loads((place / "choice.json").read_text())
+    tried = sum(len(one["trials"]) for one in written["candidates"])
+    looked_at = {written["recommended"]["name"], written["cheaper"], written["better"]} - {None}
+    assert len(trials) == tried + len(looked_at)
+    assert re.fullmatch(r".*: 60 sentences.*, seed 42; \d+\.\d min left", trials[-1])  # on all of train
 
 
 def test_interrupted_while_test_is_looked_at_the_decision_stands(usual, short, monkeypatch):

@@ -60,6 +60,13 @@ def test_a_note_stands_beside_and_elsewhere_gives_each_step_its_line():
         assert text == wanted if not stream.isatty() else "1 hour left" in text
 
 
+def test_elsewhere_what_begins_is_a_line_and_a_terminal_has_its_bars():
+    for stream, wanted in ((io.StringIO(), "words, 3 min left\n"), (Terminal(), "")):
+        with Bars(stream) as bars:
+            bars.begun("words, 3 min left")
+        assert stream.getvalue() == wanted
+
+
 def test_elsewhere_lines_appear_at_once():
     flushed = []
     stream = io.StringIO()

@@ -54,11 +54,13 @@ def choose(
     anyway: bool = False,
     show_errors: int = 0,
     limit: int | None = None,
+    max_length: int | None = None,
     seed: int = 42,
     device: str | None = None,
     output_dir: Path | str = OUTPUT,
     options: DatasetOptions = AS_IT_IS,
     progress: Progress | None = None,
+    begun: Callable[[str], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Choice:
     """Find out which way to take for a data set, within a budget.
@@ -80,11 +82,14 @@ def choose(
         anyway: Whether to go on where the data make any answer void.
         show_errors: How many of the surest mistakes on test, and of probable wrong labels in train, to give.
         limit: Sentences kept per split, `None` for all.
+        max_length: Word pieces kept of a sentence by ways that read the encoder; by default 512, or as many as it has
+            positions.
         seed: Of the first run of each way.
         device: `cpu` or `cuda`; CUDA where there is one by default.
         output_dir: Folder of results.
         options: How the data set is read where its files leave that open.
         progress: Called with a phase, its units done and their number.
+        begun: Called with each trial that is begun, in a line.
         say: Called with what was assumed, a sentence each.
 
     Returns:
@@ -106,15 +111,20 @@ def choose(
     check_families(candidates)
     check_writable(Path(output_dir), within=(FOLDER,))
     usual = Experiment(
-        encoder=encoder or DEFAULT_ENCODER, dataset=dataset, dataset_options=options, seed=seed, limit=limit
+        encoder=encoder or DEFAULT_ENCODER,
+        dataset=dataset,
+        dataset_options=options,
+        max_length=Experiment.max_length if max_length is None else max_length,
+        seed=seed,
+        limit=limit,
     )
     splits = load_splits(dataset, limit=limit, options=options)
     warnings = [*splits.notes, *look_at(splits, anyway=anyway)]
     found, note = find_encoder(encoder) if set(candidates) - {"words"} else (None, None)
     warnings += [] if note is None else [note]
     if found is not None:
-        usual = replace(usual, encoder=found.source, max_length=max_length_of(found))
-        warnings += cut_by(found, splits)
+        usual = replace(usual, encoder=found.source, max_length=max_length_of(found, max_length))
+        warnings += cut_by(found, splits, usual.max_length)
     splits, notes = bounded(splits)
     warnings += notes
     for sentence in warnings:
@@ -129,7 +139,8 @@ def choose(
         device=device,
     )
     known_by = digest(
-        splits.sha256, found and found.sha256, seed, budget, margin, metric, candidates, save_to is not None
+        *(splits.sha256, found and found.sha256, seed, budget, margin, metric, candidates, save_to is not None),
+        *(() if max_length is None else (max_length,)),
     )
     with claim(Path(output_dir) / FOLDER, known_by) as ours:
         if not ours:
@@ -146,6 +157,7 @@ def choose(
             refit=refit,
             kept_back=KEPT_BACK * allowed.seconds if show_errors else 0.0,
             progress=progress or _ignore,
+            begun=begun,
         )
         interrupted = False
         try:

@@ -18,7 +18,7 @@ def command(experiment: Experiment) -> str:
             **_data(experiment),
             "train-sentences": experiment.train_sentences,
             **_of(experiment.method),
-            "max-length": None if experiment.max_length == Experiment.max_length else experiment.max_length,
+            "max-length": _max_length(experiment),
             "precision": None if experiment.precision == Experiment.precision else experiment.precision,
             "seed": None if experiment.seed == Experiment.seed else experiment.seed,
         },
@@ -38,6 +38,7 @@ def asked_line(
             "margin": None if margin == 1 else number_text(margin),
             "metric": None if metric == "accuracy" else metric,
             "candidates": None if tuple(candidates) == FAMILIES else ",".join(candidates),
+            "max-length": _max_length(usual),
             "seed": None if usual.seed == Experiment.seed else usual.seed,
         },
     )
@@ -54,6 +55,10 @@ def _data(experiment: Experiment) -> dict[str, object]:
         "skip-bad-rows": options.skip_bad_rows,
         "limit": experiment.limit,
     }
+
+
+def _max_length(experiment: Experiment) -> int | None:
+    return None if experiment.max_length == Experiment.max_length else experiment.max_length
 
 
 def _line(verb: str, named: Mapping[str, object]) -> str:

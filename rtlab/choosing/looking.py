@@ -43,14 +43,21 @@ def _rare(splits: Splits) -> Iterator[str]:
         yield f"class {name!r} has {count} sentences in train and validation, of {LEAST} that it takes{others}"
 
 
-def max_length_of(encoder: Encoder) -> int:
-    """Word pieces that are kept of a sentence: the usual number, or as many as the encoder has positions."""
+def max_length_of(encoder: Encoder, asked: int | None) -> int:
+    """Word pieces that are kept of a sentence: as asked, else the usual number, or as many as there are positions.
+
+    Raises:
+        ValueError: If more are asked for than the encoder has positions.
+    """
+    if asked is not None:
+        encoder.check_length(asked)
+        return asked
     return min(Experiment.max_length, encoder.max_positions or Experiment.max_length)
 
 
-def cut_by(encoder: Encoder, splits: Splits) -> Iterator[str]:
-    """What is to be said where the encoder reads only the beginning of some sentences."""
-    most, looked_at = max_length_of(encoder), splits.train.texts[:: -(-len(splits.train) // COUNTED)]
+def cut_by(encoder: Encoder, splits: Splits, most: int) -> Iterator[str]:
+    """What is to be said where the encoder reads only the beginning of some sentences, of `most` word pieces."""
+    looked_at = splits.train.texts[:: -(-len(splits.train) // COUNTED)]
     with contextlib.suppress(ValueError):  # a tokenizer that cannot: its ways are refused, with the reason
         longer = sum(count > most for count in word_pieces(looked_at, encoder)) / len(looked_at)
         if longer:

@@ -128,6 +128,7 @@ class Trials:
         refit: Whether what is recommended is trained once more.
         kept_back: Seconds that the search leaves for what comes after it.
         progress: Called as by a run.
+        begun: Called with each trial that is begun, in a line.
     """
 
     question: Question
@@ -137,6 +138,7 @@ class Trials:
     refit: bool = False
     kept_back: float = 0.0
     progress: Progress = lambda *_: None
+    begun: Callable[[str], None] = lambda _: None
     _paces: dict[str, Pace] = field(default_factory=dict)
     _features: KnownFeatures = field(default_factory=KnownFeatures)
     _models: dict[str, Result] = field(default_factory=dict)  # of each way the largest trial whose model is there
@@ -298,6 +300,8 @@ class Trials:
     ) -> Result:
         """A trial on each of some data sets, but for what is recorded; if a model is `needed`, where that is there."""
         self.budget.check()
+        most = max(self.question.trained_on(extent.sentences, part) for part in parts)
+        self.begun(f"{way.name}: {_in_words(way, most, extent.epochs, seed, len(parts))}; {self._left_in_words()}")
         start, records, model, known_s = time.perf_counter(), [], None, 0.0
         experiment = replace(self.question.usual, method=way.lasting(extent.epochs), seed=seed)
         save = save and self.save_models and len(parts) == 1  # of folds no model is handed over
@@ -367,13 +371,16 @@ class Trials:
 
     def _progress_of(self, way: Way) -> Progress:
         """What a trial reports: which way it is, and what was left of the budget when it began."""
-        left = f"{way.name}, {max(0.0, self.left) / 60:.1f} min left"
+        left = f"{way.name}, {self._left_in_words()}"
 
         def update(phase: str, done: int, total: int) -> None:
             self.budget.check()
             self.progress(f"{left}: {phase}", done, total)
 
         return update
+
+    def _left_in_words(self) -> str:
+        return f"{max(0.0, self.left) / 60:.1f} min left"
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:
@@ -386,6 +393,12 @@ class Trials:
             raise FailedError(error.record.error or error.record.status) from error
         except (ValueError, MemoryError, OSError) as error:
             raise FailedError("; ".join([str(error), *getattr(error, "__notes__", ())])) from error
+
+
+def _in_words(way: Way, sentences: int, epochs: int, seed: int, folds: int) -> str:
+    """How much of a way is tried, such as `2,844 sentences, 2 epochs, seed 42, 5 folds`."""
+    passes = "" if way.fitted else f", {epochs} epoch{'s' if epochs > 1 else ''}"
+    return f"{sentences:,} sentences{passes}, seed {seed}{f', {folds} folds' if folds > 1 else ''}"
 
 
 def _there(encoder: Encoder | None) -> Encoder:

@@ -38,6 +38,8 @@ class Choose:
     show_errors: int = 0
     """Show so many of the surest mistakes on test, and of training labels that are probably wrong."""
     sentences: Sentences
+    max_length: Annotated[int | None, optional("INT", "512, or the encoder's positions if they are fewer")] = None
+    """Word pieces kept of a sentence, special tokens included."""
     seed: int = 42
     """Of the first run of each way."""
     device: Device = None
@@ -70,11 +72,13 @@ class Choose:
                     anyway=self.anyway,
                     show_errors=self.show_errors,
                     limit=self.sentences.limit,
+                    max_length=self.max_length,
                     seed=self.seed,
                     device=self.device,
                     output_dir=self.output_dir,
                     options=self.sentences.reading.options,
-                    progress=bars.update,
+                    progress=bars.update if sys.stderr.isatty() else None,
+                    begun=bars.begun,
                     say=tell,
                 )
         except NoChoiceError as error:
