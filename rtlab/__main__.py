@@ -1,5 +1,6 @@
 """`python -m rtlab`, and the command `rtlab`: the original lab's `--step` lines included."""
 
+import gc
 import signal
 import sys
 
@@ -18,6 +19,7 @@ def main() -> int:
         return 130
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left is the interpreter's own end
+        gc.freeze()  # which would look for cycles in all that torch has brought (`rtlab.cycles`)
 
 
 if __name__ == "__main__":

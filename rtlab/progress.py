@@ -2,9 +2,10 @@
 
 import contextlib
 from types import TracebackType
-from typing import NoReturn, Self, TextIO
+from typing import TYPE_CHECKING, NoReturn, Self, TextIO
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 QUARTERS = 4
 
@@ -63,4 +64,6 @@ class Bars:
             self._bar.close()
         self._phase, self._quarter, self._bar = phase, 0, None
         if self._stream.isatty():
+            from tqdm import tqdm
+
             self._bar = tqdm(total=total, desc=phase, file=self._stream, dynamic_ncols=True)

@@ -572,6 +572,30 @@ def test_start_up_is_light(run_python, code):
     assert modules < 400  # 300 for help, which takes a quarter of a second; torch alone has more than a thousand
 
 
+@pytest.mark.parametrize(
+    ("words", "more"),
+    [
+        (("--version",), ()),
+        (("tables",), ("scipy",)),
+        (("claims",), ("scipy",)),
+        (("compare", "{id}", "{id}"), ("scipy",)),
+        (("figures",), ("scipy", "matplotlib")),
+        (("report",), ("scipy", "matplotlib", "pandas", "pyarrow")),
+        (("explore", "--help"), ()),
+        (("predict", "--help"), ()),
+        (("choose", "--help"), ()),
+    ],
+    ids=" ".join,
+)
+def test_what_reads_records_or_gives_help_loads_no_more_than_it_takes(run_python, records_folder, words, more):
+    """And never torch; what it loads is listed, so that more is noticed."""
+    (record,) = load_records(records_folder / "records").records
+    results = () if words[0].startswith("-") or words[-1] == "--help" else ("--results", str(records_folder))
+    line = [word.format(id=record.id) for word in (*words, *results)]
+    loaded, _ = heavy_modules(run_python, f"from rtlab.cli import main\nassert main({line!r}) == 0")
+    assert set(loaded) <= {*more}
+
+
 # Where results go
 
 

@@ -10,7 +10,7 @@ import rtlab
 PACKAGE = Path(rtlab.__file__).parent
 LEVELS = {
     **dict.fromkeys(("values", "settings", "recipe", "methods", "experiment", "metrics", "statistics"), 0),
-    **dict.fromkeys(("testbed", "environment", "hub", "writing"), 0),
+    **dict.fromkeys(("testbed", "environment", "hub", "writing", "cycles"), 0),
     **dict.fromkeys(("records", "matrix", "studies", "choice", "data", "architectures", "encoders"), 1),
     **dict.fromkeys(("tokens", "batches", "dataset_dict"), 2),
     **dict.fromkeys(("engines", "soundness"), 3),

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import small
 import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -59,6 +61,28 @@ def fitted(data, tmp_path_factory):
 
 # Terms
 
+# What cuts words, folds case and repeats; and anything else.
+TEXT = st.one_of(st.text("aAbB bb  cc.\n\u00a0\u0130\u00df_\u0301", max_size=30), st.text(max_size=12))
+TEXTS = st.lists(TEXT, min_size=1, max_size=5)
+
+
+@pytest.mark.parametrize("characters", [False, True])
+@given(texts=TEXTS, others=TEXTS)
+def test_features_are_scikit_learns(characters, texts, others):
+    analyzer, sizes = ("char_wb", (2, 5)) if characters else ("word", (1, 2))
+    theirs = TfidfVectorizer(analyzer=analyzer, ngram_range=sizes, sublinear_tf=True)
+    analyze = theirs.build_analyzer()
+    assert [tfidf.terms_of(text, characters=characters) for text in texts] == [analyze(text) for text in texts]
+    assume(any(map(analyze, texts)))
+    ours = Tfidf(texts, characters=characters)
+    theirs.fit(texts)
+    for some in (texts, others):
+        mine, expected = ours.features(some), theirs.transform(some)
+        np.testing.assert_array_equal(mine.indptr, expected.indptr)
+        np.testing.assert_array_equal(mine.indices, expected.indices)
+        np.testing.assert_allclose(mine.data, expected.data, rtol=1e-14)
+        assert (mine.shape, mine.dtype, mine.indices.dtype) == (expected.shape, expected.dtype, expected.indices.dtype)
+
 
 @pytest.mark.parametrize("characters", [False, True])
 def test_terms_are_scikit_learns_and_come_back_from_disk(tmp_path, characters):
@@ -74,6 +98,7 @@ def test_terms_are_scikit_learns_and_come_back_from_disk(tmp_path, characters):
 
 
 DAMAGE = {
+    "a term twice": ("words.json", {"characters": False, "terms": ["bad"] * TERMS}),
     "no terms": ("words.json", {"characters": False, "terms": []}),
     "numbers": ("words.json", {"characters": False, "terms": [1, 2]}),
     "no flag": ("words.json", {"characters": 1, "terms": ["a"]}),
@@ -324,12 +349,27 @@ assert not {"torch", "transformers", "peft"} & set(sys.modules), set(sys.modules
     assert done.returncode == 0, done.stderr
 
 
+def test_a_saved_model_takes_no_scikit_learn_either(fitted, data, tmp_path, run_python):
+    """Its import is nine tenths of what labelling a sentence would take."""
+    code = """
+import sys
+from rtlab.cli import main
+_, folder, dataset, results = sys.argv
+assert main(["predict", "--model", folder, "a good film"]) == 0
+assert main(["evaluate", "--model", folder, "--dataset", dataset, "--output-dir", results]) == 0
+print({"torch", "transformers", "sklearn", "pandas", "datasets", "pyarrow", "scipy.stats", "tqdm"} & {*sys.modules})
+"""
+    for name in ("words", "characters"):
+        done = run_python(code, fitted[name][1], data[small.TWO], tmp_path)
+        assert done.stdout.splitlines()[-1] == "set()", done.stdout + done.stderr
+
+
 def test_the_threads_of_a_testbed_are_torchs(run_python):
     code = (
         "from rtlab.testbed import threads; before = threads(); import torch; print(before == torch.get_num_threads())"
     )
-    for given in (None, "1", "3"):
-        done = run_python(code, OMP_NUM_THREADS=given, MKL_NUM_THREADS=None)
+    for number in (None, "1", "3"):
+        done = run_python(code, OMP_NUM_THREADS=number, MKL_NUM_THREADS=None)
         assert done.stdout.split() == ["True"], done.stderr
 
 

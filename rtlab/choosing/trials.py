@@ -300,9 +300,8 @@ class Trials:
     ) -> Result:
         """A trial on each of some data sets, but for what is recorded; if a model is `needed`, where that is there."""
         self.budget.check()
-        sentences = self.question.trained_on(extent.sentences, parts[0])
-        said = _in_words(way, replace(extent, sentences=sentences), seed, len(parts))
-        self.begun(f"{way.name}: {said}; {self._left_in_words()}")
+        most = max(self.question.trained_on(extent.sentences, part) for part in parts)
+        self.begun(f"{way.name}: {_in_words(way, most, extent.epochs, seed, len(parts))}; {self._left_in_words()}")
         start, records, model, known_s = time.perf_counter(), [], None, 0.0
         experiment = replace(self.question.usual, method=way.lasting(extent.epochs), seed=seed)
         save = save and self.save_models and len(parts) == 1  # of folds no model is handed over
@@ -396,10 +395,10 @@ class Trials:
             raise FailedError("; ".join([str(error), *getattr(error, "__notes__", ())])) from error
 
 
-def _in_words(way: Way, extent: Extent, seed: int, folds: int) -> str:
+def _in_words(way: Way, sentences: int, epochs: int, seed: int, folds: int) -> str:
     """How much of a way is tried, such as `2,844 sentences, 2 epochs, seed 42, 5 folds`."""
-    passes = "" if way.fitted else f", {extent.epochs} epoch{'s' if extent.epochs > 1 else ''}"
-    return f"{extent.sentences:,} sentences{passes}, seed {seed}{f', {folds} folds' if folds > 1 else ''}"
+    passes = "" if way.fitted else f", {epochs} epoch{'s' if epochs > 1 else ''}"
+    return f"{sentences:,} sentences{passes}, seed {seed}{f', {folds} folds' if folds > 1 else ''}"
 
 
 def _there(encoder: Encoder | None) -> Encoder:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rtlab import hub
 from rtlab.architectures import ARCHITECTURES, PACKED, Architecture
+from rtlab.cycles import not_sought
 from rtlab.encoders.built_in import BUILT_IN, locate, quiet
 from rtlab.encoders.checkpoints import WEIGHTS, check_files, digest, file_digests
 from rtlab.encoders.loading import Head, Loaded, load, positions, said_in_one_line
@@ -170,6 +171,7 @@ def checked(encoder: Encoder, label_names: Sequence[str] | None) -> Encoder:
     return dataclasses.replace(encoder, notes=(*encoder.notes, *notes), fresh=found.fresh)
 
 
+@not_sought()
 def load_encoder(name: str) -> Encoder:
     """Find an encoder and open its configuration and tokenizer; the weights are read when a model is built.
 

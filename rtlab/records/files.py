@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -25,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rtlab.cycles import not_sought
 from rtlab.records.checking import record_of
 from rtlab.records.record import RunRecord
 from rtlab.values import Json, one_line
@@ -96,7 +97,7 @@ def load_records(
     files, broken = _files(folder)
     few = up_to is None or len(files) <= up_to
     read = partial(_load_or_say, logits=logits and few, history=history, within=folder)
-    with _no_garbage_collection(), ExitStack() as stack:
+    with not_sought(), ExitStack() as stack:
         found: Iterable[RunRecord | str] = map(read, files)
         if processes > 1 and len(files) >= MANY:
             spawned = get_context("spawn")
@@ -173,15 +174,3 @@ def _sharing(
         for split, found in record.predictions.items()
     }
     return dataclasses.replace(record, predictions=shared, environment=environment)
-
-
-@contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Decoded JSON holds no cycles, and looking for them takes a quarter of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

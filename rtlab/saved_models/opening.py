@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtlab import environment
+from rtlab.cycles import not_sought
 from rtlab.encoders import Encoder, load_encoder
 from rtlab.engines import linear, svm, tfidf, words
 from rtlab.engines.engine import out_of_memory
@@ -93,6 +94,7 @@ class WordsModel:
 LoadedModel: TypeAlias = EncoderModel | WordsModel
 
 
+@not_sought()
 def load_model(model_dir: Path | str, *, device: str | None = None) -> LoadedModel:
     """Load what `rtlab` saved.
 
