@@ -84,24 +84,6 @@ def work_at_once(device: str | None, jobs: int) -> tuple[float, str]:
     return min(float(jobs), _SHARED_WORK * used / alone), why
 
 
-def work_at_once(device: str | None, jobs: int) -> tuple[float, str]:
-    """What so many runs at once do in the time in which one alone does 1, about, and why, in a clause.
-
-    Args:
-        device: `cpu` or `cuda`; CUDA where there is one by default.
-        jobs: The runs.
-    """
-    if jobs == 1:
-        return 1.0, "one after another"
-    if find_device(device).type == "cuda":
-        gpus = min(jobs, len(_gpus()))
-        return float(gpus), "each has a GPU" if gpus == jobs else f"they share {gpus} GPU{'s' if gpus > 1 else ''}"
-    alone = threads()
-    used = min(jobs * max(1, alone // jobs), max(alone, os.cpu_count() or 1))
-    why = f"they compute on {used} core{'s' if used > 1 else ''}, one alone on {alone}"
-    return min(float(jobs), _SHARED_WORK * used / alone), why
-
-
 def free_memory() -> int | None:
     """Bytes of memory that new processes may take, of the machine's and of this container's; `None` if not known."""
     found = []
