@@ -7,6 +7,7 @@ failure's too.
 import contextlib
 import dataclasses
 import gc
+import secrets
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -20,11 +21,13 @@ from rtlab.data import Splits
 from rtlab.encoders import Encoder
 from rtlab.ending import one_line_of, status_of, without_folders
 from rtlab.engines.engine import Engine, NonFiniteLossError, OnLog, Progress, Task, Training
+from rtlab.engines.ranks import Ranks, ranks_here
 from rtlab.engines.resuming import Checkpoints, asked_for, check_able
 from rtlab.experiment import Experiment
 from rtlab.methods import RESULTS, Words
 from rtlab.metrics import scores
 from rtlab.preparing import Prepared, check_writable, prepare
+from rtlab.rank_endings import RankEndings
 from rtlab.records import HeldOut, Memory, Predictions, RunRecord, Source, Status, Timing
 from rtlab.records.record import UNDISTURBED
 from rtlab.saved_models import saving
@@ -40,7 +43,7 @@ class RunFailedError(RuntimeError):
 
     Attributes:
         record: The record that it left.
-        path: Where that lies.
+        path: Where that lies; the folder of records, if another of several ranks wrote it.
     """
 
     def __init__(self, record: RunRecord, path: Path) -> None:
@@ -52,7 +55,8 @@ class RunFailedError(RuntimeError):
 class Run:
     """One execution of one experiment, in three phases, each of which leaves a record if it fails.
 
-    `execute` does them one after another. Who times training alone, as the bench does, calls them apart.
+    `execute` does them one after another. Who times training alone, as the bench does, calls them apart. Under torchrun
+    each of its processes does a part of the run, and the first one leaves the record and the model.
 
     Args:
         experiment: What to do.
@@ -69,7 +73,8 @@ class Run:
             time tells, for they share the memory's bandwidth, too.
 
     Attributes:
-        path: Where the record lies, once there is one.
+        path: Where the record lies, once this process has written one.
+        ranks: Who shares the run.
 
     Raises:
         ValueError: If the request cannot work; nothing was written.
@@ -90,14 +95,19 @@ class Run:
         beside: bool = False,
     ) -> None:
         code_digest(experiment.engine)  # taken before anything else, and once a process
+        self.ranks = ranks_here()
         asked = asked_for(minutes=checkpoint_minutes, resume=resume)
+        _check_shared(self.ranks, experiment, asked)
         check_writable(Path(output_dir), within=("records", "models", *(("checkpoints",) if asked else ())))
         self.prepared = prepared or prepare(experiment, device=device)
         self.path: Path | None = None
         self._output_dir = Path(output_dir)
         self._save_model = save_model
+        if not self.ranks.first:
+            progress = on_log = None  # of one run, and not of each part
         self._progress, self._on_log = _until_asked_to_end(progress or _ignore), on_log or _ignore
-        self._testbed = testbed(self.prepared.device, experiment.engine)
+        here = testbed(self.prepared.device, experiment.engine)
+        self._testbed = dataclasses.replace(here, ranks=self.ranks.number)
         self._environment = fingerprint(self.prepared.device)  # with the commit that runs, whatever comes after it
         self._watch = environment.Stopwatch(self.prepared.device)
         self._others: float | None = None
@@ -111,6 +121,24 @@ class Run:
                 resume=resume,
                 testbed=self._testbed,
             )
+        self._endings: RankEndings | None = None
+        self._ended = False
+        if not self.ranks.alone:
+            self._endings = self._meet()
+
+    def _meet(self) -> RankEndings:
+        """Meet the other ranks, which must have been given the same run."""
+        device = self.prepared.device
+        assert device is not None, "what ranks share computes on one"
+        self.ranks.join(device)
+        told = self.ranks.bytes_of_all(f"{self.prepared.id} {secrets.token_hex(8)}".encode())
+        ids, names = zip(*(one.decode().split() for one in told), strict=True)
+        if len(set(ids)) > 1:
+            raise ValueError(f"all ranks must be given the same run; got those of the ids {', '.join(ids)}")
+        endings = RankEndings(self.ranks, names[0])
+        endings.meet()
+        endings.watch(lambda status, error: self._keep(self._record(status=status, error=error)))
+        return endings
 
     def execute(self) -> RunRecord:
         """Do all of it; returns and errors as `finish`."""
@@ -136,6 +164,7 @@ class Run:
                 on_log=self._on_log,
                 watch=self._watch,
                 checkpoints=self._checkpoints,
+                ranks=self.ranks,
             )
 
     def train(self) -> None:
@@ -159,6 +188,10 @@ class Run:
         """
         with self._recording():
             record = self._evaluated()
+            if self._endings is not None:
+                self._endings.leave()
+        if not self.ranks.first:
+            return record
         try:
             if self._save_model:
                 self._save(record)
@@ -170,6 +203,8 @@ class Run:
                 raise
         finally:
             path = self._keep(record)
+            if self._endings is not None:
+                self._endings.see_off()
         if self._checkpoints is not None and record.status == "ok":
             self._checkpoints.remove()
         if record.status != "ok":
@@ -206,16 +241,21 @@ class Run:
 
     @contextlib.contextmanager
     def _recording(self) -> Iterator[None]:
-        """Leave a record of whatever ends the block early, unless there is one already."""
+        """Leave a record of whatever ends the block early, unless there is one already, or another rank leaves it."""
         try:
             yield
         except BaseException as error:
-            if self.path is not None:
+            if self._ended or self.path is not None:
                 raise
+            self._ended = True
+            status, said, path = status_of(error), one_line_of(error), self._output_dir / "records"
             with environment.interrupts_wait():  # an impatient second Ctrl-C
-                record = self._record(status=status_of(error), error=one_line_of(error))
-                path = self._keep(record)
-            if not isinstance(error, Exception):
+                found = (status, said) if self._endings is None else self._endings.recorded_as(error)
+                status, said = found or (status, said)
+                record = self._record(status=status, error=said)
+                if found is not None:
+                    path = self._keep(record)
+            if not isinstance(error, Exception) and status == "cancelled":
                 raise
             raise RunFailedError(record, path) from error
 
@@ -337,6 +377,7 @@ def _engine(
     on_log: OnLog,
     watch: environment.Stopwatch,
     checkpoints: Checkpoints | None,
+    ranks: Ranks,
 ) -> Engine:
     """The engine that does it; imported here, as each imports what the others do not need."""
     experiment, encoder, device = prepared.experiment, prepared.encoder, prepared.device
@@ -366,11 +407,24 @@ def _engine(
         case "native":
             from rtlab.engines.native import NativeEngine
 
-            return NativeEngine(task)
+            return NativeEngine(task, ranks)
         case _:
             from rtlab.engines.trainer import TrainerEngine
 
             return TrainerEngine(task)
+
+
+def _check_shared(ranks: Ranks, experiment: Experiment, asked: str | None) -> None:
+    """Refuse (`ValueError`) what several ranks cannot share."""
+    if ranks.alone:
+        return
+    got = f"got {ranks.number} ranks"
+    if experiment.method.recipe is None:
+        raise ValueError(f"method {experiment.method.name} is of one process; {got}; without torchrun it would do")
+    if experiment.engine != "native":
+        raise ValueError(f"engine {experiment.engine} is of one process; {got}; engine native would do")
+    if asked is not None:
+        raise ValueError(f"{asked} is of one process; {got}; without torchrun it would do")
 
 
 def _source(of: Splits | Encoder) -> Source:

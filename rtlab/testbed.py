@@ -60,8 +60,9 @@ class Testbed:
 
     @property
     def name(self) -> str:
-        """The device with its threads, where they are what computes."""
-        return self.device if self.device.startswith("NVIDIA") else f"{self.device}, {self.threads} threads"
+        """The device with its threads, where they are what computes, and the ranks, where there are several."""
+        name = self.device if self.device.startswith("NVIDIA") else f"{self.device}, {self.threads} threads"
+        return name if self.ranks == 1 else f"{name}, {self.ranks} ranks"
 
 
 def testbed(device: "torch.device | None", engine: str) -> Testbed:

@@ -21,10 +21,11 @@ from rtlab.cli.lab_steps import translate
 from rtlab.cli.looking import Explore, Probe, Tokenize
 from rtlab.cli.options import DONE, FAILED, HUNG_UP, INTERRUPTED, TERMINATED, WRONG
 from rtlab.cli.reading import Claims, Compare, Figures, Report, Tables
-from rtlab.cli.screen import OUTPUT, drop, screens
+from rtlab.cli.screen import OUTPUT, drop, only_first, screens
 from rtlab.cli.sweeping import Sweep
 from rtlab.cli.using import Evaluate, Merge, Predict
 from rtlab.cli.working import Adapt, Finetune, Lora, Svm, Words
+from rtlab.engines.ranks import ranks_here
 from rtlab.environment import ended_by_signals
 from rtlab.values import clean
 
@@ -48,6 +49,7 @@ Verb = (
     | Claims
     | Figures
 )
+SHARED = (Finetune, Lora, Adapt)  # verbs whose run several ranks can share
 # Options that are called otherwise than the fields that they set.
 FIELDS = {
     "lr": "learning_rate",
@@ -68,18 +70,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    ranks = ranks_here()
     with screens():
         try:
-            with ended_by_signals(), warnings.catch_warnings():
+            with only_first(ranks), ended_by_signals(), warnings.catch_warnings():
                 warnings.showwarning = _warn  # type: ignore[assignment]  # it takes what Python hands over
                 status = _command(given)
                 sys.stdout.flush()  # here, where an end of the pipe is no traceback
                 return status
         except KeyboardInterrupt:
-            _say("interrupted")
+            if ranks.first:
+                _say("interrupted")
             return INTERRUPTED
         except SystemExit as stop:
-            if stop.code in (TERMINATED, HUNG_UP):
+            if stop.code in (TERMINATED, HUNG_UP) and ranks.first:
                 _say("terminated")
             return int(stop.code or 0)  # else the parser has said what was wrong, or shown its help
         except Exception as error:  # noqa: BLE001  # said, with its traceback where it is a fault of ours
@@ -99,6 +103,10 @@ def _command(given: Sequence[str]) -> int:
 
 
 def _done(verb: Verb) -> int:
+    ranks = ranks_here()
+    if not ranks.alone and not isinstance(verb, SHARED):
+        name = type(verb).__name__.lower()
+        raise ValueError(f"{name} is of one process; got {ranks.number} ranks; rtlab {name} without torchrun would do")
     try:
         os.getcwd()  # noqa: PTH109  # Path.cwd() is the same, and says no more
     except FileNotFoundError:
@@ -134,6 +142,8 @@ def _parsed(words: Sequence[str]) -> Verb:
 
 def _failed(error: Exception, given: Sequence[str]) -> int:
     """Say what ended the verb, in one line if it is no fault of ours, and give the exit status."""
+    if not _is_to_tell():
+        return WRONG if isinstance(error, ValueError) else FAILED
     if isinstance(error, BrokenPipeError) and error.filename == OUTPUT:  # whoever read has read enough, such as `head`
         drop(sys.stdout)
         return DONE
@@ -154,6 +164,17 @@ def _failed(error: Exception, given: Sequence[str]) -> int:
     if isinstance(error, OSError) and error.filename == OUTPUT:
         drop(sys.stdout)
     return FAILED
+
+
+def _is_to_tell() -> bool:
+    """Whether of several ranks this is the first that something went wrong on: the others would say it again."""
+    ranks = ranks_here()
+    if ranks.alone:
+        return True
+    from rtlab.engines.ranks import store  # here, not above: it imports torch
+    from rtlab.rank_endings import first_to
+
+    return first_to(store("errors"), "tell", or_else=ranks.first)
 
 
 def _say(text: str) -> None:

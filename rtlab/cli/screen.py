@@ -8,8 +8,10 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TextIO, cast
 
+from rtlab.engines.ranks import Ranks
 from rtlab.values import visible
 
 STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))  # by the numbers of their files
@@ -76,6 +78,17 @@ def screens() -> Iterator[None]:
     out = Screen(sys.stdout, OUTPUT, bars=False)
     error = Screen(sys.stderr, ERROR, bars=True)
     with contextlib.redirect_stdout(cast(TextIO, out)), contextlib.redirect_stderr(cast(TextIO, error)):
+        yield
+
+
+@contextlib.contextmanager
+def only_first(ranks: Ranks) -> Iterator[None]:
+    """Meanwhile what all of several ranks would print is printed once, by the first."""
+    with contextlib.ExitStack() as stack:
+        if not ranks.first:
+            nothing = stack.enter_context(Path(os.devnull).open("w"))
+            stack.enter_context(contextlib.redirect_stdout(nothing))
+            stack.enter_context(contextlib.redirect_stderr(nothing))
         yield
 
 

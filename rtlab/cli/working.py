@@ -159,7 +159,7 @@ def _run(
 ) -> int:
     """Run an experiment with a bar, save what it trained, and print what came of it."""
     from rtlab.reporting.tables import summary
-    from rtlab.running import Run, model_folder
+    from rtlab.running import Run, RunFailedError, model_folder
     from rtlab.tracking import Tracker, require_wandb, wandb_run
 
     if leaving.use_wandb:
@@ -179,11 +179,18 @@ def _run(
             resume=checkpointing.resume,
         )
         say(run.prepared.splits.notes)
-        if leaving.use_wandb:  # a wrong request was refused by now
+        if leaving.use_wandb and run.ranks.first:  # a wrong request was refused by now
             tracker = stack.enter_context(wandb_run(experiment, name=leaving.run_name, folder=leaving.output_dir))
-        record = run.execute()
+        try:
+            record = run.execute()
+        except RunFailedError:
+            if run.path is None:  # another rank has recorded it, and says so
+                raise SystemExit(FAILED) from None
+            raise
         if tracker is not None:
             tracker.finish(record)
+    if not run.ranks.first:
+        return DONE
     where = f"record  {run.path}\nmodel   {record.error or model_folder(leaving.output_dir, record)}"
     try:
         output.emit(record.to_json(), f"{summary(record)}\n\n{where}")

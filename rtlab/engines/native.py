@@ -26,7 +26,8 @@ from rtlab.engines.engine import Task, Training, does_not_fit, mean_of_last_epoc
 from rtlab.engines.layouts import Packer
 from rtlab.engines.models import classifier, parameters, save
 from rtlab.engines.packing import layers, pack
-from rtlab.engines.planning import SHAPE_STEP, Batch, Batches, plan_run
+from rtlab.engines.planning import SHAPE_STEP, Batch, Batches, Part, part_of, plan_run
+from rtlab.engines.ranks import ALONE, Ranks
 from rtlab.engines.reading import read
 from rtlab.engines.resuming import Facts
 from rtlab.engines.self_check import check, plain_logits
@@ -50,12 +51,13 @@ class NativeEngine:
 
     Args:
         task: Of method `Full` or `Adapter`, with an encoder that `packs`.
+        ranks: Who shares the run.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, ranks: Ranks = ALONE) -> None:
         experiment, method = task.experiment, task.experiment.method
         assert method.recipe is not None, "it trains in steps"
-        self._task, self._recipe = task, method.recipe
+        self._task, self._recipe, self._ranks = task, method.recipe, ranks
         with task.watch.phase("prepare"):
             self._tokens = tokenize(task.splits, task.encoder.tokenizer, max_length=experiment.max_length)
         seed_everything(experiment.seed)
@@ -94,6 +96,7 @@ class NativeEngine:
                 masks,
                 steps=len(self._plan),
                 device=task.device,
+                ranks=ranks,
             )
             check(self._step, task, checked_S, self._shape(checked_S), plain_SC)
             self._validation = Validation(
@@ -110,9 +113,9 @@ class NativeEngine:
         seed_everything(seed)  # whatever was drawn between building and training
         with watch.phase("warmup"):
             if self._recipe.compile:
-                self._step.rehearse(self._batches[:REHEARSALS])
-            step = self._captured() if self._captures else self._step.eager
-        seed_everything(seed)
+                self._step.rehearse(self._own(self._ranks)[:REHEARSALS])
+            step = self._captured() if self._captures else self._eagerly
+        seed_everything(self._ranks.seed(seed))
         self._model.train()
         state = None if (checkpoints := self._task.checkpoints) is None else checkpoints.read()
         if state is not None:
@@ -142,15 +145,23 @@ class NativeEngine:
         # What is read without gradients would be compiled anew, for longer than it takes.
         eager = torch.compiler.set_stance("force_eager") if self._recipe.compile else contextlib.nullcontext()
         with self._task.watch.phase("evaluate"), eager:
-            logits_NC, _ = read(
-                self._model,
-                tokens,
-                self._task.encoder,
-                what="logits",
-                precision=self._task.experiment.precision,
-                progress=progress,
-            )
-        return logits_NC
+            if self._ranks.alone:
+                return self._read(tokens, progress)
+            rows_S = self._ranks.part(np.arange(len(tokens)))
+            empty_0C = np.empty((0, self._task.splits.num_labels), dtype=np.float32)
+            part_SC = self._read(taken(tokens, rows_S), progress) if len(rows_S) else empty_0C
+            return self._ranks.interleaved(part_SC, len(tokens))
+
+    def _read(self, tokens: Tokens, progress: Callable[[int, int], None]) -> NDArray[np.float32]:
+        logits_SC, _ = read(
+            self._model,
+            tokens,
+            self._task.encoder,
+            what="logits",
+            precision=self._task.experiment.precision,
+            progress=progress,
+        )
+        return logits_SC
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint; see `rtlab.engines.engine.Engine`."""
@@ -160,6 +171,14 @@ class NativeEngine:
     def _batches(self) -> Sequence[Batch]:
         """The batches of all steps."""
         return [batch for batches in self._plan for batch in batches]
+
+    def _part(self, batches: Batches) -> Part:
+        """This rank's part of a step."""
+        return part_of(batches, self._ranks, self._shape)
+
+    def _own(self, ranks: Ranks) -> Sequence[Batch]:
+        """A rank's batches of all steps."""
+        return [batch for batches in self._plan for batch in part_of(batches, ranks, self._shape).batches]
 
     @property
     def _per_epoch(self) -> int:
@@ -171,12 +190,25 @@ class NativeEngine:
         known = self._task.experiment.method.name in CAPTURED
         return self._task.device.type == "cuda" and known and self._recipe.accumulate == 1
 
+    def _eagerly(self, batches: Batches) -> None:
+        if self._ranks.alone:
+            self._step.eager(batches)
+        else:
+            self._step.eager_part(self._part(batches))
+
     def _captured(self) -> Callable[[Batches], None]:
-        captured = CapturedSteps(self._step, self._batches)
+        captured = CapturedSteps(self._step, self._own(self._ranks))
 
         def step(batches: Batches) -> None:
-            [batch] = batches
+            part = self._part(batches)
+            [batch] = part.batches
+            if self._ranks.alone:
+                captured(*batch)
+                return
+            [share] = self._step.shares(part)
+            self._step.share.fill_(share)
             captured(*batch)
+            self._step.exchange()
 
         return step
 
@@ -199,7 +231,7 @@ class NativeEngine:
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
-                shape = max((shape for _, shape in batches), key=lambda shape: shape.total)
+                shape = max((shape for _, shape in self._part(batches).batches), key=lambda shape: shape.total)
                 raise does_not_fit(
                     f"step {done}", sentences=shape.sentences, tokens=shape.total, device=self._task.device.type
                 ) from error
@@ -244,12 +276,13 @@ class NativeEngine:
     def _counts(self) -> Counts:
         lengths_N = self._tokens.train.lengths
         real = sum(int(lengths_N[rows_S].sum()) for rows_S, _ in self._batches)
+        computed = sum(shape.total for ranks in self._ranks.all() for _, shape in self._own(ranks))
         return Counts(
             **vars(parameters(self._model, self._task.encoder)),
             steps=len(self._plan),
             samples=sum(shape.sentences for _, shape in self._batches),
             real_tokens=real,
-            padding_tokens=sum(shape.total for _, shape in self._batches) - real,
+            padding_tokens=computed - real,
         )
 
     def _checked_rows(self) -> NDArray[np.int64]:
@@ -265,3 +298,12 @@ class NativeEngine:
             max_length=self._task.experiment.max_length,
             step=SHAPE_STEP[self._task.device.type],
         )
+
+
+def taken(tokens: Tokens, rows_S: NDArray[np.int64]) -> Tokens:
+    """Some sentences of a split, at least one, in the order of their rows."""
+    return Tokens(
+        ids=np.concatenate([tokens.ids[tokens.offsets[row] : tokens.offsets[row + 1]] for row in rows_S]),
+        offsets=np.cumsum([0, *tokens.lengths[rows_S]], dtype=np.int64),
+        labels=tokens.labels[rows_S],
+    )

@@ -1,11 +1,13 @@
-"""The batches of a whole run of the native engine, and which of them are one optimizer step."""
+"""The batches of a whole run of the native engine, which of them are one optimizer step, and a rank's part of it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtlab.batches import Shape, plan_epoch, shape_of
+from rtlab.engines.ranks import Ranks
 from rtlab.recipe import Recipe
 
 # See `rtlab.batches.shape_of`. For each number of tokens CUDA captures a step, and oneDNN on a CPU makes code for each
@@ -41,3 +43,35 @@ def plan_run(
             )
         if left is not None:
             left = max(0, left - len(steps))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What one of several ranks does of an optimizer step.
+
+    Attributes:
+        batches: Its batches.
+        whole: Those of all ranks together.
+        idle: Whether there are fewer sentences than ranks: its one sentence is another's too, and counts for nothing.
+    """
+
+    batches: Batches
+    whole: Batches
+    idle: bool
+
+
+def part_of(batches: Batches, ranks: Ranks, shape: Callable[[NDArray[np.int64]], Shape]) -> Part:
+    """A rank's part of an optimizer step.
+
+    Args:
+        batches: Of the step.
+        ranks: Which rank of how many.
+        shape: Gives the shape of a batch of these rows.
+    """
+    if ranks.alone:
+        return Part(batches=batches, whole=batches, idle=False)
+    rows = [own_S for rows_S, _ in batches if len(own_S := ranks.part(rows_S))]
+    idle = not rows
+    if idle:
+        rows = [batches[0][0][:1]]
+    return Part(batches=tuple((rows_S, shape(rows_S)) for rows_S in rows), whole=batches, idle=idle)

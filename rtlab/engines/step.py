@@ -1,6 +1,8 @@
 """One optimizer step of the native engine, all of it on the device, done eagerly or captured (`rtlab.engines.capture`).
 
 It is the reference's: the mean loss over the batch, gradients clipped together, AdamW, a learning rate for each step.
+Several ranks go forward and backward each on its part, captured or not; then loss and gradients, laid in one row, are
+summed over all of them in one exchange, outside of what is captured, and each takes the same step.
 """
 
 import math
@@ -16,7 +18,8 @@ from rtlab.engines.dropout import Masks
 from rtlab.engines.engine import NonFiniteLossError
 from rtlab.engines.layouts import Layout, Packer
 from rtlab.engines.packing import forward
-from rtlab.engines.planning import Batch, Batches
+from rtlab.engines.planning import Batch, Batches, Part
+from rtlab.engines.ranks import ALONE, Ranks
 from rtlab.engines.schedule import learning_rates
 from rtlab.experiment import Precision
 from rtlab.recipe import Recipe
@@ -41,6 +44,7 @@ class Step:
         masks: Where attention takes dropout's factors from, on a CPU.
         steps: Steps of the run.
         device: torch device.
+        ranks: Who shares the run.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Step:
         *,
         steps: int,
         device: torch.device,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.model = model
         self.device = device
@@ -80,27 +85,76 @@ class Step:
         self.done = torch.zeros(1, dtype=torch.int64, device=device)
         self.losses_N, self.norms_N = (torch.zeros(steps, device=device) for _ in range(2))
         self._autocast = precision == "bf16"
+        self._ranks = ranks
+        self.share = torch.ones((), device=device)  # of a captured batch in the step that several ranks do
+        self._row = torch.empty(0)  # gradients, one after another, and the loss
+        self._in_row: list[torch.nn.Parameter] = []
 
     def eager(self, batches: Batches) -> None:
         """Do a step on some batches, as if they were one."""
+        self._update(self._backward(batches, self._shares(batches, batches)))
+
+    def eager_part(self, part: Part) -> None:
+        """Do a rank's part of a step, and with the others the step."""
+        self._lay(self._backward(part.batches, self.shares(part)))
+        self.exchange()
+
+    def __call__(self, layout: Layout, rows_S: torch.Tensor) -> None:
+        """Do a step on a batch that is laid out, of the sentences `rows_S`, without waiting for the device.
+
+        Where several ranks do it, it ends before their `exchange`.
+        """
+        loss = self._loss(layout, rows_S)
+        if not self._ranks.alone:
+            loss = loss * self.share
+        loss.backward()
+        if self._ranks.alone:
+            self._update(loss.detach())
+        else:
+            self._lay(loss.detach())
+
+    def exchange(self) -> None:
+        """Sum loss and gradients over all ranks, and move the weights."""
+        self._ranks.add(self._row)
+        *parts, loss = self._row.split([*(parameter.numel() for parameter in self._in_row), 1])
+        for parameter, part in zip(self._in_row, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
+        self._update(loss[0])
+
+    def shares(self, part: Part) -> list[float]:
+        """As `_shares`, of a rank's batches in the whole step; the ranks' together are 1."""
+        return [0.0] if part.idle else self._shares(part.batches, part.whole)
+
+    def _backward(self, batches: Batches, shares: Sequence[float]) -> torch.Tensor:
+        """Their loss; gradients are added up."""
         loss = torch.zeros((), device=self.device)
-        for share, (rows_S, shape) in zip(self._shares(batches), batches, strict=True):
+        for share, (rows_S, shape) in zip(shares, batches, strict=True):
             layout = self.packer.layout(rows_S, slot=shape.slot, total=shape.total)
             part = self._loss(layout, torch.from_numpy(rows_S).to(self.device)) * share
             part.backward()
             loss += part.detach()
-        self._update(loss)
+        return loss
 
-    def __call__(self, layout: Layout, rows_S: torch.Tensor) -> None:
-        """Do a step on a batch that is laid out, of the sentences `rows_S`, without waiting for the device."""
-        loss = self._loss(layout, rows_S)
-        loss.backward()
-        self._update(loss.detach())
+    def _shares(self, batches: Batches, whole: Batches) -> list[float]:
+        """What the mean loss of each batch counts for in the mean over all sentences of a step, weighted as they are.
 
-    def _shares(self, batches: Batches) -> list[float]:
-        """What the mean loss of each batch counts for in the mean over all of their sentences, weighted as they are."""
+        Args:
+            batches: Some of the step's sentences.
+            whole: All of them.
+        """
         weights = [float(self._weight_N[rows_S].sum()) for rows_S, _ in batches]
-        return [weight / sum(weights) for weight in weights]
+        of = sum(float(self._weight_N[rows_S].sum()) for rows_S, _ in whole)
+        return [weight / of for weight in weights]
+
+    def _lay(self, loss: torch.Tensor) -> None:
+        """Lay gradients and loss into the row; a captured step finds it where it was at first."""
+        if not self._in_row:
+            self._in_row = [parameter for parameter in self.trained if parameter.grad is not None]
+            self._row = torch.empty(sum(map(torch.numel, self._in_row)) + 1, device=self.device)
+        gradients = [parameter.grad.reshape(-1) for parameter in self._in_row if parameter.grad is not None]
+        torch.cat([*gradients, loss.reshape(1)], out=self._row)
+        for parameter in self._in_row:
+            parameter.grad = None
 
     def _update(self, loss: torch.Tensor) -> None:
         """Move the weights by the gradients that there are."""

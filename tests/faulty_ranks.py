@@ -1,0 +1,49 @@
+"""Faults that an engine of several ranks might have, and deaths of ranks: `python faulty_ranks.py FAULT WORD …`.
+
+A forked rank is started so, and the test's own process calls the function.
+"""
+
+import sys
+
+from rtlab.engines import native
+from rtlab.engines.ranks import Ranks
+
+
+def mean_over_ranks(patch):
+    """Each rank's mean loss counts alike, however many sentences it has."""
+
+    def shares(step, part):
+        of = sum(len(rows_S) for rows_S, _ in part.batches)
+        return [0.0 if part.idle else len(rows_S) / of / step._ranks.number for rows_S, _ in part.batches]
+
+    patch(native.Step, "shares", shares)
+
+
+def repeating(patch):
+    """A rank without a sentence has the first one again, and it counts."""
+
+    def part(ranks, rows_S):
+        own_S = rows_S[ranks.rank :: ranks.number]
+        return own_S if len(own_S) else rows_S[:1]
+
+    patch(Ranks, "part", part)
+
+
+def alike(patch):
+    """All ranks draw the same for dropout."""
+    patch(Ranks, "seed", lambda _, seed: seed)
+
+
+NATIVE = (mean_over_ranks, repeating)
+FAULTS = {fault.__name__: fault for fault in (*NATIVE, alike)}
+
+
+def main(fault, *words):
+    FAULTS[fault](setattr)
+    from rtlab.cli import main as rtlab
+
+    return rtlab(list(words))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
