@@ -411,7 +411,7 @@ def _engine(
         case _:
             from rtlab.engines.trainer import TrainerEngine
 
-            return TrainerEngine(task)
+            return TrainerEngine(task, ranks)
 
 
 def _check_shared(ranks: Ranks, experiment: Experiment, asked: str | None) -> None:
@@ -421,8 +421,6 @@ def _check_shared(ranks: Ranks, experiment: Experiment, asked: str | None) -> No
     got = f"got {ranks.number} ranks"
     if experiment.method.recipe is None:
         raise ValueError(f"method {experiment.method.name} is of one process; {got}; without torchrun it would do")
-    if experiment.engine != "native":
-        raise ValueError(f"engine {experiment.engine} is of one process; {got}; engine native would do")
     if asked is not None:
         raise ValueError(f"{asked} is of one process; {got}; without torchrun it would do")
 

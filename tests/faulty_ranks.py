@@ -5,7 +5,7 @@ A forked rank is started so, and the test's own process calls the function.
 
 import sys
 
-from rtlab.engines import native
+from rtlab.engines import native, trainer
 from rtlab.engines.ranks import Ranks
 
 
@@ -29,17 +29,31 @@ def repeating(patch):
     patch(Ranks, "part", part)
 
 
-def alike(patch):
-    """All ranks draw the same for dropout."""
-    patch(Ranks, "seed", lambda _, seed: seed)
+def trainers_mean(patch):
+    """As Trainer has it: the mean over ranks of each one's mean."""
+    plain = trainer._Loss._weight_of_all
+
+    def weight(loss, batches):
+        plain(loss, batches)
+        return sum(int((batch["labels"] != trainer.IGNORED).sum()) or 1 for batch in batches) * loss._ranks.number
+
+    patch(trainer._Loss, "_weight_of_all", weight)
 
 
-NATIVE = (mean_over_ranks, repeating)
-FAULTS = {fault.__name__: fault for fault in (*NATIVE, alike)}
+def trainers_repeats(patch):
+    """As Trainer has it: a rank without a sentence has the first one again, and it counts."""
+    patch(trainer, "_collating", lambda collator, dataset: lambda rows: collator(rows or [dataset[0]]))
+
+
+FAULTS = {
+    "native": (mean_over_ranks, repeating),
+    "trainer": (trainers_mean, trainers_repeats),
+}
+BY_NAME = {fault.__name__: fault for faults in FAULTS.values() for fault in faults}
 
 
 def main(fault, *words):
-    FAULTS[fault](setattr)
+    BY_NAME[fault](setattr)
     from rtlab.cli import main as rtlab
 
     return rtlab(list(words))

@@ -161,12 +161,18 @@ EVERYTHING = ("--class-weights", "balanced", "--accumulate", "2", "--weight-deca
 CASES = {
     ("native", "finetune", 3, "tiny-bert"): EVERYTHING,
     ("native", "lora", 2, "tiny-distilbert"): ("--padding", "dynamic"),
+    ("trainer", "lora", 3, "tiny-distilbert"): EVERYTHING,
+    ("trainer", "finetune", 2, "tiny-bert"): (),
 }
 GRID = {
     ("native", "finetune", 2, "tiny-distilbert"): (),
     ("native", "finetune", 2, "tiny-bert"): ("--padding", "bucketed", "--class-weights", "balanced"),
     ("native", "lora", 3, "tiny-bert"): (*EVERYTHING, "--patience", "2"),
     ("native", "finetune", 3, "tiny-distilbert"): ("--padding", "fixed", "--max-length", "40", "--freeze-layers", "1"),
+    ("trainer", "finetune", 3, "tiny-bert"): (*EVERYTHING, "--padding", "bucketed"),
+    ("trainer", "finetune", 2, "tiny-distilbert"): ("--padding", "bucketed", "--label-smoothing", "0.1"),
+    ("trainer", "lora", 2, "tiny-bert"): ("--padding", "fixed", "--max-length", "40"),
+    ("trainer", "lora", 3, "tiny-bert"): ("--class-weights", "balanced"),
 }
 
 
@@ -198,8 +204,11 @@ def check_case(case, options, rtlab, shared, data, encoders, folder, fault=None)
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("fault", faulty_ranks.NATIVE)
-def test_a_fault_of_the_native_engine_is_found_out(fault, rtlab, shared, data, encoders, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("engine", "fault"), [(engine, fault) for engine, faults in faulty_ranks.FAULTS.items() for fault in faults]
+)
+def test_a_fault_is_found_out(engine, fault, rtlab, shared, data, encoders, tmp_path, monkeypatch):
     fault(monkeypatch.setattr)
+    case = engine, "finetune", 3, "tiny-bert"
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
-        check_case(("native", "finetune", 3, "tiny-bert"), (), rtlab, shared, data, encoders, tmp_path, fault.__name__)
+        check_case(case, (), rtlab, shared, data, encoders, tmp_path, fault.__name__)

@@ -3,6 +3,10 @@
 It is the oracle that faster engines are held against, so it uses none of our batching, and its data come tokenized
 by Hugging Face's own means. Ours is only what is asked of it, what is read off it (`rtlab.engines.watching`), and
 when validation is evaluated and which weights are kept, which both engines share and tests hold against Trainer's own.
+
+Several ranks share a run by Trainer's own means, DistributedDataParallel and its mean over ranks. Two things of it are
+mended, which would make the run another one: its sampler gives each rank whole batches, and repeats sentences until all
+have as many; and a mean of means counts a sentence for more, the fewer its rank has.
 """
 
 import math
@@ -17,6 +21,7 @@ from rtlab.dataset_dict import dataset_dict
 from rtlab.encoders import Encoder
 from rtlab.engines.engine import Task, Training, mean_of_last_epoch
 from rtlab.engines.models import classifier, parameters, save
+from rtlab.engines.ranks import ALONE, Ranks
 from rtlab.engines.validating import Validation
 from rtlab.engines.watching import StepLog, callback
 from rtlab.environment import seed_everything
@@ -24,7 +29,7 @@ from rtlab.recipe import Recipe
 from rtlab.records import Counts, HeldOut
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import torch
     from datasets import Dataset
@@ -36,6 +41,9 @@ if TYPE_CHECKING:
     from transformers.modeling_outputs import SequenceClassifierOutput
 
     Loss = Callable[..., torch.Tensor]
+    Collator = Callable[[list[object]], dict[str, torch.Tensor]]
+
+IGNORED = -100  # the label of what torch's cross-entropy leaves out
 
 
 class TrainerEngine:
@@ -45,12 +53,13 @@ class TrainerEngine:
 
     Args:
         task: Of method `Full` or `Adapter`.
+        ranks: Who shares the run.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, ranks: Ranks = ALONE) -> None:
         experiment, method = task.experiment, task.experiment.method
         assert method.recipe is not None, "it trains in steps"
-        self._task = task
+        self._task, self._ranks = task, ranks
         with task.watch.phase("prepare"):
             self._data = dataset_dict(
                 task.splits,
@@ -62,12 +71,15 @@ class TrainerEngine:
         seed_everything(experiment.seed)
         with task.watch.phase("load"):
             self._model = classifier(task)
-            self._steps = StepLog(self._model)
-            loss = _Loss(method.recipe, task, self._steps) if _asks_for_another(method.recipe) else None
+            self._steps = StepLog(self._model, ranks)
+            another = _asks_for_another(method.recipe) or not ranks.alone
+            loss = _Loss(method.recipe, task, self._steps, ranks) if another else None
             with tempfile.TemporaryDirectory() as scratch:  # Trainer makes it at once, and keeps nothing in it
                 self._trainer = build_trainer(task, self._model, self._data["train"], output_dir=scratch, loss=loss)
             if loss is not None:
                 loss.weigh(self._trainer)
+            if not ranks.alone:
+                _take_parts(self._trainer, ranks)
             self._validation = Validation(
                 method.recipe,
                 task.splits.validation.labels,
@@ -80,7 +92,8 @@ class TrainerEngine:
 
     def train(self) -> Training:
         """Train; see `rtlab.engines.engine.Engine`."""
-        seed_everything(self._task.experiment.seed)  # whatever was drawn between building and training
+        # Whatever was drawn between building and training; the order of sentences is the first rank's.
+        seed_everything(self._ranks.seed(self._task.experiment.seed))
         with self._task.watch.phase("train"):
             train_loss = self._trainer.train().training_loss
             chosen = self._validation.restore()
@@ -160,6 +173,7 @@ def build_trainer(
         seed=experiment.seed,
         use_cpu=task.device.type == "cpu",
         dataloader_pin_memory=task.device.type == "cuda",
+        ddp_find_unused_parameters=False,
     )
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1  # else Trainer splits each batch over every GPU it sees, which is another experiment
@@ -187,9 +201,10 @@ class _Loss:
         recipe: How to train.
         task: The run.
         steps: Takes down the loss of each batch.
+        ranks: Who shares the run.
     """
 
-    def __init__(self, recipe: Recipe, task: Task, steps: "StepLog") -> None:
+    def __init__(self, recipe: Recipe, task: Task, steps: "StepLog", ranks: Ranks) -> None:
         import torch
 
         weights_C: torch.Tensor | None = None
@@ -199,7 +214,7 @@ class _Loss:
             labels_N = np.asarray(task.splits.train.labels)
             balanced_C = compute_class_weight("balanced", classes=np.unique(labels_N), y=labels_N)
             weights_C = torch.as_tensor(balanced_C, dtype=torch.float32, device=task.device)
-        self._steps, self._weights_C = steps, weights_C
+        self._steps, self._weights_C, self._ranks, self._device = steps, weights_C, ranks, task.device
         self._sum = torch.nn.CrossEntropyLoss(weight=weights_C, label_smoothing=recipe.label_smoothing, reduction="sum")
 
     def __call__(
@@ -214,22 +229,95 @@ class _Loss:
     def weigh(self, trainer: "Trainer") -> None:
         """Have Trainer count the sentences of a step by their weights, where it counts them one each."""
         weights_C, batches_of = self._weights_C, trainer.get_batch_samples
-        if weights_C is None:
+        if weights_C is None and self._ranks.alone:
             return
 
         def weighed(*given: object) -> "tuple[list[dict[str, torch.Tensor]], torch.Tensor]":
             batches, _ = batches_of(*given)
-            return batches, sum(weights_C[batch["labels"]].sum() for batch in batches)
+            if self._ranks.alone:
+                assert weights_C is not None, "else it is Trainer that counts"
+                return batches, sum(weights_C[batch["labels"]].sum() for batch in batches)
+            return batches, self._weight_of_all(batches)
 
         trainer.get_batch_samples = weighed
 
+    def _weight_of_all(self, batches: "list[dict[str, torch.Tensor]]") -> "torch.Tensor":
+        """What the sentences of a step count for together, those of all ranks; an ignored one is left out."""
+        import torch
+
+        weight = torch.zeros((), device=self._device)
+        for batch in batches:
+            labels_S = batch["labels"].to(self._device)
+            if (counted_S := labels_S[labels_S != IGNORED]).numel():
+                weight += len(counted_S) if self._weights_C is None else self._weights_C[counted_S].sum()
+            else:
+                self._steps.leave_out(int(batch["attention_mask"].sum()))
+        self._ranks.add(weight)
+        return weight
+
+
+def _take_parts(trainer: "Trainer", ranks: Ranks) -> None:
+    """Have Trainer give each rank its part of each batch of a run of one process, no sentence twice."""
+    from torch.utils.data import DataLoader
+
+    whole = trainer.get_train_dataloader
+
+    def parts() -> "DataLoader[dict[str, torch.Tensor]]":
+        loader = whole()
+        return DataLoader(
+            loader.dataset,
+            batch_sampler=_Parts(loader.batch_sampler.batch_sampler, ranks),
+            collate_fn=_collating(loader.collate_fn, loader.dataset),
+            pin_memory=loader.pin_memory,
+        )
+
+    trainer.get_train_dataloader = parts
+
+
+class _Parts:
+    """A rank's rows of each batch, none where there are fewer than ranks.
+
+    Args:
+        whole: The batches as Trainer draws them, of which those of the first rank are taken.
+        ranks: Who shares them.
+    """
+
+    def __init__(self, whole: "torch.utils.data.BatchSampler", ranks: Ranks) -> None:
+        self._whole, self._ranks = whole, ranks
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+    def __iter__(self) -> "Iterator[list[int]]":
+        import torch
+
+        batches = list(self._whole)
+        rows_N = torch.tensor([row for batch in batches for row in batch])
+        self._ranks.from_first(rows_N)
+        for rows_S in rows_N.split([*map(len, batches)]):
+            part_S: list[int] = rows_S.tensor_split(self._ranks.number)[self._ranks.rank].tolist()
+            yield part_S
+
+
+def _collating(collator: "Collator", dataset: "Dataset") -> "Collator":
+    """A collator that gives a rank without a sentence one to ignore: all must go forward and backward."""
+
+    def collate(rows: list[object]) -> "dict[str, torch.Tensor]":
+        if rows:
+            return collator(rows)
+        batch = collator([dataset[0]])
+        batch["labels"].fill_(IGNORED)
+        return batch
+
+    return collate
+
 
 def _counts(model: "PreTrainedModel", encoder: Encoder, steps: StepLog) -> Counts:
-    real, padding = steps.tokens()
+    samples, real, padding = steps.tokens()
     return Counts(
         **vars(parameters(model, encoder)),
         steps=len(steps.losses()),
-        samples=steps.samples,
+        samples=samples,
         real_tokens=real,
         padding_tokens=padding,
     )

@@ -9,6 +9,7 @@ import operator
 from typing import TYPE_CHECKING
 
 from rtlab.engines.engine import NonFiniteLossError, OnLog, Progress
+from rtlab.engines.ranks import ALONE, Ranks
 from rtlab.records import LogEntry
 
 if TYPE_CHECKING:
@@ -20,11 +21,17 @@ if TYPE_CHECKING:
 
 
 class StepLog:
-    """Loss and token counts of each training step, kept on the device until they are read."""
+    """Loss and token counts of each training step, over all ranks, kept on the device until they are read.
 
-    def __init__(self, model: "PreTrainedModel") -> None:
+    Args:
+        model: What is trained.
+        ranks: Who shares the run; all of them read at the same steps.
+    """
+
+    def __init__(self, model: "PreTrainedModel", ranks: Ranks = ALONE) -> None:
         self.history: list[LogEntry] = []
-        self.samples = 0
+        self._ranks = ranks
+        self._samples = self._idle = 0
         self._parts: list[torch.Tensor] = []  # of the step that is being done, a batch each
         self._losses: list[torch.Tensor] = []  # not yet read
         self._read: list[float] = []
@@ -44,11 +51,16 @@ class StepLog:
                 self.take(outputs.loss)
             self._real.append(inputs["attention_mask"].sum())
             self._computed += inputs["attention_mask"].numel()
-            self.samples += len(inputs["attention_mask"])
+            self._samples += len(inputs["attention_mask"])
 
     def take(self, loss: "torch.Tensor") -> None:
         """Keep the loss of a batch, as a part of its step's."""
-        self._parts.append(loss.detach())
+        self._parts.append(loss.detach().clone())  # Trainer multiplies it in place by the number of ranks
+
+    def leave_out(self, tokens: int) -> None:
+        """A sentence of so many tokens is to go through the model and counts for nothing: they are padding."""
+        self._samples -= 1
+        self._idle += tokens
 
     def close(self) -> None:
         """A step is done."""
@@ -67,16 +79,21 @@ class StepLog:
         import torch
 
         if self._losses:
-            self._read += torch.stack(self._losses).tolist()
+            losses_N = torch.stack(self._losses)
+            self._ranks.add(losses_N)
+            self._read += losses_N.tolist()
             self._losses.clear()
         return self._read
 
-    def tokens(self) -> tuple[int, int]:
-        """Real and padding tokens of all steps."""
+    def tokens(self) -> tuple[int, int, int]:
+        """Sentences, and real and padding tokens, of all steps."""
         import torch
 
-        real = int(torch.stack(self._real).sum())
-        return real, self._computed - real
+        real = int(torch.stack(self._real).sum()) - self._idle
+        counts = torch.tensor([self._samples, real, self._computed - real])
+        self._ranks.add(counts)
+        samples, real, padding = counts.tolist()
+        return samples, real, padding
 
 
 def callback(
