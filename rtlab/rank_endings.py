@@ -6,7 +6,6 @@ follows from it. Who was killed can record nothing: another finds its process go
 
 import contextlib
 import os
-import platform
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from rtlab.ending import one_line_of, status_of
 from rtlab.engines.ranks import Ranks, store
+from rtlab.over_ranks import machine
 from rtlab.records import Status
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ class RankEndings:
         self._others = [rank for rank in range(ranks.number) if rank != ranks.rank]
         self._processes: dict[int, int] = {}  # of those of this machine
         self._over = threading.Event()
-        self._store.set(f"process/{ranks.rank}", f"{os.getpid()} {_machine()}")
+        self._store.set(f"process/{ranks.rank}", f"{os.getpid()} {machine()}")
 
     def meet(self) -> None:
         """Learn of the others' processes; they must have got as far as this."""
         for rank in self._others:
-            process, _, machine = self._store.get(f"process/{rank}").decode().partition(" ")
-            if machine == _machine():
+            process, _, where = self._store.get(f"process/{rank}").decode().partition(" ")
+            if where == machine():
                 self._processes[rank] = int(process)
 
     def recorded_as(self, error: BaseException) -> tuple[Status, str] | None:
@@ -80,9 +80,11 @@ class RankEndings:
                     continue
                 if self._over.wait(PATIENCE_S):
                     return
-                if self._first_to_tell():
-                    record("failed", self._died(dead))
-                os._exit(1)
+                try:
+                    if self._first_to_tell():
+                        record("failed", self._died(dead))
+                finally:
+                    os._exit(1)
 
         threading.Thread(target=look, daemon=True).start()
 
@@ -140,10 +142,3 @@ def _is_gone(process: int) -> bool:
     except PermissionError:
         return False
     return False
-
-
-def _machine() -> str:
-    """Where process ids mean the same; it stays in memory."""
-    with contextlib.suppress(OSError):
-        return f"{platform.node()} {Path('/proc/self/ns/pid').readlink()}"
-    return platform.node()

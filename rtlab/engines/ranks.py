@@ -103,6 +103,29 @@ class Ranks:
         if not self.alone:
             torch.distributed.broadcast(tensor, 0)
 
+    def as_first(self, flag: bool) -> bool:
+        """What the first rank says."""
+        import torch
+
+        if self.alone:
+            return flag
+        said = torch.tensor([flag])
+        self.from_first(said)
+        return bool(said)
+
+    def bytes_from_first(self, own: bytes) -> bytes:
+        """What the first rank gives; what others give is not looked at."""
+        import torch
+
+        size = torch.tensor([len(own)])
+        self.from_first(size)
+        row = torch.zeros(int(size), dtype=torch.uint8)
+        if self.first and own:
+            row = torch.frombuffer(bytearray(own), dtype=torch.uint8)
+        if len(row):
+            self.from_first(row)
+        return bytes(row.numpy())
+
     def interleaved(self, part_SC: NDArray[np.float32], many: int) -> NDArray[np.float32]:
         """All of what ranks found for their parts of a split, (N, C).
 
