@@ -100,6 +100,8 @@ class Run:
         asked = asked_for(minutes=checkpoint_minutes, resume=resume)
         _check_shared(self.ranks, experiment)
         check_writable(Path(output_dir), within=("records", "models", *(("checkpoints",) if asked else ())))
+        if not self.ranks.alone:
+            self.ranks.take_gpu(environment.find_device(device))
         self.prepared = prepared or prepare(experiment, device=device)
         self.path: Path | None = None
         self._output_dir = Path(output_dir)

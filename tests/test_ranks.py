@@ -44,6 +44,7 @@ TRAIN = ("--batch-size", "8", "--epochs", "2", "--logging-steps", "1", "--seed",
 OF_METHOD = {
     "finetune": ("--learning-rate", "2e-4"),
     "lora": ("--learning-rate", "1e-3", "--rank", "4", "--alpha", "16", "--dropout", "0"),
+    "adapt": ("--learning-rate", "1e-3"),
 }
 
 
@@ -166,7 +167,7 @@ def check_same(found, expected, start, number):
         distance = (weight - start[name]).norm()
         moved += bool(distance > 0)
         assert (weights[name] - weight).norm() <= 1e-2 * distance, name
-    assert moved > 10
+    assert moved > 5
     for split, predictions in one.predictions.items():
         np.testing.assert_allclose(record.predictions[split].logits, predictions.logits, atol=1e-4, rtol=0)
 
@@ -184,7 +185,7 @@ GRID = {
     ("native", "finetune", 2, "tiny-bert"): ("--padding", "bucketed", "--class-weights", "balanced"),
     ("native", "lora", 3, "tiny-bert"): (*EVERYTHING, "--patience", "2"),
     ("native", "finetune", 3, "tiny-distilbert"): ("--padding", "fixed", "--max-length", "40", "--freeze-layers", "1"),
-    ("trainer", "finetune", 3, "tiny-bert"): (*EVERYTHING, "--padding", "bucketed"),
+    ("trainer", "finetune", 3, "tiny-bert"): (*EVERYTHING, "--padding", "bucketed", "--patience", "1"),
     ("trainer", "finetune", 2, "tiny-distilbert"): ("--padding", "bucketed", "--label-smoothing", "0.1"),
     ("trainer", "lora", 2, "tiny-bert"): ("--padding", "fixed", "--max-length", "40"),
     ("trainer", "lora", 3, "tiny-bert"): ("--class-weights", "balanced"),
@@ -213,6 +214,36 @@ def check_case(case, options, rtlab, shared, data, encoders, folder, fault=None)
     expected, found = result(folder / "one"), result(folder / "all")
     start = start_weights(expected[0], data, encoders[encoder], folder / "start")
     check_same(found, expected, start, number)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("engine", ["native", "trainer"])
+@pytest.mark.parametrize("verb", ["finetune", "lora"])
+def test_fewer_sentences_than_ranks(engine, verb, rtlab, shared, encoders, tmp_path):
+    """In a batch, and in a whole split."""
+    few = small.data_folder(tmp_path / "few", small.TWO, train=5, held_out=2)
+    case, options = (engine, verb, 3, "tiny-bert"), ("--batch-size", "2")
+    check_case(case, options, rtlab, shared, few, encoders, tmp_path)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("engine", ["native", "trainer"])
+@pytest.mark.parametrize("kind", ["IA3", "LOHA", "VERA", "BOFT"])
+def test_other_adapters(engine, kind, rtlab, shared, data, encoders, tmp_path):
+    check_case((engine, "adapt", 2, "tiny-bert"), ("--peft-type", kind), rtlab, shared, data, encoders, tmp_path)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("engine", ["native", "trainer"])
+def test_a_loss_that_is_not_finite_is_one_record(engine, shared, data, encoders, tmp_path):
+    words = ("finetune", "--engine", engine, "--encoder", encoders["tiny-bert"], "--dataset", data, *TRAIN)
+    found = shared(2, *words, "--learning-rate", "1e30", "--output-dir", tmp_path / "out")
+    record, path = ended(tmp_path / "out")
+    assert record.status == "nan"
+    assert [rank.status for rank in found] == [1, 1]
+    said = "".join(rank.err for rank in found)
+    assert said.count("rtlab: ") == 1
+    assert f"rtlab: the run ended with status 'nan': {record.error}; record {path}" in said
 
 
 # Going on from a checkpoint
@@ -388,7 +419,7 @@ def test_so_are_methods_that_are_not_trained_in_steps(method, second, data, tmp_
 def test_a_gpu_for_each_rank(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ValueError, match=r"^device cuda takes a GPU for each rank; got 2 ranks or more"):
-        Ranks(number=2, rank=1, local=1).join(torch.device("cuda"))
+        Ranks(number=2, rank=1, local=1).take_gpu(torch.device("cuda"))
 
 
 @pytest.mark.thorough
@@ -431,6 +462,31 @@ def test_each_sentence_is_in_one_part_and_the_shares_are_one(number, weights, da
         assert sum(share for part in parts for share in engine._step.shares(part)) == pytest.approx(1)
         assert all(shape.sentences == len(rows_S) for part in parts for rows_S, shape in part.batches)
     assert any(part.idle for part in parts) == (number > sum(len(rows_S) for rows_S, _ in whole))
+
+
+@pytest.mark.parametrize("weights", ["equal", "balanced"])
+def test_what_cuda_captures_ends_before_the_exchange(weights, data, monkeypatch):
+    """Done eagerly here, by two ranks in one process, whose rows are added by hand."""
+    task = small.task(small.experiment(data, engine="native", class_weights=weights))
+    one, *two = (NativeEngine(task, ranks) for ranks in (ALONE, *Ranks(number=2).all()))
+    for engine in (one, *two):
+        engine._model.eval()  # without dropout
+    monkeypatch.setattr(Ranks, "add", lambda *_: None)
+    for whole in (one._plan[0], one._plan[-1]):
+        one._step.eager(whole)
+        for engine in two:
+            step, part = engine._step, engine._part(whole)
+            [(rows_S, shape)], [share] = part.batches, step.shares(part)
+            step.share.fill_(share)
+            step(step.packer.layout(rows_S, slot=shape.slot, total=shape.total), torch.from_numpy(rows_S))
+            assert all(parameter.grad is None for parameter in step.trained)
+        row = sum(engine._step._row for engine in two)
+        for engine in two:
+            engine._step._row.copy_(row)
+            engine._step.exchange()
+    for engine in two:
+        np.testing.assert_allclose(engine._step.losses(), one._step.losses(), rtol=1e-5)
+        np.testing.assert_allclose(engine._step.norms_N[:2], one._step.norms_N[:2], rtol=1e-4)
 
 
 def test_ranks_draw_differently_and_the_first_as_one_process_does():
