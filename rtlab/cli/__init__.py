@@ -186,10 +186,9 @@ def _is_to_tell() -> bool:
     ranks = ranks_here()
     if ranks.alone:
         return True
-    from rtlab.engines.ranks import store  # here, not above: it imports torch
-    from rtlab.rank_endings import first_to
+    from rtlab.rank_endings import first_to  # here, not above: start-up stays light
 
-    return first_to(store("errors"), "tell", or_else=ranks.first)
+    return first_to("errors", or_else=ranks.first)
 
 
 def _say(text: str) -> None:
