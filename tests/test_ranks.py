@@ -32,7 +32,8 @@ from rtlab.engines.models import classifier, save
 from rtlab.engines.native import NativeEngine
 from rtlab.engines.planning import part_of
 from rtlab.engines.ranks import ALONE, Ranks, ranks_here
-from rtlab.engines.state import _draw_on, _drawn
+from rtlab.engines.resuming import Checkpoints
+from rtlab.engines.state import _draw_on, _drawn, gather, put_back, told_by_first
 from rtlab.environment import seed_everything
 from rtlab.records import load
 
@@ -420,6 +421,11 @@ def test_a_gpu_for_each_rank(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ValueError, match=r"^device cuda takes a GPU for each rank; got 2 ranks or more"):
         Ranks(number=2, rank=1, local=1).take_gpu(torch.device("cuda"))
+    taken = []
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    Ranks(number=2, rank=1, local=0).take_gpu(torch.device("cuda"))
+    ALONE.take_gpu(torch.device("cuda"))
+    assert taken == [0]
 
 
 @pytest.mark.thorough
@@ -511,6 +517,48 @@ def test_what_a_rank_drew_is_put_back():
     again = Masks()
     _draw_on(state, again)
     assert drawn(again) == expected
+
+
+class Echo:
+    """The second of two ranks, to which the first one says what it says itself."""
+
+    alone, first, number, rank = False, False, 2, 1
+
+    def bytes_of_all(self, own):
+        return [own, own]
+
+    def bytes_from_first(self, own):
+        return own
+
+
+def test_a_rank_has_what_the_first_one_read(data, tmp_path):
+    task, ranks = small.task(small.experiment(data, engine="native")), Echo()
+    engine, here = NativeEngine(task), testbed.testbed(torch.device("cpu"), "native")
+    parts = engine._step, engine._validation, task.watch
+    kept = Checkpoints(tmp_path, minutes=None, resume=True, testbed=here)
+    state = gather(*parts, kept, history=[], logged=0, ranks=ranks)
+    expected = torch.rand(3).tolist()
+    told = told_by_first(state, ranks)
+    assert told.facts == state.facts
+    assert told.tensors.keys() == state.tensors.keys()
+    assert all(torch.allclose(value, state.tensors[name], equal_nan=True) for name, value in told.tensors.items())
+    put_back(told, *parts, ranks)
+    assert torch.rand(3).tolist() == expected
+    assert told_by_first(None, ranks) is None
+    assert told_by_first(state, ALONE) is state
+
+
+def test_bytes_and_answers_of_the_first_rank():
+    """Here of a group of one, as if there were others."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        first = Ranks(number=2)
+        assert [first.bytes_from_first(said) for said in (b"", b"said")] == [b"", b"said"]
+        assert [first.as_first(said) for said in (False, True)] == [False, True]
+        first.join(torch.device("cpu"))  # which is done once
+    finally:
+        torch.distributed.destroy_process_group()
+    assert [ALONE.as_first(said) for said in (False, True)] == [False, True]
 
 
 class Told:
