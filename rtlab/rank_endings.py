@@ -6,20 +6,16 @@ follows from it. Who was killed can record nothing: another finds its process go
 
 import contextlib
 import os
-import platform
 import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rtlab.ending import one_line_of, status_of
 from rtlab.engines.ranks import Ranks, store
+from rtlab.over_ranks import machine
 from rtlab.records import Status
-
-if TYPE_CHECKING:
-    from torch.distributed import Store
 
 LOOK_S = 5.0  # that a rank looks for one that died, when a library's error or a signal ended its own part
 PATIENCE_S = 10.0  # that one has which must know of a death; torchrun kills it after 30
@@ -35,17 +31,17 @@ class RankEndings:
     """
 
     def __init__(self, ranks: Ranks, run: str) -> None:
-        self._ranks, self._store = ranks, store(run)
+        self._ranks, self._run, self._store = ranks, run, store(run)
         self._others = [rank for rank in range(ranks.number) if rank != ranks.rank]
         self._processes: dict[int, int] = {}  # of those of this machine
         self._over = threading.Event()
-        self._store.set(f"process/{ranks.rank}", f"{os.getpid()} {_machine()}")
+        self._store.set(f"process/{ranks.rank}", f"{os.getpid()} {machine()}")
 
     def meet(self) -> None:
         """Learn of the others' processes; they must have got as far as this."""
         for rank in self._others:
-            process, _, machine = self._store.get(f"process/{rank}").decode().partition(" ")
-            if machine == _machine():
+            process, _, where = self._store.get(f"process/{rank}").decode().partition(" ")
+            if where == machine():
                 self._processes[rank] = int(process)
 
     def recorded_as(self, error: BaseException) -> tuple[Status, str] | None:
@@ -80,9 +76,11 @@ class RankEndings:
                     continue
                 if self._over.wait(PATIENCE_S):
                     return
-                if self._first_to_tell():
-                    record("failed", self._died(dead))
-                os._exit(1)
+                try:
+                    if self._first_to_tell():
+                        record("failed", self._died(dead))
+                finally:
+                    os._exit(1)
 
         threading.Thread(target=look, daemon=True).start()
 
@@ -118,13 +116,13 @@ class RankEndings:
 
     def _first_to_tell(self) -> bool:
         gone = [rank in self._processes and _is_gone(self._processes[rank]) for rank in range(self._ranks.rank)]
-        return first_to(self._store, "tell", or_else=all(gone))
+        return first_to(f"tell of {self._run}", or_else=all(gone))
 
 
-def first_to(store: "Store", what: str, *, or_else: bool) -> bool:
-    """Whether no other rank was first to do something; `or_else` where the store is gone, with whoever held it."""
+def first_to(do: str, *, or_else: bool) -> bool:
+    """Whether no other rank was first to do something; `or_else` where nobody holds what ranks tell each other."""
     try:
-        return bool(store.add(what, 1) == 1)
+        return bool(store(do).add("first", 1) == 1)
     except RuntimeError:
         return or_else
 
@@ -140,10 +138,3 @@ def _is_gone(process: int) -> bool:
     except PermissionError:
         return False
     return False
-
-
-def _machine() -> str:
-    """Where process ids mean the same; it stays in memory."""
-    with contextlib.suppress(OSError):
-        return f"{platform.node()} {Path('/proc/self/ns/pid').readlink()}"
-    return platform.node()

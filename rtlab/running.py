@@ -26,6 +26,7 @@ from rtlab.engines.resuming import Checkpoints, asked_for, check_able
 from rtlab.experiment import Experiment
 from rtlab.methods import RESULTS, Words
 from rtlab.metrics import scores
+from rtlab.over_ranks import OwnTime, largest
 from rtlab.preparing import Prepared, check_writable, prepare
 from rtlab.rank_endings import RankEndings
 from rtlab.records import HeldOut, Memory, Predictions, RunRecord, Source, Status, Timing
@@ -97,8 +98,10 @@ class Run:
         code_digest(experiment.engine)  # taken before anything else, and once a process
         self.ranks = ranks_here()
         asked = asked_for(minutes=checkpoint_minutes, resume=resume)
-        _check_shared(self.ranks, experiment, asked)
+        _check_shared(self.ranks, experiment)
         check_writable(Path(output_dir), within=("records", "models", *(("checkpoints",) if asked else ())))
+        if not self.ranks.alone:
+            self.ranks.take_gpu(environment.find_device(device))
         self.prepared = prepared or prepare(experiment, device=device)
         self.path: Path | None = None
         self._output_dir = Path(output_dir)
@@ -170,11 +173,11 @@ class Run:
     def train(self) -> None:
         """Warm up and train; errors as `build`, and status `nan`."""
         with self._recording():
-            others = environment.OtherProcesses()
+            others, own = environment.OtherProcesses(), OwnTime()
             if self._checkpoints is not None:
                 self._checkpoints.others = others
             self._training = self._engine.train()
-            share = others.share()
+            share = own.others_share(others.share(), self.ranks)
             self._others = max(UNDISTURBED, share or 0.0) if self._beside else share
 
     def finish(self) -> RunRecord:
@@ -248,16 +251,26 @@ class Run:
             if self._ended or self.path is not None:
                 raise
             self._ended = True
-            status, said, path = status_of(error), one_line_of(error), self._output_dir / "records"
-            with environment.interrupts_wait():  # an impatient second Ctrl-C
-                found = (status, said) if self._endings is None else self._endings.recorded_as(error)
-                status, said = found or (status, said)
+            path = self._output_dir / "records"
+            with self._ended_once(), environment.interrupts_wait():  # an impatient second Ctrl-C
+                own = status_of(error), one_line_of(error)
+                found = own if self._endings is None else self._endings.recorded_as(error)
+                status, said = found or own
                 record = self._record(status=status, error=said)
                 if found is not None:
                     path = self.keep(record)
-            if not isinstance(error, Exception) and status == "cancelled":
+            if not isinstance(error, Exception) and (status, said) == own:
                 raise
             raise RunFailedError(record, path) from error
+
+    @contextlib.contextmanager
+    def _ended_once(self) -> Iterator[None]:
+        """Of several ranks, pass over the signal with which torchrun ends all once one has ended."""
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            if self._endings is None:
+                raise
 
     def _evaluated(self) -> RunRecord:
         """The record of a run with a result."""
@@ -270,18 +283,13 @@ class Run:
             labels_N = np.asarray(getattr(splits, split).labels, dtype=np.int32)
             predictions[split] = Predictions(labels=labels_N, logits=logits_NC)
             split_scores[split] = scores(labels_N, logits_NC.argmax(axis=1), num_labels=splits.num_labels)
-        on_device, on_host = environment.peak_memory(self.prepared.device)
         return dataclasses.replace(
             self._record(status="ok"),
             scores=split_scores,
             predictions=predictions,
             timing=self._timing(training),
             counts=training.counts,
-            memory=Memory(
-                peak_device=on_device,
-                peak_host=on_host,
-                peak_reserved=environment.peak_reserved_memory(self.prepared.device),
-            ),
+            memory=self._memory(),
             history=training.history,
             validated=training.validated,
             train_loss=training.train_loss,
@@ -289,6 +297,13 @@ class Run:
             chosen=training.chosen,
             strongest=training.strongest,
         )
+
+    def _memory(self) -> Memory:
+        """Peaks; of several ranks those of the one that took most."""
+        on_device, on_host = environment.peak_memory(self.prepared.device)
+        reserved = environment.peak_reserved_memory(self.prepared.device)
+        on_device, reserved, host = largest((on_device, reserved, on_host), self.ranks)
+        return Memory(peak_device=on_device, peak_host=host or on_host, peak_reserved=reserved)
 
     def _timing(self, training: Training) -> Timing:
         counts, seconds = training.counts, self._watch.seconds
@@ -414,15 +429,12 @@ def _engine(
             return TrainerEngine(task, ranks)
 
 
-def _check_shared(ranks: Ranks, experiment: Experiment, asked: str | None) -> None:
+def _check_shared(ranks: Ranks, experiment: Experiment) -> None:
     """Refuse (`ValueError`) what several ranks cannot share."""
-    if ranks.alone:
-        return
-    got = f"got {ranks.number} ranks"
-    if experiment.method.recipe is None:
-        raise ValueError(f"method {experiment.method.name} is of one process; {got}; without torchrun it would do")
-    if asked is not None:
-        raise ValueError(f"{asked} is of one process; {got}; without torchrun it would do")
+    if not ranks.alone and experiment.method.recipe is None:
+        raise ValueError(
+            f"method {experiment.method.name} is of one process; got {ranks.number} ranks; without torchrun it would do"
+        )
 
 
 def _source(of: Splits | Encoder) -> Source:

@@ -3,10 +3,15 @@
 A forked rank is started so, and the test's own process calls the function.
 """
 
+import dataclasses
+import os
+import signal
 import sys
+import time
 
+from rtlab import running
 from rtlab.engines import native, trainer
-from rtlab.engines.ranks import Ranks
+from rtlab.engines.ranks import Ranks, ranks_here
 
 
 def mean_over_ranks(patch):
@@ -45,11 +50,80 @@ def trainers_repeats(patch):
     patch(trainer, "_collating", lambda collator, dataset: lambda rows: collator(rows or [dataset[0]]))
 
 
+def at_step(step, do):
+    """Have a rank do something after a step of the native engine, before a checkpoint of it."""
+
+    def fault(patch):
+        plain = native.NativeEngine._checkpoint
+
+        def checkpoint(engine, *given):
+            if int(engine._step.done) == step:
+                do(engine._ranks.rank)
+            plain(engine, *given)
+
+        patch(native.NativeEngine, "_checkpoint", checkpoint)
+
+    return fault
+
+
+def interrupt(rank):
+    raise KeyboardInterrupt
+
+
+def kill(rank):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_out(rank):
+    raise MemoryError
+
+
+def of_rank(wanted, do):
+    """Only that rank does it."""
+
+    def only(rank):
+        if rank == wanted:
+            do(rank)
+
+    return only
+
+
+def deaf(rank):
+    """As one that waits in a library for what a dead one was to send: it hears of no signal."""
+    if rank == 1:
+        time.sleep(0.5)
+        kill(rank)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    time.sleep(600)
+
+
+def other_seed_1(patch):
+    """The second rank is given another run."""
+    plain = running.Run.__init__
+
+    def begin(run, experiment, **named):
+        other = dataclasses.replace(experiment, seed=7) if ranks_here().rank == 1 else experiment
+        plain(run, other, **named)
+
+    patch(running.Run, "__init__", begin)
+
+
+ENDS = {
+    "other_seed_1": other_seed_1,
+    "interrupted": at_step(4, interrupt),
+    "killed_0": at_step(3, of_rank(0, kill)),
+    "killed_1": at_step(3, of_rank(1, kill)),
+    "killed_2": at_step(3, of_rank(2, kill)),
+    "run_out_1": at_step(3, of_rank(1, run_out)),
+    "deaf": at_step(3, deaf),
+}
+
 FAULTS = {
     "native": (mean_over_ranks, repeating),
     "trainer": (trainers_mean, trainers_repeats),
 }
-BY_NAME = {fault.__name__: fault for faults in FAULTS.values() for fault in faults}
+BY_NAME = ENDS | {fault.__name__: fault for faults in FAULTS.values() for fault in faults}
 
 
 def main(fault, *words):

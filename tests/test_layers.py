@@ -14,7 +14,7 @@ LEVELS = {
     **dict.fromkeys(("records", "matrix", "studies", "choice", "data", "architectures", "encoders"), 1),
     **dict.fromkeys(("tokens", "batches", "dataset_dict"), 2),
     **dict.fromkeys(("engines", "soundness"), 3),
-    **dict.fromkeys(("ending", "rank_endings", "preparing", "saved_models", "running"), 4),
+    **dict.fromkeys(("ending", "over_ranks", "rank_endings", "preparing", "saved_models", "running"), 4),
     **dict.fromkeys(("choosing", "scheduling", "reporting"), 5),
     **dict.fromkeys(("exploring", "probing", "tokenizing", "tracking", "progress"), 5),
     **dict.fromkeys(("cli", "__main__"), 6),

@@ -175,7 +175,7 @@ def unweighted(monkeypatch):
 
 def equal_shares(monkeypatch):
     """Each batch of a step counts the same, however many sentences it has and what these count for."""
-    monkeypatch.setattr(step.Step, "_shares", lambda _, batches: [1 / len(batches)] * len(batches))
+    monkeypatch.setattr(step.Step, "_shares", lambda _, batches, __: [1 / len(batches)] * len(batches))
 
 
 MUTANTS = {decay_on_all: "decay", late_warm_up: "warm-up", unweighted: "balanced", equal_shares: "together"}

@@ -7,10 +7,12 @@ record is written), 2 the request was wrong (nothing was run), 129 hung up, 130 
 import contextlib
 import io
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import get_args
 
 import tyro
@@ -25,7 +27,7 @@ from rtlab.cli.screen import OUTPUT, drop, only_first, screens
 from rtlab.cli.sweeping import Sweep
 from rtlab.cli.using import Evaluate, Merge, Predict
 from rtlab.cli.working import Adapt, Finetune, Lora, Svm, Words
-from rtlab.engines.ranks import ranks_here
+from rtlab.engines.ranks import Ranks, ranks_here
 from rtlab.environment import ended_by_signals
 from rtlab.values import clean
 
@@ -71,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     ranks = ranks_here()
-    with screens():
+    with screens(), _said_before_the_end(ranks):
         try:
             with only_first(ranks), ended_by_signals(), warnings.catch_warnings():
                 warnings.showwarning = _warn  # type: ignore[assignment]  # it takes what Python hands over
@@ -88,6 +90,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return int(stop.code or 0)  # else the parser has said what was wrong, or shown its help
         except Exception as error:  # noqa: BLE001  # said, with its traceback where it is a fault of ours
             return _failed(error, given)
+
+
+@contextlib.contextmanager
+def _said_before_the_end(ranks: Ranks) -> Iterator[None]:
+    """Meanwhile what ended a run is said, though torchrun asks all of several ranks to end once one has ended."""
+    if ranks.alone or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _command(given: Sequence[str]) -> int:
@@ -171,10 +186,9 @@ def _is_to_tell() -> bool:
     ranks = ranks_here()
     if ranks.alone:
         return True
-    from rtlab.engines.ranks import store  # here, not above: it imports torch
-    from rtlab.rank_endings import first_to
+    from rtlab.rank_endings import first_to  # here, not above: start-up stays light
 
-    return first_to(store("errors"), "tell", or_else=ranks.first)
+    return first_to("errors", or_else=ranks.first)
 
 
 def _say(text: str) -> None:

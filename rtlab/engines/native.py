@@ -31,7 +31,7 @@ from rtlab.engines.ranks import ALONE, Ranks
 from rtlab.engines.reading import read
 from rtlab.engines.resuming import Facts
 from rtlab.engines.self_check import check, plain_logits
-from rtlab.engines.state import gather, put_back
+from rtlab.engines.state import gather, put_back, told_by_first
 from rtlab.engines.step import Step
 from rtlab.engines.validating import Validation
 from rtlab.engines.vocabulary import UsedRows
@@ -117,9 +117,11 @@ class NativeEngine:
             step = self._captured() if self._captures else self._eagerly
         seed_everything(self._ranks.seed(seed))
         self._model.train()
-        state = None if (checkpoints := self._task.checkpoints) is None else checkpoints.read()
+        state = None
+        if (checkpoints := self._task.checkpoints) is not None:
+            state = told_by_first(checkpoints.read() if self._ranks.first else None, self._ranks)
         if state is not None:
-            put_back(state, self._step, self._validation, watch)
+            put_back(state, self._step, self._validation, watch, self._ranks)
         with watch.phase("train"):
             history = self._do(step, None if state is None else state.facts)
             chosen = self._validation.restore()
@@ -254,10 +256,12 @@ class NativeEngine:
     def _checkpoint(self, history: list[LogEntry], logged: int) -> None:
         """Write a checkpoint where one is due; its time is not training's."""
         checkpoints, watch = self._task.checkpoints, self._task.watch
-        if checkpoints is not None and checkpoints.due():
+        if checkpoints is not None and self._ranks.as_first(checkpoints.due()):
             with watch.phase("checkpoint"):
-                state = gather(self._step, self._validation, watch, checkpoints, history=history, logged=logged)
-                checkpoints.write(state)
+                parts = self._step, self._validation, watch, checkpoints
+                state = gather(*parts, history=history, logged=logged, ranks=self._ranks)
+                if self._ranks.first:
+                    checkpoints.write(state)
 
     def _validated(self, done: int) -> NDArray[np.float32]:
         """Logits of validation after some steps."""

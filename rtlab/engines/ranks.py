@@ -61,33 +61,38 @@ class Ranks:
             return seed
         return int(np.random.SeedSequence([seed, self.rank]).generate_state(1)[0])
 
-    def join(self, device: "torch.device") -> None:
-        """Meet the other ranks; waits for the last of them.
+    def take_gpu(self, device: "torch.device") -> None:
+        """Make the GPU that is this rank's alone the current one, before anything is put on another.
 
         Args:
-            device: Where the run computes; on CUDA each rank has a GPU of its own, which becomes the current one.
+            device: Where the run computes; on a CPU nothing is done.
 
         Raises:
             ValueError: If there are fewer GPUs than ranks on this machine.
         """
         import torch
 
-        if self.alone:
+        if self.alone or device.type != "cuda":
             return
-        backend = "gloo"
-        if device.type == "cuda":
-            there = torch.cuda.device_count()
-            if self.local >= there:
-                raise ValueError(
-                    f"device cuda takes a GPU for each rank; got {self.local + 1} ranks or more on a machine with "
-                    f"{there}; --nproc-per-node {there} would do, or device cpu"
-                )
-            torch.cuda.set_device(self.local)
-            backend = "cpu:gloo,cuda:nccl"
-        if not torch.distributed.is_initialized():
-            torch.distributed.init_process_group(
-                backend, store=store("meeting"), rank=self.rank, world_size=self.number
+        if self.local >= (there := torch.cuda.device_count()):
+            raise ValueError(
+                f"device cuda takes a GPU for each rank; got {self.local + 1} ranks or more on a machine with {there}; "
+                f"--nproc-per-node {there} would do, or device cpu"
             )
+        torch.cuda.set_device(self.local)
+
+    def join(self, device: "torch.device") -> None:
+        """Meet the other ranks; waits for the last of them.
+
+        Args:
+            device: Where the run computes.
+        """
+        import torch
+
+        if self.alone or torch.distributed.is_initialized():
+            return
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        torch.distributed.init_process_group(backend, store=store("meeting"), rank=self.rank, world_size=self.number)
 
     def add(self, tensor: "torch.Tensor") -> None:
         """Put in the place of a tensor its sum over all ranks, in one exchange."""
@@ -102,6 +107,29 @@ class Ranks:
 
         if not self.alone:
             torch.distributed.broadcast(tensor, 0)
+
+    def as_first(self, flag: bool) -> bool:
+        """What the first rank says."""
+        import torch
+
+        if self.alone:
+            return flag
+        said = torch.tensor([flag])
+        self.from_first(said)
+        return bool(said)
+
+    def bytes_from_first(self, own: bytes) -> bytes:
+        """What the first rank gives; what others give is not looked at."""
+        import torch
+
+        size = torch.tensor([len(own)])
+        self.from_first(size)
+        row = torch.zeros(int(size), dtype=torch.uint8)
+        if self.first and own:
+            row = torch.frombuffer(bytearray(own), dtype=torch.uint8)
+        if len(row):
+            self.from_first(row)
+        return bytes(row.numpy())
 
     def interleaved(self, part_SC: NDArray[np.float32], many: int) -> NDArray[np.float32]:
         """All of what ranks found for their parts of a split, (N, C).

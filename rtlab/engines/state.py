@@ -1,15 +1,26 @@
-"""The state of a native run between two steps, as tensors and facts, and back: what has any part in how it goes on."""
+"""The state of a native run between two steps, as tensors and facts, and back: what has any part in how it goes on.
 
+Of several ranks all have the same but for what they draw, which the first one keeps for them all.
+"""
+
+import json
+import math
 import random
+from collections.abc import Mapping
 
 import numpy as np
 import torch
+from safetensors.torch import load as tensors_of
+from safetensors.torch import save as bytes_of
 
+from rtlab.engines.dropout import Masks
+from rtlab.engines.ranks import ALONE, Ranks
 from rtlab.engines.resuming import Checkpoints, Facts, State
 from rtlab.engines.step import Step
 from rtlab.engines.validating import Validation
 from rtlab.environment import Stopwatch
 from rtlab.records import LogEntry
+from rtlab.values import from_json, to_json
 
 CARRIED = ("train", "evaluate")  # phases whose seconds add up over the parts of a run
 
@@ -22,8 +33,9 @@ def gather(
     *,
     history: list[LogEntry],
     logged: int,
+    ranks: Ranks = ALONE,
 ) -> State:
-    """The state as it is now.
+    """The state as it is now; all ranks gather it at once.
 
     Args:
         step: The step, with the weights, the optimizer, and dropout's factors that are left over.
@@ -32,6 +44,7 @@ def gather(
         checkpoints: Of the run.
         history: Of the run.
         logged: Steps that are in it.
+        ranks: Who shares the run.
     """
     done = int(step.done)
     best, kept = validation.best()
@@ -53,6 +66,7 @@ def gather(
         "norms": step.norms_N[:done],
         "torch": torch.get_rng_state(),
         "numpy": torch.from_numpy(np.asarray(numpy, dtype=np.int64)),
+        **_drawn_by_others(step.masks, ranks),
     }
     facts = Facts(
         testbed=checkpoints.testbed,
@@ -73,7 +87,7 @@ def gather(
     return State(tensors={name: value.detach().clone() for name, value in tensors.items()}, facts=facts)
 
 
-def put_back(state: State, step: Step, validation: Validation, watch: Stopwatch) -> None:
+def put_back(state: State, step: Step, validation: Validation, watch: Stopwatch, ranks: Ranks = ALONE) -> None:
     """Make the state that of a run that has just been built; the generators' come last, as building draws.
 
     Raises:
@@ -92,9 +106,12 @@ def put_back(state: State, step: Step, validation: Validation, watch: Stopwatch)
     step.done.fill_(facts.done)
     kept = [tensors[f"kept.{number}"] for number in range(len(step.trained)) if f"kept.{number}" in tensors]
     validation.put_back(facts.validated, facts.best, kept)
-    step.masks.put_back(facts.drawn, [(p, tensors[f"left.{number}"]) for number, p in enumerate(facts.dropouts)])
     for name, seconds in facts.seconds.items():
         watch.seconds[name] = watch.seconds.get(name, 0.0) + seconds
+    if not ranks.first:
+        _draw_on(_of_rank(tensors, ranks.rank), step.masks)
+        return
+    step.masks.put_back(facts.drawn, [(p, tensors[f"left.{number}"]) for number, p in enumerate(facts.dropouts)])
     random.setstate((3, facts.python, facts.python_normal))
     place, normals = facts.numpy
     keys = tensors["numpy"].numpy().astype(np.uint32)
@@ -104,3 +121,56 @@ def put_back(state: State, step: Step, validation: Validation, watch: Stopwatch)
 
 def _numbered(name: str, tensors: "list[torch.Tensor] | list[torch.nn.Parameter]") -> dict[str, torch.Tensor]:
     return {f"{name}.{number}": tensor for number, tensor in enumerate(tensors)}
+
+
+def told_by_first(state: State | None, ranks: Ranks) -> State | None:
+    """The state that the first rank has read, if any."""
+    if ranks.alone:
+        return state
+    facts = ranks.bytes_from_first(b"" if state is None else json.dumps(to_json(state.facts)).encode())
+    if not facts:
+        return None
+    tensors = tensors_of(ranks.bytes_from_first(b"" if state is None else bytes_of(dict(state.tensors))))
+    return State(tensors=tensors, facts=from_json(Facts, json.loads(facts), "checkpoint"))
+
+
+def _drawn_by_others(masks: Masks, ranks: Ranks) -> dict[str, torch.Tensor]:
+    """What the other ranks have drawn, and will draw, by their numbers."""
+    if ranks.alone:
+        return {}
+    told = [tensors_of(one) for one in ranks.bytes_of_all(bytes_of(_drawn(masks)))]
+    return {f"rank.{rank}.{name}": part for rank, one in enumerate(told) if rank for name, part in one.items()}
+
+
+def _of_rank(tensors: Mapping[str, torch.Tensor], rank: int) -> dict[str, torch.Tensor]:
+    begin = f"rank.{rank}."
+    return {name.removeprefix(begin): part for name, part in tensors.items() if name.startswith(begin)}
+
+
+def _drawn(masks: Masks) -> dict[str, torch.Tensor]:
+    """The generators of this rank, and dropout's factors that are left over, as tensors."""
+    drawn, left = masks.state()
+    _, python, python_normal = random.getstate()
+    _, keys, place, normals, numpy_normal = np.random.get_state(legacy=True)  # noqa: NPY002  # as in `gather`
+    return {
+        "drawn": torch.tensor([drawn]),
+        "dropouts": torch.tensor([probability for probability, _ in left], dtype=torch.float64),
+        **_numbered("left", [factors.clone() for _, factors in left]),
+        "python": torch.tensor(python),
+        "python_normal": torch.tensor([math.nan if python_normal is None else python_normal], dtype=torch.float64),
+        "numpy": torch.from_numpy(np.asarray([*keys, place, normals], dtype=np.int64)),
+        "numpy_normal": torch.tensor([numpy_normal], dtype=torch.float64),
+        "torch": torch.get_rng_state(),
+    }
+
+
+def _draw_on(drawn: Mapping[str, torch.Tensor], masks: Masks) -> None:
+    """Go on from what `_drawn` gave."""
+    dropouts = enumerate(drawn["dropouts"].tolist())
+    masks.put_back(int(drawn["drawn"]), [(probability, drawn[f"left.{number}"]) for number, probability in dropouts])
+    normal = float(drawn["python_normal"])
+    random.setstate((3, tuple(drawn["python"].tolist()), None if math.isnan(normal) else normal))
+    *keys, place, normals = drawn["numpy"].tolist()
+    at = "MT19937", np.asarray(keys, dtype=np.uint32), place, normals, float(drawn["numpy_normal"])
+    np.random.set_state(at)  # noqa: NPY002  # likewise
+    torch.set_rng_state(drawn["torch"])

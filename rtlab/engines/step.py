@@ -152,6 +152,7 @@ class Step:
             self._in_row = [parameter for parameter in self.trained if parameter.grad is not None]
             self._row = torch.empty(sum(map(torch.numel, self._in_row)) + 1, device=self.device)
         gradients = [parameter.grad.reshape(-1) for parameter in self._in_row if parameter.grad is not None]
+        assert len(gradients) == len(self._in_row), "each step has a gradient for the same parameters"
         torch.cat([*gradients, loss.reshape(1)], out=self._row)
         for parameter in self._in_row:
             parameter.grad = None
