@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rtlab.records import Counts
+from rtlab.reporting.frame import COLUMNS, TIMES
 from rtlab.reporting.groups import SPLITS, Group, families
 from rtlab.reporting.markup import Text
 from rtlab.reporting.measures import accuracy_difference, quality, time_ratio
@@ -118,15 +119,15 @@ def _svm_rows(group: Group, family: Family) -> Iterator[Row]:
 
 
 def _seed_rows(group: Group, _: Family) -> Iterator[Row]:
-    timed = {record.id: record.timing for record in group.on_testbed}
+    timed = {record.id: record for record in group.on_testbed}
+    titles = ("training (s)", "samples/s", *(f"{split} {name}" for split in SPLITS for name in ("accuracy", "F1")))
     for record in group.scored:
-        timing = timed.get(record.id)
         row: Row = {"seed": str(record.experiment.seed)}
-        row |= {"training (s)": NONE if timing is None else f"{timing.train_s:,.1f}"}
-        row |= {"samples/s": NONE if timing is None else f"{timing.samples_per_s:,.1f}"}
-        for split in SPLITS:
-            said = record.scores[split]
-            row |= {f"{split} accuracy": f"{said.accuracy:.4f}", f"{split} F1": f"{said.f1:.4f}"}
+        for title in titles:
+            column, digits = FIGURES[title]
+            of = timed.get(record.id) if column in TIMES else record
+            value = None if of is None else COLUMNS[column](of)
+            row[title] = NONE if value is None else f"{value:,.{digits}f}"
         yield row
 
 

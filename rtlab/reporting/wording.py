@@ -11,7 +11,7 @@ from rtlab.experiment import Experiment
 from rtlab.methods import LORA, TITLES, Adapter
 from rtlab.recipe import Padding, Recipe
 from rtlab.records import RunRecord
-from rtlab.reporting.groups import SPLITS, Group, Place, without_code
+from rtlab.reporting.groups import SPLITS, Group, Place, grouped, without_code
 from rtlab.statistics import Interval
 from rtlab.testbed import Testbed
 
@@ -201,13 +201,9 @@ def letters(testbeds: Iterable[tuple[str, Testbed]]) -> Mapping[tuple[str, Testb
 
     Two engines differ in their code on one and the same testbed, so only two states of one engine's code are two.
     """
-    states: dict[tuple[str, Testbed], list[str]] = {}
-    keys: dict[tuple[str, Testbed], tuple[Testbed, int]] = {}
-    for engine, testbed in dict.fromkeys(testbeds):
-        machine = without_code(testbed)
-        codes = states.setdefault((engine, machine), [])
-        codes += [testbed.code] if testbed.code not in codes else []
-        keys[engine, testbed] = (machine, codes.index(testbed.code))
+    every = [*dict.fromkeys(testbeds)]
+    states = grouped(every, lambda at: (at[0], without_code(at[1])))
+    keys = {at: (machine, number) for (_, machine), found in states.items() for number, at in enumerate(found)}
     alphabet = [*string.ascii_uppercase, *(f"T{number}" for number in range(len(keys)))]
-    known = dict(zip(dict.fromkeys(keys.values()), alphabet, strict=False))
-    return {} if len(known) < 2 else {given: known[key] for given, key in keys.items()}
+    known = dict(zip(dict.fromkeys(keys[at] for at in every), alphabet, strict=False))
+    return {} if len(known) < 2 else {at: known[key] for at, key in keys.items()}
