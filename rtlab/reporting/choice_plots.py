@@ -201,7 +201,7 @@ def _moved(label: "Annotation", offset: tuple[float, float]) -> Bbox:
 def _covered(box: Bbox, taken: Sequence[Bbox], inside: Bbox) -> float:
     """The area of others that a box covers; its own outside of the panel counts most."""
     within, *covered = (Bbox.intersection(box, other) for other in (inside, *taken))
-    outside = box.width * box.height - _area(within)
+    outside = float(box.width * box.height) - _area(within)
     return sum(map(_area, covered)) + 100 * outside
 
 
