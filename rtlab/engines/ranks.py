@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from torch.distributed import Store
 
 # What torchrun gives each process that it starts; where one is missing, something else set the others.
@@ -51,12 +50,14 @@ class Ranks:
         """All that share the run, as each knows itself but for its machine."""
         return [replace(self, rank=rank, local=0) for rank in range(self.number)]
 
-    def part(self, rows_S: NDArray[np.int64]) -> NDArray[np.int64]:
+    def part(self, rows_S: "NDArray[np.int64]") -> "NDArray[np.int64]":
         """This rank's sentences of a batch: one of so many, so that each rank has long and short ones."""
         return rows_S[self.rank :: self.number]
 
     def seed(self, seed: int) -> int:
         """The seed of this rank's dropout; the first one's is that of a run of one process."""
+        import numpy as np
+
         if self.first:
             return seed
         return int(np.random.SeedSequence([seed, self.rank]).generate_state(1)[0])
@@ -131,7 +132,7 @@ class Ranks:
             self.from_first(row)
         return bytes(row.numpy())
 
-    def interleaved(self, part_SC: NDArray[np.float32], many: int) -> NDArray[np.float32]:
+    def interleaved(self, part_SC: "NDArray[np.float32]", many: int) -> "NDArray[np.float32]":
         """All of what ranks found for their parts of a split, (N, C).
 
         Args:
