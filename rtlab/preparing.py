@@ -55,6 +55,7 @@ def prepare(
     device: str | None = None,
     load_splits: Callable[..., Splits] = load_splits,
     load_encoder: Callable[[str], Encoder] = load_encoder,
+    elsewhere: bool = False,
 ) -> Prepared:
     """Load everything that an experiment names, and check that it fits together; nothing is written.
 
@@ -65,13 +66,14 @@ def prepare(
         device: `cpu` or `cuda`; CUDA where there is one by default.
         load_splits: In place of `rtlab.data.load_splits`, for callers who prepare many experiments on few data sets.
         load_encoder: In place of `rtlab.encoders.load_encoder`, likewise.
+        elsewhere: Whether another machine does it: then the device is its, and is not looked at here.
 
     Raises:
         ValueError: If something is not there or does not fit; the message names it and what would do.
     """
     start = time.perf_counter()
-    where = None if experiment.method.reads is None else environment.find_device(device)
-    if where is not None:
+    where = None if experiment.method.reads is None else environment.find_device("cpu" if elsewhere else device)
+    if where is not None and not elsewhere:
         environment.set_precision(experiment.precision, where)
         if (slow := environment.slow_precision(experiment.precision, where)) is not None:
             warnings.warn(slow, stacklevel=2)

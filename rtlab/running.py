@@ -169,7 +169,7 @@ class Run:
             if not isinstance(error, Exception):
                 raise
         finally:
-            path = self._keep(record)
+            path = self.keep(record)
         if self._checkpoints is not None and record.status == "ok":
             self._checkpoints.remove()
         if record.status != "ok":
@@ -187,9 +187,9 @@ class Run:
         if threads is not None:
             self._testbed = dataclasses.replace(self._testbed, threads=threads)
             self._environment = self._environment | {"threads": threads}
-        return self._keep(self._record(status=status, error=without_folders(clean(error))))
+        return self.keep(self._record(status=status, error=without_folders(clean(error))))
 
-    def _keep(self, record: RunRecord) -> Path:
+    def keep(self, record: RunRecord) -> Path:
         """Add the record; an interrupt waits for it. Where it cannot be written it is kept elsewhere, as it cost hours.
 
         Raises:
@@ -214,7 +214,7 @@ class Run:
                 raise
             with environment.interrupts_wait():  # an impatient second Ctrl-C
                 record = self._record(status=status_of(error), error=one_line_of(error))
-                path = self._keep(record)
+                path = self.keep(record)
             if not isinstance(error, Exception):
                 raise
             raise RunFailedError(record, path) from error

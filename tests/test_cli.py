@@ -797,7 +797,7 @@ ANY = {
 BELOW = {"encoder", "dataset", "target-modules", "model", "file", "use-wandb"}
 # And those with tests beside what reads and writes tables, what evaluates, what sweeps, and what adapts.
 ELSEWHERE = {"dataset-config", "text-column", "label-column", "split-column", "skip-bad-rows", "output", "show-errors"}
-ELSEWHERE |= {"methods", "save-study", "study", "jobs", "jobs-per-gpu", "shard"}
+ELSEWHERE |= {"methods", "save-study", "study", "jobs", "jobs-per-gpu", "shard", "ray"}
 ELSEWHERE |= {"init-lora-weights", "layers-to-transform", "modules-to-save", "peft-type", "peft-config", "set"}
 
 

@@ -296,6 +296,16 @@ def test_a_study_that_cannot_be_is_refused_in_a_line(rtlab, tmp_path, line):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_without_ray_it_says_how_to_get_it(rtlab, monkeypatch):
+    monkeypatch.delitem(sys.modules, "rtlab.scheduling.cluster", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    done = rtlab("sweep", "smoke", "--ray", "local")
+    assert (done.status, done.err) == (
+        2,
+        "rtlab: --ray needs the package ray, which is not installed: pip install 'rtlab[cluster]'\n",
+    )
+
+
 def test_a_path_that_is_there_may_have_a_comma(rtlab, tmp_path):
     small.data_folder(tmp_path / "good,bad")
     done = rtlab("sweep", "--methods", "words", "--dataset", "good,bad", "--dry-run")

@@ -32,6 +32,7 @@ from rtlab.studies import Study
 from rtlab.values import check_one_of
 
 if TYPE_CHECKING:
+    from rtlab.scheduling.cluster import Cluster
     from rtlab.scheduling.estimating import Took
     from rtlab.scheduling.planning import Planned
 
@@ -88,35 +89,60 @@ class Sweep:
     """Folder for the records (records/)."""
     retime: bool = False
     """Repeat finished runs that were not timed on this testbed, or not undisturbed."""
-    jobs: int = 1
+    jobs: Annotated[int | None, optional("INT", "1; with --ray as many as there is room for")] = None
     """Runs at once, which share the cores or have a GPU each, as many as fit; their times stand in no table."""
     jobs_per_gpu: Annotated[int | None, optional("INT", "1")] = None
     """Runs that may share a GPU."""
     shard: Annotated[str | None, optional("I/N", "the whole study")] = None
     """Only the I-th of N parts that take about as long, for as many machines."""
+    ray: Annotated[str | None, optional("{local,auto,ADDRESS}", "this process's own machine, without Ray")] = None
+    """Ray cluster to do the runs on: one of its own here, or one that is running."""
     dry_run: bool = False
     """List what would be done, and about how long it takes, and run nothing."""
     output: tyro.conf.Suppress[Output] = TEXT
 
     def __call__(self) -> int:
+        from rtlab.scheduling.jobs import fitting
+
+        if self.retime and (self.jobs or 1) > 1:
+            raise ValueError(f"jobs must be 1 for times: runs at once disturb each other; got {self.jobs}")
+        if self.ray is None:  # what cannot be is refused before data is read
+            fitting((), self.jobs or 1, device=self.device, jobs_per_gpu=self.jobs_per_gpu)
+            return self._done(None)
+        if self.retime:
+            raise ValueError(f"ray must be left out for times, which are of the testbed here; got {self.ray!r}")
+        try:
+            from rtlab.scheduling.cluster import connected
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] != "ray":
+                raise
+            raise ValueError(
+                "ray needs the package ray, which is not installed: pip install 'rtlab[cluster]'"
+            ) from error
+        with connected(self.ray, device=self.device, jobs=self.jobs, jobs_per_gpu=self.jobs_per_gpu) as cluster:
+            return self._done(cluster)
+
+    def _done(self, cluster: "Cluster | None") -> int:
         from rtlab.preparing import check_writable
         from rtlab.scheduling.dealing import Shard, dealt
         from rtlab.scheduling.jobs import fitting
         from rtlab.scheduling.planning import plan
 
-        if self.retime and self.jobs > 1:
-            raise ValueError(f"jobs must be 1 for times: runs at once disturb each other; got {self.jobs}")
-        fitting((), self.jobs, device=self.device, jobs_per_gpu=self.jobs_per_gpu)  # refused before data is read
+        device = self.device if cluster is None else cluster.device
         shard = None if self.shard is None else Shard.parse(self.shard)
-        asked = self._made() if self.study is None else self._given(self.study)
+        asked = self._made(device) if self.study is None else self._given(self.study)
         if self.save_study is not None:
             check_file("save_study", self.save_study)
         check_writable(self.output_dir)
-        planned = plan(asked.experiments, recorded(self.output_dir)[0], device=self.device, retime=self.retime)
+        known, elsewhere = recorded(self.output_dir)[0], cluster is not None
+        planned = plan(asked.experiments, known, device=device, retime=self.retime, elsewhere=elsewhere)
         planned = planned if shard is None else dealt(planned, shard)
-        jobs, fewer = fitting(planned, self.jobs, device=self.device, jobs_per_gpu=self.jobs_per_gpu)
+        if cluster is None:
+            jobs, sized = fitting(planned, self.jobs or 1, device=device, jobs_per_gpu=self.jobs_per_gpu)
+        else:
+            jobs, sized = cluster.fitting(planned)
         say(dict.fromkeys(note for one in planned if one.prepared for note in one.prepared.splits.notes))
-        say([] if fewer is None else [fewer])
+        say([] if sized is None else [sized])
         to_do = [one for one in planned if one.to_do]
         for one in planned:
             before = f" ({one.recorded} before)" if one.to_do and one.recorded else ""
@@ -126,15 +152,15 @@ class Sweep:
         if self.save_study is not None:
             asked.save(self.save_study)
             print(f"study written to {self.save_study}")
-        return DONE if self.dry_run else self._run(to_do, jobs)
+        return DONE if self.dry_run else self._run(to_do, jobs, cluster)
 
-    def _run(self, to_do: "Sequence[Planned]", jobs: int) -> int:
+    def _run(self, to_do: "Sequence[Planned]", jobs: int, cluster: "Cluster | None") -> int:
         from rtlab.scheduling.estimating import Took
         from rtlab.scheduling.sweep import sweep
 
         failed, waiting = 0, {one.id: one for one in to_do}
         took: list[Took] = []
-        runs = sweep(to_do, output_dir=self.output_dir, device=self.device, jobs=jobs)
+        runs = sweep(to_do, output_dir=self.output_dir, device=self.device, jobs=jobs, cluster=cluster)
         with Bars(sys.stderr) as bars, closing(runs):
             if to_do:
                 bars.update("runs", 0, len(to_do), note=_left(took, to_do, jobs))
@@ -167,8 +193,8 @@ class Sweep:
             precision=self.precision,
         )
 
-    def _made(self) -> Matrix:
-        """The study that the options make."""
+    def _made(self, device: str | None) -> Matrix:
+        """The study that the options make, for runs on a device."""
         if self.methods is None:
             raise ValueError(
                 f"study must be one of {STUDIES}, or a file that --save-study wrote, or made from --methods, "
@@ -180,7 +206,7 @@ class Sweep:
         def usual_engine(encoder: str) -> Engine:
             from rtlab import preparing
 
-            return preparing.usual_engine(encoder, self.device)
+            return "trainer" if device == "cuda" else preparing.usual_engine(encoder, device)
 
         values = Values(
             methods=_several("methods", self.methods, str),

@@ -43,8 +43,8 @@ def fitting(
     if jobs_per_gpu is not None and not cuda:
         raise ValueError(f"jobs_per_gpu means something on CUDA alone; got {jobs_per_gpu} on the CPU")
     least, why = jobs, None
-    if cuda and (most := len(_gpus()) * (jobs_per_gpu or 1)) < least:
-        least, why = most, f"{len(_gpus())} GPU{'s' if len(_gpus()) > 1 else ''}, {jobs_per_gpu or 1} a GPU"
+    if cuda and (most := len(gpus()) * (jobs_per_gpu or 1)) < least:
+        least, why = most, f"{len(gpus())} GPU{'s' if len(gpus()) > 1 else ''}, {jobs_per_gpu or 1} a GPU"
     needs = sorted((one.memory for one in planned if one.to_do), reverse=True)
     free = free_memory()
     while free is not None and least > 1 and sum(needs[:least]) > free:
@@ -58,9 +58,9 @@ def rooms(device: str | None, jobs: int) -> list[Room]:
     """What each of so many runs at once has: an equal part of the threads, and one GPU after another."""
     if jobs == 1:
         return [Room(device)]
-    gpus = _gpus() if find_device(device).type == "cuda" else [None]
+    there = gpus() if find_device(device).type == "cuda" else [None]
     each = max(1, threads() // jobs)
-    return [Room(device, each, gpus[number % len(gpus)]) for number in range(jobs)]
+    return [Room(device, each, there[number % len(there)]) for number in range(jobs)]
 
 
 def free_memory() -> int | None:
@@ -77,7 +77,7 @@ def free_memory() -> int | None:
     return min(found, default=None)
 
 
-def _gpus() -> list[str | None]:
+def gpus() -> list[str | None]:
     """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     import torch
 

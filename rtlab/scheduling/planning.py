@@ -32,7 +32,7 @@ class Planned:
         known: When the records of it were made that were known when it was planned.
         retime: Whether it is to be done for its time.
         memory: Bytes that it needs, about; 0 if that was not looked at.
-        seconds: What a run that was just done took; `None` if another sweep has done it.
+        seconds: What a run that was just done took; `None` if that is not known, as of another sweep's.
     """
 
     experiment: Experiment
@@ -55,6 +55,7 @@ def plan(
     *,
     device: str | None = None,
     retime: bool = False,
+    elsewhere: bool = False,
 ) -> list[Planned]:
     """Which of the experiments are still to do; what they have in common is loaded, and digested, once.
 
@@ -64,6 +65,7 @@ def plan(
             sweep has done.
         device: `cpu` or `cuda`; CUDA where there is one by default.
         retime: Whether a finished run is to be repeated unless it was timed on this testbed, undisturbed.
+        elsewhere: Whether other machines do the runs: then the device is theirs, and is not looked at.
 
     Raises:
         ValueError: If an experiment cannot work (as `rtlab.preparing.prepare`).
@@ -75,7 +77,7 @@ def plan(
     splits, encoders = cache(load_splits), cache(load_encoder)
     planned: dict[str, Planned] = {}
     for experiment in dict.fromkeys(experiments):
-        prepared = prepare(experiment, device=device, load_splits=splits, load_encoder=encoders)
+        prepared = prepare(experiment, device=device, load_splits=splits, load_encoder=encoders, elsewhere=elsewhere)
         if prepared.id in planned:
             continue
         there = of_id.get(prepared.id, [])

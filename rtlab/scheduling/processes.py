@@ -15,7 +15,7 @@ from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, Self
 
 from rtlab.ending import status_of
 from rtlab.environment import ENDING, ended_by_signals
@@ -57,6 +57,24 @@ class Answer(NamedTuple):
     error: str = ""
 
 
+class Begun(Protocol):
+    """A run that was begun: `RunProcess` here, or one on a cluster."""
+
+    def done(self) -> Planned:
+        """The run with how it ended, once it is among the `first`."""
+
+    def cancelled(self, why: str) -> Planned:
+        """The run with its record, after `end`."""
+
+    @classmethod
+    def first(cls, begun: Iterable[Self]) -> list[Self]:
+        """Those that have ended; waits for the first."""
+
+    @classmethod
+    def end(cls, begun: Iterable[Self]) -> None:
+        """End runs that were interrupted, all at once."""
+
+
 class RunProcess:
     """A run that was begun; whoever begins it holds back signals until it is where an interrupt finds it.
 
@@ -91,16 +109,16 @@ class RunProcess:
         """The run with its record, after `end`."""
         return self._recorded(Answer("cancelled", None, why))
 
-    @staticmethod
-    def first(processes: "Iterable[RunProcess]") -> "list[RunProcess]":
+    @classmethod
+    def first(cls, begun: Iterable[Self]) -> list[Self]:
         """Those that have ended; waits for the first."""
-        of = {one._process.sentinel: one for one in processes}
+        of = {one._process.sentinel: one for one in begun}
         return [of[sentinel] for sentinel in wait(list(of)) if isinstance(sentinel, int)]
 
-    @staticmethod
-    def end(processes: "Iterable[RunProcess]") -> None:
+    @classmethod
+    def end(cls, begun: Iterable[Self]) -> None:
         """End runs that were interrupted, all at once; the terminal's Ctrl-C may have reached them as well."""
-        ending = [one._process for one in processes]
+        ending = [one._process for one in begun]
         for process in ending:
             process.terminate()
         until = time.monotonic() + PATIENCE_S
@@ -111,8 +129,7 @@ class RunProcess:
 
     def _recorded(self, answer: Answer) -> Planned:
         status, path = self._record(answer)
-        seconds = time.monotonic() - self._start
-        return replace(self._one, recorded=status, to_do=status not in FINISHED, path=path, seconds=seconds)
+        return ended(self._one, status, path, time.monotonic() - self._start)
 
     def _record(self, answer: Answer) -> tuple[Status, Path]:
         """How it ended, and its record: the one that its process left, else one that is made here."""
@@ -120,13 +137,26 @@ class RunProcess:
             return answer.status, answer.path
         for path in sorted(records_of(self._folder, self._one.id) - self._before):  # it died just after it
             return load(path, logits=False).status, path
-        one, room = self._one, self._room
-        run = Run(one.experiment, output_dir=self._folder, device=room.device, prepared=one.prepared)
-        try:
-            return answer.status, run.leave(answer.status, answer.error, threads=room.threads)
-        except OSError as error:
-            error.add_note(answer.error)  # a full disk, and where the run's own record is then
-            raise
+        return answer.status, leave(self._one, self._folder, self._room, answer)
+
+
+def ended(one: Planned, status: Status, path: Path, seconds: float | None) -> Planned:
+    """A run with how it ended, where its record lies, and what it took."""
+    return replace(one, recorded=status, to_do=status not in FINISHED, path=path, seconds=seconds)
+
+
+def leave(one: Planned, folder: Path, room: Room, answer: Answer) -> Path:
+    """Leave the record of a run that could leave none itself; gives its file.
+
+    Raises:
+        OSError: If it cannot be written; a note says what the run's process said, such as where its record is.
+    """
+    run = Run(one.experiment, output_dir=folder, device=room.device, prepared=one.prepared)
+    try:
+        return run.leave(answer.status, answer.error, threads=room.threads)
+    except OSError as error:
+        error.add_note(answer.error)  # a full disk, and where the run's own record is then
+        raise
 
 
 def records_of(folder: Path, run: str) -> set[Path]:
@@ -176,13 +206,23 @@ def _variables(given: Mapping[str, str]) -> Iterator[None]:
 def _run_one(experiment: Experiment, output_dir: str, room: Room, to_sweep: "Connection[Answer, None]") -> None:
     threading.Thread(target=_end_with_the_sweep, daemon=True).start()
     with ended_by_signals(once=True):  # it writes its record and answers, whatever comes after
-        to_sweep.send(_answer(experiment, output_dir, room))
+        to_sweep.send(do(experiment, output_dir, room))
 
 
-def _answer(experiment: Experiment, output_dir: str, room: Room) -> Answer:
+def do(experiment: Experiment, output_dir: str, room: Room, run: str | None = None) -> Answer:
+    """Do a run in this process, and say how it ended, whatever happens.
+
+    Args:
+        experiment: What to do.
+        output_dir: Folder of results.
+        room: What of the machine it has.
+        run: The id that it must have; `None` for any.
+    """
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         one = Run(experiment, output_dir=output_dir, device=room.device, beside=room.beside)
+        if run not in (None, one.prepared.id):
+            raise ValueError("the data or the encoder here is another one than where the run was planned")
         return Answer(one.execute().status, one.path)
     except RunFailedError as error:
         return Answer(error.record.status, error.path)

@@ -7,9 +7,10 @@ folder share the runs. How one run is done is `processes`' affair: this is the l
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from rtlab.environment import interrupts_wait
 from rtlab.preparing import check_writable
@@ -17,13 +18,23 @@ from rtlab.records import RunRecord, load
 from rtlab.running import OUTPUT
 from rtlab.scheduling.jobs import rooms
 from rtlab.scheduling.planning import FINISHED, Planned, is_timed
-from rtlab.scheduling.processes import Room, RunProcess, records_of
+from rtlab.scheduling.processes import Begun, Room, RunProcess, records_of
 from rtlab.scheduling.sharing import claim, remove_dead_claims
 from rtlab.testbed import code_digest
 
+if TYPE_CHECKING:
+    from rtlab.scheduling.cluster import Cluster
+
+Begin: TypeAlias = Callable[[Planned, Path, Room], Begun]
+
 
 def sweep(
-    planned: Iterable[Planned], *, output_dir: Path | str = OUTPUT, device: str | None = None, jobs: int = 1
+    planned: Iterable[Planned],
+    *,
+    output_dir: Path | str = OUTPUT,
+    device: str | None = None,
+    jobs: int = 1,
+    cluster: "Cluster | None" = None,
 ) -> Generator[Planned, None, None]:
     """Do what is still to do, each run in a fresh process.
 
@@ -36,6 +47,7 @@ def sweep(
         device: `cpu` or `cuda`; CUDA where there is one by default.
         jobs: Runs at once (`rtlab.scheduling.jobs.fitting` says how many there is room for). They have the threads of
             the machine, or its GPUs, in equal parts; their times stand in no table.
+        cluster: Where to do the runs, in place of this machine: it says on what device, and how many at once.
 
     Yields:
         Each run that was done, as soon as it is, with the status that it was recorded with.
@@ -50,10 +62,13 @@ def sweep(
     check_writable(folder)
     remove_dead_claims(folder)
     waiting = [one for one in planned if one.to_do]
-    places, several = rooms(device, jobs), jobs > 1 and len(waiting) > 1
-    underway = _Underway(folder, [room._replace(beside=several) for room in places])
+    if cluster is None:
+        several = jobs > 1 and len(waiting) > 1
+        underway = _Underway(folder, [room._replace(beside=several) for room in rooms(device, jobs)], RunProcess)
+    else:
+        underway = _Underway(folder, cluster.rooms(waiting), cluster.begin)
     try:
-        yield from _all(waiting, underway)
+        yield from _all(waiting, underway, here=cluster is None)
     except BaseException as error:
         with interrupts_wait():  # a second Ctrl-C
             underway.cancel(type(error).__name__)
@@ -64,7 +79,7 @@ def sweep(
 class _Job:
     """A run that was begun, the claim on it, and the room that it has."""
 
-    process: RunProcess
+    process: Begun
     claimed: contextlib.ExitStack
     room: Room
 
@@ -72,8 +87,8 @@ class _Job:
 class _Underway:
     """The runs in flight, at most one in each room."""
 
-    def __init__(self, folder: Path, places: Iterable[Room]) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, places: Iterable[Room], begin: Begin) -> None:
+        self._folder, self._begin = folder, begin
         self._free = list(places)
         self._jobs: list[_Job] = []
 
@@ -93,13 +108,13 @@ class _Underway:
             if (done := _done_meanwhile(one, self._folder)) is not None:
                 return done
             with interrupts_wait():  # until the run is among those that an interrupt ends
-                process = RunProcess(one, self._folder, self._free[0])
+                process = self._begin(one, self._folder, self._free[0])
                 self._jobs.append(_Job(process, claimed.pop_all(), self._free.pop(0)))
         return one
 
     def ended(self) -> Iterator[Planned]:
         """The runs that have ended, recorded; waits for the first."""
-        processes = RunProcess.first(job.process for job in self._jobs)
+        processes = self._kind.first(job.process for job in self._jobs)
         for job in [job for job in self._jobs if job.process in processes]:
             with interrupts_wait(), job.claimed:
                 self._jobs.remove(job)
@@ -109,15 +124,21 @@ class _Underway:
 
     def cancel(self, why: str) -> None:
         """End all, and see to it that each has its record: also where that of another one cannot be written."""
-        RunProcess.end(job.process for job in self._jobs)
+        if self._jobs:
+            self._kind.end(job.process for job in self._jobs)
         with contextlib.ExitStack() as all_of_them:
             for job in self._jobs:
                 all_of_them.enter_context(job.claimed)
                 all_of_them.callback(job.process.cancelled, why)
 
+    @property
+    def _kind(self) -> type[Begun]:
+        """How those in flight are waited for, and ended, together."""
+        return type(self._jobs[0].process)
 
-def _all(waiting: list[Planned], underway: _Underway) -> Iterator[Planned]:
-    """Do the runs, those last that other sweeps are at.
+
+def _all(waiting: list[Planned], underway: _Underway, *, here: bool) -> Iterator[Planned]:
+    """Do the runs, those last that other sweeps are at; a cluster's workers look at their sources themselves.
 
     To wait for another sweep while a run of ours is in flight would keep that run's claim after its end: two sweeps
     could wait for each other.
@@ -128,7 +149,7 @@ def _all(waiting: list[Planned], underway: _Underway) -> Iterator[Planned]:
         for one in waiting:
             if underway.full:
                 yield from underway.ended()
-            if _sources_changed(one):  # the next process would run something else
+            if here and _sources_changed(one):  # the next process would run something else
                 while underway:
                     yield from underway.ended()
                 raise ValueError("the sources of rtlab changed during the sweep; start it again")

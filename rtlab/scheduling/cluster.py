@@ -1,0 +1,449 @@
+"""Runs on a Ray cluster: each a task in a fresh worker process, whose record comes back to be written here.
+
+Workers share no disk with who asks. Data and encoders that are local files go into Ray's object store once, and are
+unpacked once a node; what a hub has, each worker fetches itself. Whoever asks may be killed: Ray ends the tasks of a
+program that is gone, and the same sweep, started again, does what has no record.
+
+Ray itself repeats nothing (`max_retries=0`): it would repeat without end what its memory monitor has killed.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import os
+import platform
+import signal
+import tarfile
+import tempfile
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import ray
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from rtlab.encoders.encoder import FILES
+from rtlab.environment import find_device, interrupts_wait
+from rtlab.experiment import Experiment
+from rtlab.records import Status
+from rtlab.records.checking import record_of
+from rtlab.running import Run
+from rtlab.scheduling.jobs import gpus
+from rtlab.scheduling.planning import Planned
+from rtlab.scheduling.processes import PATIENCE_S, Answer, Room, do, ended, leave
+from rtlab.testbed import code_digest, threads
+from rtlab.values import clean
+from rtlab.writing import lock, new_folder
+
+LOCAL = "local"  # in an address's place: a cluster of its own on this machine
+TRIES = 3  # of a run whose worker or node dies
+AT_ONCE = 500  # runs that Ray has, to begin or to queue: each holds a lock's file open here
+STORE = 200 * 10**6  # bytes of a cluster of its own; what is larger goes to disk
+ANSWER_S = 60  # that a node has to say its versions
+
+_DEATHS: Mapping[type[RayError], str] = {
+    OutOfMemoryError: "Ray ended it, as its node's memory ran out",
+    WorkerCrashedError: "its worker process died",
+    NodeDiedError: "its node died",
+}
+
+
+class Share(NamedTuple):
+    """What of the cluster each run has.
+
+    Attributes:
+        at_once: Runs that are done at once.
+        threads: Threads of each.
+        nodes: Nodes that have room for one.
+        memory: Bytes of the largest of these.
+        beside: Whether some share a node.
+    """
+
+    at_once: int
+    threads: int
+    nodes: int
+    memory: int
+    beside: bool
+
+
+@contextlib.contextmanager
+def connected(
+    address: str, *, device: str | None = None, jobs: int | None = None, jobs_per_gpu: int | None = None
+) -> Iterator["Cluster"]:
+    """A cluster, for as long as the block.
+
+    Args:
+        address: `local` for one of its own on this machine, `auto` for one that runs here, or the address of one that
+            this machine is a node of.
+        device: `cpu` or `cuda`; CUDA where the cluster has any by default.
+        jobs: Runs at once; `None` for as many as there is room for.
+        jobs_per_gpu: Runs that may share a GPU; `None` for one.
+
+    Raises:
+        ValueError: If there is none, or it has no such device, or a number is below 1.
+    """
+    for name, value in (("jobs", jobs), ("jobs_per_gpu", jobs_per_gpu)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1; got {value}")
+    own: dict[str, object] = {}
+    if address == LOCAL:
+        own = {
+            "num_cpus": max(threads(), jobs or 1),
+            "num_gpus": len(gpus()) if find_device(None).type == "cuda" else 0,
+            "object_store_memory": STORE,
+            "include_dashboard": False,
+        }
+    try:
+        with _same_handler():
+            ray.init(address, log_to_driver=False, logging_level="ERROR", **own)
+    except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
+        raise ValueError(
+            f"ray must be {LOCAL}, auto, or the address of a cluster that this machine is a node of, such as "
+            f"10.0.0.1:6379; got {address!r} ({clean(str(error).partition(chr(10))[0])})"
+        ) from error
+    try:
+        yield Cluster(device=device, jobs=jobs, jobs_per_gpu=jobs_per_gpu)
+    finally:
+        with interrupts_wait():
+            ray.shutdown()
+
+
+class Cluster:
+    """The cluster that this process is connected to; arguments and errors as `connected`.
+
+    Attributes:
+        device: `cpu` or `cuda`.
+    """
+
+    def __init__(self, *, device: str | None, jobs: int | None, jobs_per_gpu: int | None) -> None:
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        with_gpus = [node for node in nodes if node["Resources"].get("GPU")]
+        self.device = device or ("cuda" if with_gpus else "cpu")
+        if self.device == "cuda" and not with_gpus:
+            raise ValueError("device must be one of the cluster's (cpu); got 'cuda'")
+        if jobs_per_gpu is not None and self.device == "cpu":
+            raise ValueError(f"jobs_per_gpu means something on CUDA alone; got {jobs_per_gpu} on the CPU")
+        self._nodes = {node["NodeID"]: node["Resources"] for node in (with_gpus if self.device == "cuda" else nodes)}
+        self._jobs, self._jobs_per_gpu = jobs, jobs_per_gpu or 1
+        self._do = ray.remote(max_calls=1, max_retries=0)(_do)
+        self._packed: dict[Path, _Packed] = {}
+        self._versions: Mapping[str, str] = {}
+        self._memory = 0
+
+    def share(self, planned: Iterable[Planned]) -> Share:
+        """What each of these runs has: an equal part of the processors, and a GPU or a part of one.
+
+        No more are done at once than have the memory that the largest of them needs.
+        """
+        needs = [one.memory for one in planned if one.to_do]
+        most = max(needs, default=0)
+        cores, places = [], []
+        for node in self._nodes.values():
+            cores.append(int(node.get("CPU", 0)))
+            fit = cores[-1] if self.device == "cpu" else int(node["GPU"] * self._jobs_per_gpu)
+            in_memory = max(1, int(node.get("memory", 0) // most)) if most else fit
+            places.append(min(cores[-1], fit, in_memory))
+        if not sum(places):
+            raise ValueError(f"ray must be a cluster with processors for runs on {self.device}; got one without")
+        at_once = min(sum(places), self._jobs or sum(places), max(1, len(needs)))
+
+        def runs(each: int) -> list[int]:
+            """On each node, if each run has so many threads."""
+            return [min(place, core // each) for place, core in zip(places, cores, strict=True)]
+
+        each = max(number for number in range(1, max(cores) + 1) if sum(runs(number)) >= at_once)
+        having = [node for node, number in zip(self._nodes.values(), runs(each), strict=True) if number]
+        memory = max(int(node.get("memory", 0)) for node in having)
+        return Share(at_once, each, len(having), memory, beside=at_once > 1 and max(runs(each)) > 1)
+
+    def fitting(self, planned: Iterable[Planned]) -> tuple[int, str]:
+        """How many of these runs are done at once, and a sentence that says where."""
+        at_once, each, nodes, *_ = self.share(planned)
+        several, threads_, nodes_ = ("" if number == 1 else "s" for number in (at_once, each, nodes))
+        return at_once, f"Ray: {at_once} run{several} at once on {nodes} node{nodes_}, {each} thread{threads_} each."
+
+    def rooms(self, planned: Sequence[Planned]) -> list[Room]:
+        """What each of so many runs has that Ray gets at once; data and encoders are brought into its store.
+
+        Raises:
+            ValueError: If a node has other versions than this process; the message names both.
+        """
+        share = self.share(planned)
+        self._memory = share.memory
+        engines = sorted({one.experiment.engine for one in planned})
+        self._versions = _versions(engines)
+        self._check(engines)
+        for one in planned:
+            for path in _local(one.experiment).values():
+                if path not in self._packed:
+                    self._packed[path] = _pack(path)
+        room = Room(self.device, share.threads, beside=share.beside)
+        return [room] * min(self._jobs or AT_ONCE, AT_ONCE, max(1, len(planned)))
+
+    def begin(self, one: Planned, folder: Path, room: Room) -> "RayRun":
+        """Hand a run to Ray, which begins it where there is room."""
+        sources = {field: self._packed[path] for field, path in _local(one.experiment).items()}
+        order = _Order(one.experiment, one.id, room, self._versions, sources)
+        task = self._do.options(
+            num_cpus=room.threads,
+            num_gpus=1 / self._jobs_per_gpu if self.device == "cuda" else 0,
+            memory=min(one.memory, self._memory) or None,
+        )
+        return RayRun(one, folder, room, lambda: task.remote(order))
+
+    def _check(self, engines: Sequence[str]) -> None:
+        asked = {}
+        for node in self._nodes:
+            there = NodeAffinitySchedulingStrategy(node, soft=False)
+            task = ray.remote(max_calls=1, max_retries=0, num_cpus=0, scheduling_strategy=there)(_versions)
+            asked[node] = task.remote(engines)
+        for node, task in asked.items():
+            try:
+                found = ray.get(task, timeout=ANSWER_S)
+            except RayTaskError as error:
+                found = {"rtlab": f"none ({clean(_cause(error))})"}
+            except RayError:  # it died, or is slow: its runs say the same, if it comes to any
+                continue
+            _check_same(self._versions, found, f"node {node[:8]}")
+
+
+class RayRun:
+    """A run that a cluster has.
+
+    Args:
+        one: The run.
+        folder: Folder of results.
+        room: What of its machine it has.
+        submit: Hands it to Ray.
+    """
+
+    def __init__(self, one: Planned, folder: Path, room: Room, submit: "Callable[[], ray.ObjectRef]") -> None:
+        self._one, self._folder, self._room, self._submit = one, folder, room, submit
+        self._deaths: list[str] = []
+        self._came: _Came | None = None
+        self._task = submit()
+
+    def done(self) -> Planned:
+        """The run with how it ended, its record written.
+
+        Raises:
+            ValueError: If its worker's versions are not those of this process.
+        """
+        came = self._came
+        assert came is not None, "it is among the first"
+        if came.refused is not None:
+            raise ValueError(came.refused)
+        return self._recorded(came)
+
+    def cancelled(self, why: str) -> Planned:
+        """The run with its record, after `end`."""
+        return self._recorded(self._came or _Came("cancelled", why))
+
+    @classmethod
+    def first(cls, begun: Iterable[Self]) -> list[Self]:
+        """The one that has ended first; waits for it. What its worker's death ended is begun again."""
+        waiting = list(begun)
+        while True:
+            of = {one._task: one for one in waiting}
+            [task], _ = ray.wait(list(of), num_returns=1)
+            if of[task]._ended():
+                return [of[task]]
+
+    @classmethod
+    def end(cls, begun: Iterable[Self]) -> None:
+        """End runs that were interrupted, all at once; what does not end is killed."""
+        runs = list(begun)
+        left = [one._task for one in runs]
+        for force in (False, True):
+            for task in left:
+                ray.cancel(task, force=force)
+            _, left = ray.wait(left, num_returns=len(left), timeout=PATIENCE_S) if left else ([], [])
+        for one in runs:
+            with contextlib.suppress(RayError):  # it was cancelled; of one that was done before, there is the record
+                one._came = ray.get(one._task, timeout=0)
+
+    def _ended(self) -> bool:
+        """Whether it has; if its worker or node died, it is begun again."""
+        try:
+            self._came = ray.get(self._task)
+        except RayTaskError as error:
+            self._came = _Came("failed", _cause(error))
+        except RayError as error:
+            self._deaths.append(next((said for kind, said in _DEATHS.items() if isinstance(error, kind)), _name(error)))
+            if len(self._deaths) < TRIES:
+                self._task = self._submit()
+                return False
+            status: Status = "oom" if isinstance(error, OutOfMemoryError) else "failed"
+            self._came = _Came(status, f"tried {TRIES} times: {'; '.join(self._deaths)}")
+        return True
+
+    def _recorded(self, came: "_Came") -> Planned:
+        one = self._one
+        if came.record is None or came.refused is not None:
+            path = leave(one, self._folder, self._room, Answer(came.status, None, came.error))
+        else:
+            run = Run(one.experiment, output_dir=self._folder, device=self._room.device, prepared=one.prepared)
+            path = run.keep(record_of(zlib.decompress(came.record), logits=True))
+        return ended(one, came.status, path, came.seconds)
+
+
+# What goes to a worker, and what comes back
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """A file or folder in Ray's store: its name, the digest of its archive, and where that is."""
+
+    name: str
+    sha256: str
+    archive: "ray.ObjectRef"
+
+
+@dataclass(frozen=True)
+class _Order:
+    """A run, the id that it must have, what it has of its machine, and the versions and sources of who asks."""
+
+    experiment: Experiment
+    run: str
+    room: Room
+    versions: Mapping[str, str]
+    sources: Mapping[str, _Packed]
+
+
+@dataclass(frozen=True)
+class _Came:
+    """How a run ended: its record, compressed, or why there is none, and what it took; or why it was refused."""
+
+    status: Status
+    error: str = ""
+    record: bytes | None = None
+    seconds: float | None = None
+    refused: str | None = None
+
+
+def _do(order: _Order) -> _Came:
+    """Do a run in this process, which is a worker's, and a fresh one."""
+    start = time.monotonic()
+    os.environ.update(order.room.variables)  # Ray's own OMP_NUM_THREADS gives way to what a node's environment has
+    try:
+        _check_same(order.versions, _versions([order.experiment.engine]), "a worker")
+    except ValueError as error:
+        return _Came("cancelled", refused=str(error))
+    with tempfile.TemporaryDirectory(prefix="rtlab-") as folder:
+        here, asked = {field: str(_unpacked(packed)) for field, packed in order.sources.items()}, order.experiment
+        dataset, encoder = here.get("dataset", asked.dataset), here.get("encoder", asked.encoder)
+        answer = do(dataclasses.replace(asked, dataset=dataset, encoder=encoder), folder, order.room, order.run)
+        record = None if answer.path is None else zlib.compress(answer.path.read_bytes())
+    return _Came(answer.status, answer.error, record, time.monotonic() - start)
+
+
+def _versions(engines: Iterable[str]) -> dict[str, str]:
+    """What who asks and workers must have in common; a build (`+cpu`) is none of it."""
+    libraries = {name: version(name).partition("+")[0] for name in ("torch", "transformers", "rtlab")}
+    return {"Python": platform.python_version(), **libraries, **{f"code of {one}": code_digest(one) for one in engines}}
+
+
+def _check_same(ours: Mapping[str, str], theirs: Mapping[str, str], who: str) -> None:
+    """Refuse (`ValueError`) a worker whose versions are not those of who asks, as far as it names them."""
+    differ = [f"{name} {theirs[name]} (here {ours[name]})" for name in theirs if theirs[name] != ours.get(name)]
+    if differ:
+        raise ValueError(
+            f"ray must be a cluster with the versions of who asks; got {who} with {', '.join(differ)}; the same there "
+            "would do"
+        )
+
+
+def _cause(error: RayTaskError) -> str:
+    """What was raised in a worker."""
+    cause = error.cause or error
+    return f"{type(cause).__name__}: {str(cause).strip().rpartition(chr(10))[2]}"
+
+
+def _name(error: RayError) -> str:
+    return type(error).__name__
+
+
+# Data and encoders that are local
+
+
+def _local(experiment: Experiment) -> dict[str, Path]:
+    """The fields of an experiment that name a file or folder of this machine."""
+    from rtlab.encoders.built_in import BUILT_IN
+
+    found = {}
+    dataset = experiment.dataset
+    path = Path.home() / dataset[2:] if dataset.startswith("~/") else Path(dataset)
+    if dataset != "corpus" and path.exists():
+        found["dataset"] = path.resolve()
+    if experiment.encoder is not None and experiment.encoder not in BUILT_IN and Path(experiment.encoder).is_dir():
+        found["encoder"] = Path(experiment.encoder).resolve()
+    return found
+
+
+def _pack(path: Path) -> _Packed:
+    archive = _archive(path)
+    return _Packed(path.name, hashlib.sha256(archive).hexdigest(), ray.put(archive))
+
+
+def _archive(path: Path) -> bytes:
+    """A file, or a folder with what links in it lead to, as a tar; of an encoder's, what is read of it.
+
+    The same contents make the same bytes, so that a node that has unpacked them need not do so again.
+    """
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    if (path / "config.json").is_file():
+        files = [one for one in files if any(fnmatch(one.relative_to(path).as_posix(), part) for part in FILES)]
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", dereference=True) as tar:
+        for file in files:
+            tar.add(file, Path(path.name) / file.relative_to(path), recursive=False, filter=_bare)
+    return buffer.getvalue()
+
+
+def _bare(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """An archive's file without whose it is and when it was changed."""
+    member.uid = member.gid = member.mtime = 0
+    member.uname = member.gname = ""
+    member.mode = 0o644
+    return member
+
+
+def _unpacked(packed: _Packed) -> Path:
+    """Where a file or folder lies on this node, in its temporary folder; the first that asks unpacks it.
+
+    Raises:
+        ValueError: If what came is not what was sent.
+    """
+    home = Path(tempfile.gettempdir()) / f"rtlab-{os.getuid()}"
+    home.mkdir(mode=0o700, exist_ok=True)
+    place = home / packed.sha256[:32]
+    with (home / f"{place.name}.lock").open("w") as waiting:
+        lock(waiting.fileno(), wait=True)
+        if not place.exists():
+            archive = ray.get(packed.archive)
+            if hashlib.sha256(archive).hexdigest() != packed.sha256:
+                raise ValueError(f"{packed.name} did not come as it was sent")
+            with new_folder(place) as part, tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+                tar.extractall(part, filter="data")
+    return place / packed.name
+
+
+@contextlib.contextmanager
+def _same_handler() -> Iterator[None]:
+    """Keep who handles SIGTERM: Ray puts a handler of its own in its place, and warns where it cannot."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
