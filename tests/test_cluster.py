@@ -1,11 +1,18 @@
 """Runs on a Ray cluster: the same records as here, whatever dies."""
 
+import contextlib
 import dataclasses
+import os
+import re
 import shutil
 import signal
+import sys
+import threading
 import time
 import zlib
+from pathlib import Path
 
+import numpy as np
 import pytest
 import small
 
@@ -14,6 +21,7 @@ from rtlab import records
 from rtlab.running import run
 from rtlab.scheduling.planning import plan
 from rtlab.scheduling.processes import Room
+from rtlab.scheduling.sweep import sweep
 
 ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed", exc_type=ImportError)
 cluster = pytest.importorskip("rtlab.scheduling.cluster", exc_type=ImportError)
@@ -271,3 +279,242 @@ def test_a_cluster_that_is_not_there_is_one_line(rtlab, monkeypatch):
     assert done.status == 2
     assert done.err.startswith("rtlab: --ray must be local, auto, or the address of a cluster that this machine is a")
     assert done.err.count("\n") == 1
+
+
+# Two nodes
+
+
+@pytest.fixture(scope="session")
+def two_nodes(tmp_path_factory):
+    """The address of a cluster of two nodes, a processor each; whatever is left of it is killed in the end."""
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "object_store_memory": cluster.STORE}
+    there = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
+    there.add_node(**node)
+    yield there
+    ending = threading.Thread(target=there.shutdown, daemon=True)
+    ending.start()
+    ending.join(PATIENCE_S)
+    assert not ending.is_alive()
+
+
+def workers():
+    """Processes of Ray that do a run, by their ids and titles."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            title = path.read_bytes().partition(b"\0")[0].decode(errors="replace")
+            if re.match(r"ray::(?!IDLE|\w+Agent$)", title):
+                found[int(path.parent.name)] = title
+    return found
+
+
+def on(there, planned, folder):
+    """Do runs on a cluster."""
+    with cluster.connected(there.address) as connected:
+        return list(sweep(planned, output_dir=folder, cluster=connected))
+
+
+@THOROUGH
+def test_two_nodes_come_to_what_this_machine_does(two_nodes, data, tmp_path):
+    experiments = [small.experiment(data, method=name) for name in ("svm", "full", "lora")] + [words(data)]
+    planned = plan(experiments, elsewhere=True)
+    done = on(two_nodes, planned, tmp_path / "there")
+    assert [one.recorded for one in done] == ["ok"] * 4
+    here = {one.id: records.load(one.path) for one in sweep(plan(experiments), output_dir=tmp_path / "here")}
+    for one in done:
+        there, alone = records.load(one.path), here[one.id]
+        assert there.environment.keys() == alone.environment.keys()
+        assert (there.testbed.threads, there.testbed.code) == (1, alone.testbed.code)
+        for split, said in alone.predictions.items():
+            np.testing.assert_allclose(there.predictions[split].logits, said.logits, atol=1e-4)
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["records"]
+    assert not workers()
+
+
+def dying(folder, deaths):
+    """A run whose worker dies so many times first; Ray takes it to its workers by its contents."""
+
+    def task(order):
+        from rtlab.scheduling.cluster import _do
+
+        (folder / f"{os.getpid()}").touch()
+        if len(list(folder.iterdir())) <= deaths:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return _do(order)
+
+    return task
+
+
+@THOROUGH
+@pytest.mark.parametrize(("deaths", "status", "tried"), [(2, "ok", 3), (9, "failed", 3)])
+def test_a_worker_that_dies_is_survived_three_times(two_nodes, data, tmp_path, monkeypatch, deaths, status, tried):
+    (tmp_path / "tried").mkdir()
+    monkeypatch.setattr(cluster, "_do", dying(tmp_path / "tried", deaths))
+    with pytest.warns(UserWarning, match=r"run \w+: its worker process died; it is begun again"):
+        [one] = on(two_nodes, plan([words(data)], elsewhere=True), tmp_path / "there")
+    record = records.load(one.path)
+    assert (one.recorded, record.status) == (status, status)
+    assert len(list((tmp_path / "tried").iterdir())) == tried
+    if status == "failed":
+        assert record.error == f"tried 3 times: {'; '.join(['its worker process died'] * 3)}"
+        assert one.to_do
+
+
+def on_one_node_waiting(folder, doomed):
+    """A run that waits for its end where it is begun on one node."""
+
+    def task(order):
+        import ray
+
+        from rtlab.scheduling.cluster import _do
+
+        if ray.get_runtime_context().get_node_id() == doomed:
+            (folder / "waits").touch()
+            time.sleep(600)
+        return _do(order)
+
+    return task
+
+
+@THOROUGH
+def test_a_node_that_dies_is_survived(two_nodes, data, tmp_path, monkeypatch):
+    node = two_nodes.add_node(num_cpus=1, object_store_memory=cluster.STORE)
+    monkeypatch.setattr(cluster, "_do", on_one_node_waiting(tmp_path, node.node_id))
+
+    def kill():
+        until((tmp_path / "waits").exists)
+        two_nodes.remove_node(node, allow_graceful=False)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.warns(UserWarning, match=r"run \w+: its .* died; it is begun again"):
+        done = on(two_nodes, plan([words(data, seed=seed) for seed in range(5)], elsewhere=True), tmp_path / "there")
+    killer.join()
+    assert [one.recorded for one in done] == ["ok"] * 5
+    assert len(library.load_records(tmp_path / "there" / "records").records) == 5
+
+
+@THOROUGH
+def test_a_run_out_of_memory_is_recorded_at_once(two_nodes, data, tmp_path, monkeypatch):
+    def task(order):
+        from rtlab.running import Run
+        from rtlab.scheduling.cluster import _do
+
+        def build(self):
+            raise MemoryError
+
+        Run.build = build
+        return _do(order)
+
+    monkeypatch.setattr(cluster, "_do", task)
+    [one] = on(two_nodes, plan([words(data)], elsewhere=True), tmp_path)
+    assert (one.recorded, records.load(one.path).error) == ("oom", "MemoryError")
+
+
+@THOROUGH
+def test_what_rays_memory_monitor_ends_is_tried_three_times(data, tmp_path, monkeypatch):
+    """Of a machine that is always too full for it."""
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.001")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+
+    def task(order):
+        time.sleep(600)
+
+    monkeypatch.setattr(cluster, "_do", task)
+    monkeypatch.setattr(cluster.Cluster, "_check", lambda *_: None)
+    ended = pytest.warns(UserWarning, match="Ray ended it, as its node's memory ran out; it is begun again")
+    with ended, cluster.connected("local", jobs=1) as connected:
+        [one] = sweep(plan([words(data)], elsewhere=True), output_dir=tmp_path, cluster=connected)
+    assert one.recorded == "oom"
+    reasons = "; ".join(["Ray ended it, as its node's memory ran out"] * 3)
+    assert records.load(one.path).error == f"tried 3 times: {reasons}"
+
+
+@THOROUGH
+def test_a_worker_of_other_versions_ends_the_sweep(two_nodes, data, tmp_path, monkeypatch):
+    planned = plan([words(data, seed=seed) for seed in range(3)], elsewhere=True)
+    whole = cluster._versions
+    monkeypatch.setattr(cluster, "_versions", lambda engines: whole(engines) | {"torch": "0.0"})
+    monkeypatch.setattr(cluster.Cluster, "_check", lambda *_: None)
+    with pytest.raises(ValueError, match=r"got a worker with torch .* \(here 0.0\)"):
+        on(two_nodes, planned, tmp_path)
+    found = library.load_records(tmp_path / "records").records
+    assert {record.status for record in found} == {"cancelled"}
+
+
+SWEEP = """
+import sys, time
+from pathlib import Path
+from rtlab.cli import main
+from rtlab.scheduling import cluster
+
+folder = Path(sys.argv[1])
+
+def task(order):
+    from rtlab.scheduling.cluster import _do
+    while order.experiment.seed == 44 and (folder / "hold").exists():
+        (folder / "waits").touch()
+        time.sleep(0.1)
+    return _do(order)
+
+if __name__ == "__main__":
+    cluster._do = task
+    sys.exit(main(["sweep", *sys.argv[2:]]))
+"""
+
+
+@pytest.fixture(params=["local", "two nodes"])
+def start(request, data, tmp_path, start_process):
+    """Starts a sweep of three runs, of which the last waits while there is a file `hold`."""
+    address = "local" if request.param == "local" else request.getfixturevalue("two_nodes").address
+    (tmp_path / "sweep.py").write_text(SWEEP)
+
+    def begin():
+        command = [sys.executable, tmp_path / "sweep.py", tmp_path, "--methods", "words", "--seeds", 3]
+        command += ["--train-sentences", 30, "--dataset", data, "--output-dir", tmp_path / "out", "--ray", address]
+        with (tmp_path / "out.txt").open("w") as out, (tmp_path / "err.txt").open("w") as err:
+            return start_process(
+                [str(word) for word in command],
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            )
+
+    return begin
+
+
+@THOROUGH
+def test_a_sweep_that_is_killed_goes_on_when_it_is_started_again(start, tmp_path):
+    (tmp_path / "hold").touch()
+    process = start()
+    until((tmp_path / "waits").exists)
+    until(lambda: len(list((tmp_path / "out" / "records").glob("*.json"))) == 2)
+    process.kill()
+    process.wait()
+    until(lambda: not workers())
+    (tmp_path / "hold").unlink()
+    assert start().wait() == 0, (tmp_path / "err.txt").read_text()
+    assert "2 recorded already, 1 to do" in (tmp_path / "out.txt").read_text()
+    found = library.load_records(tmp_path / "out" / "records").records
+    assert [record.status for record in found] == ["ok"] * 3
+    assert len({record.id for record in found}) == 3
+
+
+@THOROUGH
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_it_leaves_no_task(start, tmp_path, sent, status):
+    """The signal reaches all of its processes, as the terminal sends it."""
+    (tmp_path / "hold").touch()
+    process = start()
+    until((tmp_path / "waits").exists)
+    until(lambda: len(list((tmp_path / "out" / "records").glob("*.json"))) == 2)
+    os.killpg(process.pid, sent)
+    assert process.wait() == status, (tmp_path / "err.txt").read_text()
+    assert not workers()
+    found = library.load_records(tmp_path / "out" / "records").records
+    assert sorted(record.status for record in found) == ["cancelled", "ok", "ok"]
+    assert "Traceback" not in (tmp_path / "err.txt").read_text()
+    assert "Worker ID" not in (tmp_path / "out.txt").read_text()

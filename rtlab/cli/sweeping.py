@@ -134,7 +134,7 @@ class Sweep:
         if self.save_study is not None:
             check_file("save_study", self.save_study)
         check_writable(self.output_dir)
-        known, elsewhere = recorded(self.output_dir)[0], cluster is not None
+        known, elsewhere = recorded(self.output_dir)[0], self.ray not in (None, "local")
         planned = plan(asked.experiments, known, device=device, retime=self.retime, elsewhere=elsewhere)
         planned = planned if shard is None else dealt(planned, shard)
         if cluster is None:
@@ -160,17 +160,20 @@ class Sweep:
 
         failed, waiting = 0, {one.id: one for one in to_do}
         took: list[Took] = []
+        note, seldom = _left(took, to_do, jobs), -(-len(to_do) // 100)  # of many runs it is told at every hundredth
         runs = sweep(to_do, output_dir=self.output_dir, device=self.device, jobs=jobs, cluster=cluster)
         with Bars(sys.stderr) as bars, closing(runs):
             if to_do:
-                bars.update("runs", 0, len(to_do), note=_left(took, to_do, jobs))
+                bars.update("runs", 0, len(to_do), note=note)
             for number, one in enumerate(runs, start=1):
                 failed += one.recorded != "ok"
                 by = " (by another sweep)" if one.by_another else ""
                 print(f"{one.recorded:9}  {one.id}  {one.experiment.title}{by}", flush=True)
                 took += [] if one.seconds is None else [Took(one.experiment, one.estimate, one.seconds)]
                 del waiting[one.id]
-                bars.update("runs", number, len(to_do), note=_left(took, list(waiting.values()), jobs))
+                if number % seldom == 0 or not waiting:
+                    note = _left(took, list(waiting.values()), jobs)
+                bars.update("runs", number, len(to_do), note=note)
         print(f"{len(to_do) - failed} done, {failed} failed; records in {self.output_dir / 'records'}")
         return FAILED if failed else DONE
 

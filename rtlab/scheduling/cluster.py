@@ -18,6 +18,7 @@ import tarfile
 import tempfile
 import threading
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, RayTaskErr
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rtlab.encoders.encoder import FILES
-from rtlab.environment import find_device, interrupts_wait
+from rtlab.environment import end_if_asked, find_device, interrupts_wait
 from rtlab.experiment import Experiment
 from rtlab.records import Status
 from rtlab.records.checking import record_of
@@ -101,6 +102,8 @@ def connected(
             "object_store_memory": STORE,
             "include_dashboard": False,
         }
+    # Where a worker dies Ray prints so, with the node's address, on standard output; there is no setting for it.
+    ray._private.worker.print_to_stdstream = _ignore
     try:
         with _same_handler():
             ray.init(address, log_to_driver=False, logging_level="ERROR", **own)
@@ -111,6 +114,9 @@ def connected(
         ) from error
     try:
         yield Cluster(device=device, jobs=jobs, jobs_per_gpu=jobs_per_gpu)
+    except SystemExit:
+        end_if_asked()  # Ray, where a signal finds it waiting, raises it anew with a status of its own
+        raise
     finally:
         with interrupts_wait():
             ray.shutdown()
@@ -279,6 +285,7 @@ class RayRun:
         except RayError as error:
             self._deaths.append(next((said for kind, said in _DEATHS.items() if isinstance(error, kind)), _name(error)))
             if len(self._deaths) < TRIES:
+                warnings.warn(f"run {self._one.id}: {self._deaths[-1]}; it is begun again", stacklevel=2)
                 self._task = self._submit()
                 return False
             status: Status = "oom" if isinstance(error, OutOfMemoryError) else "failed"
@@ -434,6 +441,10 @@ def _unpacked(packed: _Packed) -> Path:
             with new_folder(place) as part, tarfile.open(fileobj=io.BytesIO(archive)) as tar:
                 tar.extractall(part, filter="data")
     return place / packed.name
+
+
+def _ignore(*_: object, **__: object) -> None:
+    """What Ray would print."""
 
 
 @contextlib.contextmanager
