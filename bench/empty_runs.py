@@ -45,14 +45,14 @@ def main() -> None:
     parser.add_argument("--dataset", default="corpus")
     parser.add_argument("--fresh", action="store_true")
     asked = parser.parse_args()
-    begin = time.monotonic()
+    begin, before = time.monotonic(), time.process_time()
 
     def said(what: str) -> None:
-        nonlocal begin
-        now = time.monotonic()
+        nonlocal begin, before
+        now, busy = time.monotonic(), time.process_time()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        say(f"{what}: {now - begin:.1f} s, peak memory of the driver {peak:,.0f} MB")
-        begin = now
+        say(f"{what}: {now - begin:.1f} s; of the driver {busy - before:.1f} s of processor, {peak:,.0f} MB at most")
+        begin, before = now, busy
 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

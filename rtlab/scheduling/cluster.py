@@ -28,7 +28,14 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 import ray
-from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
+from ray.exceptions import (
+    LocalRayletDiedError,
+    NodeDiedError,
+    OutOfMemoryError,
+    RayError,
+    RayTaskError,
+    WorkerCrashedError,
+)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rtlab.encoders.encoder import FILES
@@ -282,6 +289,8 @@ class RayRun:
             self._came = ray.get(self._task)
         except RayTaskError as error:
             self._came = _Came("failed", _cause(error))
+        except LocalRayletDiedError as error:
+            raise ConnectionError("Ray's node on this machine died") from error
         except RayError as error:
             self._deaths.append(next((said for kind, said in _DEATHS.items() if isinstance(error, kind)), _name(error)))
             if len(self._deaths) < TRIES:
