@@ -11,6 +11,7 @@ import threading
 import time
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +25,18 @@ from rtlab.scheduling.processes import Room
 from rtlab.scheduling.sweep import sweep
 
 ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed", exc_type=ImportError)
-cluster = pytest.importorskip("rtlab.scheduling.cluster", exc_type=ImportError)
+
+from ray.exceptions import (  # noqa: E402 - where there is Ray
+    LocalRayletDiedError,
+    NodeDiedError,
+    ObjectStoreFullError,
+    OutOfMemoryError,
+    RayTaskError,
+    TaskCancelledError,
+    WorkerCrashedError,
+)
+
+from rtlab.scheduling import cluster  # noqa: E402 - likewise
 
 PATIENCE_S = 120  # for what Ray does on a busy machine
 THOROUGH = pytest.mark.thorough
@@ -238,6 +250,98 @@ def test_other_versions_are_refused_with_both_named(planned, data, store, name):
         f"ray must be a cluster with the versions of who asks; got a worker with {name} {versions[name]} (here 0.0); "
         "the same there would do"
     )
+
+
+# Whose worker dies
+
+
+@pytest.fixture
+def begun(planned, tmp_path, monkeypatch):
+    """A run of which Ray says this, try after try: what came of it, or what ended it."""
+    came = cluster._Came("failed", "by itself")
+
+    def begin(*said):
+        waiting = [came if one is None else one for one in said]
+
+        def get(_, **__):
+            found = waiting.pop(0)
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+        monkeypatch.setattr(cluster.ray, "wait", lambda tasks, **_: (tasks[:1], tasks[1:]))
+        monkeypatch.setattr(cluster.ray, "get", get)
+        tasks = iter(range(10))
+        return cluster.RayRun(planned[0], tmp_path / "out", Room("cpu", 3), lambda: next(tasks))
+
+    return begin
+
+
+NODE, WORKER = NodeDiedError("10.0.0.7 is no more"), WorkerCrashedError()
+MEMORY, OTHER = OutOfMemoryError("of 10.0.0.7"), ObjectStoreFullError()
+SAID = {"node": "its node died", "worker": "its worker process died"}
+SAID |= {"memory": "Ray ended it, as its node's memory ran out"}
+ENDS = {
+    "not at all": ([None], "failed", "by itself"),
+    "twice": ([NODE, WORKER, None], "failed", "by itself"),
+    "three times": ([NODE, WORKER, WORKER], "failed", f"{SAID['node']}; {SAID['worker']}; {SAID['worker']}"),
+    "for memory": ([WORKER, MEMORY, MEMORY], "oom", f"{SAID['worker']}; {SAID['memory']}; {SAID['memory']}"),
+    "by anything": ([OTHER] * 3, "failed", "; ".join(["ObjectStoreFullError"] * 3)),
+}
+
+
+@pytest.mark.parametrize(("said", "status", "error"), ENDS.values(), ids=ENDS)
+def test_a_run_whose_worker_dies_is_begun_three_times_at_most(begun, recwarn, said, status, error):
+    run = begun(*said)
+    assert type(run).first([run]) == [run]
+    ended = run.done()
+    record = records.load(ended.path)
+    assert (ended.recorded, record.status, ended.to_do, ended.seconds) == (status, status, True, None)
+    assert record.error == (error if said[-1] is None else f"tried 3 times: {error}")
+    assert record.testbed.threads == 3
+    died = error.split("; ") if said[-1] is not None else [SAID["node"], SAID["worker"]]
+    again = {f"run {record.id}: {one}; it is begun again" for one in died[: len(said) - 1]}
+    assert {str(one.message) for one in recwarn} == again
+
+
+def test_what_a_worker_raises_is_recorded_at_once(begun):
+    run = begun(RayTaskError("_do", "a trace with /home/somebody/x.py in it", ValueError("no file '/home/me/x.csv'")))
+    type(run).first([run])
+    assert records.load(run.done().path).error == "ValueError: no file 'x.csv'"
+
+
+def test_without_the_node_here_nothing_is_tried(begun, tmp_path):
+    run = begun(LocalRayletDiedError())
+    with pytest.raises(ConnectionError, match="Ray's node on this machine died"):
+        type(run).first([run])
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_was_done_before_it_was_cancelled_keeps_its_record(begun, monkeypatch):
+    cancelled = []
+    monkeypatch.setattr(cluster.ray, "cancel", lambda task, **how: cancelled.append((task, how)))
+    done, lost = begun(), begun(None, TaskCancelledError())
+    monkeypatch.setattr(cluster.ray, "wait", lambda tasks, **_: ([], list(tasks)))
+    cluster.RayRun.end([done, lost])
+    assert cancelled == [(0, {"force": force}) for force in (False, False, True, True)]
+    assert records.load(done.cancelled("SystemExit").path).error == "by itself"
+    record = records.load(lost.cancelled("SystemExit").path)
+    assert (record.status, record.error) == ("cancelled", "SystemExit")
+
+
+def test_on_gpus_each_run_has_one_or_a_part_of_it(made, planned, data, tmp_path, monkeypatch):
+    asked, task = [], SimpleNamespace(remote=lambda _: 0)
+    for part in (None, 4):
+        there = made(GPUS, device="cuda", jobs_per_gpu=part)
+        monkeypatch.setattr(there, "_check", lambda *_: None)
+        monkeypatch.setattr(cluster.ray, "put", lambda _: 0)
+        monkeypatch.setattr(there, "_do", SimpleNamespace(options=lambda **options: asked.append(options) or task))
+        [room, *_] = there.rooms(sized(planned, 10**9))
+        assert (room.device, room.gpu) == ("cuda", None)
+        there.begin(planned[0], tmp_path, room)
+    assert [one["num_gpus"] for one in asked] == [1, 0.25]
+    assert [one["num_cpus"] for one in asked] == [2, 1]
+    assert all(one["memory"] == planned[0].memory for one in asked)
 
 
 # A cluster of its own
