@@ -47,6 +47,7 @@ def own_environment(tmp_path_factory):
     patch.setenv("HF_HOME", str(cache / "huggingface"))
     patch.setenv("HF_HUB_OFFLINE", "1")
     patch.setenv("TOKENIZERS_PARALLELISM", "false")
+    patch.setenv("RAY_AUTH_MODE", "disabled")  # else Ray writes a token into the user's home
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
         patch.delenv(name, raising=False)  # a child is no worker: `pytest bench` would refuse to measure in one
     yield

@@ -19,6 +19,7 @@ import small
 
 import rtlab as library
 from rtlab import records
+from rtlab.environment import ended_by_signals
 from rtlab.running import run
 from rtlab.scheduling.planning import plan
 from rtlab.scheduling.processes import Room
@@ -70,7 +71,7 @@ def until(happened):
 
 
 def nodes(*resources):
-    return [{"Alive": True, "NodeID": f"node{number}", "Resources": one} for number, one in enumerate(resources)]
+    return [{"Alive": True, "NodeID": f"{number:056x}", "Resources": one} for number, one in enumerate(resources)]
 
 
 @pytest.fixture
@@ -199,7 +200,7 @@ def test_of_an_encoder_what_is_read_is_packed(store, tmp_path):
     there = library.encoders.load_encoder("tiny-distilbert")
     folder = shutil.copytree(there.path, tmp_path / "mine" / "encoder")
     (folder / "pytorch_model.bin").write_bytes(b"weights that nobody reads")
-    place = cluster._unpacked(cluster._pack(folder))
+    place = cluster._unpacked(cluster._pack(folder, cluster._READ["encoder"]))
     assert not (place / "pytorch_model.bin").exists()
     assert library.encoders.load_encoder(str(place)).sha256 == there.sha256
 
@@ -209,6 +210,20 @@ def test_what_did_not_come_as_it_was_sent_is_refused(data, store):
     store[0] = store[0][:-1] + b"x"
     with pytest.raises(ValueError, match="reviews did not come as it was sent"):
         cluster._unpacked(packed)
+
+
+def test_local_data_and_encoders_are_what_the_run_would_find(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(data)
+    (tmp_path / "link.csv").symlink_to(data / "train.csv")
+    encoder = shutil.copytree(library.encoders.load_encoder("tiny-bert").path, tmp_path / "mine")
+    found = [cluster._local(library.Experiment(dataset=dataset, encoder="mine")) for dataset in ("link", "link.csv")]
+    assert found == [
+        {"dataset": data.resolve(), "encoder": encoder},
+        {"dataset": tmp_path / "link.csv", "encoder": encoder},
+    ]
+    monkeypatch.setattr(cluster.Path, "home", lambda: data.parent)
+    assert cluster._local(words("~/reviews")) == {"dataset": data.resolve()}
 
 
 @pytest.mark.parametrize("dataset", ["corpus", "owner/name"])
@@ -344,6 +359,21 @@ def test_on_gpus_each_run_has_one_or_a_part_of_it(made, planned, data, tmp_path,
     assert all(one["memory"] == planned[0].memory for one in asked)
 
 
+def test_a_node_of_other_versions_or_without_rtlab_is_refused_before_anything_is_run(made, planned, monkeypatch):
+    there = made(SMALL, SMALL, SMALL)
+    answers = [WorkerCrashedError(), RayTaskError("_versions", "", ModuleNotFoundError("No module named 'rtlab'"))]
+
+    def get(task, timeout):
+        raise answers[task]
+
+    tasks = iter(range(3))
+    remote = SimpleNamespace(remote=lambda _: next(tasks))
+    monkeypatch.setattr(cluster.ray, "remote", lambda **_: lambda _: remote)
+    monkeypatch.setattr(cluster.ray, "get", get)
+    with pytest.raises(ValueError, match=r"got node 0{8} with rtlab none \(ModuleNotFoundError: .*\) \(here "):
+        there.rooms(planned)
+
+
 # A cluster of its own
 
 
@@ -377,9 +407,22 @@ def test_a_sweep_on_a_cluster_of_its_own(rtlab, data, tmp_path):
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["records"]
 
 
-def test_a_cluster_that_is_not_there_is_one_line(rtlab, monkeypatch):
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    done = rtlab("sweep", "smoke", "--ray", "auto")
+def test_sigterm_while_ray_begins_ends_as_ever(monkeypatch):
+    """Ray's handler, which is there meanwhile, would end with status 15."""
+
+    def init(*_, **__):
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(cluster.ray, "init", init)
+    with pytest.raises(SystemExit) as stop, ended_by_signals(), cluster.connected("local", jobs=1):
+        pass
+    assert stop.value.code == 143
+
+
+@pytest.mark.parametrize("address", ["", "none", "127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_a_cluster_that_is_not_there_is_one_line(rtlab, address):
+    done = rtlab("sweep", "smoke", "--ray", address)
     assert done.status == 2
     assert done.err.startswith("rtlab: --ray must be local, auto, or the address of a cluster that this machine is a")
     assert done.err.count("\n") == 1

@@ -14,6 +14,7 @@ import io
 import os
 import platform
 import signal
+import socket
 import tarfile
 import tempfile
 import threading
@@ -38,6 +39,7 @@ from ray.exceptions import (
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from rtlab.encoders.built_in import BUILT_IN
 from rtlab.encoders.encoder import FILES
 from rtlab.environment import end_if_asked, find_device, interrupts_wait
 from rtlab.experiment import Experiment
@@ -113,8 +115,10 @@ def connected(
     ray._private.worker.print_to_stdstream = _ignore
     try:
         with _same_handler():
+            if address != LOCAL:
+                _check_answers(address)
             ray.init(address, log_to_driver=False, logging_level="ERROR", **own)
-    except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
+    except (OSError, RuntimeError, ValueError, ImportError) as error:
         raise ValueError(
             f"ray must be {LOCAL}, auto, or the address of a cluster that this machine is a node of, such as "
             f"10.0.0.1:6379; got {address!r} ({clean(str(error).partition(chr(10))[0])})"
@@ -147,7 +151,7 @@ class Cluster:
         self._nodes = {node["NodeID"]: node["Resources"] for node in (with_gpus if self.device == "cuda" else nodes)}
         self._jobs, self._jobs_per_gpu = jobs, jobs_per_gpu or 1
         self._do = ray.remote(max_calls=1, max_retries=0)(_do)
-        self._packed: dict[Path, _Packed] = {}
+        self._packed: dict[tuple[str, Path], _Packed] = {}
         self._versions: Mapping[str, str] = {}
         self._memory = 0
 
@@ -195,15 +199,15 @@ class Cluster:
         self._versions = _versions(engines)
         self._check(engines)
         for one in planned:
-            for path in _local(one.experiment).values():
-                if path not in self._packed:
-                    self._packed[path] = _pack(path)
+            for field, path in _local(one.experiment).items():
+                if (field, path) not in self._packed:
+                    self._packed[field, path] = _pack(path, _READ[field])
         room = Room(self.device, share.threads, beside=share.beside)
         return [room] * min(self._jobs or AT_ONCE, AT_ONCE, max(1, len(planned)))
 
     def begin(self, one: Planned, folder: Path, room: Room) -> "RayRun":
         """Hand a run to Ray, which begins it where there is room."""
-        sources = {field: self._packed[path] for field, path in _local(one.experiment).items()}
+        sources = {field: self._packed[field, path] for field, path in _local(one.experiment).items()}
         order = _Order(one.experiment, one.id, room, self._versions, sources)
         task = self._do.options(
             num_cpus=room.threads,
@@ -389,34 +393,33 @@ def _name(error: RayError) -> str:
 
 # Data and encoders that are local
 
+_READ = {"dataset": ("*",), "encoder": FILES}  # of a folder, by their names
+
 
 def _local(experiment: Experiment) -> dict[str, Path]:
     """The fields of an experiment that name a file or folder of this machine."""
-    from rtlab.encoders.built_in import BUILT_IN
-
     found = {}
     dataset = experiment.dataset
     path = Path.home() / dataset[2:] if dataset.startswith("~/") else Path(dataset)
     if dataset != "corpus" and path.exists():
-        found["dataset"] = path.resolve()
+        found["dataset"] = path.resolve() if path.is_dir() else path.absolute()  # a link's name tells a file's format
     if experiment.encoder is not None and experiment.encoder not in BUILT_IN and Path(experiment.encoder).is_dir():
         found["encoder"] = Path(experiment.encoder).resolve()
     return found
 
 
-def _pack(path: Path) -> _Packed:
-    archive = _archive(path)
+def _pack(path: Path, read: Sequence[str] = ("*",)) -> _Packed:
+    archive = _archive(path, read)
     return _Packed(path.name, hashlib.sha256(archive).hexdigest(), ray.put(archive))
 
 
-def _archive(path: Path) -> bytes:
-    """A file, or a folder with what links in it lead to, as a tar; of an encoder's, what is read of it.
+def _archive(path: Path, read: Sequence[str]) -> bytes:
+    """A file, or a folder's files of such names with what links lead to, as a tar.
 
     The same contents make the same bytes, so that a node that has unpacked them need not do so again.
     """
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    if (path / "config.json").is_file():
-        files = [one for one in files if any(fnmatch(one.relative_to(path).as_posix(), part) for part in FILES)]
+    files = [one for one in files if any(fnmatch(one.relative_to(path).as_posix(), name) for name in read)]
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", dereference=True) as tar:
         for file in files:
@@ -456,14 +459,26 @@ def _ignore(*_: object, **__: object) -> None:
     """What Ray would print."""
 
 
+def _check_answers(address: str) -> None:
+    """Refuse (`OSError`, `ValueError`) an address where nothing listens: Ray would try it for a quarter of an hour."""
+    host, _, port = (ray._private.services.canonicalize_bootstrap_address(address) or "").rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
+
+
 @contextlib.contextmanager
 def _same_handler() -> Iterator[None]:
-    """Keep who handles SIGTERM: Ray puts a handler of its own in its place, and warns where it cannot."""
+    """Keep who handles SIGTERM: Ray puts a handler of its own in its place, which ends with a status of its own."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.getsignal(signal.SIGTERM)
+    came = False
     try:
         yield
+    except SystemExit as stop:
+        came = stop.code == signal.SIGTERM
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
+        if came:
+            signal.raise_signal(signal.SIGTERM)
