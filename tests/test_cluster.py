@@ -115,6 +115,10 @@ def test_runs_share_the_cluster(made, planned, there, asked, number, memory, sha
     assert (found.at_once, found.threads, found.nodes, found.beside) == share
 
 
+def test_where_nothing_is_to_do_no_node_is_asked(made):
+    assert made(SMALL).rooms([]) == []
+
+
 def test_it_says_where_runs_are_done(made, planned):
     assert made(SMALL).fitting(planned[:1]) == (1, "Ray: 1 run at once on 1 node, 4 threads each.")
     assert made(SMALL, SMALL).fitting(planned) == (6, "Ray: 6 runs at once on 2 nodes, 1 thread each.")
@@ -478,6 +482,16 @@ def test_two_nodes_come_to_what_this_machine_does(two_nodes, data, tmp_path):
             np.testing.assert_allclose(there.predictions[split].logits, said.logits, atol=1e-4)
     assert [path.name for path in (tmp_path / "there").iterdir()] == ["records"]
     assert not workers()
+
+
+@THOROUGH
+def test_a_run_has_the_threads_that_its_share_says_whatever_its_node_sets(data, tmp_path, monkeypatch):
+    assert os.environ["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setattr(cluster, "threads", lambda: 3)
+    with cluster.connected("local", jobs=1) as connected:
+        [one] = sweep(plan([small.experiment(data, method="svm")]), output_dir=tmp_path, cluster=connected)
+    record = records.load(one.path)
+    assert (record.testbed.threads, record.environment["threads"]) == (3, 3)
 
 
 def dying(folder, deaths):

@@ -193,6 +193,8 @@ class Cluster:
         Raises:
             ValueError: If a node has other versions than this process; the message names both.
         """
+        if not planned:
+            return []
         share = self.share(planned)
         self._memory = share.memory
         engines = sorted({one.experiment.engine for one in planned})
@@ -203,7 +205,7 @@ class Cluster:
                 if (field, path) not in self._packed:
                     self._packed[field, path] = _pack(path, _READ[field])
         room = Room(self.device, share.threads, beside=share.beside)
-        return [room] * min(self._jobs or AT_ONCE, AT_ONCE, max(1, len(planned)))
+        return [room] * min(self._jobs or AT_ONCE, AT_ONCE, len(planned))
 
     def begin(self, one: Planned, folder: Path, room: Room) -> "RayRun":
         """Hand a run to Ray, which begins it where there is room."""
