@@ -248,4 +248,6 @@ def test_on_cuda_no_more_are_begun_than_gpus_take(gpus, planned):
 def test_what_is_no_number_is_refused(rtlab):
     said = rtlab("sweep", "smoke", "--jobs", "x")
     assert said.status == 2
-    assert "--jobs: invalid literal for int()" in " ".join(said.err.split())
+    words = " ".join(said.err.split())
+    assert "Error parsing --jobs: " in words
+    assert "invalid literal for int()" in words
