@@ -37,7 +37,7 @@ from ray.exceptions import (  # noqa: E402 - where there is Ray
     WorkerCrashedError,
 )
 
-from rtlab.scheduling import cluster  # noqa: E402 - likewise
+from rtlab.scheduling import cluster, parcels  # noqa: E402 - likewise
 
 PATIENCE_S = 120  # for what Ray does on a busy machine
 THOROUGH = pytest.mark.thorough
@@ -51,7 +51,7 @@ def data(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def own_temporary_folder(tmp_path, monkeypatch):
     """Where this process, as a worker, unpacks."""
-    monkeypatch.setattr(cluster.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(parcels.tempfile, "tempdir", str(tmp_path))
 
 
 def words(data, **fields):
@@ -115,6 +115,10 @@ def test_runs_share_the_cluster(made, planned, there, asked, number, memory, sha
     assert (found.at_once, found.threads, found.nodes, found.beside) == share
 
 
+def test_where_nothing_is_to_do_no_node_is_asked(made):
+    assert made(SMALL).rooms([]) == []
+
+
 def test_it_says_where_runs_are_done(made, planned):
     assert made(SMALL).fitting(planned[:1]) == (1, "Ray: 1 run at once on 1 node, 4 threads each.")
     assert made(SMALL, SMALL).fitting(planned) == (6, "Ray: 6 runs at once on 2 nodes, 1 thread each.")
@@ -169,14 +173,14 @@ def store(monkeypatch):
 
 
 def test_a_folder_is_unpacked_once_and_is_the_same(data, store, tmp_path):
-    packed = cluster._pack(data)
-    place = cluster._unpacked(packed)
+    packed = parcels.pack(data)
+    place = parcels.unpacked(packed)
     assert place.name == data.name
     assert {path.name: path.read_bytes() for path in place.iterdir()} == {
         path.name: path.read_bytes() for path in data.iterdir()
     }
     store.clear()
-    assert cluster._unpacked(packed) == place
+    assert parcels.unpacked(packed) == place
     assert tmp_path in place.parents
 
 
@@ -185,7 +189,7 @@ def test_a_file_and_what_links_lead_to_is_packed(data, store, tmp_path):
     folder.mkdir()
     (folder / "train.csv").symlink_to(data / "train.csv")
     for path in (folder, data / "test.csv"):
-        place = cluster._unpacked(cluster._pack(path))
+        place = parcels.unpacked(parcels.pack(path))
         file = place / "train.csv" if place.is_dir() else place
         assert not file.is_symlink()
         assert file.read_bytes() == (data / file.name).read_bytes()
@@ -193,23 +197,23 @@ def test_a_file_and_what_links_lead_to_is_packed(data, store, tmp_path):
 
 def test_the_same_contents_have_the_same_digest_whenever_they_were_written(data, store, tmp_path):
     copy = shutil.copytree(data, tmp_path / "again" / data.name, copy_function=shutil.copyfile)
-    assert cluster._pack(copy).sha256 == cluster._pack(data).sha256
+    assert parcels.pack(copy).sha256 == parcels.pack(data).sha256
 
 
 def test_of_an_encoder_what_is_read_is_packed(store, tmp_path):
     there = library.encoders.load_encoder("tiny-distilbert")
     folder = shutil.copytree(there.path, tmp_path / "mine" / "encoder")
     (folder / "pytorch_model.bin").write_bytes(b"weights that nobody reads")
-    place = cluster._unpacked(cluster._pack(folder, cluster._READ["encoder"]))
+    place = parcels.unpacked(parcels.pack(folder, parcels.READ["encoder"]))
     assert not (place / "pytorch_model.bin").exists()
     assert library.encoders.load_encoder(str(place)).sha256 == there.sha256
 
 
 def test_what_did_not_come_as_it_was_sent_is_refused(data, store):
-    packed = cluster._pack(data)
+    packed = parcels.pack(data)
     store[0] = store[0][:-1] + b"x"
     with pytest.raises(ValueError, match="reviews did not come as it was sent"):
-        cluster._unpacked(packed)
+        parcels.unpacked(packed)
 
 
 def test_local_data_and_encoders_are_what_the_run_would_find(data, tmp_path, monkeypatch):
@@ -217,22 +221,24 @@ def test_local_data_and_encoders_are_what_the_run_would_find(data, tmp_path, mon
     (tmp_path / "link").symlink_to(data)
     (tmp_path / "link.csv").symlink_to(data / "train.csv")
     encoder = shutil.copytree(library.encoders.load_encoder("tiny-bert").path, tmp_path / "mine")
-    found = [cluster._local(library.Experiment(dataset=dataset, encoder="mine")) for dataset in ("link", "link.csv")]
+    found = [
+        parcels.local_files(library.Experiment(dataset=dataset, encoder="mine")) for dataset in ("link", "link.csv")
+    ]
     assert found == [
         {"dataset": data.resolve(), "encoder": encoder},
         {"dataset": tmp_path / "link.csv", "encoder": encoder},
     ]
-    monkeypatch.setattr(cluster.Path, "home", lambda: data.parent)
-    assert cluster._local(words("~/reviews")) == {"dataset": data.resolve()}
+    monkeypatch.setattr(parcels.Path, "home", lambda: data.parent)
+    assert parcels.local_files(words("~/reviews")) == {"dataset": data.resolve()}
 
 
 @pytest.mark.parametrize("dataset", ["corpus", "owner/name"])
 def test_what_is_not_local_is_not_sent(dataset):
-    assert cluster._local(library.Experiment(dataset=dataset, encoder="tiny-bert")) == {}
+    assert parcels.local_files(library.Experiment(dataset=dataset, encoder="tiny-bert")) == {}
 
 
 def order(one, data, **changes):
-    packed = {"dataset": cluster._pack(data)}
+    packed = {"dataset": parcels.pack(data)}
     versions = cluster._versions([one.experiment.engine])
     return cluster._Order(
         **{"experiment": one.experiment, "run": one.id, "room": Room("cpu", 1, beside=True)}
@@ -478,6 +484,17 @@ def test_two_nodes_come_to_what_this_machine_does(two_nodes, data, tmp_path):
             np.testing.assert_allclose(there.predictions[split].logits, said.logits, atol=1e-4)
     assert [path.name for path in (tmp_path / "there").iterdir()] == ["records"]
     assert not workers()
+
+
+@THOROUGH
+def test_a_run_has_the_threads_that_its_share_says_whatever_its_node_sets(data, tmp_path, monkeypatch):
+    assert os.environ["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setattr(cluster, "threads", lambda: 2)
+    with cluster.connected("local", jobs=1) as connected:
+        [one] = sweep(plan([small.experiment(data, method="svm")]), output_dir=tmp_path, cluster=connected)
+    record = records.load(one.path)
+    there = min(2, len(os.sched_getaffinity(0)))  # torch takes no more
+    assert (record.testbed.threads, record.environment["threads"]) == (there, there)
 
 
 def dying(folder, deaths):

@@ -271,4 +271,6 @@ def test_cores_that_are_shared_do_little_more_work(monkeypatch, jobs_, threads, 
 def test_what_is_no_number_is_refused(rtlab):
     said = rtlab("sweep", "smoke", "--jobs", "x")
     assert said.status == 2
-    assert "--jobs: invalid literal for int()" in " ".join(said.err.split())
+    words = " ".join(said.err.split())
+    assert "Error parsing --jobs: " in words
+    assert "invalid literal for int()" in words

@@ -112,11 +112,12 @@ class Sweep:
     def __call__(self) -> int:
         from rtlab.scheduling.jobs import fitting
 
-        if self.retime and (self.jobs or 1) > 1:
+        jobs = 1 if self.jobs is None else self.jobs
+        if self.retime and jobs > 1:
             raise ValueError(f"jobs must be 1 for times: runs at once disturb each other; got {self.jobs}")
         if self.ray is None:  # what cannot be is refused before data is read
-            fitting((), self.jobs or 1, device=self.device, jobs_per_gpu=self.jobs_per_gpu)
-            return self._done(None)
+            fitting((), jobs, device=self.device, jobs_per_gpu=self.jobs_per_gpu)
+            return self._done(jobs, None)
         if self.retime:
             raise ValueError(f"ray must be left out for times, which are of the testbed here; got {self.ray!r}")
         try:
@@ -128,9 +129,9 @@ class Sweep:
                 "ray needs the package ray, which is not installed: pip install 'rtlab[cluster]'"
             ) from error
         with connected(self.ray, device=self.device, jobs=self.jobs, jobs_per_gpu=self.jobs_per_gpu) as cluster:
-            return self._done(cluster)
+            return self._done(jobs, cluster)
 
-    def _done(self, cluster: "Cluster | None") -> int:
+    def _done(self, jobs: int, cluster: "Cluster | None") -> int:
         from rtlab.preparing import check_writable
         from rtlab.scheduling.dealing import Shard, dealt
         from rtlab.scheduling.jobs import fitting, work_at_once
@@ -146,7 +147,7 @@ class Sweep:
         planned = plan(asked.experiments, known, device=device, retime=self.retime, elsewhere=elsewhere)
         planned = planned if shard is None else dealt(planned, shard)
         if cluster is None:
-            jobs, sized = fitting(planned, self.jobs or 1, device=device, jobs_per_gpu=self.jobs_per_gpu)
+            jobs, sized = fitting(planned, jobs, device=device, jobs_per_gpu=self.jobs_per_gpu)
             pace = Pace(jobs, *work_at_once(device, jobs))
         else:
             jobs, sized = cluster.fitting(planned)

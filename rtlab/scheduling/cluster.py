@@ -9,13 +9,10 @@ Ray itself repeats nothing (`max_retries=0`): it would repeat without end what i
 
 import contextlib
 import dataclasses
-import hashlib
-import io
 import os
 import platform
 import signal
 import socket
-import tarfile
 import tempfile
 import threading
 import time
@@ -23,7 +20,6 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -39,19 +35,17 @@ from ray.exceptions import (
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from rtlab.encoders.built_in import BUILT_IN
-from rtlab.encoders.encoder import FILES
 from rtlab.environment import end_if_asked, find_device, interrupts_wait
 from rtlab.experiment import Experiment
 from rtlab.records import Status
 from rtlab.records.checking import record_of
 from rtlab.running import Run
 from rtlab.scheduling.jobs import gpus
+from rtlab.scheduling.parcels import READ, Packed, local_files, pack, unpacked
 from rtlab.scheduling.planning import Planned
 from rtlab.scheduling.processes import PATIENCE_S, Answer, Room, do, ended, leave
 from rtlab.testbed import code_digest, threads
 from rtlab.values import clean
-from rtlab.writing import lock, new_folder
 
 LOCAL = "local"  # in an address's place: a cluster of its own on this machine
 TRIES = 3  # of a run whose worker or node dies
@@ -151,7 +145,7 @@ class Cluster:
         self._nodes = {node["NodeID"]: node["Resources"] for node in (with_gpus if self.device == "cuda" else nodes)}
         self._jobs, self._jobs_per_gpu = jobs, jobs_per_gpu or 1
         self._do = ray.remote(max_calls=1, max_retries=0)(_do)
-        self._packed: dict[tuple[str, Path], _Packed] = {}
+        self._packed: dict[tuple[str, Path], Packed] = {}
         self._versions: Mapping[str, str] = {}
         self._memory = 0
 
@@ -193,21 +187,23 @@ class Cluster:
         Raises:
             ValueError: If a node has other versions than this process; the message names both.
         """
+        if not planned:
+            return []
         share = self.share(planned)
         self._memory = share.memory
         engines = sorted({one.experiment.engine for one in planned})
         self._versions = _versions(engines)
         self._check(engines)
         for one in planned:
-            for field, path in _local(one.experiment).items():
+            for field, path in local_files(one.experiment).items():
                 if (field, path) not in self._packed:
-                    self._packed[field, path] = _pack(path, _READ[field])
+                    self._packed[field, path] = pack(path, READ[field])
         room = Room(self.device, share.threads, beside=share.beside)
-        return [room] * min(self._jobs or AT_ONCE, AT_ONCE, max(1, len(planned)))
+        return [room] * min(self._jobs or AT_ONCE, AT_ONCE, len(planned))
 
     def begin(self, one: Planned, folder: Path, room: Room) -> "RayRun":
         """Hand a run to Ray, which begins it where there is room."""
-        sources = {field: self._packed[field, path] for field, path in _local(one.experiment).items()}
+        sources = {field: self._packed[field, path] for field, path in local_files(one.experiment).items()}
         order = _Order(one.experiment, one.id, room, self._versions, sources)
         task = self._do.options(
             num_cpus=room.threads,
@@ -319,15 +315,6 @@ class RayRun:
 
 
 @dataclass(frozen=True)
-class _Packed:
-    """A file or folder in Ray's store: its name, the digest of its archive, and where that is."""
-
-    name: str
-    sha256: str
-    archive: "ray.ObjectRef"
-
-
-@dataclass(frozen=True)
 class _Order:
     """A run, the id that it must have, what it has of its machine, and the versions and sources of who asks."""
 
@@ -335,7 +322,7 @@ class _Order:
     run: str
     room: Room
     versions: Mapping[str, str]
-    sources: Mapping[str, _Packed]
+    sources: Mapping[str, Packed]
 
 
 @dataclass(frozen=True)
@@ -358,7 +345,7 @@ def _do(order: _Order) -> _Came:
     except ValueError as error:
         return _Came("cancelled", refused=str(error))
     with tempfile.TemporaryDirectory(prefix="rtlab-") as folder:
-        here, asked = {field: str(_unpacked(packed)) for field, packed in order.sources.items()}, order.experiment
+        here, asked = {field: str(unpacked(packed)) for field, packed in order.sources.items()}, order.experiment
         dataset, encoder = here.get("dataset", asked.dataset), here.get("encoder", asked.encoder)
         answer = do(dataclasses.replace(asked, dataset=dataset, encoder=encoder), folder, order.room, order.run)
         record = None if answer.path is None else zlib.compress(answer.path.read_bytes())
@@ -389,70 +376,6 @@ def _cause(error: RayTaskError) -> str:
 
 def _name(error: RayError) -> str:
     return type(error).__name__
-
-
-# Data and encoders that are local
-
-_READ = {"dataset": ("*",), "encoder": FILES}  # of a folder, by their names
-
-
-def _local(experiment: Experiment) -> dict[str, Path]:
-    """The fields of an experiment that name a file or folder of this machine."""
-    found = {}
-    dataset = experiment.dataset
-    path = Path.home() / dataset[2:] if dataset.startswith("~/") else Path(dataset)
-    if dataset != "corpus" and path.exists():
-        found["dataset"] = path.resolve() if path.is_dir() else path.absolute()  # a link's name tells a file's format
-    if experiment.encoder is not None and experiment.encoder not in BUILT_IN and Path(experiment.encoder).is_dir():
-        found["encoder"] = Path(experiment.encoder).resolve()
-    return found
-
-
-def _pack(path: Path, read: Sequence[str] = ("*",)) -> _Packed:
-    archive = _archive(path, read)
-    return _Packed(path.name, hashlib.sha256(archive).hexdigest(), ray.put(archive))
-
-
-def _archive(path: Path, read: Sequence[str]) -> bytes:
-    """A file, or a folder's files of such names with what links lead to, as a tar.
-
-    The same contents make the same bytes, so that a node that has unpacked them need not do so again.
-    """
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    files = [one for one in files if any(fnmatch(one.relative_to(path).as_posix(), name) for name in read)]
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", dereference=True) as tar:
-        for file in files:
-            tar.add(file, Path(path.name) / file.relative_to(path), recursive=False, filter=_bare)
-    return buffer.getvalue()
-
-
-def _bare(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """An archive's file without whose it is and when it was changed."""
-    member.uid = member.gid = member.mtime = 0
-    member.uname = member.gname = ""
-    member.mode = 0o644
-    return member
-
-
-def _unpacked(packed: _Packed) -> Path:
-    """Where a file or folder lies on this node, in its temporary folder; the first that asks unpacks it.
-
-    Raises:
-        ValueError: If what came is not what was sent.
-    """
-    home = Path(tempfile.gettempdir()) / f"rtlab-{os.getuid()}"
-    home.mkdir(mode=0o700, exist_ok=True)
-    place = home / packed.sha256[:32]
-    with (home / f"{place.name}.lock").open("w") as waiting:
-        lock(waiting.fileno(), wait=True)
-        if not place.exists():
-            archive = ray.get(packed.archive)
-            if hashlib.sha256(archive).hexdigest() != packed.sha256:
-                raise ValueError(f"{packed.name} did not come as it was sent")
-            with new_folder(place) as part, tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-                tar.extractall(part, filter="data")
-    return place / packed.name
 
 
 def _ignore(*_: object, **__: object) -> None:
