@@ -6,8 +6,8 @@ They go through Ray's object store as one archive each, whose digest is looked a
 import hashlib
 import io
 import os
-import tarfile
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -51,25 +51,18 @@ def pack(path: Path, read: Sequence[str] = ("*",)) -> Packed:
 
 
 def _archive(path: Path, read: Sequence[str]) -> bytes:
-    """A file, or a folder's files of such names with what links lead to, as a tar.
+    """A file, or a folder's files of such names with what links lead to, as a zip.
 
     The same contents make the same bytes, so that a node that has unpacked them need not do so again.
     """
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     files = [one for one in files if any(fnmatch(one.relative_to(path).as_posix(), name) for name in read)]
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", dereference=True) as tar:
+    with zipfile.ZipFile(buffer, "w") as archive:
         for file in files:
-            tar.add(file, Path(path.name) / file.relative_to(path), recursive=False, filter=_bare)
+            name = (Path(path.name) / file.relative_to(path)).as_posix()
+            archive.writestr(zipfile.ZipInfo(name), file.read_bytes())  # without when it was changed
     return buffer.getvalue()
-
-
-def _bare(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """An archive's file without whose it is and when it was changed."""
-    member.uid = member.gid = member.mtime = 0
-    member.uname = member.gname = ""
-    member.mode = 0o644
-    return member
 
 
 def unpacked(packed: Packed) -> Path:
@@ -87,6 +80,6 @@ def unpacked(packed: Packed) -> Path:
             archive = ray.get(packed.archive)
             if hashlib.sha256(archive).hexdigest() != packed.sha256:
                 raise ValueError(f"{packed.name} did not come as it was sent")
-            with new_folder(place) as part, tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-                tar.extractall(part, filter="data")
+            with new_folder(place) as part, zipfile.ZipFile(io.BytesIO(archive)) as files:
+                files.extractall(part)
     return place / packed.name
