@@ -16,6 +16,7 @@ from rtlab.engines.capture import CapturedSteps
 from rtlab.engines.dropout import Masks
 from rtlab.engines.layouts import Packer
 from rtlab.engines.packing import pack
+from rtlab.engines.planning import Part
 from rtlab.engines.step import Step
 from rtlab.tokens import token_arrays
 
@@ -139,7 +140,7 @@ def test_a_replay_is_the_eager_step_bit_for_bit(name, method, padding, tmp_path)
     replayed, _ = step_on_cuda(name, folder, method=method, padding=padding)
     graphs = CapturedSteps(replayed, plan)
     for rows, shape in plan:
-        eager.eager(((rows, shape),))
+        eager.eager(Part(batches=((rows, shape),), whole=((rows, shape),)))
         graphs(rows, shape)
     assert eager.losses() == replayed.losses()
     for one, other in zip(eager.trained, replayed.trained, strict=True):
@@ -189,7 +190,7 @@ def test_a_captured_steps_gradients_are_clipped_by_its_own_norm(precision, tmp_p
     replayed, _ = step_on_cuda("tiny-bert", folder, precision=precision)
     graphs = CapturedSteps(replayed, plan)
     for rows, shape in plan[:4]:
-        eager.eager(((rows, shape),))
+        eager.eager(Part(batches=((rows, shape),), whole=((rows, shape),)))
         graphs(rows, shape)
     assert (eager.norms_N[:4] != eager.norms_N[0]).any()
     assert torch.equal(eager.norms_N, replayed.norms_N)

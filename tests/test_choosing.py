@@ -237,6 +237,16 @@ def test_what_does_not_fit_is_said_and_not_begun():
     assert "s left" in lora.why
 
 
+def test_what_is_too_dear_is_said_with_what_comes_after_it():
+    bench = Bench(150, learned(BEST), sentences=500, alone=LEAST_HELD_OUT - 1)
+    lora = named(searched(bench, ("words", "lora")), "LoRA")
+    assert lora.status == "left out"
+    needed, left = map(float, re.fullmatch(r"about (\d+) s, with (\d+) s left", lora.why).groups())
+    least = Extent(500, round(STEPS_LEAST * 16 / 500))
+    assert bench.cost(lora.way, least) < left < needed
+    assert needed == pytest.approx(bench.cost(lora.way, least) + bench.after(lora.way, least), abs=1)
+
+
 def test_what_was_too_dear_for_its_share_is_tried_where_the_time_is_left():
     bench = Bench(16, learned(BEST), sentences=2000, pace={"svm": 0.005, "lora": 0.5, "full": 0.5})
     standings = searched(bench)
@@ -1002,6 +1012,20 @@ def test_a_refitted_model_knows_validation_too(usual, short, unfolded, tmp_path)
     again = choose(**usual, candidates=("words",), save_to=tmp_path / "model")  # in place of the former one
     assert again.saved_to == "model"
     assert json.loads((tmp_path / "model" / "rtlab.json").read_text())["id"] != most.id
+
+
+def test_what_was_compared_on_some_sentences_is_refitted_on_as_many(usual, short, unfolded, monkeypatch, tmp_path):
+    """On all of them it might take many times what the budget has."""
+    monkeypatch.setattr("rtlab.choosing.search.SAMPLE", 40)
+    monkeypatch.setattr("rtlab.choosing.search._affordable", lambda *_, **__: 30)
+    found = choose(**usual, candidates=("words",), save_to=tmp_path / "model", refit=True)
+    assert found.way.trials[-1].sentences == 30
+    described = json.loads((tmp_path / "model" / "rtlab.json").read_text())
+    (place,) = (usual["output_dir"] / "choices").iterdir()
+    records, _ = rtlab.load_records(place / "records")
+    refitted = next(one for one in records if one.id == described["id"])
+    assert refitted.id != found.way.trials[-1].run
+    assert refitted.counts.samples == 30
 
 
 def test_a_place_that_was_taken_meanwhile_loses_no_answer(usual, short, unfolded, monkeypatch, tmp_path):

@@ -162,6 +162,11 @@ def test_the_accuracy_figure_shows_what_the_first_table_compares(tmp_path):
     assert {"linear SVM", "full fine-tuning", "LoRA", "hollow: reference engine", "mean", "[CLS]"} <= set(found)
 
 
+def test_what_is_not_drawn_has_no_entry(tmp_path):
+    write_figures([one for one in evidence(parts=(1, 4)) if one.experiment.engine != "trainer"], tmp_path)
+    assert "hollow: reference engine" not in texts(tmp_path / HEADLINE)
+
+
 def test_a_run_of_one_seed_is_drawn_too(tmp_path):
     assert set(drawn(tmp_path, study(seeds=(1,)))) == set(STUDIED)
 

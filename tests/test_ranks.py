@@ -481,7 +481,7 @@ def test_what_cuda_captures_ends_before_the_exchange(weights, data, monkeypatch)
         engine._model.eval()  # without dropout
     monkeypatch.setattr(Ranks, "add", lambda *_: None)
     for whole in (one._plan[0], one._plan[-1]):
-        one._step.eager(whole)
+        one._step.eager(one._part(whole))
         for engine in two:
             step, part = engine._step, engine._part(whole)
             [(rows_S, shape)], [share] = part.batches, step.shares(part)

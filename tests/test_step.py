@@ -175,7 +175,7 @@ def unweighted(monkeypatch):
 
 def equal_shares(monkeypatch):
     """Each batch of a step counts the same, however many sentences it has and what these count for."""
-    monkeypatch.setattr(step.Step, "_shares", lambda _, batches, __: [1 / len(batches)] * len(batches))
+    monkeypatch.setattr(step.Step, "shares", lambda _, part: [1 / len(part.batches)] * len(part.batches))
 
 
 MUTANTS = {decay_on_all: "decay", late_warm_up: "warm-up", unweighted: "balanced", equal_shares: "together"}
@@ -225,7 +225,7 @@ def test_nothing_is_computed_backward_through_frozen_layers(data, encoder):
     for layer in engine._model.base_model.encoder.layer:
         layer.register_forward_hook(lambda _, __, output: hidden.append(output))
     engine._model.train()
-    engine._step.eager(engine._plan[0])
+    engine._step.eager(engine._part(engine._plan[0]))
     assert [part.requires_grad for part in hidden] == [False, True]
 
 

@@ -139,8 +139,8 @@ def choose(
         device=device,
     )
     known_by = digest(
-        *(splits.sha256, found and found.sha256, seed, budget, margin, metric, candidates, save_to is not None),
-        *(() if max_length is None else (max_length,)),
+        *(splits.sha256, found and found.sha256, usual.max_length, seed),
+        *(budget, margin, metric, candidates, save_to is not None),
     )
     with claim(Path(output_dir) / FOLDER, known_by) as ours:
         if not ours:

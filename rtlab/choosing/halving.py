@@ -37,9 +37,10 @@ def halve(standings: Sequence[Standing], trying: Trying, metric: ChoiceMetric, s
     whole = max(EPOCHS * trying.sentences, STEPS_ENOUGH * batch)
     planned = trying.planned(lambda: _planned(standings, families, trying, whole, batch))
     if planned is None:
+        least = _extent(trying, STEPS_LEAST * batch, folded=not _may_be_alone(trying))
         for standing in standings:
             if standing.way.family in families:
-                standing.why = too_dear(trying, standing.way, _extent(trying, STEPS_LEAST * batch, folded=False))
+                standing.why = too_dear(trying, standing.way, least)
         return
     begun, rungs = [one for one in standings if one.way.name in planned.names], planned.seen
     for standing in standings:
@@ -82,16 +83,19 @@ def _planned(
     """Who begins, and how many sentences a run of each rung sees; `None` if nothing that tells anything fits."""
     least = STEPS_LEAST * batch
     wanted = min(whole, max(trying.sentences, STEPS_ENOUGH * batch))
-    on_folds, alone = trying.held_out
-    for plan, folded in itertools.product(_PLANS, (True, False)):
-        if not folded and not LEAST_HELD_OUT <= alone < on_folds:
-            continue
+    for plan, folded in itertools.product(_PLANS, (True, False) if _may_be_alone(trying) else (True,)):
         begun = [one for one in standings if one.way.family in families[: plan.families] and one.way.rank < plan.rates]
         most = _most(standings, begun, plan, trying, whole, least, folded=folded)
         if begun and most >= (least if plan == _PLANS[-1] else wanted):
             names = tuple(one.way.name for one in begun)
             return Rungs(names, tuple(_rung(share, most, least) for share in plan.shares), folded)
     return None
+
+
+def _may_be_alone(trying: Trying) -> bool:
+    """Whether there are folds, and validation alone would tell something, too."""
+    on_folds, alone = trying.held_out
+    return LEAST_HELD_OUT <= alone < on_folds
 
 
 def _rung(share: float, most: int, least: int) -> int:

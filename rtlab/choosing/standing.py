@@ -110,9 +110,11 @@ def needed_after(standings: Sequence[Standing], trying: Trying) -> float:
 
 
 def too_dear(trying: Trying, way: Way, extent: Extent) -> str:
-    """Why a trial is not begun."""
+    """Why a trial is not begun: what it takes, and what comes after it if it is recommended."""
     cost = trying.cost(way, extent)
-    return f"about {cost:,.0f} s, with {max(0.0, trying.left):,.0f} s left" if cost else "no time was left"
+    if not cost:
+        return "no time was left"
+    return f"about {cost + trying.after(way, extent):,.0f} s, with {max(0.0, trying.left):,.0f} s left"
 
 
 def scores_of(

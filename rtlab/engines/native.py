@@ -193,10 +193,7 @@ class NativeEngine:
         return self._task.device.type == "cuda" and known and self._recipe.accumulate == 1
 
     def _eagerly(self, batches: Batches) -> None:
-        if self._ranks.alone:
-            self._step.eager(batches)
-        else:
-            self._step.eager_part(self._part(batches))
+        self._step.eager(self._part(batches))
 
     def _captured(self) -> Callable[[Batches], None]:
         captured = CapturedSteps(self._step, self._own(self._ranks))

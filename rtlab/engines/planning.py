@@ -57,7 +57,7 @@ class Part:
 
     batches: Batches
     whole: Batches
-    idle: bool
+    idle: bool = False
 
 
 def part_of(batches: Batches, ranks: Ranks, shape: Callable[[NDArray[np.int64]], Shape]) -> Part:
@@ -69,7 +69,7 @@ def part_of(batches: Batches, ranks: Ranks, shape: Callable[[NDArray[np.int64]],
         shape: Gives the shape of a batch of these rows.
     """
     if ranks.alone:
-        return Part(batches=batches, whole=batches, idle=False)
+        return Part(batches=batches, whole=batches)
     rows = [own_S for rows_S, _ in batches if len(own_S := ranks.part(rows_S))]
     idle = not rows
     if idle:

@@ -36,12 +36,6 @@ class Facts:
         history: As of `rtlab.engines.engine.Training`.
         validated: Likewise.
         best: Which of `validated` is the best.
-        drawn: Length of the last draw of dropout's factors.
-        dropouts: Probabilities that the factors left over are of.
-        python: The state of Python's generator.
-        python_normal: The second of two normal numbers that it drew.
-        numpy: Place and number of normal numbers left over in the state of numpy's generator.
-        numpy_normal: The one left over.
         seconds: By phase, until now.
         others: Share of processor time that other processes took, until now.
     """
@@ -52,12 +46,6 @@ class Facts:
     history: tuple[LogEntry, ...]
     validated: tuple[Validated, ...]
     best: int | None
-    drawn: int
-    dropouts: tuple[float, ...]
-    python: tuple[int, ...]
-    python_normal: float | None
-    numpy: tuple[int, ...]
-    numpy_normal: float
     seconds: Mapping[str, float]
     others: float | None
 

@@ -1,6 +1,6 @@
 """The state of a native run between two steps, as tensors and facts, and back: what has any part in how it goes on.
 
-Of several ranks all have the same but for what they draw, which the first one keeps for them all.
+Several ranks have the same but for what they draw, which the first one keeps for them all.
 """
 
 import json
@@ -48,25 +48,18 @@ def gather(
     """
     done = int(step.done)
     best, kept = validation.best()
-    drawn, left = step.masks.state()
     moments = {
         f"optimizer.{number}.{name}": value
         for number, parameter in enumerate(step.trained)
         for name, value in step.optimizer.state[parameter].items()
     }
-    version, python, python_normal = random.getstate()
-    assert version == 3, "Python has had no other state for as long as rtlab exists"
-    _, numpy, *numpy_at, numpy_normal = np.random.get_state(legacy=True)  # noqa: NPY002  # libraries draw from it
     tensors = {
         **_numbered("trained", step.trained),
         **moments,
         **_numbered("kept", kept),
-        **_numbered("left", [factors for _, factors in left]),
         "losses": step.losses_N[:done],
         "norms": step.norms_N[:done],
-        "torch": torch.get_rng_state(),
-        "numpy": torch.from_numpy(np.asarray(numpy, dtype=np.int64)),
-        **_drawn_by_others(step.masks, ranks),
+        **_drawn_by_all(step.masks, ranks),
     }
     facts = Facts(
         testbed=checkpoints.testbed,
@@ -75,12 +68,6 @@ def gather(
         history=tuple(history),
         validated=tuple(validation.found),
         best=best,
-        drawn=drawn,
-        dropouts=tuple(probability for probability, _ in left),
-        python=python,
-        python_normal=python_normal,
-        numpy=tuple(map(int, numpy_at)),
-        numpy_normal=float(numpy_normal),
         seconds={name: value for name, value in watch.so_far().items() if name in CARRIED},
         others=checkpoints.others.share(),
     )
@@ -108,15 +95,9 @@ def put_back(state: State, step: Step, validation: Validation, watch: Stopwatch,
     validation.put_back(facts.validated, facts.best, kept)
     for name, seconds in facts.seconds.items():
         watch.seconds[name] = watch.seconds.get(name, 0.0) + seconds
-    if not ranks.first:
-        _draw_on(_of_rank(tensors, ranks.rank), step.masks)
-        return
-    step.masks.put_back(facts.drawn, [(p, tensors[f"left.{number}"]) for number, p in enumerate(facts.dropouts)])
-    random.setstate((3, facts.python, facts.python_normal))
-    place, normals = facts.numpy
-    keys = tensors["numpy"].numpy().astype(np.uint32)
-    np.random.set_state(("MT19937", keys, place, normals, facts.numpy_normal))  # noqa: NPY002  # likewise
-    torch.set_rng_state(tensors["torch"])
+    begin = f"rank.{ranks.rank}."
+    own = {name.removeprefix(begin): part for name, part in tensors.items() if name.startswith(begin)}
+    _draw_on(own, step.masks)
 
 
 def _numbered(name: str, tensors: "list[torch.Tensor] | list[torch.nn.Parameter]") -> dict[str, torch.Tensor]:
@@ -134,24 +115,19 @@ def told_by_first(state: State | None, ranks: Ranks) -> State | None:
     return State(tensors=tensors, facts=from_json(Facts, json.loads(facts), "checkpoint"))
 
 
-def _drawn_by_others(masks: Masks, ranks: Ranks) -> dict[str, torch.Tensor]:
-    """What the other ranks have drawn, and will draw, by their numbers."""
-    if ranks.alone:
-        return {}
-    told = [tensors_of(one) for one in ranks.bytes_of_all(bytes_of(_drawn(masks)))]
-    return {f"rank.{rank}.{name}": part for rank, one in enumerate(told) if rank for name, part in one.items()}
-
-
-def _of_rank(tensors: Mapping[str, torch.Tensor], rank: int) -> dict[str, torch.Tensor]:
-    begin = f"rank.{rank}."
-    return {name.removeprefix(begin): part for name, part in tensors.items() if name.startswith(begin)}
+def _drawn_by_all(masks: Masks, ranks: Ranks) -> dict[str, torch.Tensor]:
+    """What each rank has drawn, and will draw, by its number."""
+    own = _drawn(masks)
+    told = [own] if ranks.alone else [tensors_of(one) for one in ranks.bytes_of_all(bytes_of(own))]
+    return {f"rank.{rank}.{name}": part for rank, one in enumerate(told) for name, part in one.items()}
 
 
 def _drawn(masks: Masks) -> dict[str, torch.Tensor]:
     """The generators of this rank, and dropout's factors that are left over, as tensors."""
     drawn, left = masks.state()
-    _, python, python_normal = random.getstate()
-    _, keys, place, normals, numpy_normal = np.random.get_state(legacy=True)  # noqa: NPY002  # as in `gather`
+    version, python, python_normal = random.getstate()
+    assert version == 3, "Python has had no other state for as long as rtlab exists"
+    _, keys, place, normals, numpy_normal = np.random.get_state(legacy=True)  # noqa: NPY002  # libraries draw from it
     return {
         "drawn": torch.tensor([drawn]),
         "dropouts": torch.tensor([probability for probability, _ in left], dtype=torch.float64),

@@ -18,7 +18,7 @@ from rtlab.engines.dropout import Masks
 from rtlab.engines.engine import NonFiniteLossError
 from rtlab.engines.layouts import Layout, Packer
 from rtlab.engines.packing import forward
-from rtlab.engines.planning import Batch, Batches, Part
+from rtlab.engines.planning import Batch, Part
 from rtlab.engines.ranks import ALONE, Ranks
 from rtlab.engines.schedule import learning_rates
 from rtlab.experiment import Precision
@@ -90,14 +90,19 @@ class Step:
         self._row = torch.empty(0)  # gradients, one after another, and the loss
         self._in_row: list[torch.nn.Parameter] = []
 
-    def eager(self, batches: Batches) -> None:
-        """Do a step on some batches, as if they were one."""
-        self._update(self._backward(batches, self._shares(batches, batches)))
-
-    def eager_part(self, part: Part) -> None:
-        """Do a rank's part of a step, and with the others the step."""
-        self._lay(self._backward(part.batches, self.shares(part)))
-        self.exchange()
+    def eager(self, part: Part) -> None:
+        """Do this rank's part of a step, its batches as if they were one, and with the others the step."""
+        loss = torch.zeros((), device=self.device)
+        for share, (rows_S, shape) in zip(self.shares(part), part.batches, strict=True):
+            layout = self.packer.layout(rows_S, slot=shape.slot, total=shape.total)
+            of_batch = self._loss(layout, torch.from_numpy(rows_S).to(self.device)) * share
+            of_batch.backward()
+            loss += of_batch.detach()
+        if self._ranks.alone:
+            self._update(loss)
+        else:
+            self._lay(loss)
+            self.exchange()
 
     def __call__(self, layout: Layout, rows_S: torch.Tensor) -> None:
         """Do a step on a batch that is laid out, of the sentences `rows_S`, without waiting for the device.
@@ -122,29 +127,16 @@ class Step:
         self._update(loss[0])
 
     def shares(self, part: Part) -> list[float]:
-        """As `_shares`, of a rank's batches in the whole step; the ranks' together are 1."""
-        return [0.0] if part.idle else self._shares(part.batches, part.whole)
-
-    def _backward(self, batches: Batches, shares: Sequence[float]) -> torch.Tensor:
-        """Their loss; gradients are added up."""
-        loss = torch.zeros((), device=self.device)
-        for share, (rows_S, shape) in zip(shares, batches, strict=True):
-            layout = self.packer.layout(rows_S, slot=shape.slot, total=shape.total)
-            part = self._loss(layout, torch.from_numpy(rows_S).to(self.device)) * share
-            part.backward()
-            loss += part.detach()
-        return loss
-
-    def _shares(self, batches: Batches, whole: Batches) -> list[float]:
         """What the mean loss of each batch counts for in the mean over all sentences of a step, weighted as they are.
 
-        Args:
-            batches: Some of the step's sentences.
-            whole: All of them.
+        Those of all ranks together are 1.
         """
-        weights = [float(self._weight_N[rows_S].sum()) for rows_S, _ in batches]
-        of = sum(float(self._weight_N[rows_S].sum()) for rows_S, _ in whole)
-        return [weight / of for weight in weights]
+        if part.idle:
+            return [0.0]
+        weights, of = (
+            [float(self._weight_N[rows_S].sum()) for rows_S, _ in batches] for batches in (part.batches, part.whole)
+        )
+        return [weight / sum(of) for weight in weights]
 
     def _lay(self, loss: torch.Tensor) -> None:
         """Lay gradients and loss into the row; a captured step finds it where it was at first."""

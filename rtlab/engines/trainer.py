@@ -228,15 +228,12 @@ class _Loss:
 
     def weigh(self, trainer: "Trainer") -> None:
         """Have Trainer count the sentences of a step by their weights, where it counts them one each."""
-        weights_C, batches_of = self._weights_C, trainer.get_batch_samples
-        if weights_C is None and self._ranks.alone:
+        if self._weights_C is None and self._ranks.alone:
             return
+        batches_of = trainer.get_batch_samples
 
         def weighed(*given: object) -> "tuple[list[dict[str, torch.Tensor]], torch.Tensor]":
             batches, _ = batches_of(*given)
-            if self._ranks.alone:
-                assert weights_C is not None, "else it is Trainer that counts"
-                return batches, sum(weights_C[batch["labels"]].sum() for batch in batches)
             return batches, self._weight_of_all(batches)
 
         trainer.get_batch_samples = weighed

@@ -95,7 +95,8 @@ def accuracy(here: Sequence[Group], where: str) -> Figure | None:
     for method in sorted({family[0].method for family in shown}, key=method_order):
         colour, marker = styles[method]
         panel.plot([], [], linestyle="", color=colour, marker=marker, label=method_title(method))
-    panel.plot([], [], "o", color=INK, markerfacecolor=GROUND, label="hollow: reference engine")
+    if any(_engine(group) == REFERENCE for family in shown for group in family):
+        panel.plot([], [], "o", color=INK, markerfacecolor=GROUND, label="hollow: reference engine")
     drawing.time_axis(panel, [value for family in shown for group in family for value in group.values("seconds")])
     panel.margins(y=0.08)
     panel.set(xlabel="training time (s, logarithmic), seconds an epoch × epochs", ylabel="test accuracy")
