@@ -23,7 +23,7 @@ from rtlab.choosing.folds import ENOUGH, FOLDS, HELD_OUT, LEAST_TEST, bounded, f
 from rtlab.choosing.halving import LEAST_HELD_OUT, STEPS_LEAST
 from rtlab.choosing.search import SEEDS, search
 from rtlab.choosing.standing import Standing, difference, levels, score
-from rtlab.choosing.trials import PROBED, FailedError, Result
+from rtlab.choosing.trials import PROBED, FailedError, Pace, Result
 from rtlab.choosing.ways import FAMILIES, RATES, Extent, ways
 from rtlab.data import Split, Splits, load_splits
 from rtlab.ending import StoppedError
@@ -353,18 +353,17 @@ def test_the_cheapest_within_the_margin_is_recommended(margin, recommended, chea
 def test_a_way_on_validation_alone_is_compared_on_what_it_has_in_common_with_the_others():
     words, svm, lora, _ = four(0.60, 0.75, 0.75, 0.0)
     (result,), (other,) = svm.results, lora.results
-    right_N = other.held_out.classes == other.held_out.labels
-    easy = np.flatnonzero(right_N)[:100]  # all right: what others get right there must count
+    easy = np.flatnonzero(result.held_out.classes == result.held_out.labels)[:100]  # for the SVM, which must not count
     lora.results = [
         dataclasses.replace(
             other, rows=easy, held_out=Predictions(labels=LABELS_N[easy], logits=other.held_out.logits[easy])
         )
     ]
-    there = (result.held_out.classes == result.held_out.labels)[easy].mean()
+    there = (other.held_out.classes == other.held_out.labels)[easy].mean()
     level = levels([words, svm, lora], "accuracy")
     assert (level[words], level[svm]) == (0.60, 0.75)
-    assert level[lora] == pytest.approx(0.75 + 1 - there)
-    assert difference(lora, svm, "accuracy").value == pytest.approx(1 - there)
+    assert level[lora] == pytest.approx(0.75 + there - 1)
+    assert difference(lora, svm, "accuracy").value == pytest.approx(there - 1)
     shuffled = np.random.default_rng(0).permutation(len(LABELS_N))  # an order is not a set
     svm.results = [
         dataclasses.replace(
@@ -491,6 +490,24 @@ def test_of_folds_each_sentence_is_held_out_once():
         assert counts.max() - counts.min() <= 1
     sizes = [len(fold.validation) for fold in folds]
     assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize(("refit", "more"), [(False, 0.0), (True, 1 + 100 * 2 * 0.1 + 80 * 0.01)])
+def test_what_comes_after_a_trial_is_all_of_train_and_what_is_refitted(refit, more, tmp_path):
+    splits, (way, *_) = made(60, 40), ways(("lora",), "native")
+    trials = choosing.Trials(
+        question=choosing.Question(usual=Experiment(), splits=splits, folds=folds_of(splits), encoder=None),
+        budget=Budget(60),
+        folder=tmp_path,
+        save_models=False,
+        refit=refit,
+    )
+    trials._paces["lora"] = Pace(sentence=0.1, held_out=0.01, start=1.0)
+    whole_s = 1 + 60 * 2 * 0.1 + 80 * 0.01
+    assert trials.cost(way, Extent(80, 2)) == pytest.approx(FOLDS * (1 + 80 * 2 * 0.1 + (20 + LEAST_TEST) * 0.01))
+    assert trials.cost(way, Extent(80, 2, folded=False)) == pytest.approx(whole_s)
+    assert trials.after(way, Extent(80, 2)) == pytest.approx(whole_s + more)
+    assert trials.after(way, Extent(80, 2, folded=False)) == pytest.approx(more)
 
 
 def test_equal_sentences_are_in_one_fold():
