@@ -13,8 +13,7 @@ from rtlab.testbed import threads
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")  # version 2, as a container sees its own
 GIGABYTE = 10**9
-# What runs on parts of the cores do, against one on all: `bench/test_jobs.py` on two cores (AMD EPYC, family 26, model
-# 2), minilm, 3 rounds: full fine-tuning 1.12 [1.06, 1.18], LoRA 1.19 [1.09, 1.30].
+# What runs on parts of the cores do, against one on all: a low guess; `bench/test_jobs.py` measures it.
 _SHARED_WORK = 1.1
 
 
