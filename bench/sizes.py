@@ -25,7 +25,7 @@ class Size:
 
 SIZES = {
     "smoke": Size(steps=3, fixed_steps=2, features=48, epochs=(100, 400), rounds=1, methods=("lora",), loss_within=0.6),
-    "embedded": Size(steps=100, fixed_steps=5, features=None, epochs=(1_000, 10_000, 100_000)),
+    "embedded": Size(steps=200, fixed_steps=5, features=None, epochs=(1_000, 10_000, 100_000)),
     "lab": Size(
         steps=None, fixed_steps=50, features=None, epochs=(1_000, 10_000, 100_000), precisions=("fp32", "tf32", "bf16")
     ),

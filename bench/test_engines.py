@@ -16,7 +16,7 @@ from rtlab.data import Split, Splits, corpus, load_splits
 from rtlab.encoders import load_encoder
 from rtlab.engines.engine import Task
 from rtlab.engines.native import NativeEngine
-from rtlab.engines.operations import product
+from rtlab.engines.products import fastest
 from rtlab.engines.reading import read, readable
 from rtlab.environment import Stopwatch, find_device, set_precision
 from rtlab.experiment import Experiment
@@ -242,8 +242,8 @@ def _product_rate(rows, width, inner, prepared):
     set_precision(precision, device)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     left, right = (torch.randn(many, width, device=device, dtype=dtype) for many in (rows, inner))
-    products = [torch.nn.functional.linear] + [product] * (device.type == "cpu")
-    return 2 * rows * width * inner / min(_seconds(lambda one=one: one(left, right), device) for one in products)
+    product = fastest().forward if device.type == "cpu" else torch.nn.functional.linear
+    return 2 * rows * width * inner / _seconds(lambda: product(left, right), device)
 
 
 def _update_s(parameters, device):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rtlab.engines.dropout import Masks
-from rtlab.engines.operations import product
+from rtlab.engines.products import KINDS, Products, fastest
 from rtlab.environment import find_device, keep_freed_memory
 
 TOKENS = {"smoke": 32, "embedded": 438, "lab": 438}
@@ -27,21 +27,15 @@ def tokens(request, device):
     return TOKENS[request.config.option.study]
 
 
-# The products of a layer's two wide matrices: forward, towards the inputs, and towards the weights where ours is used.
-@pytest.mark.parametrize("what", ["up", "down", "up-inputs", "down-inputs", "down-weights"])
-def test_product(benchmark, request, notes, tokens, what):
-    wide, narrow = torch.randn(tokens, INNER), torch.randn(tokens, WIDTH)
-    up, down = torch.randn(INNER, WIDTH), torch.randn(WIDTH, INNER)
-    left, right = {
-        "up": (narrow, up),
-        "down": (wide, down),
-        "up-inputs": (wide, up.T),
-        "down-inputs": (narrow, down.T),
-        "down-weights": (narrow.T, wide.T),
-    }[what]
-    torchs, ours = by_turns(
-        benchmark, request, notes, lambda: torch.nn.functional.linear(left, right), lambda: product(left, right)
-    )
+@pytest.mark.parametrize("layer", ["up", "down", "square"])
+@pytest.mark.parametrize("what", ["forward", "towards_inputs", "towards_weights"])
+def test_product(benchmark, request, notes, tokens, what, layer):
+    """torch's own library against the one that is taken here; they may be the same."""
+    inputs, outputs = {"up": (WIDTH, INNER), "down": (INNER, WIDTH), "square": (WIDTH, WIDTH)}[layer]
+    x, d, weight = torch.randn(tokens, inputs), torch.randn(tokens, outputs), torch.randn(outputs, inputs)
+    of = {"forward": (x, weight), "towards_inputs": (d, weight), "towards_weights": (d, x)}[what]
+    blas, here = (getattr(products, what) for products in (Products(KINDS), fastest()))
+    torchs, ours = by_turns(benchmark, request, notes, lambda: blas(*of), lambda: here(*of))
     torch.testing.assert_close(ours, torchs, atol=1e-3, rtol=1e-4)
 
 

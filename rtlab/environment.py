@@ -208,6 +208,16 @@ def keep_freed_memory() -> None:
         allocator.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def cache_folder(kind: str) -> Path:
+    """Where files of a kind are kept between processes, below the user's cache; it need not be there.
+
+    Raises:
+        RuntimeError: If the user has no home.
+    """
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "rtlab" / kind
+
+
 def reset_peak_memory(device: "torch.device | None") -> None:
     """Forget earlier peaks, so that `peak_memory` speaks of what follows; what is free goes back to the system."""
     gc.collect()

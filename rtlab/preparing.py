@@ -4,7 +4,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from rtlab.experiment import Experiment, identity
 from rtlab.methods import Adapter, Method, Svm, Words
 from rtlab.recipe import Engine
 from rtlab.soundness import check_first_token, check_padding, check_sentences
+from rtlab.testbed import Testbed, testbed
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +48,17 @@ class Prepared:
     device: "torch.device | None"
     load_s: float
     features: KnownFeatures | None = None
+
+    @property
+    def testbed(self) -> Testbed:
+        """What times of the run depend on, done in this process."""
+        engine = self.experiment.engine
+        here = testbed(self.device, engine)
+        if self.device is None or self.device.type != "cpu" or engine not in ("native", "svm"):
+            return here
+        from rtlab.engines.products import fastest
+
+        return replace(here, by_blas=", ".join(fastest().by_blas))
 
 
 def prepare(

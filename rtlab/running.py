@@ -33,7 +33,7 @@ from rtlab.records import HeldOut, Memory, Predictions, RunRecord, Source, Statu
 from rtlab.records.record import UNDISTURBED
 from rtlab.saved_models import saving
 from rtlab.saved_models.reloading import SavedModelError
-from rtlab.testbed import code_digest, fingerprint, testbed
+from rtlab.testbed import code_digest, fingerprint
 from rtlab.values import clean
 
 OUTPUT = Path("results")
@@ -109,8 +109,7 @@ class Run:
         if not self.ranks.first:
             progress = on_log = None  # of one run, and not of each part
         self._progress, self._on_log = _until_asked_to_end(progress or _ignore), on_log or _ignore
-        here = testbed(self.prepared.device, experiment.engine)
-        self._testbed = dataclasses.replace(here, ranks=self.ranks.number)
+        self._testbed = dataclasses.replace(self.prepared.testbed, ranks=self.ranks.number)
         self._environment = fingerprint(self.prepared.device)  # with the commit that runs, whatever comes after it
         self._watch = environment.Stopwatch(self.prepared.device)
         self._others: float | None = None

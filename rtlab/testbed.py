@@ -47,6 +47,7 @@ class Testbed:
         tokenizers: Version.
         code: `code_digest` of the engine.
         ranks: Processes that shared the run.
+        by_blas: Kinds of matrix products that torch's BLAS computes (`rtlab.engines.products`).
     """
 
     device: str
@@ -57,6 +58,7 @@ class Testbed:
     tokenizers: str
     code: str
     ranks: int = 1
+    by_blas: str = ""
 
     @property
     def name(self) -> str:

@@ -25,7 +25,7 @@ ORACLE_NEVER_IMPORTS = {
         f"rtlab.engines.{name}"
         for name in (
             *("attention", "capture", "dropout", "layouts", "native", "operations"),
-            *("packing", "planning", "reading", "state", "step", "svm", "vocabulary"),
+            *("packing", "planning", "products", "reading", "state", "step", "svm", "vocabulary"),
         )
     ),
 }

@@ -10,8 +10,9 @@ from rtlab.encoders import load_encoder
 from rtlab.engines import operations
 from rtlab.engines.dropout import Masks, draw
 from rtlab.engines.operations import EmbeddingGradient
+from rtlab.engines.products import KINDS, ONEDNN, Products
 
-needs_onednn = pytest.mark.skipif(not operations.ONEDNN, reason="torch was built without oneDNN")
+needs_onednn = pytest.mark.skipif(not ONEDNN, reason="torch was built without oneDNN")
 
 
 @pytest.mark.parametrize("padding", [None, 7])
@@ -46,12 +47,12 @@ def test_an_embeddings_gradient_lies_where_it_lay():
     assert weight.grad[:, 0].tolist() == [0, 0, 0, 1, 0]
 
 
-@pytest.mark.parametrize("onednn", [pytest.param(True, marks=needs_onednn), False], ids=["oneDNN", "torch without it"])
+@pytest.mark.parametrize("by_blas", [pytest.param((), marks=needs_onednn), KINDS], ids=["oneDNN", "BLAS"])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("frozen", [True, False])
 @pytest.mark.parametrize(("inputs", "outputs"), [(12, 20), (20, 12), (16, 16)])
-def test_a_linear_layer_is_torchs(inputs, outputs, frozen, bias, onednn, monkeypatch):
-    monkeypatch.setattr(operations, "ONEDNN", onednn)
+def test_a_linear_layer_is_torchs(inputs, outputs, frozen, bias, by_blas, monkeypatch):
+    monkeypatch.setattr(operations, "fastest", lambda: Products(by_blas))
     torch.manual_seed(0)
     theirs, ours = (nn.Linear(inputs, outputs, bias=bias).requires_grad_(not frozen) for _ in range(2))
     ours.load_state_dict(theirs.state_dict())
@@ -73,12 +74,12 @@ def test_a_linear_layer_is_torchs(inputs, outputs, frozen, bias, onednn, monkeyp
 def test_a_linear_layers_gradients_are_those_of_finite_differences():
     torch.manual_seed(0)
     parts = [torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((5, 4), (3, 4), (3,))]
-    assert torch.autograd.gradcheck(operations._Linear.apply, parts)
+    assert torch.autograd.gradcheck(operations._Linear.apply, [*parts, Products(())])
 
 
 def test_a_frozen_layer_keeps_no_inputs():
     layer = nn.Linear(4, 3).requires_grad_(False)
-    output = operations._Linear.apply(torch.randn(2, 4, requires_grad=True), layer.weight, layer.bias)
+    output = operations._Linear.apply(torch.randn(2, 4, requires_grad=True), layer.weight, layer.bias, Products(()))
     assert output.grad_fn.saved_tensors[0] is None
 
 
@@ -90,16 +91,17 @@ def products(model, values):
 
 
 @needs_onednn
-def test_what_is_installed_takes_products_to_onednn():
-    """Or they are as slow as torch's own."""
+@pytest.mark.parametrize(("by_blas", "linears", "adapters"), [((), 3, 4), (("inputs",), 2, 2), (KINDS, 0, 0)])
+def test_what_is_installed_takes_products_where_they_are_fastest(by_blas, linears, adapters, monkeypatch):
+    monkeypatch.setattr(operations, "fastest", lambda: Products(by_blas))
     values = torch.randn(5, 12, requires_grad=True)
     linear = nn.Sequential(nn.Linear(12, 7))
     assert "mkldnn::_linear_pointwise" not in products(linear, values)
     operations.install(linear, Masks())
-    assert products(linear, values)["mkldnn::_linear_pointwise"] == 3
+    assert products(linear, values).get("mkldnn::_linear_pointwise", 0) == linears
     lora = adapted(0.1)
     operations.install(lora, Masks())
-    assert products(lora, values)["mkldnn::_linear_pointwise"] == 4  # two forward, two backward
+    assert products(lora, values).get("mkldnn::_linear_pointwise", 0) == adapters  # of four
 
 
 def test_a_second_derivative_is_refused():
@@ -200,7 +202,8 @@ def test_an_adapters_gradients_go_through_its_dropout():
             layer.lora_B["default"].weight.copy_(up)
         keep = draw(values.numel(), 0.4, values.dtype).view(values.shape)
         base = layer.base_layer
-        return operations._Adapted.apply(values, keep, base.weight, base.bias, down, up, layer.scaling["default"])
+        scale = layer.scaling["default"]
+        return operations._Adapted.apply(values, keep, base.weight, base.bias, down, up, scale, Products(()))
 
     down, up = (layer.lora_A["default"].weight, layer.lora_B["default"].weight)
     parts = (values, *(weight.detach().clone().requires_grad_() for weight in (down, up)))

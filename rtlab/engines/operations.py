@@ -1,9 +1,9 @@
 """A layer's operations as a CPU does them fastest: matrix products, dropout, embeddings, adapters.
 
-Hugging Face's modules stay; what they compute is computed another way. torch takes products in fp32 to MKL, where
-oneDNN, which comes with it too, is faster (`bench/test_operations.py` measures it); draws slow masks
-(`rtlab.engines.dropout`); fills an embedding's whole gradient with zeros at each step; and runs an adapter as seven
-operations with their gradients. `tests/test_operations.py` holds each against torch's own.
+Hugging Face's modules stay; what they compute is computed another way. torch takes products in fp32 to one library,
+which need not be the faster of its two (`rtlab.engines.products`); draws slow masks (`rtlab.engines.dropout`); fills an
+embedding's whole gradient with zeros at each step; and runs an adapter as seven operations with their gradients.
+`tests/test_operations.py` holds each against torch's own.
 """
 
 import sys
@@ -16,20 +16,11 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from rtlab.engines.dropout import Masks
+from rtlab.engines.products import Products, fastest
 
 if TYPE_CHECKING:
     from peft.tuners.lora import Linear as LoraLinear
     from torch.autograd.function import FunctionCtx
-
-ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-
-
-def product(x_TI: torch.Tensor, weight_OI: torch.Tensor, bias_O: torch.Tensor | None = None) -> torch.Tensor:
-    """x·Wᵀ + b, (T, O), by oneDNN in fp32 where torch was built with it; no gradient flows."""
-    if ONEDNN and x_TI.dtype == torch.float32:
-        found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x_TI, weight_OI, bias_O, "none", [], "")
-        return found
-    return nn.functional.linear(x_TI, weight_OI, bias_O)
 
 
 def install(model: nn.Module, masks: Masks) -> None:
@@ -39,7 +30,7 @@ def install(model: nn.Module, masks: Masks) -> None:
         model: One of transformers', with or without PEFT's adapter.
         masks: Where dropout takes its factors from.
     """
-    adapted = _lora_layers()
+    adapted, products = _lora_layers(), fastest()
     gradients: dict[nn.Parameter, EmbeddingGradient] = {}  # one for a weight, also where two modules share it
     for module in model.modules():  # exactly of these classes: one made from them, as PEFT's are, computes more
         if type(module) is nn.Dropout and module.p > 0:
@@ -48,9 +39,9 @@ def install(model: nn.Module, masks: Masks) -> None:
             gradient = gradients.setdefault(module.weight, EmbeddingGradient(module.weight))
             module.forward = partial(_embedding, module, gradient)
         elif type(module) in adapted:
-            module.forward = partial(_adapted, module, masks, module.forward)
+            module.forward = partial(_adapted, module, masks, products, module.forward)
         elif type(module) is nn.Linear:
-            module.forward = partial(_linear, module)
+            module.forward = partial(_linear, module, products)
 
 
 def _lora_layers() -> "tuple[type[LoraLinear], ...]":
@@ -114,11 +105,11 @@ class _Embedding(torch.autograd.Function):  # type: ignore[misc]  # torch's type
         return None, None, None, None
 
 
-def _linear(module: nn.Linear, values: torch.Tensor) -> torch.Tensor:
+def _linear(module: nn.Linear, products: Products, values: torch.Tensor) -> torch.Tensor:
     if torch.is_autocast_enabled("cpu"):
         return nn.functional.linear(values, module.weight, module.bias)
     rows = values.reshape(-1, values.shape[-1])
-    return _Linear.apply(rows, module.weight, module.bias).view(*values.shape[:-1], -1)
+    return _Linear.apply(rows, module.weight, module.bias, products).view(*values.shape[:-1], -1)
 
 
 class _Linear(torch.autograd.Function):  # type: ignore[misc]  # torch's types are not read
@@ -126,26 +117,28 @@ class _Linear(torch.autograd.Function):  # type: ignore[misc]  # torch's types a
 
     @staticmethod
     def forward(
-        ctx: "FunctionCtx", x_TI: torch.Tensor, weight_OI: torch.Tensor, bias_O: torch.Tensor | None
+        ctx: "FunctionCtx",
+        x_TI: torch.Tensor,
+        weight_OI: torch.Tensor,
+        bias_O: torch.Tensor | None,
+        products: Products,
     ) -> torch.Tensor:
         ctx.save_for_backward(x_TI if ctx.needs_input_grad[1] else None, weight_OI)
-        return product(x_TI, weight_OI, bias_O)
+        ctx.products = products
+        return products.forward(x_TI, weight_OI, bias_O)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]  # torch's types are not read
     def backward(ctx: "FunctionCtx", d_TO: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x_TI, weight_OI = ctx.saved_tensors
         d_TO = d_TO.contiguous()
-        d_x = product(d_TO, weight_OI.T) if ctx.needs_input_grad[0] else None
-        d_weight = None
-        if x_TI is not None:
-            # oneDNN copies its left side here, so it pays where the right one is the larger.
-            d_weight = product(d_TO.T, x_TI.T) if x_TI.shape[1] > d_TO.shape[1] else d_TO.T @ x_TI
-        return d_x, d_weight, d_TO.sum(0) if ctx.needs_input_grad[2] else None
+        d_x = ctx.products.towards_inputs(d_TO, weight_OI) if ctx.needs_input_grad[0] else None
+        d_weight = None if x_TI is None else ctx.products.towards_weights(d_TO, x_TI)
+        return d_x, d_weight, d_TO.sum(0) if ctx.needs_input_grad[2] else None, None
 
 
 def _adapted(
-    module: "LoraLinear", masks: Masks, pefts: Callable[..., torch.Tensor], values: torch.Tensor
+    module: "LoraLinear", masks: Masks, products: Products, pefts: Callable[..., torch.Tensor], values: torch.Tensor
 ) -> torch.Tensor:
     if torch.is_autocast_enabled("cpu") or not _is_plain(module):
         return pefts(values)
@@ -155,7 +148,7 @@ def _adapted(
     probability = dropout.p if dropout.training and isinstance(dropout, nn.Dropout) else 0.0
     keep = masks.keep(rows, probability) if probability else None
     base, down, up = module.base_layer, module.lora_A[name].weight, module.lora_B[name].weight
-    return _Adapted.apply(rows, keep, base.weight, base.bias, down, up, scale).view(*values.shape[:-1], -1)
+    return _Adapted.apply(rows, keep, base.weight, base.bias, down, up, scale, products).view(*values.shape[:-1], -1)
 
 
 def _is_plain(module: "LoraLinear") -> bool:
@@ -182,20 +175,23 @@ class _Adapted(torch.autograd.Function):  # type: ignore[misc]  # torch's types 
         down_RI: torch.Tensor,
         up_OR: torch.Tensor,
         scale: float,
+        products: Products,
     ) -> torch.Tensor:
         kept_TI = x_TI if keep_TI is None else x_TI * keep_TI
-        low_TR = product(kept_TI, down_RI)
+        low_TR = products.forward(kept_TI, down_RI)
         ctx.save_for_backward(kept_TI, keep_TI, weight_OI, down_RI, up_OR, low_TR)
-        ctx.scale = scale
-        return product(x_TI, weight_OI, bias_O).addmm_(low_TR, up_OR.T, alpha=scale)
+        ctx.scale, ctx.products = scale, products
+        return products.forward(x_TI, weight_OI, bias_O).addmm_(low_TR, up_OR.T, alpha=scale)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]  # torch's types are not read
     def backward(ctx: "FunctionCtx", d_TO: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         kept_TI, keep_TI, weight_OI, down_RI, up_OR, low_TR = ctx.saved_tensors
-        d_low_TR = product(d_TO, up_OR.T).mul_(ctx.scale)
+        d_low_TR = ctx.products.towards_inputs(d_TO, up_OR).mul_(ctx.scale)
         d_x = None
         if ctx.needs_input_grad[0]:
             d_kept_TI = d_low_TR @ down_RI
-            d_x = product(d_TO, weight_OI.T).add_(d_kept_TI if keep_TI is None else d_kept_TI.mul_(keep_TI))
-        return d_x, None, None, None, d_low_TR.T @ kept_TI, (low_TR.T @ d_TO).T.mul(ctx.scale), None
+            d_x = ctx.products.towards_inputs(d_TO, weight_OI).add_(
+                d_kept_TI if keep_TI is None else d_kept_TI.mul_(keep_TI)
+            )
+        return d_x, None, None, None, d_low_TR.T @ kept_TI, (low_TR.T @ d_TO).T.mul(ctx.scale), None, None

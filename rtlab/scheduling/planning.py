@@ -11,7 +11,6 @@ from rtlab.experiment import Experiment
 from rtlab.preparing import Prepared, prepare
 from rtlab.records import RunRecord, Status
 from rtlab.scheduling.estimating import Estimate, estimate, memory
-from rtlab.testbed import testbed
 
 FINISHED = ("ok", "nan")  # a run that diverged diverges again; other failures are tried again
 
@@ -101,5 +100,4 @@ def plan(
 
 def is_timed(record: RunRecord, prepared: Prepared) -> bool:
     """Whether a finished run has a time of this testbed, undisturbed, or can have none."""
-    here = testbed(prepared.device, prepared.experiment.engine)
-    return record.status == "nan" or (record.undisturbed and record.testbed == here)
+    return record.status == "nan" or (record.undisturbed and record.testbed == prepared.testbed)
