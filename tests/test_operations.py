@@ -91,7 +91,10 @@ def products(model, values):
 
 
 @needs_onednn
-@pytest.mark.parametrize(("by_blas", "linears", "adapters"), [((), 3, 4), (("inputs",), 2, 2), (KINDS, 0, 0)])
+@pytest.mark.parametrize(
+    ("by_blas", "linears", "adapters"),
+    [((), 3, 4), (("inputs",), 2, 2), (("narrow weights",), 2, 4), (("weights",), 3, 4), (KINDS, 0, 0)],
+)
 def test_what_is_installed_takes_products_where_they_are_fastest(by_blas, linears, adapters, monkeypatch):
     monkeypatch.setattr(operations, "fastest", lambda: Products(by_blas))
     values = torch.randn(5, 12, requires_grad=True)

@@ -64,6 +64,18 @@ def test_the_faster_library_is_taken_for_each_kind(slow, monkeypatch, cache):
     assert products.fastest() == Products(tuple(kind for kind in KINDS if kind in slow))
 
 
+def test_a_library_that_is_hardly_faster_is_not_taken(monkeypatch, cache):
+    now = [0.0]
+    monkeypatch.setattr(products.time, "perf_counter", lambda: now[0])
+
+    def product(self, *_):
+        now[0] += 1 if self.by_blas else 1.04
+
+    for method in ("forward", "towards_inputs", "towards_weights"):
+        monkeypatch.setattr(Products, method, product)
+    assert products.fastest() == Products(())
+
+
 def test_it_is_measured_once_and_kept_for_others(monkeypatch, cache):
     measured = []
     monkeypatch.setattr(products, "_measured", lambda: measured.append(1) or ["inputs"])

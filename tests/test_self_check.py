@@ -81,7 +81,9 @@ def of_what_is_added(change):
 
     def break_it(monkeypatch):
         adapted = operations._Adapted.apply
-        monkeypatch.setattr(operations._Adapted, "apply", lambda *given: adapted(*given[:4], *change(*given[4:7]), *given[7:]))
+        monkeypatch.setattr(
+            operations._Adapted, "apply", lambda *given: adapted(*given[:4], *change(*given[4:7]), *given[7:])
+        )
 
     return break_it
 
