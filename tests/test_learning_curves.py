@@ -83,7 +83,7 @@ def test_two_numbers_of_which_one_is_all_are_enough():
 
 def test_the_first_table_has_a_column_for_each_number(study):
     first, second = labels_block(study).tables
-    assert [column.title for column in first.columns] == ["setup", *(f"{size:,}" for size in SIZES)]
+    assert first.titles == ("setup", *(f"{size:,}" for size in SIZES))
     assert [row[0].partition(",")[0].split()[0] for row in first.rows] == ["SVM", "words", "SVM", "LoRA", "full"]
     assert all(re.fullmatch(r"0\.\d{3}( ± 0\.\d{3})?", cell) for row in first.rows for cell in row[1:])
     assert "Validation and test are whole." in first.caption

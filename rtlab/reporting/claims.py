@@ -14,8 +14,8 @@ from operator import attrgetter
 from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER, Experiment
 from rtlab.records import RunRecord
 from rtlab.reporting.evidence import waits_for
-from rtlab.reporting.groups import Group, Place, grouped, groups
-from rtlab.reporting.markup import LINE, Block, Column, Span, Table, Text
+from rtlab.reporting.groups import Group, grouped, groups
+from rtlab.reporting.markup import LINE, Block, Span, Table, Text
 from rtlab.reporting.quantities import Quantity, Reading, Site, Verdict, home, read, sites
 from rtlab.reporting.wording import NONE, begun, contents
 from rtlab.values import Json
@@ -86,12 +86,6 @@ class Claim:
     encoder: str | None = DEFAULT_ENCODER
     dataset: str | None = DEFAULT_DATASET
     device: str | None = None
-
-    def is_about(self, place: Place) -> bool:
-        """Whether it speaks of what was run there; on which device is for `sites` to choose."""
-        return self.encoder in (None, place.encoder) and (
-            self.dataset is None or place.dataset_sha256 == DATASET_SHA256
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +192,12 @@ def _as_stated(claim: Claim, found: Sequence[Group]) -> Ruling:
     rule = claim.stated
     timed = any(quantity.timed for quantity in (*rule.statements, *rule.beside))
     there = sites(found, timed=timed, device=claim.device)
-    rulings = [rule_on(rule, here, site) for site, here in there.items() if claim.is_about(site.place)]
+    rulings = [
+        rule_on(rule, here, site)
+        for site, here in there.items()
+        if claim.encoder in (None, site.place.encoder)
+        and (claim.dataset is None or site.place.dataset_sha256 == DATASET_SHA256)
+    ]
     observed = tuple(reading for ruling in rulings for reading in ruling.observed)
     if not any(quantity.of for quantity in rule.statements):  # they are the lab's own figures, on no site
         return replace(rule_on(rule, ()), observed=observed)
@@ -232,7 +231,7 @@ def claims_block(judgements: Sequence[Judgement]) -> Block:
     ]
     keys = [f"{name}: {begun(contents(site.place, [site.machine]))}." for site, name in names.items()]
     titles = ("claim", "as stated", "evidence", "here", "evidence here")
-    table = Table(columns=tuple(Column(title, False) for title in titles), rows=tuple(rows), notes=(*keys, LEGEND))
+    table = Table(titles=titles, texts=titles, rows=tuple(rows), notes=(*keys, LEGEND))
     return Block(name="claims", title="Claims", tables=(table,))
 
 

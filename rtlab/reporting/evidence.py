@@ -1,13 +1,13 @@
 """The setups of the study `evidence` that claims and findings are judged by, and the quantities that compare them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
 from rtlab.experiment import Experiment
 from rtlab.methods import Adapter, Full, Svm
 from rtlab.recipe import Padding, Recipe
-from rtlab.reporting.frame import TIMES, setup_fields
+from rtlab.reporting.frame import TIMES, Cell, setup_fields
 from rtlab.reporting.measures import (
     SEEDS_FOR_EQUALITY,
     Measure,
@@ -90,8 +90,8 @@ def share(what: str, a: Experiment, b: Experiment, of: Measure = time_ratio) -> 
 
 def lead(chosen: Experiment, other: Experiment, *rivals: Experiment) -> Quantity:
     """Test accuracy of `chosen` less that of the best other one, which must lie above 0."""
-    what, of = "2e-05 − the best other rate", (chosen, other)
-    return Quantity(what, of, lead_over_the_best, rivals=rivals, form="{:+.4f}", stated=ABOVE_0)
+    best = difference("2e-05 − the best other rate", chosen, other, ABOVE_0)
+    return replace(best, measure=lead_over_the_best, rivals=rivals)
 
 
 def shown(column: str, form: str, **of: Experiment) -> tuple[Quantity, ...]:
@@ -105,19 +105,15 @@ def waits_for(experiments: Sequence[Experiment], *, of_lab: bool = False) -> str
     """What would be run: parts of the study, and setups that none of them has; or the lab's setups."""
     if of_lab:
         return f"runs of {' and '.join(experiment.label for experiment in experiments)} by the lab's recipe"
-    parts = [_part(experiment) for experiment in experiments]
+    parts = [_parts().get(tuple(setup_fields(experiment).values())) for experiment in experiments]
     numbers = [f"--part {number}" for number in sorted({part for part in parts if part is not None})]
     names = [setup(experiment) for experiment, part in zip(experiments, parts, strict=True) if part is None]
     words = [f"rtlab sweep evidence {' and '.join(numbers)}"] if numbers else []
     return f"runs of {listed([*words, *names])}"
 
 
-def _part(experiment: Experiment) -> int | None:
-    """The part of the study that has an experiment, whatever its encoder, data set and seed."""
-    fields = setup_fields(experiment)
-    return next((part for part in range(1, len(EVIDENCE) + 1) if fields in _setups(part)), None)
-
-
 @cache
-def _setups(part: int) -> list[dict[str, object]]:
-    return [{**setup_fields(experiment)} for experiment in study("evidence", part=part, seeds=1)]
+def _parts() -> Mapping[tuple[Cell, ...], int]:
+    """The first part of the study that has a setup, whatever its encoder, data set and seed."""
+    numbers = range(len(EVIDENCE), 0, -1)
+    return {tuple(setup_fields(one).values()): n for n in numbers for one in study("evidence", part=n, seeds=1)}

@@ -10,13 +10,14 @@ from math import isfinite
 
 from rtlab.records import RunRecord
 from rtlab.reporting.groups import Group, Place, by_place, grouped, groups
-from rtlab.reporting.markup import Block, Column, Picture, Table
+from rtlab.reporting.markup import Block, Picture, Table
 from rtlab.reporting.measures import accuracy_difference, sentences
 from rtlab.reporting.quantities import FEWEST_RUNS
 from rtlab.reporting.wording import NONE, begun, contents, dates, difference, order, setups, spread
 
 NAME, TITLE = "labels", "How many sentences it takes"
 FIGURE = "labels.svg"  # that of the place of most runs
+TEXTS = ("setup", "better than")
 _APART = ("train_sentences", "epochs", "logging_steps")
 
 
@@ -104,7 +105,8 @@ def _of(place: Place, found: Sequence[Way]) -> list[Table]:
         caption=f"{begun(contents(place))}; {dates(record for _, group in every for record in group.scored)}.{shared} "
         "Test accuracy by training sentences, which the seed draws; mean ± standard deviation over "
         f"{span} seeds. Validation and test are whole.",
-        columns=(Column("setup", number=False), *(Column(f"{size:,}") for size in sizes)),
+        titles=("setup", *(f"{size:,}" for size in sizes)),
+        texts=TEXTS,
         rows=tuple((name, *cells) for name, cells in zip(names, accuracies, strict=True)),
         notes=(f"Epochs: {lengths}.",) if len(set(epochs.values())) > 1 else (),
     )
@@ -112,16 +114,14 @@ def _of(place: Place, found: Sequence[Way]) -> list[Table]:
         caption="From how many training sentences on a way is more accurate than a cheaper one: at that number and at "
         "every larger one that both were run on, the 95 % interval of the difference, over sentences and seeds, lies "
         f"above 0, with {FEWEST_RUNS} seeds or more of each where seeds matter.",
-        columns=tuple(Column(title, number=title not in ("setup", "better than")) for title in _TITLES),
+        titles=("setup", "better than", "from", "difference there", "at most sentences", "difference then"),
+        texts=TEXTS,
         rows=tuple(
             (name, cheaper, *_lead(more, less))
             for (cheaper, less), (name, more) in combinations(zip(names, found, strict=True), 2)
         ),
     )
     return [first, second] if second.rows else [first]
-
-
-_TITLES = ("setup", "better than", "from", "difference there", "at most sentences", "difference then")
 
 
 def _lead(more: Way, less: Way) -> tuple[str, str, str, str]:

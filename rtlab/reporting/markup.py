@@ -8,7 +8,7 @@ import html
 import json
 import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -38,26 +38,21 @@ _SPANS: Mapping[Form, Mapping[str, str]] = {
 }
 
 
-class Column(NamedTuple):
-    """A column of a table: its title, and whether it holds numbers, which are aligned to the right."""
-
-    title: str
-    number: bool = True
-
-
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """A table with what stands above and below it; without rows it is these alone.
 
     Attributes:
         caption: Where its numbers come from.
-        columns: Its columns.
+        titles: Of its columns.
+        texts: Which of them hold texts; numbers are aligned to the right.
         rows: A cell for each column.
         notes: What else a reader has to know.
     """
 
     caption: Text = ""
-    columns: tuple[Column, ...] = ()
+    titles: tuple[str, ...] = ()
+    texts: Collection[str] = ()
     rows: tuple[tuple[Text, ...], ...] = ()
     notes: tuple[Text, ...] = ()
 
@@ -147,11 +142,11 @@ def _plain(block: Block, form: Form) -> str:
 
 
 def _pipes(table: Table, form: Form) -> str:
-    lines = [[column.title for column in table.columns], *([written(c, form) for c in row] for row in table.rows)]
+    lines = [[*table.titles], *([written(c, form) for c in row] for row in table.rows)]
     widths = [max(3, *map(len, cells)) for cells in zip(*lines, strict=True)]
     # A table of long texts, as that of the claims, is not filled up with blanks.
     widths = [width if max(widths) <= WIDTH else 1 for width in widths]
-    signs = [(">", "", ":") if column.number else ("<", ":", "") for column in table.columns]
+    signs = [(">", "", ":") if title not in table.texts else ("<", ":", "") for title in table.titles]
     lines.insert(1, [f"{left}{'-' * max(2, w - 1)}{right}" for (_, left, right), w in zip(signs, widths, strict=True)])
     formats = [f"{{:{side}{width}}}" for (side, _, _), width in zip(signs, widths, strict=True)]
     return "\n".join(f"| {' | '.join(f.format(c) for f, c in zip(formats, line, strict=True))} |" for line in lines)
@@ -189,13 +184,13 @@ def as_html(block: Block, *, most: int, rest: str = "in the results' README.md")
 
 
 def _table(table: Table, most: int) -> str:
-    kinds = [' class="number"' if column.number else "" for column in table.columns]
+    kinds = [' class="number"' if title not in table.texts else "" for title in table.titles]
 
     def row(cells: Iterable[str], tag: str, more: str = "") -> str:
         made = (f"<{tag}{more}{kind}>{cell}</{tag}>" for cell, kind in zip(cells, kinds, strict=True))
         return f"<tr>{''.join(made)}</tr>\n"
 
-    head = row((escape(column.title) for column in table.columns), "th", ' scope="col"')
+    head = row(map(escape, table.titles), "th", ' scope="col"')
     body = "".join(row((written(cell, "html") for cell in cells), "td") for cells in table.rows[:most])
     caption = f"<caption><span>{written(table.caption, 'html')}</span></caption>\n" if table.caption else ""
     return f"<table>\n{caption}<thead>\n{head}</thead>\n<tbody>\n{body}</tbody>\n</table>"

@@ -29,8 +29,6 @@ REFERENCE = "trainer"
 LENGTH = ("epochs", "max_steps", "logging_steps")
 ADAPTER = ("target_modules", *LORA, "settings")
 
-Rows = dict[str, dict[str, Group]]  # engine in words -> padding -> group
-
 
 def loss(here: Sequence[Group], where: str) -> Figure | None:
     """Training loss over steps for the four lowest learning rates, and that on validation, a panel for each method."""
@@ -52,23 +50,24 @@ def loss(here: Sequence[Group], where: str) -> Figure | None:
 
 def padding(here: Sequence[Group], where: str) -> Figure | None:
     """Fixed against dynamic padding on the reference engine, for each method: time and throughput."""
-    found = [_by_engine(of_method).get(REFERENCE, {}) for of_method in _by_method(here)]
-    pairs = [(row["fixed"], row["dynamic"]) for row in found if {"fixed", "dynamic"} <= set(row)]
+    sides = ((REFERENCE, "fixed"), (REFERENCE, "dynamic"))
+    found = [_by_engine(of_method) for of_method in _by_method(here)]
+    pairs = [[rows[side] for side in sides] for rows in found if rows.keys() >= {*sides}]
     if not pairs:
         return None
-    figure, axes = canvas(
-        "Fixed against dynamic padding", where, panels=2, height=4.8, columns=2 if len(pairs) < 3 else 1
-    )
-    kinds = dict(zip(("fixed padding", "dynamic padding"), zip(*pairs, strict=True), strict=True))
-    speeds = {label: [group.values("samples_per_s") for group in cells] for label, cells in kinds.items()}
+    columns = 2 if len(pairs) < 3 else 1
+    figure, axes = canvas("Fixed against dynamic padding", where, panels=2, height=4.8, columns=columns)
+    speeds = {
+        f"{kind} padding": [group.values("samples_per_s") for group in cells]
+        for (_, kind), cells in zip(sides, zip(*pairs, strict=True), strict=True)
+    }
     seconds = {label: [[1000 / speed for speed in cell] for cell in cells] for label, cells in speeds.items()}
     names = [adapted(fixed.experiment) for fixed, _ in pairs]
     drawing.bars(axes[0], names, seconds)
-    gains = [
-        f"dynamic: {ratio.value:.1f} ×,\naccuracy {quality(*pair)}" if (ratio := time_ratio(*pair)) is not None else ""
-        for pair in pairs
-    ]
-    drawing.bars(axes[1], [f"{name}\n{gain}" for name, gain in zip(names, gains, strict=True)], speeds)
+    for number, pair in enumerate(pairs):
+        if (ratio := time_ratio(*pair)) is not None:
+            names[number] += f"\ndynamic: {ratio.value:.1f} ×,\naccuracy {quality(*pair)}"
+    drawing.bars(axes[1], names, speeds)
     axes[0].set(ylabel="training time for 1,000 sentences (s)")
     axes[1].set(ylabel="training throughput (samples/s)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -106,21 +105,22 @@ def accuracy(here: Sequence[Group], where: str) -> Figure | None:
 
 def throughput(here: Sequence[Group], where: str) -> Figure | None:
     """Training throughput by padding and engine, a panel for each method."""
-    shown = [rows for found in _by_method(here) if sum(map(len, (rows := _by_engine(found)).values())) > 1]
+    shown = [rows for found in _by_method(here) if len(rows := _by_engine(found)) > 1]
     if not shown:
         return None
     figure, axes = canvas("Training throughput by padding and engine", where, panels=len(shown))
-    engines = sorted({engine for rows in shown for engine in rows}, key=lambda engine: (engine != REFERENCE, engine))
+    engines = sorted({engine for rows in shown for engine, _ in rows}, key=lambda engine: (engine != REFERENCE, engine))
     for panel, rows in zip(axes, shown, strict=True):
-        kinds = [kind for kind in get_args(Padding) if any(kind in row for row in rows.values())]
-        found = {engine: [rows.get(engine, {}).get(kind) for kind in kinds] for engine in engines}
+        kinds = [kind for kind in get_args(Padding) if any(kind == padding for _, padding in rows)]
         speeds = {
-            f"engine {engine}": [group.values("samples_per_s") if group else [] for group in cells]
-            for engine, cells in found.items()
+            f"engine {engine}": [
+                rows[engine, kind].values("samples_per_s") if (engine, kind) in rows else [] for kind in kinds
+            ]
+            for engine in engines
         }
         drawing.bars(panel, kinds, speeds)
-        first = next(group for row in rows.values() for group in row.values())
-        panel.set(xlabel="padding", ylabel="training throughput (samples/s)", title=adapted(first.experiment))
+        title = adapted(next(iter(rows.values())).experiment)
+        panel.set(xlabel="padding", ylabel="training throughput (samples/s)", title=title)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(engines))
     return figure
 
@@ -204,31 +204,25 @@ def _by_method(here: Iterable[Group]) -> list[list[Group]]:
     return [found[method] for method in sorted(found, key=method_order)]
 
 
-def _families(here: Sequence[Group], *fields: str) -> list[Sequence[Group]]:
-    """Groups of a method that differ in `fields` alone, each family by learning rate.
+def _families(here: Sequence[Group], field: str, *with_it: str) -> list[Sequence[Group]]:
+    """Families as `families` has them, each by learning rate; the groups by themselves where there are none.
 
     The largest family comes first; of equal ones that with dynamic padding, the reference engine, the most training.
-    A group that differs from all others is a family of its own.
     """
-    found: list[Sequence[Group]] = [*families(here, *fields)]
-    known = {id(group) for family in found for group in family}
-    found += [(group,) for group in here if id(group) not in known]
 
     def rank(family: Sequence[Group]) -> tuple[object, ...]:
         fields = family[0].fields
         return -len(family), fields["padding"] != "dynamic", fields["engine"] != REFERENCE, -sum(map(_samples, family))
 
+    found = families(here, field, *with_it) or [(group,) for group in here]
     return sorted((sorted(family, key=drawing.rate) for family in found), key=rank)
 
 
-def _by_engine(here: Iterable[Group]) -> Rows:
-    """For each engine and padding the group trained longest, all of one recipe: that with most of such pairs."""
+def _by_engine(here: Sequence[Group]) -> dict[tuple[str, str], Group]:
+    """By engine and padding the group trained longest, all of one recipe: that with most of such pairs."""
     found = _families([group for group in here if group.timed], "padding", "engine", "compile", *LENGTH)
-    best = max(found, key=lambda family: len({(_engine(g), g.fields["padding"]) for g in family}), default=())
-    rows: Rows = {}
-    for group in sorted(best, key=_samples):
-        rows.setdefault(_engine(group), {})[str(group.fields["padding"])] = group
-    return rows
+    pairs = [{(_engine(g), str(g.fields["padding"])): g for g in sorted(family, key=_samples)} for family in found]
+    return max(pairs, key=len, default={})
 
 
 def _engine(group: Group) -> str:

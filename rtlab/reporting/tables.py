@@ -16,7 +16,7 @@ from rtlab.reporting.classes import ByClass, by_class, of_one
 from rtlab.reporting.frame import COLUMNS
 from rtlab.reporting.groups import Group, Place, by_place, groups, lost_runs, place_of, would_be
 from rtlab.reporting.kinds import TABLES, TEXTS, Kind, Row
-from rtlab.reporting.markup import Block, Column, Table, simple
+from rtlab.reporting.markup import Block, Table, simple
 from rtlab.reporting.measures import SEEDS_FOR_EQUALITY
 from rtlab.reporting.selecting import Family
 from rtlab.reporting.wording import NONE, plural
@@ -94,7 +94,8 @@ def _table(place: Place, kind: Kind, found: Sequence[Family], lost: Sequence[Run
     ]
     return Table(
         caption=caption + (f" Common recipe: {common}." if common else ""),
-        columns=tuple(Column(title, number=title not in TEXTS) for title in titles),
+        titles=tuple(titles),
+        texts=TEXTS,
         rows=tuple(tuple(row.get(title, NONE) for title in titles) for row in cells),
         notes=tuple(filter(None, [" ".join(filter(None, notes))])),
     )

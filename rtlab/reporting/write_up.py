@@ -39,6 +39,7 @@ from rtlab.reporting.evidence import (
 )
 from rtlab.reporting.measures import exact, over_seeds, positives, ratio, sentences, stated
 from rtlab.reporting.quantities import Quantity, Range
+from rtlab.reporting.wording import FIGURES
 
 LAB_DEVICE = "RTX 4060 Ti"
 SECONDS, THROUGHPUT = "{:.1f} s", "{:.1f} samples/s"
@@ -60,15 +61,6 @@ def _accuracies(of: Experiment, validation: float, test: float) -> tuple[Quantit
         Quantity(f"{split} accuracy", (of,), over_seeds(f"{split}_accuracy")).near(value, POINT)
         for split, value in figures.items()
     )
-
-
-def _svm_score(split: str, name: str, value: float) -> Quantity:
-    return Quantity(f"{split} {name}", (SVM,), exact(f"{split}_{name.lower()}"), runs=1).near(value, POINT / 2)
-
-
-def _size(split: str, value: int) -> Quantity:
-    exactly = Range(value - 0.5, value + 0.5, f"{value}")
-    return Quantity(split, (SVM,), sentences(split), form="{:.0f}", runs=1, stated=exactly)
 
 
 def _own(what: str, value: float, form: str, range_: Range) -> Quantity:
@@ -129,9 +121,13 @@ def _loss_ratios(low: Experiment, high: Experiment) -> tuple[Quantity, ...]:
 
 
 _SIZES = (
-    *(_size(split, size) for split, size in {"train": 8530, "validation": 1066, "test": 1066}.items()),
+    *(
+        Quantity(split, (SVM,), sentences(split), form="{:.0f}", runs=1, stated=Range(n - 0.5, n + 0.5, f"{n}"))
+        for split, n in {"train": 8530, "validation": 1066, "test": 1066}.items()
+    ),
     Quantity("share of positives, held out:", (SVM,), positives, runs=1).near(0.5, 1e-4),
 )
+_SVM_SCORES = {"validation accuracy": 0.8180, "test accuracy": 0.7946, "validation F1": 0.8142, "test F1": 0.7908}
 
 CLAIMS: tuple[Claim, ...] = (
     Claim(
@@ -146,20 +142,17 @@ CLAIMS: tuple[Claim, ...] = (
         "The SVM reaches accuracy 0.8180 / 0.7946 and F1 0.8142 / 0.7908 (validation / test).",
         ruled(
             EXACT,
-            _svm_score("validation", "accuracy", 0.8180),
-            _svm_score("test", "accuracy", 0.7946),
-            _svm_score("validation", "F1", 0.8142),
-            _svm_score("test", "F1", 0.7908),
+            *(
+                Quantity(what, (SVM,), exact(FIGURES[what][0]), runs=1).near(value, POINT / 2)
+                for what, value in _SVM_SCORES.items()
+            ),
         ),
         _tied("test_accuracy", "{:.4f}", **{"test, [CLS]": CLS, "test, mean": MEAN}),
     ),
     Claim(
         "svm-parameters",
         "The SVM trains ≈ 1 M parameters.",
-        ruled(
-            OWN,
-            _own("a weight for each of 768 features and a bias:", 768 + 1, "{:,.0f} parameters", MILLION),
-        ),
+        ruled(OWN, _own("a weight for each of 768 features and a bias:", 768 + 1, "{:,.0f} parameters", MILLION)),
         ruled(EXACT, replace(_parameters(CLS, "trained"), stated=MILLION), says="Size: from 0.5 to 1.5 M."),
     ),
     Claim(
