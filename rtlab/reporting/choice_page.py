@@ -55,7 +55,7 @@ def choice_page(choice: Choice) -> str:
         f'<main id="content">\n{made.pop("answer")}{beside}{"".join(made.values())}</main>\n'
     )
     title = f"rtlab choose: {one_line(choice.dataset)}"
-    return page(body, title=title, style=static("choice.css"), images=bool(figures))
+    return page(body, title=title, style=static("choice.css"))
 
 
 def _paragraph(text: Text, kind: str = "") -> str:
@@ -97,7 +97,9 @@ def _figures(choice: Choice) -> tuple[str, str]:
         text = f"{measured(choice)} against training {text}."
         return "" if made is None else f"{figure(svg(made, title=text), text=text)}\n{_paragraph(notes, 'note')}"
 
-    scores = [f"{brief(o.name)} {scored(o.validation)} in {duration(o.seconds or 0)}" for o in costed(choice).values()]
+    scores = [
+        f"{brief(o.name)} {scored(o.validation)} in {duration(o.seconds or 0)}" for o, *_ in costed(choice).values()
+    ]
     untimed = [brief(one.name) for one in choice.candidates if one.validation is not None and one.seconds is None]
     notes = "The ring marks what is recommended; numbers are those of the table below; bars are 95 % intervals."
     notes += f" Not drawn, since its training time is not known: {listed(untimed)}." if untimed else ""

@@ -12,7 +12,7 @@ from string import Template
 from rtlab.reporting.markup import escape
 
 
-def page(body: str, *, title: str, style: str = "", script: str = "", images: bool = False) -> str:
+def page(body: str, *, title: str, style: str = "", script: str = "") -> str:
     """A whole page.
 
     Args:
@@ -20,14 +20,13 @@ def page(body: str, *, title: str, style: str = "", script: str = "", images: bo
         title: What a browser's tab says.
         style: The page's own style sheet, beyond that of every page.
         script: The text of the one script element in the body that may run; empty for none.
-        images: Whether there are figures in it.
     """
     style = static("page.css") + style
     policy = [
         "default-src 'none'",
         *([f"script-src '{_hash(script)}'"] if script else []),
         f"style-src '{_hash(style)}'",
-        *(["img-src data:"] if images else []),
+        *(["img-src data:"] if "<img " in body else []),
         "base-uri 'none'",
         "form-action 'none'",
     ]

@@ -51,7 +51,7 @@ def report(records: Iterable[RunRecord], *, texts: Texts | None = None) -> str:
         environments=_environments(shown),
         data=embedded_json(page_data(shown, sentences)),
     )
-    return page(body, title="rtlab report", style=static("report.css"), script=script, images=bool(labels))
+    return page(body, title="rtlab report", style=static("report.css"), script=script)
 
 
 def _summary(records: Sequence[RunRecord]) -> str:

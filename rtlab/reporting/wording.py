@@ -140,7 +140,8 @@ def spread(values: Sequence[float], digits: int) -> str:
 
 def score(values: Sequence[float], interval: Interval | None = None) -> str:
     """A score as `spread`, with the 95 % interval of its mean."""
-    return spread(values, 4) + ("" if interval is None else f" [{interval.low:.3f}, {interval.high:.3f}]")
+    known = interval is not None and math.isfinite(interval.low) and math.isfinite(interval.high)
+    return spread(values, 4) + (f" [{interval.low:.3f}, {interval.high:.3f}]" if interval and known else "")
 
 
 def difference(found: Interval) -> str:
