@@ -65,13 +65,8 @@ class Comparison:
             "a": _named(self.a),
             "b": _named(self.b),
             "differences": {
-                split: {
-                    "accuracy": found.accuracy.to_json(),
-                    "f1": found.f1.to_json(),
-                    "p": found.p,
-                    "p_holm": found.p_holm,
-                }
-                for split, found in self.differences.items()
+                split: {"accuracy": of.accuracy.to_json(), "f1": of.f1.to_json(), "p": of.p, "p_holm": of.p_holm}
+                for split, of in self.differences.items()
             },
             "settled": {split: {"a": a, "b": b} for split, (a, b) in self.settled.items()},
             "speed": None if self.speed is None else self.speed.to_json(),
@@ -126,11 +121,8 @@ def compare(a: Group, others: Sequence[Group]) -> tuple[Comparison, ...]:
         if not all(map(group.has_predictions, SPLITS)):
             raise ValueError(f"the records of {_described(group)} hold no predictions to compare")
         if group.place.dataset_sha256 != a.place.dataset_sha256:
-            raise ValueError(
-                "only runs on the same sentences can be compared; got "
-                f"{clean(contents(a.place))} for {a.experiment.label} and {clean(contents(group.place))} "
-                f"for {group.experiment.label}"
-            )
+            both = " and ".join(f"{clean(contents(one.place))} for {one.experiment.label}" for one in (a, group))
+            raise ValueError(f"only runs on the same sentences can be compared; got {both}")
         if group.num_labels("test") != a.num_labels("test"):
             both = f"{a.num_labels('test')} and {group.num_labels('test')}"
             raise ValueError(f"only runs on the same classes can be compared; got {both} of them")
@@ -153,16 +145,20 @@ def as_text(comparisons: Sequence[Comparison]) -> str:
     a, several = comparisons[0].a, len(comparisons) > 1
     names = [f"B{number}" if several else "B" for number in range(1, len(comparisons) + 1)]
     sides = dict(zip(["A", *names], [a, *(comparison.b for comparison in comparisons)], strict=True))
-    who = [f"{name:3} {_described(group)}; {_seeds(group)}" for name, group in sides.items()]
+    seeds = {name: [str(record.experiment.seed) for record in group.scored] for name, group in sides.items()}
+    who = [
+        f"{name:3} {_described(group)}; seed{'s' * (len(seeds[name]) > 1)} {', '.join(seeds[name])}"
+        for name, group in sides.items()
+    ]
     found = dict(zip(names, comparisons, strict=True))
     rows = [_cells(split, name, group, found.get(name)) for split in SPLITS for name, group in sides.items()]
     if not several:
         rows = [{title: cell for title, cell in row.items() if title != "Holm p"} for row in rows]
-    seeds = [line for name, comparison in found.items() for line in _by_seed(name, comparison)]
-    speeds = [_speed(name, comparison) for name, comparison in found.items()]
+    below = [line for name, comparison in found.items() for line in _by_seed(name, comparison)]
+    below += [_speed(name, comparison) for name, comparison in found.items()]
     single = not all(group.seeded(2) for group in sides.values())
     classes = side_by_side({name: by_class(group, SPLITS[0]) for name, group in sides.items()}, SPLITS[0])
-    return "\n".join([*who, "", simple(rows), "", *seeds, *speeds, NOTE, *([ONE_RUN] if single else []), "", classes])
+    return "\n".join([*who, "", simple(rows), "", *below, NOTE, *([ONE_RUN] if single else []), "", classes])
 
 
 def _differences(a: Group, others: Sequence[Group], split: str) -> list[Difference]:
@@ -170,10 +166,9 @@ def _differences(a: Group, others: Sequence[Group], split: str) -> list[Differen
     p_values = [mcnemar(b.correct(split), right) for b in others]
     found = []
     for b, p, p_holm in zip(others, p_values, holm(p_values), strict=True):
-        accuracy = paired_difference(b.correct(split), right, a_chance=b.chance, b_chance=a.chance)
-        f1 = paired_f1_difference(
-            labels, b.predicted(split), said, num_labels=count, a_chance=b.chance, b_chance=a.chance
-        )
+        chance = {"a_chance": b.chance, "b_chance": a.chance}
+        accuracy = paired_difference(b.correct(split), right, **chance)
+        f1 = paired_f1_difference(labels, b.predicted(split), said, num_labels=count, **chance)
         found.append(Difference(accuracy=accuracy, f1=f1, p=p, p_holm=p_holm))
     return found
 
@@ -230,11 +225,6 @@ def _testbeds(group: Group) -> str:
 
 def _described(group: Group) -> str:
     return clean(f"{setup(group.experiment)}; {contents(group.place)}; {_testbeds(group)}")
-
-
-def _seeds(group: Group) -> str:
-    seeds = [str(record.experiment.seed) for record in group.scored]
-    return f"seed{'s' * (len(seeds) != 1)} {', '.join(seeds)}"
 
 
 def _named(group: Group) -> dict[str, Json]:

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import isfinite, log10
+from operator import attrgetter
 from statistics import mean
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 
 from rtlab.methods import TITLES
 from rtlab.recipe import rate_text
-from rtlab.records import RunRecord
 from rtlab.reporting.groups import Group
 from rtlab.reporting.markup import clean
 from rtlab.statistics import Interval
@@ -115,32 +115,30 @@ def svg(figure: Figure, *, title: str) -> str:
 
 
 def curve(panel: "Axes", group: Group, number: int) -> None:
-    """The mean loss of the seeds over steps, and each seed's own as a thin line."""
+    """The mean loss of the seeds over steps, and each seed's own as a thin line, with its loss on validation.
+
+    A ring is about the loss on validation at the step whose weights were kept.
+    """
+    colour = COLOURS[number]
     curves = [{entry.step: entry.loss for entry in record.history} for record in group.scored]
     for curve in curves if len(curves) > 1 else ():
-        panel.plot(list(curve), list(curve.values()), color=COLOURS[number], linewidth=0.7, alpha=0.5)
+        panel.plot(list(curve), list(curve.values()), color=colour, linewidth=0.7, alpha=0.5)
     steps = sorted(set.intersection(*map(set, curves)))
     every = max(1, len(steps) // 8)
     panel.plot(
         steps,
         [mean(curve[step] for curve in curves) for step in steps],
-        color=COLOURS[number],
+        color=colour,
         linestyle=LINES[number],
         marker=MARKERS[number],
         markevery=(number * every // len(COLOURS), every),
         label=f"{rate_text(rate(group))} (n = {len(curves)})",
     )
-    for record in group.scored:
-        if record.validated:
-            _validation(panel, record, COLOURS[number])
-
-
-def _validation(panel: "Axes", record: RunRecord, colour: str) -> None:
-    """The loss on validation during training, and a ring about the step whose weights were kept."""
-    losses = {entry.step: entry.loss for entry in record.validated}
-    panel.plot(list(losses), list(losses.values()), HOLLOW, color=colour, markerfacecolor=GROUND, markersize=4)
-    if (kept := losses.get(int(record.chosen.get("step", 0)))) is not None:
-        panel.plot([record.chosen["step"]], [kept], "o", color=colour, fillstyle="none", markersize=9)
+    for record in filter(attrgetter("validated"), group.scored):
+        losses = {entry.step: entry.loss for entry in record.validated}
+        panel.plot(list(losses), list(losses.values()), HOLLOW, color=colour, markerfacecolor=GROUND, markersize=4)
+        if (kept := losses.get(int(record.chosen.get("step", 0)))) is not None:
+            panel.plot([record.chosen["step"]], [kept], "o", color=colour, fillstyle="none", markersize=9)
 
 
 def rate(group: Group) -> float:
@@ -234,7 +232,7 @@ def dots(panel: "Axes", x: Sequence[float], y: Sequence[float], colour: str) -> 
 
 def reach(interval: Interval | None) -> tuple[float, float]:
     """How far an interval reaches below and above; 0 where it is not known."""
-    if interval is None or not (isfinite(interval.low) and isfinite(interval.high)):
+    if interval is None or not isfinite(interval.high - interval.low):
         return 0.0, 0.0
     return max(0.0, interval.value - interval.low), max(0.0, interval.high - interval.value)
 

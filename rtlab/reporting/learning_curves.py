@@ -45,7 +45,7 @@ def ways(here: Iterable[Group]) -> list[Way]:
     before others of its size. Where times are not known of all, ways are in the usual order of methods.
     """
     sets: dict[tuple[object, ...], dict[int, Group]] = {}
-    for group in sorted(here, key=_trained):
+    for group in sorted(here, key=lambda group: (int(group.fields["epochs"] or 1), len(group.scored))):
         size = _sentences(group)
         if group.whole and size is not None and group.has_predictions("test"):
             sets.setdefault((group.place, group.results, group.but_for(*_APART)), {})[size] = group
@@ -68,10 +68,6 @@ def labels_block(records: Iterable[RunRecord]) -> Block:
     text = "Test accuracy against training sentences, a line for each way; validation and test are whole."
     picture = Picture(f"figures/{FIGURE}", text)
     return Block(name=NAME, title=TITLE, tables=tuple(tables), picture=picture)
-
-
-def _trained(group: Group) -> tuple[int, int]:
-    return int(group.fields["epochs"] or 1), len(group.scored)
 
 
 def _sentences(group: Group) -> int | None:

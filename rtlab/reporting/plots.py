@@ -7,7 +7,7 @@ warm-up, throughputs do not. A speed-up has its quality beside it.
 
 from collections.abc import Iterable, Sequence
 from statistics import mean
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from matplotlib.figure import Figure
 
@@ -21,9 +21,6 @@ from rtlab.reporting.measures import quality, time_ratio
 from rtlab.reporting.selecting import shown_first
 from rtlab.reporting.wording import adapted, method_order, order
 from rtlab.statistics import mean_interval
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 REFERENCE = "trainer"
 LENGTH = ("epochs", "max_steps", "logging_steps")
@@ -85,8 +82,17 @@ def accuracy(here: Sequence[Group], where: str) -> Figure | None:
     figure, [panel] = canvas("Test accuracy against training time", where, width=5.2, height=4.3)
     styles = drawing.method_styles(family[0].method for family in shown)
     for family in shown:
-        style = styles[family[0].method]
-        at = [_point(panel, group, style) for group in family]
+        style, at = styles[family[0].method], []
+        for group in family:
+            seconds = group.mean("seconds")
+            below, above = drawing.reach(mean_interval(group.values("seconds")))
+            at.append((seconds, group.mean("test_accuracy")))
+            drawing.marks(
+                *(panel, at[-1:], style),
+                filled=_engine(group) != REFERENCE,
+                up=[drawing.reach(group.accuracies.get("test"))],
+                across=[(min(below, 0.9 * seconds), above)],  # a logarithmic axis has no place for 0
+            )
         panel.plot(*zip(*at, strict=True), color=style[0], linewidth=1.2, zorder=1)
         if family[0].fields["pooling"] is not None:
             text = str(family[0].fields["pooling"]).replace("cls", "[CLS]")
@@ -183,19 +189,6 @@ def labels(here: Sequence[Group], where: str) -> Figure | None:
     )
     figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
-
-
-def _point(panel: "Axes", group: Group, style: tuple[str, str]) -> tuple[float, float]:
-    """The mean accuracy of a group over its training time, with both intervals; where it stands is returned."""
-    seconds, accuracy = group.mean("seconds"), group.mean("test_accuracy")
-    below, above = drawing.reach(mean_interval(group.values("seconds")))
-    drawing.marks(
-        *(panel, [(seconds, accuracy)], style),
-        filled=_engine(group) != REFERENCE,
-        up=[drawing.reach(group.accuracies.get("test"))],
-        across=[(min(below, 0.9 * seconds), above)],  # a logarithmic axis has no place for 0
-    )
-    return seconds, accuracy
 
 
 def _by_method(here: Iterable[Group]) -> list[list[Group]]:

@@ -34,15 +34,18 @@ def report(records: Iterable[RunRecord], *, texts: Texts | None = None) -> str:
     """
     # Runs that were cut short for a bench, or drew their sentences, stand at the end.
     parts = [COLUMNS[name] for name in ("limit", "train_sentences", "max_steps")]
-    shown = tuple(sorted(records, key=lambda record: any(part(record) is not None for part in parts)))
+    shown = sorted(records, key=lambda record: any(part(record) is not None for part in parts))
     sentences = texts or {}
+    about = "Their texts are not in this file; rtlab report --dataset puts them in."
+    if sentences:
+        about = f"Texts are shown for {listed(r.dataset.name for r in shown if r.dataset.sha256 in sentences)}."
     script = static("report.js")
     labels = _labels(shown)
     body = Template(static("report.html")).substitute(
         script=script,
         summary=_summary(shown),
         left_out=escape(_left_out(shown)),
-        sentences=escape(_about_sentences(shown, sentences)),
+        sentences=escape(about),
         labels=labels,
         labels_link=f' <a href="#{NAME}">{TITLE}</a>' if labels else "",
         tables=_tables(shown),
@@ -78,12 +81,6 @@ def _left_out(records: Sequence[RunRecord]) -> str:
         f"Losses and predictions of {shown:,} of {known:,} runs are in this page, one of each setup first, without "
         "logits. All numbers: rtlab tables --csv FILE; a report of a folder with fewer records shows them all."
     )
-
-
-def _about_sentences(records: Sequence[RunRecord], texts: Texts) -> str:
-    if not texts:
-        return "Their texts are not in this file; rtlab report --dataset puts them in."
-    return f"Texts are shown for {listed(r.dataset.name for r in records if r.dataset.sha256 in texts)}."
 
 
 def _tables(records: Sequence[RunRecord]) -> str:

@@ -21,7 +21,7 @@ from rtlab.recipe import Recipe
 from rtlab.records import Classes, LogEntry, Predictions, RunRecord
 from rtlab.reporting.classes import class_names
 from rtlab.reporting.frame import COLUMNS, Cell
-from rtlab.reporting.groups import Group, by_place, groups, machines, place_of, would_be
+from rtlab.reporting.groups import by_place, groups, machines, place_of, would_be
 from rtlab.reporting.markup import clean
 from rtlab.reporting.selecting import shown_first
 from rtlab.reporting.wording import FIGURES, contents, setups
@@ -180,37 +180,34 @@ def _points(records: Sequence[RunRecord]) -> dict[str, Json]:
     """Groups of runs as points of accuracy over time, and where: a place and a machine.
 
     A run that was cut short says nothing of the accuracy that its recipe reaches, and is left out. What is shown first
-    has the number of its recipe, by which its engines are joined.
+    has the number of its recipe, by which its engines are joined. What there is no interval of, with one seed or
+    without predictions, has no bar.
     """
     points: list[Json] = []
-    names: list[str] = []
+    places: list[str] = []
     for place, every in by_place(group for group in groups(records) if group.whole).items():
         for machine in machines(every):
             here = [timed for group in every if (timed := group.timed_on(machine)).timed]
-            of_each, _ = setups([group.experiment for group in here])
             recipes = {id(group): at for at, family in enumerate(shown_first(here)) for group in family}
-            points += [
-                {**_point(group, name), "place": len(names), "recipe": recipes.get(id(group))}
-                for group, name in zip(here, of_each, strict=True)
-            ]
-            names.append(clean(f"{contents(place, [machine.name])}"))
-    counts = Counter(names)
-    return {"points": points, "places": [n if counts[n] == 1 else f"{n}, {i + 1}" for i, n in enumerate(names)]}
-
-
-def _point(group: Group, name: str) -> dict[str, Json]:
-    time, accuracy = mean_interval(group.values("seconds")), group.accuracies.get("test")
-    return {
-        "name": clean(name),
-        "method": group.method,
-        "reference": group.fields["engine"] == Recipe.engine,
-        "seeds": group.points,
-        "seconds": time.value,
-        "accuracy": group.mean("test_accuracy"),
-        # What there is no interval of, with one seed or without predictions, has no bar.
-        "secondsSpan": [time.low, time.high] if isfinite(time.high) else None,
-        "accuracySpan": None if accuracy is None else [accuracy.low, accuracy.high],
-    }
+            for group, name in zip(here, setups([group.experiment for group in here])[0], strict=True):
+                time, accuracy = mean_interval(group.values("seconds")), group.accuracies.get("test")
+                points.append(
+                    {
+                        "name": clean(name),
+                        "method": group.method,
+                        "reference": group.fields["engine"] == Recipe.engine,
+                        "seeds": group.points,
+                        "seconds": time.value,
+                        "accuracy": group.mean("test_accuracy"),
+                        "secondsSpan": [time.low, time.high] if isfinite(time.high) else None,
+                        "accuracySpan": None if accuracy is None else [accuracy.low, accuracy.high],
+                        "place": len(places),
+                        "recipe": recipes.get(id(group)),
+                    }
+                )
+            places.append(clean(contents(place, [machine.name])))
+    counts = Counter(places)
+    return {"points": points, "places": [n if counts[n] == 1 else f"{n}, {i + 1}" for i, n in enumerate(places)]}
 
 
 def _thinned(history: Sequence[LogEntry]) -> list[Json]:

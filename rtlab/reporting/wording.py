@@ -140,7 +140,7 @@ def spread(values: Sequence[float], digits: int) -> str:
 
 def score(values: Sequence[float], interval: Interval | None = None) -> str:
     """A score as `spread`, with the 95 % interval of its mean."""
-    known = interval is not None and math.isfinite(interval.low) and math.isfinite(interval.high)
+    known = interval is not None and math.isfinite(interval.high - interval.low)
     return spread(values, 4) + (f" [{interval.low:.3f}, {interval.high:.3f}]" if interval and known else "")
 
 
