@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from rtlab.choice import Choice, Mistake, Suspect, points
 from rtlab.reporting.choice_text import answer, brief, measured, metric, saved, scored, strong
-from rtlab.reporting.markup import LINE, Block, Table, Text, as_html, pairs_table, scrolling, written
+from rtlab.reporting.markup import LINE, PAIR, Block, Table, Text, as_html, written
 from rtlab.reporting.page import figure, folded, page, section, static
 from rtlab.reporting.wording import NONE, difference, duration, listed, plural, significant
-from rtlab.values import Json, one_line, visible
+from rtlab.values import one_line, visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MOST_ROWS = 200  # of a table; the choice as JSON holds all
 TEXTS = (
     *("way", "status", "why it ended so", "run", "why", "what would tell"),
-    *("sentence", "labelled as", "predicted", "probably"),
+    *("sentence", "labelled as", "predicted", "probably", *PAIR),
 )
 
 
@@ -177,15 +177,15 @@ def _labelled(title: str, found: Sequence[Mistake | Suspect], other: str, captio
 
 
 def _facts(choice: Choice) -> str:
-    facts: dict[str, Json] = {
+    facts = {
         "data set": one_line(choice.dataset),
         f"classes ({len(choice.classes)})": listed(map(brief, choice.classes)),
         "sentences": ", ".join(f"{one_line(split)} {count:,}" for split, count in choice.sentences.items()),
-        "encoder": None if choice.encoder is None else one_line(choice.encoder),
+        "encoder": NONE if choice.encoder is None else one_line(choice.encoder),
         "metric": metric(choice),
         "margin": points(choice.margin),
         "time allowed": duration(choice.budget_s),
         "time taken": duration(choice.seconds),
         "validation": "the split as it is" if choice.folds == 1 else f"{choice.folds} folds, pooled",
     }
-    return scrolling(pairs_table(facts, caption="What was compared, and on what"), title="Facts")
+    return _table("Facts", PAIR, [*facts.items()], caption="What was compared, and on what")

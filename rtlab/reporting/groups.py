@@ -113,12 +113,11 @@ class Group:
 
     def values(self, name: str) -> list[float]:
         """A column of the frame for each run that has a value in it; times are those of one testbed, for its epochs."""
-        runs = self.on_testbed if name in TIMES else self.scored
         found = []
-        for record in runs:
+        for record in self.on_testbed if name in TIMES else self.scored:
             if (value := COLUMNS[name](record)) is not None:
                 found.append(float(value))
-                if name in _BY_EPOCH and record.timing is not None and self.scored:
+                if name in _BY_EPOCH and record.timing is not None:
                     # What the epochs that the run lacks of those that are asked for here add; below 0 if it has more.
                     found[-1] += record.timing.train_s * (_epochs(self.scored[0]) / _epochs(record) - 1)
         return found
@@ -132,9 +131,9 @@ class Group:
     def points(self) -> list[tuple[float, float]]:
         """Seconds of training and test accuracy of each seed that was timed on its testbed."""
         accuracies = {record.experiment.seed: record.scores["test"].accuracy for record in self.scored}
-        seeds = [record.experiment.seed for record in self.on_testbed]
-        seconds = dict(zip(seeds, self.values("seconds"), strict=True))
-        return [(s, accuracies[seed]) for seed, s in seconds.items() if seed in accuracies]
+        seeds = (record.experiment.seed for record in self.on_testbed)
+        timed = zip(seeds, self.values("seconds"), strict=True)
+        return [(seconds, accuracies[seed]) for seed, seconds in timed if seed in accuracies]
 
     def predicted(self, split: str) -> NDArray[np.integer]:
         """The class that each sentence of a split was given, under each seed: (S, N)."""
@@ -154,9 +153,8 @@ class Group:
 
     def has_predictions(self, split: str) -> bool:
         """Whether every run says of each sentence of a split what it takes it for, and all of the same sentences."""
-        found = [record.predictions.get(split) for record in self.scored]
-        first = next(iter(found), None)
-        return first is not None and all(p is not None and same_labels(p.labels, first.labels) for p in found)
+        first, *others = (record.predictions.get(split) for record in self.scored)
+        return first is not None and all(o is not None and same_labels(o.labels, first.labels) for o in others)
 
     @cached_property
     def accuracies(self) -> Mapping[str, Interval]:
@@ -206,10 +204,7 @@ def groups(records: Iterable[RunRecord], *, everywhere: bool = True) -> tuple[Gr
         everywhere: Whether runs that read no encoder stand at each encoder's place of their data set, or once.
     """
     finished = sorted((r for r in records if r.status == "ok"), key=lambda r: (r.created_at, r.id))
-    oldest: dict[str, RunRecord] = {}
-    for record in finished:
-        oldest.setdefault(record.id, record)
-    alone = {id_: would_be(record) for id_, record in oldest.items()}
+    alone = {record.id: would_be(record) for record in reversed(finished)}  # the oldest record of each run
     keys = {id_: (one.place, one.results, *one.fields.values()) for id_, one in alone.items()}
     members = grouped(finished, lambda record: keys[record.id])
     found = [_group([alone[id_] for id_ in dict.fromkeys(run.id for run in runs)], runs) for runs in members.values()]
@@ -223,8 +218,8 @@ def _everywhere(found: Sequence[Group]) -> Iterator[Group]:
     places = dict.fromkeys(group.place for group in found if group.place.encoder_sha256)
     for group in found:
         there = [place for place in places if place.dataset_sha256 == group.place.dataset_sha256]
-        reads = bool(group.place.encoder_sha256) or not there
-        yield from [group] if reads else [dataclasses.replace(group, place=place) for place in there]
+        of = [group.place] if group.place.encoder_sha256 or not there else there
+        yield from (dataclasses.replace(group, place=place) for place in of)
 
 
 def _timed_by_epoch(found: Sequence[Group]) -> list[Group]:
@@ -318,7 +313,6 @@ def families(found: Iterable[Group], field: str, *with_it: str) -> tuple[tuple[G
 def machines(here: Iterable[Group]) -> list[Testbed]:
     """The machines that groups were timed on, that of most runs first."""
     counts: Counter[Testbed] = Counter()
-    for group in here:
-        for testbed, runs in group.timed.items():
-            counts[without_code(testbed)] += len(runs)
+    for testbed, runs in (timed for group in here for timed in group.timed.items()):
+        counts[without_code(testbed)] += len(runs)
     return sorted(counts, key=lambda machine: (-counts[machine], str(machine)))

@@ -10,13 +10,14 @@ from math import isfinite
 
 from rtlab.records import RunRecord
 from rtlab.reporting.groups import Group, Place, by_place, grouped, groups
-from rtlab.reporting.markup import Block, Picture, Table
+from rtlab.reporting.markup import Block, Table
 from rtlab.reporting.measures import accuracy_difference, sentences
 from rtlab.reporting.quantities import FEWEST_RUNS
 from rtlab.reporting.wording import NONE, begun, contents, dates, difference, order, setups, spread
 
 NAME, TITLE = "labels", "How many sentences it takes"
 FIGURE = "labels.svg"  # that of the place of most runs
+SHOWS = "Test accuracy against training sentences, a line for each way; validation and test are whole."
 TEXTS = ("setup", "better than")
 _APART = ("train_sentences", "epochs", "logging_steps")
 
@@ -65,9 +66,7 @@ def labels_block(records: Iterable[RunRecord]) -> Block:
     drawn = any(record.experiment.train_sentences for record in every)  # else there is nothing to group them for
     found = {place: ways(here) for place, here in by_place(groups(every if drawn else ())).items()}
     tables = [table for place, there in found.items() if there for table in _of(place, there)]
-    text = "Test accuracy against training sentences, a line for each way; validation and test are whole."
-    picture = Picture(f"figures/{FIGURE}", text)
-    return Block(name=NAME, title=TITLE, tables=tuple(tables), picture=picture)
+    return Block(name=NAME, title=TITLE, tables=tuple(tables), picture=(f"figures/{FIGURE}", SHOWS))
 
 
 def _sentences(group: Group) -> int | None:

@@ -14,12 +14,13 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from tabulate import tabulate
 
-from rtlab.reporting.wording import NONE, plural
+from rtlab.reporting.wording import plural
 from rtlab.values import Json, visible
 from rtlab.values import clean as clean  # what all of reporting takes from here
 
 Form = Literal["markdown", "text", "html"]
 WIDTH = 120
+PAIR = ("what", "value")  # titles of a table of facts
 
 
 class Span(NamedTuple):
@@ -57,13 +58,6 @@ class Table:
     notes: tuple[Text, ...] = ()
 
 
-class Picture(NamedTuple):
-    """A file's place beside the results' README.md, and what it shows, in words."""
-
-    path: str
-    text: str
-
-
 @dataclass(frozen=True, kw_only=True)
 class Block:
     """What stands under one heading, or between one pair of a file's markers.
@@ -73,7 +67,8 @@ class Block:
         title: The heading.
         tables: One for each place.
         nothing: What is said where there is none.
-        picture: What stands above the tables in markdown, under the heading; neither without tables.
+        picture: What stands above the tables in markdown, under the heading, and neither without tables: a file's place
+            beside the results' README.md, and what it shows.
         listing: Lines of a terminal, which stand above the tables as they are.
     """
 
@@ -81,7 +76,7 @@ class Block:
     title: str
     tables: tuple[Table, ...] = ()
     nothing: str = ""
-    picture: Picture | None = None
+    picture: tuple[str, str] | None = None
     listing: tuple[Text, ...] = ()
 
 
@@ -118,9 +113,11 @@ def wrapped(text: str) -> str:
 
 def as_markdown(block: Block) -> str:
     """A block as markdown; tables are aligned, so they read well as they are."""
-    shown = block.picture if block.tables else None
-    above = [] if shown is None else [f"## {block.title}", f"![{shown.text}]({shown.path})"]
-    return "\n\n".join([*above, _plain(block, "markdown")])
+    above = ""
+    if block.tables and block.picture is not None:
+        path, text = block.picture
+        above = f"## {block.title}\n\n![{text}]({path})\n\n"
+    return above + _plain(block, "markdown")
 
 
 def as_text(blocks: Iterable[Block], *notes: str) -> str:
@@ -176,14 +173,15 @@ def as_html(block: Block, *, most: int, rest: str = "in the results' README.md")
         left_out = len(table.rows) - most
         notes = [f"{plural(left_out, 'more row')} {rest}."] if left_out > 0 else []
         if table.rows:
-            parts.append(scrolling(_table(table, most), title=block.title))
+            parts.append(_table(table, most, block.title))
         elif table.caption:
             parts.append(f"<p>{written(table.caption, 'html')}</p>")
         parts += [f"<p>{written(note, 'html')}</p>" for note in (*notes, *table.notes)]
     return "\n".join(parts) or f"<p>{escape(block.nothing)}</p>"
 
 
-def _table(table: Table, most: int) -> str:
+def _table(table: Table, most: int, title: str) -> str:
+    """A table in a region of its own, which scrolls sideways and can be scrolled by keyboard."""
     kinds = [' class="number"' if title not in table.texts else "" for title in table.titles]
 
     def row(cells: Iterable[str], tag: str, more: str = "") -> str:
@@ -193,26 +191,8 @@ def _table(table: Table, most: int) -> str:
     head = row(map(escape, table.titles), "th", ' scope="col"')
     body = "".join(row((written(cell, "html") for cell in cells), "td") for cells in table.rows[:most])
     caption = f"<caption><span>{written(table.caption, 'html')}</span></caption>\n" if table.caption else ""
-    return f"<table>\n{caption}<thead>\n{head}</thead>\n<tbody>\n{body}</tbody>\n</table>"
-
-
-def scrolling(table: str, *, title: str) -> str:
-    """A table in a region of its own, which scrolls sideways and can be scrolled by keyboard."""
-    return f'<div class="scroll" role="region" aria-label="{escape(title)}" tabindex="0">\n{table}\n</div>'
-
-
-def pairs_table(values: Mapping[str, Json], *, caption: str) -> str:
-    """A table of names and values, those within values by `name.name`."""
-    rows = "".join(f'<tr><th scope="row">{escape(k)}</th><td>{escape(v)}</td></tr>\n' for k, v in _flat(values))
-    return f"<table>\n<caption><span>{escape(caption)}</span></caption>\n<tbody>\n{rows}</tbody>\n</table>"
-
-
-def _flat(values: Mapping[str, Json], prefix: str = "") -> Iterable[tuple[str, object]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", NONE if value is None else value
+    inside = f"<table>\n{caption}<thead>\n{head}</thead>\n<tbody>\n{body}</tbody>\n</table>"
+    return f'<div class="scroll" role="region" aria-label="{escape(title)}" tabindex="0">\n{inside}\n</div>'
 
 
 def embedded_json(value: Json) -> str:

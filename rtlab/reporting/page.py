@@ -53,9 +53,10 @@ def section(name: str, title: str, content: str) -> str:
     return f"{head}\n{content}\n</section>\n"
 
 
-def folded(title: str, content: str) -> str:
-    """What is shown once its title is chosen."""
-    return f"<details>\n<summary>{escape(title)}</summary>\n{content}\n</details>"
+def folded(title: str, content: str, *, name: str = "") -> str:
+    """What is shown once its title is chosen; links may lead to it by its name."""
+    named = f' id="{name}"' if name else ""
+    return f"<details{named}>\n<summary>{escape(title)}</summary>\n{content}\n</details>"
 
 
 def _hash(source: str) -> str:

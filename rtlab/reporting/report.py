@@ -5,7 +5,7 @@ only that one script run, by its hash. Tables are plain HTML, made and escaped h
 draws the table of runs and what moves. The same records give the same bytes: no build time is in it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from string import Template
 
 from rtlab.records import RunRecord
@@ -13,13 +13,14 @@ from rtlab.reporting.claims import claims_block, judge_all
 from rtlab.reporting.findings import findings_block
 from rtlab.reporting.frame import COLUMNS
 from rtlab.reporting.groups import lost_runs
-from rtlab.reporting.learning_curves import NAME, TITLE, labels_block
-from rtlab.reporting.markup import as_html, clean, embedded_json, escape, pairs_table, scrolling
-from rtlab.reporting.page import figure, page, section, static
+from rtlab.reporting.learning_curves import NAME, SHOWS, TITLE, labels_block
+from rtlab.reporting.markup import PAIR, Block, Table, as_html, embedded_json, escape
+from rtlab.reporting.page import figure, folded, page, section, static
 from rtlab.reporting.report_data import Texts, environments, in_full, page_data
 from rtlab.reporting.tables import LEGEND, tables
-from rtlab.reporting.wording import dates, listed, plural
+from rtlab.reporting.wording import NONE, dates, listed, plural
 from rtlab.reporting.write_up import CLAIMS
+from rtlab.values import Json
 
 MOST_ROWS = 300  # of a table; the run table below takes any number
 ENVIRONMENTS = 50
@@ -92,11 +93,11 @@ def _tables(records: Sequence[RunRecord]) -> str:
 def _labels(records: Sequence[RunRecord]) -> str:
     """The section of what training sentences buy, with its figure; nothing where no records hold it."""
     block = labels_block(records)
-    if not block.tables or block.picture is None:
+    if not block.tables:
         return ""
     from rtlab.reporting.figures import first_figure  # here, not above: drawing takes a second to load
 
-    image = figure(first_figure(NAME, records) or "", text=block.picture.text)
+    image = figure(first_figure(NAME, records) or "", text=SHOWS)
     return section(NAME, TITLE, f"{image}\n{as_html(block, most=MOST_ROWS)}") + "\n"
 
 
@@ -105,11 +106,20 @@ def _environments(records: Sequence[RunRecord]) -> str:
     found = environments(records)
     parts = []
     for number, (environment, runs) in enumerate(found[:ENVIRONMENTS], 1):
-        versions = environment.get("versions")
-        torch = clean(versions.get("torch")) if isinstance(versions, Mapping) else "unknown"
-        title = escape(f"{number}: {environment['device']}, torch {torch} ({plural(runs, 'run')})")
-        table = scrolling(pairs_table(environment, caption="Environment"), title=f"Environment {number}")
-        parts.append(f'<details id="environment-{number}">\n<summary>{title}</summary>\n{table}\n</details>')
+        rows = dict(_flat(environment))
+        title = f"{number}: {rows['device']}, torch {rows.get('versions.torch', 'unknown')} ({plural(runs, 'run')})"
+        table = Table(caption="Environment", titles=PAIR, texts=PAIR, rows=tuple(rows.items()))
+        shown = as_html(Block(title=f"Environment {number}", tables=(table,)), most=MOST_ROWS)
+        parts.append(folded(title, shown, name=f"environment-{number}"))
     more = len(found) - ENVIRONMENTS
     parts += [f"<p>{plural(more, 'more environment')} not shown.</p>"] if more > 0 else []
     return "\n".join(parts)
+
+
+def _flat(values: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Names and values, those within values by `name.name`."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", NONE if value is None else str(value)
