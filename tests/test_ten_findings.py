@@ -11,7 +11,7 @@ from rtlab import studies
 from rtlab.methods import Adapter
 from rtlab.recipe import Recipe
 from rtlab.records import Memory, save
-from rtlab.reporting.findings import FINDINGS, LEGEND, findings_block
+from rtlab.reporting.evidence import FINDINGS, LEGEND, findings_block
 from rtlab.reporting.frame import setup_fields
 from rtlab.reporting.markup import as_html, as_markdown, as_text
 from rtlab.reporting.readme import skeleton

@@ -134,7 +134,7 @@ class Claims:
 
     def __call__(self) -> int:
         from rtlab.reporting.claims import claims_block, judge_all
-        from rtlab.reporting.findings import findings_block
+        from rtlab.reporting.evidence import findings_block
         from rtlab.reporting.markup import as_text
         from rtlab.reporting.write_up import CLAIMS
 

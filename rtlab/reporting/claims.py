@@ -9,15 +9,17 @@ own for its direction or size. Scores may come from several testbeds, times neve
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from functools import cache
 from operator import attrgetter
 
 from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER, Experiment
 from rtlab.records import RunRecord
-from rtlab.reporting.evidence import waits_for
+from rtlab.reporting.frame import Cell, setup_fields
 from rtlab.reporting.groups import Group, grouped, groups
 from rtlab.reporting.markup import LINE, Block, Span, Table, Text
 from rtlab.reporting.quantities import Quantity, Reading, Site, Verdict, home, read, sites
-from rtlab.reporting.wording import NONE, begun, contents
+from rtlab.reporting.wording import NONE, begun, contents, listed, setup
+from rtlab.studies import EVIDENCE, study
 from rtlab.values import Json
 
 DATASET_SHA256 = "139902e31bdfd9d34a616b2c5f8e66a07be3947f7095dc6fdf841ed5d071c9f0"  # rotten_tomatoes, whole
@@ -169,7 +171,7 @@ def rule_on(rule: Rule, here: Sequence[Group], site: Site | None = None) -> Ruli
         if found.needs:
             waits.setdefault(found.needs, []).append(quantity.what.rstrip(":"))
     words = [f"{need} for {' and '.join(whats)}" for need, whats in waits.items()]
-    words += [waits_for(tuple(lacking), of_lab=site is not None)] if lacking else []
+    words += [_waits_for(tuple(lacking), of_lab=site is not None)] if lacking else []
     verdict: Verdict | None = None
     if rule.statements:
         refuted = any(finding.verdict == "refuted" for finding in findings)
@@ -181,6 +183,24 @@ def rule_on(rule: Rule, here: Sequence[Group], site: Site | None = None) -> Ruli
         findings=tuple(findings),
         observed=tuple(found for quantity in rule.beside if isinstance(found := read(quantity, here, site), Reading)),
     )
+
+
+def _waits_for(experiments: Sequence[Experiment], *, of_lab: bool) -> str:
+    """What would be run: parts of the study, and setups that none of them has; or the lab's setups."""
+    if of_lab:
+        return f"runs of {' and '.join(experiment.label for experiment in experiments)} by the lab's recipe"
+    parts = [_parts().get(tuple(setup_fields(experiment).values())) for experiment in experiments]
+    numbers = [f"--part {number}" for number in sorted({part for part in parts if part is not None})]
+    names = [setup(experiment) for experiment, part in zip(experiments, parts, strict=True) if part is None]
+    words = [f"rtlab sweep evidence {' and '.join(numbers)}"] if numbers else []
+    return f"runs of {listed([*words, *names])}"
+
+
+@cache
+def _parts() -> Mapping[tuple[Cell, ...], int]:
+    """The first part of the study that has a setup, whatever its encoder, data set and seed."""
+    numbers = range(len(EVIDENCE), 0, -1)
+    return {tuple(setup_fields(one).values()): n for n in numbers for one in study("evidence", part=n, seeds=1)}
 
 
 def _as_stated(claim: Claim, found: Sequence[Group]) -> Ruling:

@@ -10,7 +10,7 @@ from string import Template
 
 from rtlab.records import RunRecord
 from rtlab.reporting.claims import claims_block, judge_all
-from rtlab.reporting.findings import findings_block
+from rtlab.reporting.evidence import findings_block
 from rtlab.reporting.frame import COLUMNS
 from rtlab.reporting.groups import lost_runs
 from rtlab.reporting.learning_curves import NAME, SHOWS, TITLE, labels_block
