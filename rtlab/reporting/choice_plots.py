@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Sequence
 from operator import attrgetter
 from statistics import mean
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from rtlab.choice import Candidate, Choice, points
@@ -22,10 +24,6 @@ from rtlab.reporting.choice_text import brief, measured, metric
 from rtlab.reporting.drawing import GRID, GROUND, INK, LINES, canvas
 from rtlab.reporting.wording import begun
 from rtlab.statistics import Interval
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.text import Annotation
 
 Entry: TypeAlias = Artist | ErrorbarContainer
 
@@ -128,7 +126,7 @@ def curves(choice: Choice) -> Figure | None:
     return figure
 
 
-def _panel(choice: Choice, against: str, ways: Sequence[Candidate], *, more: int = 0) -> "tuple[Figure, Axes]":
+def _panel(choice: Choice, against: str, ways: Sequence[Candidate], *, more: int = 0) -> tuple[Figure, Axes]:
     """A figure with one panel, and room for these ways and `more` in the legend below it."""
     rows = -(-(len(ways) + more) // _columns(ways))
     where = " · ".join(filter(None, (choice.dataset, choice.encoder)))
@@ -157,7 +155,7 @@ def _apart(sizes: set[int]) -> list[int]:
     return kept[::-1]
 
 
-def _place(figure: Figure, panel: "Axes", labels: Sequence[Label]) -> None:
+def _place(figure: Figure, panel: Axes, labels: Sequence[Label]) -> None:
     """Put each label where it covers least of marks, bars and other labels; outside of the panel counts most."""
     layout = figure.get_layout_engine()
     assert layout is not None
@@ -174,7 +172,7 @@ def _place(figure: Figure, panel: "Axes", labels: Sequence[Label]) -> None:
         taken.append(_moved(label, offset))
 
 
-def _moved(label: "Annotation", offset: tuple[float, float]) -> Bbox:
+def _moved(label: Annotation, offset: tuple[float, float]) -> Bbox:
     """What a label takes up, with room about it, at an offset from its point, its nearer side towards it."""
     label.xyann = offset
     label.set_horizontalalignment("left" if offset[0] > 0 else "right" if offset[0] < 0 else "center")

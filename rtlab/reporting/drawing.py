@@ -15,13 +15,14 @@ from contextlib import contextmanager
 from math import isfinite, log10
 from operator import attrgetter
 from statistics import mean
-from typing import TYPE_CHECKING
 
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from rtlab.methods import TITLES
@@ -29,10 +30,6 @@ from rtlab.recipe import rate_text
 from rtlab.reporting.groups import Group
 from rtlab.reporting.markup import clean
 from rtlab.statistics import Interval
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.lines import Line2D
 
 MARK = "rtlab figures"  # who made a file, in its metadata
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
@@ -81,7 +78,7 @@ def styled() -> Iterator[None]:
 
 def canvas(
     heading: str, where: str, *, panels: int = 1, width: float = 9, height: float = 4.4, columns: int = 2
-) -> tuple[Figure, list["Axes"]]:
+) -> tuple[Figure, list[Axes]]:
     """A figure with a heading, the place below it, and panels, `columns` of them side by side; sizes in inches."""
     columns = min(panels, columns)
     rows = -(-panels // columns)
@@ -114,7 +111,7 @@ def svg(figure: Figure, *, title: str) -> str:
     return text.replace("</style>", f"\n@media (prefers-color-scheme: dark) {{\n{rules}\n}}\n</style>", 1)
 
 
-def curve(panel: "Axes", group: Group, number: int) -> None:
+def curve(panel: Axes, group: Group, number: int) -> None:
     """The mean loss of the seeds over steps, and each seed's own as a thin line, with its loss on validation.
 
     A ring is about the loss on validation at the step whose weights were kept.
@@ -146,7 +143,7 @@ def rate(group: Group) -> float:
     return float(group.fields["learning_rate"] or 0)
 
 
-def bars(panel: "Axes", names: Sequence[str], rows: Mapping[str, Sequence[Sequence[float]]]) -> None:
+def bars(panel: Axes, names: Sequence[str], rows: Mapping[str, Sequence[Sequence[float]]]) -> None:
     """Bars of means with seeds as dots on them, a row of bars for each key; an empty cell has no bar."""
     width = 0.8 / len(rows)
     for number, (label, cells) in enumerate(rows.items()):
@@ -166,7 +163,7 @@ def bars(panel: "Axes", names: Sequence[str], rows: Mapping[str, Sequence[Sequen
 
 
 def marks(
-    panel: "Axes",
+    panel: Axes,
     points: Sequence[tuple[float, float]],
     style: tuple[str, str],
     *,
@@ -193,7 +190,7 @@ def marks(
 
 
 def band(
-    panel: "Axes",
+    panel: Axes,
     seeds_by_x: Mapping[int, Sequence[float]],
     style: tuple[str, str],
     line: str,
@@ -201,7 +198,7 @@ def band(
     label: str,
     filled: bool = True,
     width: float = 1.5,
-) -> "Line2D":
+) -> Line2D:
     """Means as a line of markers, and a band from the lowest to the highest seed."""
     colour, marker = style
     x = list(seeds_by_x)
@@ -224,7 +221,7 @@ def method_styles(methods: Iterable[str]) -> Mapping[str, tuple[str, str]]:
     }
 
 
-def dots(panel: "Axes", x: Sequence[float], y: Sequence[float], colour: str) -> None:
+def dots(panel: Axes, x: Sequence[float], y: Sequence[float], colour: str) -> None:
     """Seeds, where there are several."""
     if len(y) > 1:
         panel.plot(x, y, ".", color=colour, markersize=4, zorder=3)
@@ -237,7 +234,7 @@ def reach(interval: Interval | None) -> tuple[float, float]:
     return max(0.0, interval.value - interval.low), max(0.0, interval.high - interval.value)
 
 
-def log_axis(panel: "Axes", values: Sequence[float], text: Callable[[float], str], *, rotation: int = 0) -> None:
+def log_axis(panel: Axes, values: Sequence[float], text: Callable[[float], str], *, rotation: int = 0) -> None:
     """A logarithmic x axis with these values as texts."""
     panel.set_xscale("log")
     panel.set_xticks(values, [text(value) for value in values], rotation=rotation)
@@ -245,7 +242,7 @@ def log_axis(panel: "Axes", values: Sequence[float], text: Callable[[float], str
     panel.xaxis.set_minor_formatter(NullFormatter())
 
 
-def time_axis(panel: "Axes", seconds: Sequence[float]) -> None:
+def time_axis(panel: Axes, seconds: Sequence[float]) -> None:
     """A logarithmic x axis of times, with room at both ends: 1, 2 and 5 of every power of ten, of many these alone."""
     low, high = log10(min(seconds)), log10(max(seconds))
     room = max(0.1 * (high - low), 0.25)

@@ -162,7 +162,7 @@ def read(quantity: Quantity, groups: Sequence[Group], site: Site | None) -> Read
     found = [*of.values(), *(_find(experiment, groups) for experiment in quantity.rivals)]
     used = [group for group in found if group is not None]
     if quantity.timed and len(used) == 2:
-        used = list(on_one_testbed(*used) or ())
+        used = on_one_testbed(*used)
     interval = quantity.measure(*used) if used or not quantity.of else None
     if interval is None:
         few = not all(group.seeded(quantity.runs) for group in used)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from rtlab.methods import method_title
 from rtlab.records import RunRecord
 from rtlab.reporting import wording
-from rtlab.reporting.classes import ByClass, by_class, of_one
+from rtlab.reporting.classes import by_class, of_one
 from rtlab.reporting.frame import COLUMNS
 from rtlab.reporting.groups import Group, Place, by_place, groups, lost_runs, place_of, would_be
 from rtlab.reporting.kinds import TABLES, TEXTS, Kind, Row
@@ -105,11 +105,19 @@ def summary(record: RunRecord) -> str:
     """What one finished run came to, for a terminal."""
     timing, counts, memory = record.timing, record.counts, record.memory
     assert timing and counts and memory, "a run with a result has all three"  # noqa: PT018  # as mypy needs it
-    rows = [_scores(split, record) for split in record.scores]
     found = by_class(would_be(record), "test") if "test" in record.predictions else None
-    classes = _classes(found, record.scores["test"].accuracy) if found is not None and found.needed else ""
-    if not classes:
-        rows = [{title: cell for title, cell in row.items() if title != "macro-F1"} for row in rows]
+    classes, titles = "", ["accuracy", "precision", "recall", "F1"]
+    if found is not None and found.needed:
+        classes, accuracy = f"By class, test:\n{of_one(found)}\n\n", record.scores["test"].accuracy
+        if accuracy <= found.largest:
+            largest = f"{found.names[int(found.support_C.argmax())]}: {found.largest:.4f}"
+            classes += f"warning: accuracy on test, {accuracy:.4f}, does not beat always saying {largest}\n\n"
+        titles.append("macro-F1")
+    rows = []
+    for split in record.scores:
+        cells = [COLUMNS[f"{split}_{title.lower().replace('-', '_')}"](record) for title in titles]
+        shown = (NONE if cell is None else f"{cell:.4f}" for cell in cells)
+        rows.append({"split": split, **dict(zip(titles, shown, strict=True))})
     lossy = record.train_loss is not None
     losses = f", mean loss {record.train_loss:.4f}, last epoch {record.final_loss:.4f}" if lossy else ""
     kept = record.chosen.get("epoch")
@@ -122,18 +130,3 @@ def summary(record: RunRecord) -> str:
         f"{best}loading {timing.load_s:.1f} s, tokenizing {timing.prepare_s:.1f} s, "
         f"evaluating {timing.evaluate_s:.1f} s, peak host memory {memory.peak_host / 2**30:.2f} GiB"
     )
-
-
-def _scores(split: str, record: RunRecord) -> dict[str, str]:
-    titles = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1", "macro_f1": "macro-F1"}
-    cells = {title: COLUMNS[f"{split}_{name}"](record) for name, title in titles.items()}
-    return {"split": split, **{title: NONE if cell is None else f"{cell:.4f}" for title, cell in cells.items()}}
-
-
-def _classes(found: ByClass, accuracy: float) -> str:
-    """The classes of the test split, and a warning where saying the largest one every time would do as well."""
-    largest = found.names[int(found.support_C.argmax())]
-    warning = (
-        f"warning: accuracy on test, {accuracy:.4f}, does not beat always saying {largest}: {found.largest:.4f}\n\n"
-    )
-    return f"By class, test:\n{of_one(found)}\n\n" + (warning if accuracy <= found.largest else "")
