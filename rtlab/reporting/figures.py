@@ -37,47 +37,41 @@ class Written(NamedTuple):
 
 def write_figures(records: Iterable[RunRecord], folder: Path) -> Written:
     """Draw all figures of records of any kind into a folder, which is made if it is not there."""
-    texts: dict[Path, str] = {}
+    texts: dict[str, str] = {}
     for place, here in by_place(groups(records)).items():
         for name, draw in SCORES.items():
-            _draw(texts, folder, name, draw, place, here)
+            _draw(texts, name, draw, place, here)
         for method in dict.fromkeys(group.method for group in here if group.fields["peft_type"]):
             of_method = [group for group in here if group.method == method]
-            _draw(texts, folder, RATES.format(method), plots.rates, place, of_method)
+            _draw(texts, RATES.format(method), plots.rates, place, of_method)
         for machine in machines(here):
             timed = [group.timed_on(machine) for group in here]
             for name, draw in TIMES.items():
-                _draw(texts, folder, name, draw, place, timed, machine)
+                _draw(texts, name, draw, place, timed, machine)
     for first, name in (("accuracy-", HEADLINE), ("labels-", FIGURE)):
-        text = next((text for path, text in texts.items() if path.name.startswith(first)), None)
-        if text is not None:
-            texts[folder / name] = text
-    for path, text in texts.items():
+        if (text := next((text for file, text in texts.items() if file.startswith(first)), None)) is not None:
+            texts[name] = text
+    written = {folder / name: text for name, text in texts.items()}
+    for path, text in written.items():
         write_whole(path, text)
-    stale = [path for path in sorted(folder.glob("*.svg")) if path not in texts and _ours(path)]
+    stale = [path for path in sorted(folder.glob("*.svg")) if path not in written and _ours(path)]
     for path in stale:
         path.unlink()
-    return Written(tuple(texts), tuple(stale))
+    return Written(tuple(written), tuple(stale))
 
 
 def first_figure(name: str, records: Iterable[RunRecord]) -> str | None:
     """A figure of `SCORES` as SVG, of the first place that has something to show in it."""
-    texts: dict[Path, str] = {}
+    texts: dict[str, str] = {}
     for place, here in by_place(groups(records)).items():
-        _draw(texts, Path(), name, SCORES[name], place, here)
+        _draw(texts, name, SCORES[name], place, here)
     return next(iter(texts.values()), None)
 
 
 def _draw(
-    texts: dict[Path, str],
-    folder: Path,
-    name: str,
-    draw: Draw,
-    place: Place,
-    here: Sequence[Group],
-    machine: Testbed | None = None,
+    texts: dict[str, str], name: str, draw: Draw, place: Place, here: Sequence[Group], machine: Testbed | None = None
 ) -> None:
-    """Add a figure of a place, or of a machine there, if it has something to show."""
+    """Add a figure of a place, or of a machine there, by its file's name, if it has something to show."""
     limits = {group.experiment.limit for group in here}
     limit = "" if None in limits else f"{min(filter(None, limits))} sentences a split"
     more = (limit, "" if machine is None else machine.name)
@@ -87,10 +81,10 @@ def _draw(
     if figure is not None:
         names = (place.encoder.rpartition("/")[2], place.dataset.rpartition("/")[2], *more)
         slug = re.sub(r"[^a-z0-9]+", "-", " ".join(names).lower()).strip("-")[:150]
-        path = folder / f"{re.sub(r'[^a-z0-9]+', '-', name)}-{slug}.svg"
-        if path in texts:  # of two places whose names come to the same, the later one's has a digest
-            path = path.with_stem(f"{path.stem}-{sha256(repr((place, machine)).encode()).hexdigest()[:8]}")
-        texts[path] = svg(figure, title=f"{name}: {where}")
+        stem = f"{re.sub(r'[^a-z0-9]+', '-', name)}-{slug}"
+        if f"{stem}.svg" in texts:  # of two places whose names come to the same, the later one's has a digest
+            stem += f"-{sha256(repr((place, machine)).encode()).hexdigest()[:8]}"
+        texts[f"{stem}.svg"] = svg(figure, title=f"{name}: {where}")
 
 
 def _ours(path: Path) -> bool:

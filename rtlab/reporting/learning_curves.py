@@ -5,8 +5,7 @@ Absent, heading and all, where no records hold runs on drawn sentences.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
-from math import isfinite
+from itertools import combinations, takewhile
 
 from rtlab.records import RunRecord
 from rtlab.reporting.groups import Group, Place, by_place, grouped, groups
@@ -92,17 +91,16 @@ def _of(place: Place, found: Sequence[Way]) -> list[Table]:
     span = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     shared = f" Common recipe with most sentences: {common}." if common else ""
     lengths = ", ".join(f"{epochs[size]} on {size:,}" for size in sorted(epochs))
-    accuracies = [
-        [spread(way.by_size[size].values("test_accuracy"), 3) if size in way.by_size else NONE for size in sizes]
-        for way in found
-    ]
     first = Table(
         caption=f"{begun(contents(place))}; {dates(record for _, group in every for record in group.scored)}.{shared} "
         "Test accuracy by training sentences, which the seed draws; mean ± standard deviation over "
         f"{span} seeds. Validation and test are whole.",
         titles=("setup", *(f"{size:,}" for size in sizes)),
         texts=TEXTS,
-        rows=tuple((name, *cells) for name, cells in zip(names, accuracies, strict=True)),
+        rows=tuple(
+            (name, *(spread(of[size].values("test_accuracy"), 3) if size in of else NONE for size in sizes))
+            for name, of in zip(names, (way.by_size for way in found), strict=True)
+        ),
         notes=(f"Epochs: {lengths}.",) if len(set(epochs.values())) > 1 else (),
     )
     second = Table(
@@ -121,18 +119,17 @@ def _of(place: Place, found: Sequence[Way]) -> list[Table]:
 
 def _lead(more: Way, less: Way) -> tuple[str, str, str, str]:
     """From how many sentences on the dearer way is better, by how much there, and by how much on the most."""
-    both = sorted(set(less.by_size) & set(more.by_size))
-    found = {size: accuracy_difference(more.by_size[size], less.by_size[size]) for size in both}
+    both = sorted(less.by_size.keys() & more.by_size.keys(), reverse=True)
+    pairs = {size: (more.by_size[size], less.by_size[size]) for size in both}
+    found = {size: accuracy_difference(*pair) for size, pair in pairs.items()}
 
-    def cells(size: int | None) -> tuple[str, str]:
-        known = None if size is None else found[size]
-        return NONE if size is None else f"{size:,}", NONE if known is None else difference(known)
+    def ahead(size: int) -> bool:
+        lead = found[size]
+        return lead is not None and lead.low > 0 and all(group.seeded(FEWEST_RUNS) for group in pairs[size])
 
-    start = None
-    for size in reversed(both):
-        ahead, pair = found[size], (more.by_size[size], less.by_size[size])
-        enough = all(group.seeded(FEWEST_RUNS) for group in pair)
-        if not (enough and ahead is not None and isfinite(ahead.low) and ahead.low > 0):
-            break
-        start = size
-    return *cells(start), *cells(max(both, default=None))
+    def cells(sizes: Sequence[int]) -> tuple[str, str]:
+        for size in sizes[-1:]:
+            return f"{size:,}", NONE if (known := found[size]) is None else difference(known)
+        return NONE, NONE
+
+    return *cells([*takewhile(ahead, both)]), *cells(both[:1])

@@ -7,8 +7,9 @@ runs on one data set share, are kept once.
 """
 
 import base64
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import count
 from math import isfinite
 from statistics import mean
 
@@ -31,7 +32,6 @@ from rtlab.values import Json, one_line
 IN_FULL = 300
 CURVE_POINTS = 200
 LOGIT_STEPS = 2**15 - 1
-GIB = 2**30
 MENUS = {  # column of the page -> column of the frame, whose values a menu offers
     "method": "method",
     "padding": "padding",
@@ -68,11 +68,7 @@ def page_data(records: Sequence[RunRecord], texts: Texts) -> dict[str, Json]:
         "methods": [
             [name, method_title(name)] for name in dict.fromkeys([*TITLES, *map(str, _column(records, "method"))])
         ],
-        "texts": {
-            sha256: {split: list(sentences) for split, sentences in splits.items()}
-            for sha256, splits in texts.items()
-            if sha256 in used
-        },
+        "texts": {sha256: splits for sha256, splits in texts.items() if sha256 in used},
         **_points(records),
     }
 
@@ -80,26 +76,20 @@ def page_data(records: Sequence[RunRecord], texts: Texts) -> dict[str, Json]:
 def run_names(records: Sequence[RunRecord]) -> list[str]:
     """A name for each run: its setup, with its seed; no two are the same."""
     alone, _ = setups([record.experiment for record in records])
-    names = [clean(f"{name}, seed {record.experiment.seed}") for name, record in zip(alone, records, strict=True)]
-    if len({record.worked_on for record in records}) > 1:
-        names = [clean(f"{name}, {record.worked_on}") for name, record in zip(names, records, strict=True)]
-    counts, seen = Counter(names), Counter[str]()
-    for number, name in enumerate(names):
-        if counts[name] > 1:
-            seen[name] += 1
-            names[number] = f"{name}, record {seen[name]} of {counts[name]}"
-    return names
+    several = len({record.worked_on for record in records}) > 1
+    names = [
+        clean(f"{name}, seed {record.experiment.seed}" + f", {record.worked_on}" * several)
+        for name, record in zip(alone, records, strict=True)
+    ]
+    counts, number = Counter(names), defaultdict[str, "count[int]"](lambda: count(1))
+    return [f"{name}, record {next(number[name])} of {counts[name]}" if counts[name] > 1 else name for name in names]
 
 
 def in_full(records: Sequence[RunRecord]) -> list[int]:
     """Numbers of the runs whose losses and predictions are in the page: one of each setup first, in their order."""
-    rank: Counter[tuple[object, ...]] = Counter()
-    ranks = []
-    for record in records:
-        asked = record.experiment
-        key = (place_of(record), asked.method, asked.max_length, asked.precision, asked.train_sentences)
-        ranks.append(rank[key])
-        rank[key] += 1
+    rank = defaultdict[tuple[object, ...], "count[int]"](count)
+    asked = ((place_of(record), record.experiment) for record in records)
+    ranks = [next(rank[place, e.method, e.max_length, e.precision, e.train_sentences]) for place, e in asked]
     known = [number for number, record in enumerate(records) if record.predictions or record.history]
     return sorted(sorted(known, key=lambda number: (ranks[number], number))[:IN_FULL])
 
@@ -129,7 +119,7 @@ def _run_table(records: Sequence[RunRecord], names: Sequence[str]) -> list[Json]
         accuracy,
         {"title": "95 %", "texts": [_interval(record) for record in records]},
         *numbers,
-        _numbers("peak memory (GiB)", 2, [None if peak is None else float(peak) / GIB for peak in memory]),
+        _numbers("peak memory (GiB)", 2, [None if peak is None else float(peak) / 2**30 for peak in memory]),
         *(_coded(title, _column(records, name), menu=True) for title, name in MENUS.items()),
         _coded("created (UTC)", [record.created_at[:19].replace("T", " ") for record in records]),
         _coded("environment", [number_of[repr(record.environment)] for record in records], menu=True),
@@ -162,8 +152,8 @@ def _in_full(
     record: RunRecord, number: int, labels: dict[str, int], classes: dict[tuple[str, ...], int]
 ) -> dict[str, Json]:
     """A run's losses and predictions; labels and names of classes, which runs share, go into the lists of them."""
-    count = max((found.num_labels for found in record.predictions.values()), default=0)
-    names = class_names(record.dataset.classes, count)
+    num_labels = max((found.num_labels for found in record.predictions.values()), default=0)
+    names = class_names(record.dataset.classes, num_labels)
     return {
         "run": number,
         "dataset": record.dataset.sha256,
