@@ -236,9 +236,8 @@ def _as_stated(claim: Claim, found: Sequence[Group]) -> Ruling:
 
 def claims_block(judgements: Sequence[Judgement]) -> Block:
     """Judgements as a table: a row for each claim, and below the sites of the records and what the words mean."""
-    rulings = [ruling for judgement in judgements for ruling in (judgement.as_stated, judgement.here)]
-    used = {reading.site for ruling in rulings for reading in (*ruling.findings, *ruling.observed) if reading.site}
-    names = {site: f"P{number}" for number, site in enumerate(sorted(used), start=1)}
+    used = sites_of(ruling for judgement in judgements for ruling in (judgement.as_stated, judgement.here))
+    names = {site: f"P{number}" for number, site in enumerate(used, start=1)}
     rows = [
         (
             judgement.claim.sentence,
@@ -253,6 +252,11 @@ def claims_block(judgements: Sequence[Judgement]) -> Block:
     titles = ("claim", "as stated", "evidence", "here", "evidence here")
     table = Table(titles=titles, texts=titles, rows=tuple(rows), notes=(*keys, LEGEND))
     return Block(name="claims", title="Claims", tables=(table,))
+
+
+def sites_of(rulings: Iterable[Ruling]) -> list[Site]:
+    """Where the records are that rulings were read off."""
+    return sorted({one.site for ruling in rulings for one in (*ruling.findings, *ruling.observed) if one.site})
 
 
 def _said(ruling: Ruling) -> list[str | Span]:

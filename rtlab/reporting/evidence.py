@@ -8,7 +8,7 @@ of the SVM, which has no chance in it, the records were there.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import chain, groupby
+from itertools import groupby
 from operator import attrgetter
 
 from rtlab.experiment import Experiment
@@ -16,7 +16,7 @@ from rtlab.methods import Adapter, Full, Svm
 from rtlab.recipe import Padding, Recipe
 from rtlab.records import RunRecord
 from rtlab.reporting import measures
-from rtlab.reporting.claims import Claim, Rule, Ruling, rule_on, ruled
+from rtlab.reporting.claims import Claim, Rule, Ruling, rule_on, ruled, sites_of
 from rtlab.reporting.frame import TIMES
 from rtlab.reporting.groups import groups
 from rtlab.reporting.markup import Block, Span, Table
@@ -224,9 +224,7 @@ def findings_block(records: Iterable[RunRecord]) -> Block:
     """The findings as a numbered list, and below where their numbers come from."""
     here = home(groups(records))
     rulings = [(finding, rule_on(finding.here, here)) for finding in FINDINGS]
-    readings = chain.from_iterable((*ruling.findings, *ruling.observed) for _, ruling in rulings)
-    used = sorted({reading.site for reading in readings if reading.site})
-    sites = groupby(used, attrgetter("place"))
+    sites = groupby(sites_of(ruling for _, ruling in rulings), attrgetter("place"))
     where = " ".join(f"{begun(contents(place, (site.machine for site in there)))}." for place, there in sites)
     sentences = tuple([f"{n}. ", *_sentence(finding, ruling)] for n, (finding, ruling) in enumerate(rulings, start=1))
     table = Table(notes=(*sentences, *([where] if where else []), LEGEND))

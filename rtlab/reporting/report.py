@@ -1,8 +1,7 @@
 """The report: every run, table, claim, curve and disagreement in one HTML file that opens anywhere.
 
-Nothing is loaded when it is viewed: style, script and data stand in the file, and its Content-Security-Policy lets
-only that one script run, by its hash. Tables are plain HTML, made and escaped here, and need no script; `report.js`
-draws the table of runs and what moves. The same records give the same bytes: no build time is in it.
+Tables are plain HTML and need no script; `report.js` draws the table of runs and what moves, from data that stand in
+the file. The same records give the same bytes: no build time is in it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

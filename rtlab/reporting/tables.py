@@ -14,7 +14,7 @@ from rtlab.records import RunRecord
 from rtlab.reporting import wording
 from rtlab.reporting.classes import by_class, of_one
 from rtlab.reporting.frame import COLUMNS
-from rtlab.reporting.groups import Group, Place, by_place, groups, lost_runs, place_of, would_be
+from rtlab.reporting.groups import Group, Place, by_place, grouped, groups, lost_runs, place_of, would_be
 from rtlab.reporting.kinds import TABLES, TEXTS, Kind, Row
 from rtlab.reporting.markup import Block, Table, simple
 from rtlab.reporting.measures import SEEDS_FOR_EQUALITY
@@ -49,8 +49,8 @@ def tables(records: Iterable[RunRecord]) -> tuple[Block, ...]:
 
 
 def _block(name: str, kind: Kind, places: Mapping[Place, Sequence[Group]], lost: Sequence[RunRecord]) -> Block:
-    without = [record for record in lost if kind.of(would_be(record))]
-    nowhere = sorted({place_of(record) for record in without} - places.keys()) if kind.everywhere else []
+    without = grouped((record for record in lost if kind.of(would_be(record))), place_of)
+    nowhere = sorted(without.keys() - places.keys()) if kind.everywhere else []
     some_whole = any(group.experiment.limit is None for here in places.values() for group in here)
     made = []
     for place in (*places, *nowhere):
@@ -59,11 +59,12 @@ def _block(name: str, kind: Kind, places: Mapping[Place, Sequence[Group]], lost:
             for group in places.get(place, ())
             if kind.of(group) and (kind.limited or not some_whole or group.experiment.limit is None)
         ]
-        failed = [record for record in without if place_of(record) == place]
+        failed = without.get(place, [])
         if (chosen := kind.chosen(here)) or (failed and kind.everywhere):
             made.append(_table(place, kind, chosen, failed))
-    nothing = f"Nothing to show yet: it takes {kind.needs}."
-    return Block(name=name, title=kind.title, tables=tuple(made), nothing=nothing)
+    return Block(
+        name=name, title=kind.title, tables=tuple(made), nothing=f"Nothing to show yet: it takes {kind.needs}."
+    )
 
 
 def _table(place: Place, kind: Kind, found: Sequence[Family], lost: Sequence[RunRecord]) -> Table:

@@ -176,8 +176,7 @@ CLAIMS: tuple[Claim, ...] = (
         "Padding does not change accuracy.",
         ruled(
             EQUAL,
-            alike("full, dynamic − fixed", FULL, FULL_FIXED, POINT),
-            alike("LoRA, dynamic − fixed", LORA, LORA_FIXED, POINT),
+            *(alike(f"{name}, dynamic − fixed", of["dynamic"], of["fixed"], POINT) for name, of in PADDED.items()),
         ),
         ruled(
             EQUAL,
