@@ -80,7 +80,7 @@ def cost(choice: Choice) -> Figure | None:
     labels: list[Label] = []
     for number, (one, seconds, score) in numbered.items():
         at, reach, recommended = (seconds, score.value), drawing.reach(score), one.name == choice.recommended
-        finished, label = one.status == "finished", _entry(number, one)
+        finished, label = one.status == "finished", f"{number} {brief(one.name, NAME)}"
         entries.append(drawing.marks(panel, [at], styles[one.method], filled=finished, up=[reach], label=label))
         if recommended:
             panel.plot(*at, "o", color=INK, fillstyle="none", markersize=14, markeredgewidth=1.4)
@@ -112,8 +112,8 @@ def curves(choice: Choice) -> Figure | None:
     labels: list[Label] = []
     for one, (number, by_size) in zip(ways, shown.items(), strict=True):
         recommended, line = one.name == choice.recommended, LINES[lines[one.method] % len(LINES)]
-        width = 2.8 if recommended else 1.5
-        drawn = drawing.band(panel, by_size, styles[one.method], line, label=_entry(number, one), width=width)
+        width, label = 2.8 if recommended else 1.5, f"{number} {brief(one.name, NAME)}"
+        drawn = drawing.band(panel, by_size, styles[one.method], line, label=label, width=width)
         entries.append(drawn)
         lines[one.method] += 1
         labels.append((str(number), (max(by_size), mean(by_size[max(by_size)])), (0.0, 0.0), recommended))
@@ -139,10 +139,6 @@ def _panel(choice: Choice, against: str, ways: Sequence[Candidate], *, more: int
 def _columns(ways: Sequence[Candidate]) -> int:
     """Of a legend that names these ways."""
     return 2 if all(len(brief(one.name)) < BESIDE for one in ways) else 1
-
-
-def _entry(number: int, one: Candidate) -> str:
-    return f"{number} {brief(one.name, NAME)}"
 
 
 def _apart(sizes: set[int]) -> list[int]:

@@ -228,17 +228,16 @@ def _timed_by_epoch(found: Sequence[Group]) -> list[Group]:
     A seed's own run goes before that of another length. Runs that end once they have had patience are of as many epochs
     as they came to: they keep their own times.
     """
-    fixed = [group for group in found if group.whole and group.fields["patience"] is None]
-    alike = {id(group): family for family in families(fixed, "epochs") for group in family}
-    made = []
-    for group in found:
-        timed: dict[Testbed, dict[int, RunRecord]] = {}
-        for member in sorted(alike.get(id(group), ()), key=lambda member: member is group):
-            for testbed, runs in member.timed.items():
-                timed.setdefault(testbed, {}).update({record.experiment.seed: record for record in runs})
-        by_seed = {testbed: _by_seed(runs.values()) for testbed, runs in timed.items()}
-        made.append(dataclasses.replace(group, timed=by_seed) if timed else group)
-    return made
+    made = {id(group): group for group in found}
+    for family in families([group for group in found if group.whole and group.fields["patience"] is None], "epochs"):
+        for group in family:
+            timed: dict[Testbed, dict[int, RunRecord]] = {}
+            for member in sorted(family, key=lambda member: member is group):
+                for testbed, runs in member.timed.items():
+                    timed.setdefault(testbed, {}).update({record.experiment.seed: record for record in runs})
+            by_seed = {testbed: _by_seed(runs.values()) for testbed, runs in timed.items()}
+            made[id(group)] = dataclasses.replace(group, timed=by_seed)
+    return list(made.values())
 
 
 def _epochs(record: RunRecord) -> int:

@@ -101,8 +101,7 @@ def _faster(**base: str) -> Columns:
         slow = next((g for g in family if all(g.fields[field] == value for field, value in base.items())), None)
         if slow is group:
             return {column: "1", "its accuracy": NONE}
-        ratio = None if slow is None else time_ratio(slow, group)
-        if slow is None or ratio is None:
+        if slow is None or (ratio := time_ratio(slow, group)) is None:
             return {column: NONE, "its accuracy": NONE}
         verdict, found = quality(group, slow), accuracy_difference(group, slow)
         told = found is not None and found.over == "sentences and seeds" and group.whole  # seeds of both tell it

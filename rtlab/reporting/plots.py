@@ -177,8 +177,7 @@ def labels(here: Sequence[Group], where: str) -> Figure | None:
     for number, way in enumerate(shown):
         method, beside_words = way.largest.method, bool(way.largest.fields["with_words"])
         seeds = {size: group.values("test_accuracy") for size, group in way.by_size.items()}
-        label = f"{method_title(method)}{' with words' * beside_words}"
-        line = LINES[number % len(LINES)]
+        label, line = f"{method_title(method)}{' with words' * beside_words}", LINES[number % len(LINES)]
         drawing.band(panel, seeds, styles[method], line, label=label, filled=not beside_words)
     sizes = sorted({size for way in shown for size in way.by_size})
     drawing.log_axis(panel, sizes, "{:,}".format, rotation=45)
