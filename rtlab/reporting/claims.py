@@ -49,21 +49,17 @@ class Rule:
     """How a claim is judged.
 
     Attributes:
-        text: The rule in words; empty for the ranges of a claim as it is stated.
         source: How its intervals are come by, and where that is from.
         statements: The quantities whose ranges must hold, all of them; without any nothing is judged.
+        text: The rule in words; empty for the ranges of a claim as it is stated.
         beside: Quantities that are shown with them and not judged.
     """
 
-    text: str
     source: str
-    statements: tuple[Quantity, ...] = ()
-    beside: tuple[Quantity, ...] = ()
-
-
-def ruled(source: str, *statements: Quantity, says: str = "", beside: Sequence[Quantity] = ()) -> Rule:
-    """A rule by its statements, with what it `says` in words."""
-    return Rule(says, source, statements, tuple(beside))
+    statements: Sequence[Quantity] = ()
+    _: KW_ONLY
+    text: str = ""
+    beside: Sequence[Quantity] = ()
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from rtlab.methods import Adapter, Full, Svm
 from rtlab.recipe import Padding, Recipe
 from rtlab.records import RunRecord
 from rtlab.reporting import measures
-from rtlab.reporting.claims import Claim, Rule, Ruling, rule_on, ruled, sites_of
+from rtlab.reporting.claims import Claim, Rule, Ruling, rule_on, sites_of
 from rtlab.reporting.frame import TIMES
 from rtlab.reporting.groups import groups
 from rtlab.reporting.markup import Block, Span, Table
@@ -116,7 +116,7 @@ def shown(column: str, form: str, **of: Experiment) -> tuple[Quantity, ...]:
 
 def _finding(id_: str, says: str, *rests_on: Quantity, beside: Sequence[Quantity] = ()) -> Claim:
     """A claim of our own, which is judged here alone."""
-    return Claim(id_, says, Rule("", ""), ruled("", *rests_on, beside=beside))
+    return Claim(id_, says, Rule(""), Rule("", rests_on, beside=beside))
 
 
 _FROM_FIXED: tuple[Padding, ...] = ("fixed", "dynamic")

@@ -175,10 +175,8 @@ def same_labels(a: NDArray[np.integer], b: NDArray[np.integer]) -> bool:
 
 def place_of(record: RunRecord) -> Place:
     """Where a record was made."""
-    encoder, dataset = record.encoder, record.dataset
-    if encoder is None:
-        return Place("", dataset.name, "", dataset.sha256)
-    return Place(encoder.name, dataset.name, encoder.sha256, dataset.sha256)
+    name, sha256 = ("", "") if record.encoder is None else (record.encoder.name, record.encoder.sha256)
+    return Place(name, record.dataset.name, sha256, record.dataset.sha256)
 
 
 def without_code(testbed: Testbed) -> Testbed:

@@ -3,8 +3,8 @@
 Absent, heading and all, where no records hold runs on drawn sentences.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import combinations, takewhile
 
 from rtlab.records import RunRecord
@@ -21,20 +21,12 @@ TEXTS = ("setup", "better than")
 _APART = ("train_sentences", "epochs", "logging_steps")
 
 
-@dataclass(frozen=True)
-class Way:
-    """One way on several numbers of training sentences.
+Way = dict[int, Group]  # one way: its groups by training sentences, fewest first
 
-    Attributes:
-        by_size: Its groups by training sentences, fewest first.
-    """
 
-    by_size: Mapping[int, Group]
-
-    @property
-    def largest(self) -> Group:
-        """Its group of most sentences."""
-        return self.by_size[max(self.by_size)]
+def largest(way: Way) -> Group:
+    """Its group of most sentences."""
+    return way[max(way)]
 
 
 def ways(here: Iterable[Group]) -> list[Way]:
@@ -49,14 +41,14 @@ def ways(here: Iterable[Group]) -> list[Way]:
         size = _sentences(group)
         if group.whole and size is not None and group.has_predictions("test"):
             sets.setdefault((group.place, group.results, group.but_for(*_APART)), {})[size] = group
-    every = [Way(dict(sorted(by_size.items()))) for by_size in sets.values() if len(by_size) > 1]
-    drawn = [way for way in every if any(group.experiment.train_sentences for group in way.by_size.values())]
-    of_method = grouped(drawn, lambda way: (way.largest.method, way.largest.fields["with_words"]))
-    found = sorted((max(several, key=_worth) for several in of_method.values()), key=lambda way: order(way.largest))
-    common = set.intersection(*(set(way.by_size) for way in found)) if found else set()
-    if not common or not all(way.by_size[max(common)].timed for way in found):
+    every = [dict(sorted(by_size.items())) for by_size in sets.values() if len(by_size) > 1]
+    drawn = [way for way in every if any(group.experiment.train_sentences for group in way.values())]
+    of_method = grouped(drawn, lambda way: (largest(way).method, largest(way).fields["with_words"]))
+    found = sorted((max(several, key=_worth) for several in of_method.values()), key=lambda way: order(largest(way)))
+    common = set.intersection(*(set(way) for way in found)) if found else set()
+    if not common or not all(way[max(common)].timed for way in found):
         return found
-    return sorted(found, key=lambda way: way.by_size[max(common)].mean("seconds"))
+    return sorted(found, key=lambda way: way[max(common)].mean("seconds"))
 
 
 def labels_block(records: Iterable[RunRecord]) -> Block:
@@ -77,14 +69,14 @@ def _sentences(group: Group) -> int | None:
 
 
 def _worth(way: Way) -> tuple[float, ...]:
-    runs = sum(len(group.scored) for group in way.by_size.values())
-    return len(way.by_size), runs, way.largest.mean("validation_accuracy")
+    runs = sum(len(group.scored) for group in way.values())
+    return len(way), runs, largest(way).mean("validation_accuracy")
 
 
 def _of(place: Place, found: Sequence[Way]) -> list[Table]:
     """The accuracies of the ways of one place by training sentences, and from where on they differ."""
-    names, common = setups([replace(way.largest.experiment, train_sentences=None) for way in found])
-    every = [(size, group) for way in found for size, group in way.by_size.items()]
+    names, common = setups([replace(largest(way).experiment, train_sentences=None) for way in found])
+    every = [(size, group) for way in found for size, group in way.items()]
     sizes = sorted({size for size, _ in every})
     seeds = sorted({len(group.scored) for _, group in every})
     epochs = {size: group.fields["epochs"] for size, group in every if group.fields["epochs"] is not None}
@@ -99,7 +91,7 @@ def _of(place: Place, found: Sequence[Way]) -> list[Table]:
         texts=TEXTS,
         rows=tuple(
             (name, *(spread(of[size].values("test_accuracy"), 3) if size in of else NONE for size in sizes))
-            for name, of in zip(names, (way.by_size for way in found), strict=True)
+            for name, of in zip(names, found, strict=True)
         ),
         notes=(f"Epochs: {lengths}.",) if len(set(epochs.values())) > 1 else (),
     )
@@ -119,8 +111,8 @@ def _of(place: Place, found: Sequence[Way]) -> list[Table]:
 
 def _lead(more: Way, less: Way) -> tuple[str, str, str, str]:
     """From how many sentences on the dearer way is better, by how much there, and by how much on the most."""
-    both = sorted(less.by_size.keys() & more.by_size.keys(), reverse=True)
-    pairs = {size: (more.by_size[size], less.by_size[size]) for size in both}
+    both = sorted(less.keys() & more.keys(), reverse=True)
+    pairs = {size: (more[size], less[size]) for size in both}
     found = {size: accuracy_difference(*pair) for size, pair in pairs.items()}
 
     def ahead(size: int) -> bool:

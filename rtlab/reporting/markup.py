@@ -96,9 +96,8 @@ def written(text: Text, form: Form) -> str:
 
 
 def _as(text: str, form: Form) -> str:
-    kept = clean(text)
-    if " " in (text[:1], text[-1:]):  # blanks at the ends of a part separate it from the next one
-        kept = f"{' ' * text.startswith(' ')}{kept}{' ' * (text.endswith(' ') and bool(text.strip()))}"
+    # Blanks at the ends of a part separate it from the next one.
+    kept = f"{' ' * text.startswith(' ')}{clean(text)}{' ' * (text.endswith(' ') and bool(text.strip()))}"
     if form == "html":
         return html.escape(kept)
     if form == "markdown":  # no cell ends in it, no element, link or emphasis begins

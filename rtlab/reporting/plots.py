@@ -16,7 +16,7 @@ from rtlab.recipe import Padding, rate_text
 from rtlab.reporting import drawing
 from rtlab.reporting.drawing import COLOURS, GROUND, INK, LINES, MARKERS, canvas
 from rtlab.reporting.groups import SPLITS, Group, families, grouped
-from rtlab.reporting.learning_curves import ways
+from rtlab.reporting.learning_curves import largest, ways
 from rtlab.reporting.measures import quality, time_ratio
 from rtlab.reporting.selecting import shown_first
 from rtlab.reporting.wording import adapted, method_order, order
@@ -173,13 +173,13 @@ def labels(here: Sequence[Group], where: str) -> Figure | None:
     if not shown:
         return None
     figure, [panel] = canvas("Test accuracy against training sentences", where, width=5.2, height=4.6)
-    styles = drawing.method_styles(way.largest.method for way in shown)
+    styles = drawing.method_styles(largest(way).method for way in shown)
     for number, way in enumerate(shown):
-        method, beside_words = way.largest.method, bool(way.largest.fields["with_words"])
-        seeds = {size: group.values("test_accuracy") for size, group in way.by_size.items()}
+        method, beside_words = largest(way).method, bool(largest(way).fields["with_words"])
+        seeds = {size: group.values("test_accuracy") for size, group in way.items()}
         label, line = f"{method_title(method)}{' with words' * beside_words}", LINES[number % len(LINES)]
         drawing.band(panel, seeds, styles[method], line, label=label, filled=not beside_words)
-    sizes = sorted({size for way in shown for size in way.by_size})
+    sizes = sorted({size for way in shown for size in way})
     drawing.log_axis(panel, sizes, "{:,}".format, rotation=45)
     panel.set(
         xlabel="training sentences (logarithmic), drawn by the seed;\nband: lowest to highest seed; "

@@ -39,12 +39,18 @@ def report(records: Iterable[RunRecord], *, texts: Texts | None = None) -> str:
     about = "Their texts are not in this file; rtlab report --dataset puts them in."
     if sentences:
         about = f"Texts are shown for {listed(r.dataset.name for r in shown if r.dataset.sha256 in sentences)}."
+    known, full, left_out = sum(bool(r.predictions or r.history) for r in shown), len(in_full(shown)), ""
+    if full < known:
+        left_out = (
+            f"Losses and predictions of {full:,} of {known:,} runs are in this page, one of each setup first, without "
+            "logits. All numbers: rtlab tables --csv FILE; a report of a folder with fewer records shows them all."
+        )
     script = static("report.js")
     labels = _labels(shown)
     body = Template(static("report.html")).substitute(
         script=script,
         summary=_summary(shown),
-        left_out=escape(_left_out(shown)),
+        left_out=escape(left_out),
         sentences=escape(about),
         labels=labels,
         labels_link=f' <a href="#{NAME}">{TITLE}</a>' if labels else "",
@@ -70,17 +76,6 @@ def _summary(records: Sequence[RunRecord]) -> str:
         f"made {dates(records)}",
     ]
     return escape("; ".join(part for part in parts if part) + ".")
-
-
-def _left_out(records: Sequence[RunRecord]) -> str:
-    """What of the losses and predictions is not in the page, and where all numbers are."""
-    known, shown = sum(bool(r.predictions or r.history) for r in records), len(in_full(records))
-    if known == shown:
-        return ""
-    return (
-        f"Losses and predictions of {shown:,} of {known:,} runs are in this page, one of each setup first, without "
-        "logits. All numbers: rtlab tables --csv FILE; a report of a folder with fewer records shows them all."
-    )
 
 
 def _tables(records: Sequence[RunRecord]) -> str:
