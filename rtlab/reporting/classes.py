@@ -59,10 +59,10 @@ class ByClass:
 
 def by_class(group: Group, split: str) -> ByClass:
     """What a group that has predictions of a split says of its classes."""
-    labels_N, count = group.labels(split), group.num_labels(split)
-    hits_SCC = [confusion(labels_N, said_N, num_labels=count) for said_N in group.predicted(split)]
+    there = group.held_out(split)
+    hits_SCC = [confusion(there.labels, said_N, num_labels=there.num_labels) for said_N in group.predicted(split)]
     return ByClass(
-        names=class_names(group.scored[0].dataset.classes, count),
+        names=class_names(group.scored[0].dataset.classes, there.num_labels),
         support_C=hits_SCC[0].sum(axis=1),
         scores_3C=np.mean([class_scores(hits_CC) for hits_CC in hits_SCC], axis=0),
         counts_CC=np.mean(hits_SCC, axis=0),

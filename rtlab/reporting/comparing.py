@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rtlab.records import RunRecord
 from rtlab.reporting.classes import by_class, side_by_side
@@ -123,16 +122,16 @@ def compare(a: Group, others: Sequence[Group]) -> tuple[Comparison, ...]:
         if group.place.dataset_sha256 != a.place.dataset_sha256:
             both = " and ".join(f"{clean(contents(one.place))} for {one.experiment.label}" for one in (a, group))
             raise ValueError(f"only runs on the same sentences can be compared; got {both}")
-        if group.num_labels("test") != a.num_labels("test"):
-            both = f"{a.num_labels('test')} and {group.num_labels('test')}"
-            raise ValueError(f"only runs on the same classes can be compared; got {both} of them")
+        ours, theirs = (one.held_out("test").num_labels for one in (a, group))
+        if ours != theirs:
+            raise ValueError(f"only runs on the same classes can be compared; got {ours} and {theirs} of them")
     found = zip(*(_differences(a, others, split) for split in SPLITS), strict=True)
     return tuple(
         Comparison(
             a=a,
             b=b,
             differences=dict(zip(SPLITS, of_splits, strict=True)),
-            settled={split: _settled(a.correct(split), b.correct(split)) for split in SPLITS},
+            settled={split: (_settled(a, b, split), _settled(b, a, split)) for split in SPLITS},
             speed=time_ratio(a, b),
             quality=quality(b, a),
         )
@@ -162,22 +161,21 @@ def as_text(comparisons: Sequence[Comparison]) -> str:
 
 
 def _differences(a: Group, others: Sequence[Group], split: str) -> list[Difference]:
-    right, labels, said, count = a.correct(split), a.labels(split), a.predicted(split), a.num_labels(split)
+    right, said, held_out = a.correct(split), a.predicted(split), a.held_out(split)
     p_values = [mcnemar(b.correct(split), right) for b in others]
     found = []
     for b, p, p_holm in zip(others, p_values, holm(p_values), strict=True):
         chance = {"a_chance": b.chance, "b_chance": a.chance}
         accuracy = paired_difference(b.correct(split), right, **chance)
-        f1 = paired_f1_difference(labels, b.predicted(split), said, num_labels=count, **chance)
+        b_said, count = b.predicted(split), held_out.num_labels
+        f1 = paired_f1_difference(held_out.labels, b_said, said, num_labels=count, **chance)
         found.append(Difference(accuracy=accuracy, f1=f1, p=p, p_holm=p_holm))
     return found
 
 
-def _settled(a_SN: NDArray[np.bool_], b_SN: NDArray[np.bool_]) -> tuple[list[int], list[int]]:
-    """The sentences that all seeds of one have right and all of the other wrong: of A, and of B."""
-    only_a = a_SN.all(axis=0) & ~b_SN.any(axis=0)
-    only_b = b_SN.all(axis=0) & ~a_SN.any(axis=0)
-    return np.flatnonzero(only_a).tolist(), np.flatnonzero(only_b).tolist()
+def _settled(right: Group, wrong: Group, split: str) -> list[int]:
+    """The sentences that all seeds of one have right and all of the other wrong."""
+    return np.flatnonzero(right.correct(split).all(axis=0) & ~wrong.correct(split).any(axis=0)).tolist()
 
 
 def _by_seed(name: str, comparison: Comparison) -> list[str]:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtlab.experiment import Experiment
-from rtlab.records import RunRecord
+from rtlab.records import Classes, Predictions, RunRecord
 from rtlab.reporting.frame import COLUMNS, TIMES, Cell, setup_fields
 from rtlab.statistics import Interval, accuracy_interval
 from rtlab.testbed import Testbed
@@ -139,17 +139,13 @@ class Group:
         """The class that each sentence of a split was given, under each seed: (S, N)."""
         return np.stack([record.predictions[split].classes for record in self.scored])
 
-    def labels(self, split: str) -> NDArray[np.integer]:
-        """True class of each sentence of a split, (N,); the runs share it, as their place's data set is one."""
-        return self.scored[0].predictions[split].labels
-
-    def num_labels(self, split: str) -> int:
-        """Number of classes, C."""
-        return self.scored[0].predictions[split].num_labels
+    def held_out(self, split: str) -> Predictions | Classes:
+        """What its first run says of a split; its true classes and their number are those of every run there."""
+        return self.scored[0].predictions[split]
 
     def correct(self, split: str) -> NDArray[np.bool_]:
         """Whether each sentence of a split was labelled rightly, under each seed: (S, N)."""
-        return np.asarray(self.predicted(split) == self.labels(split))
+        return np.asarray(self.predicted(split) == self.held_out(split).labels)
 
     def has_predictions(self, split: str) -> bool:
         """Whether every run says of each sentence of a split what it takes it for, and all of the same sentences."""

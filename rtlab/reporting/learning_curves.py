@@ -38,7 +38,9 @@ def ways(here: Iterable[Group]) -> list[Way]:
     """
     sets: dict[tuple[object, ...], dict[int, Group]] = {}
     for group in sorted(here, key=lambda group: (int(group.fields["epochs"] or 1), len(group.scored))):
-        size = _sentences(group)
+        size = group.experiment.train_sentences
+        if size is None and (whole := sentences("train")(group)) is not None:
+            size = round(whole.value)
         if group.whole and size is not None and group.has_predictions("test"):
             sets.setdefault((group.place, group.results, group.but_for(*_APART)), {})[size] = group
     every = [dict(sorted(by_size.items())) for by_size in sets.values() if len(by_size) > 1]
@@ -58,14 +60,6 @@ def labels_block(records: Iterable[RunRecord]) -> Block:
     found = {place: ways(here) for place, here in by_place(groups(every if drawn else ())).items()}
     tables = [table for place, there in found.items() if there for table in _of(place, there)]
     return Block(name=NAME, title=TITLE, tables=tuple(tables), picture=(f"figures/{FIGURE}", SHOWS))
-
-
-def _sentences(group: Group) -> int | None:
-    """Training sentences, drawn or all."""
-    if group.experiment.train_sentences is not None or not group.whole:
-        return group.experiment.train_sentences
-    found = sentences("train")(group)
-    return None if found is None else round(found.value)
 
 
 def _worth(way: Way) -> tuple[float, ...]:

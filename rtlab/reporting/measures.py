@@ -49,7 +49,7 @@ def time_ratio(a: Group, b: Group) -> Interval | None:
 def accuracy_difference(a: Group, b: Group) -> Interval | None:
     """Difference of test accuracies, a - b, on the same sentences; None where one of them holds no predictions."""
     known = a.has_predictions("test") and b.has_predictions("test")
-    if not known or not same_labels(a.labels("test"), b.labels("test")):
+    if not known or not same_labels(a.held_out("test").labels, b.held_out("test").labels):
         return None
     return paired_difference(a.correct("test"), b.correct("test"), a_chance=a.chance, b_chance=b.chance)
 

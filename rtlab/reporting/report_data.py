@@ -113,11 +113,13 @@ def _run_table(records: Sequence[RunRecord], names: Sequence[str]) -> list[Json]
     accuracy, *numbers = (_numbers(title, digits, _column(records, name)) for title, name, digits in found)
     peaks = zip(_column(records, "peak_device"), _column(records, "peak_host"), strict=True)
     memory = [device or host for device, host in peaks]
+    # Over sentences: a single run knows nothing of other seeds.
+    spans = (would_be(record).accuracies.get("test") if record.status == "ok" else None for record in records)
     return [
         {"title": "run", "texts": list(names)},
         _coded("status", _column(records, "status"), menu=True),
         accuracy,
-        {"title": "95 %", "texts": [_interval(record) for record in records]},
+        {"title": "95 %", "texts": ["" if of is None else f"{of.low:.3f} – {of.high:.3f}" for of in spans]},
         *numbers,
         _numbers("peak memory (GiB)", 2, [None if peak is None else float(peak) / 2**30 for peak in memory]),
         *(_coded(title, _column(records, name), menu=True) for title, name in MENUS.items()),
@@ -140,12 +142,6 @@ def _coded(title: str, values: Sequence[Cell], *, menu: bool = False) -> dict[st
     codes, known = pd.factorize(np.array(texts, dtype=object))
     numbers = all(isinstance(value, int | float) for value in values if value is not None)
     return {"title": title, "codes": codes.tolist(), "known": list(known), "menu": menu, "number": numbers}
-
-
-def _interval(record: RunRecord) -> str:
-    """The 95 % interval of a run's test accuracy; a single run knows nothing of other seeds."""
-    found = None if record.status != "ok" else would_be(record).accuracies.get("test")
-    return "" if found is None else f"{found.low:.3f} – {found.high:.3f}"
 
 
 def _in_full(
