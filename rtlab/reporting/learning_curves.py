@@ -20,7 +20,6 @@ SHOWS = "Test accuracy against training sentences, a line for each way; validati
 TEXTS = ("setup", "better than")
 _APART = ("train_sentences", "epochs", "logging_steps")
 
-
 Way = dict[int, Group]  # one way: its groups by training sentences, fewest first
 
 
@@ -114,8 +113,9 @@ def _lead(more: Way, less: Way) -> tuple[str, str, str, str]:
         return lead is not None and lead.low > 0 and all(group.seeded(FEWEST_RUNS) for group in pairs[size])
 
     def cells(sizes: Sequence[int]) -> tuple[str, str]:
-        for size in sizes[-1:]:
-            return f"{size:,}", NONE if (known := found[size]) is None else difference(known)
-        return NONE, NONE
+        if not sizes:
+            return NONE, NONE
+        known = found[sizes[-1]]
+        return f"{sizes[-1]:,}", NONE if known is None else difference(known)
 
     return *cells([*takewhile(ahead, both)]), *cells(both[:1])

@@ -23,8 +23,8 @@ from rtlab.records import Classes, LogEntry, Predictions, RunRecord
 from rtlab.reporting.classes import class_names
 from rtlab.reporting.frame import COLUMNS, Cell
 from rtlab.reporting.groups import by_place, groups, machines, place_of, would_be
+from rtlab.reporting.kinds import shown_first
 from rtlab.reporting.markup import clean
-from rtlab.reporting.selecting import shown_first
 from rtlab.reporting.wording import FIGURES, contents, setups
 from rtlab.statistics import mean_interval
 from rtlab.values import Json, one_line

@@ -15,10 +15,9 @@ from rtlab.reporting import wording
 from rtlab.reporting.classes import by_class, of_one
 from rtlab.reporting.frame import COLUMNS
 from rtlab.reporting.groups import Group, Place, by_place, grouped, groups, lost_runs, place_of, would_be
-from rtlab.reporting.kinds import TABLES, TEXTS, Kind, Row
+from rtlab.reporting.kinds import TABLES, TEXTS, Family, Kind, Row
 from rtlab.reporting.markup import Block, Table, simple
 from rtlab.reporting.measures import SEEDS_FOR_EQUALITY
-from rtlab.reporting.selecting import Family
 from rtlab.reporting.wording import NONE, plural
 from rtlab.statistics import MARGIN
 
