@@ -80,8 +80,8 @@ def cost(choice: Choice) -> Figure | None:
     labels: list[Label] = []
     for number, (one, seconds, score) in numbered.items():
         at, reach, recommended = (seconds, score.value), drawing.reach(score), one.name == choice.recommended
-        finished, label = one.status == "finished", f"{number} {brief(one.name, NAME)}"
-        entries.append(drawing.marks(panel, [at], styles[one.method], filled=finished, up=[reach], label=label))
+        style = styles[one.method] if one.status == "finished" else drawing.hollow(styles[one.method])
+        entries.append(drawing.marks(panel, [at], style, up=[reach], label=f"{number} {brief(one.name, NAME)}"))
         if recommended:
             panel.plot(*at, "o", color=INK, fillstyle="none", markersize=14, markeredgewidth=1.4)
         beside = f"{number} {brief(one.name, BESIDE)}" if recommended else str(number)
@@ -113,7 +113,7 @@ def curves(choice: Choice) -> Figure | None:
     for one, (number, by_size) in zip(ways, shown.items(), strict=True):
         recommended, line = one.name == choice.recommended, LINES[lines[one.method] % len(LINES)]
         width, label = 2.8 if recommended else 1.5, f"{number} {brief(one.name, NAME)}"
-        drawn = drawing.band(panel, by_size, styles[one.method], line, label=label, width=width)
+        drawn = drawing.band(panel, by_size, styles[one.method], line, label, width=width)
         entries.append(drawn)
         lines[one.method] += 1
         labels.append((str(number), (max(by_size), mean(by_size[max(by_size)])), (0.0, 0.0), recommended))

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from math import isfinite, log10
 from operator import attrgetter
 from statistics import mean
+from typing import TypeAlias
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -40,6 +41,9 @@ LINES = ("-", "--", "-.", ":")
 HATCHES = ("", "//", "..", "xx")
 INK, GRID, GROUND = "#1f2328", "#d1d9e0", "#ffffff"
 DARK = {INK: "#e6edf3", GRID: "#30363d", GROUND: "#0d1117"}
+
+Points: TypeAlias = Sequence[tuple[float, float]]
+Style: TypeAlias = tuple[str, str, str]  # colour, marker, and what fills it
 
 STYLE = {
     "axes.axisbelow": True,
@@ -163,18 +167,10 @@ def bars(panel: Axes, names: Sequence[str], rows: Mapping[str, Sequence[Sequence
 
 
 def marks(
-    panel: Axes,
-    points: Sequence[tuple[float, float]],
-    style: tuple[str, str],
-    *,
-    up: Sequence[tuple[float, float]],
-    across: Sequence[tuple[float, float]] = (),
-    line: str = "",
-    filled: bool = True,
-    label: str | None = None,
+    panel: Axes, points: Points, style: Style, *, up: Points, across: Points = (), line: str = "", label: str = ""
 ) -> ErrorbarContainer:
     """Marks with bars that `reach` so far below and above each, and to its left and right, and a line through them."""
-    (colour, marker), (x, y) = style, zip(*points, strict=True)
+    (colour, marker, inside), (x, y) = style, zip(*points, strict=True)
     return panel.errorbar(
         *(x, y),
         yerr=[*zip(*up, strict=True)],
@@ -184,41 +180,37 @@ def marks(
         capsize=2.5,
         color=colour,
         marker=marker,
-        markerfacecolor=colour if filled else GROUND,
-        label=label,
+        markerfacecolor=inside,
+        label=label or None,
     )
 
 
 def band(
-    panel: Axes,
-    seeds_by_x: Mapping[int, Sequence[float]],
-    style: tuple[str, str],
-    line: str,
-    *,
-    label: str,
-    filled: bool = True,
-    width: float = 1.5,
+    panel: Axes, seeds_by_x: Mapping[int, Sequence[float]], style: Style, line: str, label: str, *, width: float = 1.5
 ) -> Line2D:
     """Means as a line of markers, and a band from the lowest to the highest seed."""
-    colour, marker = style
-    x = list(seeds_by_x)
+    (colour, marker, inside), x = style, list(seeds_by_x)
     lowest, highest = (list(map(end, seeds_by_x.values())) for end in (min, max))
     panel.fill_between(x, lowest, highest, color=colour, alpha=0.2, linewidth=0)
     means = [mean(seeds) for seeds in seeds_by_x.values()]
-    inside = colour if filled else GROUND
     [drawn] = panel.plot(
         *(x, means, line), color=colour, marker=marker, markerfacecolor=inside, linewidth=width, label=label
     )
     return drawn
 
 
-def method_styles(methods: Iterable[str]) -> Mapping[str, tuple[str, str]]:
-    """Colour and marker of each method: the usual methods' own, then those of others; no two alike of sixteen."""
+def method_styles(methods: Iterable[str]) -> Mapping[str, Style]:
+    """The style of each method: the usual methods' own, then those of others; no two alike of sixteen."""
     every, kinds = [*TITLES, *sorted(set(methods) - set(TITLES))], len(COLOURS)
     return {
-        name: (COLOURS[number % kinds], MARKERS[(number + number // kinds) % kinds])
+        name: (colour := COLOURS[number % kinds], MARKERS[(number + number // kinds) % kinds], colour)
         for number, name in enumerate(every)
     }
+
+
+def hollow(style: Style) -> Style:
+    """The style with nothing within its marker."""
+    return (*style[:2], GROUND)
 
 
 def dots(panel: Axes, x: Sequence[float], y: Sequence[float], colour: str) -> None:

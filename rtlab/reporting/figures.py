@@ -164,8 +164,7 @@ def accuracy(here: Sequence[Group], where: str) -> Figure | None:
             below, above = drawing.reach(mean_interval(group.values("seconds")))
             at.append((seconds, group.mean("test_accuracy")))
             drawing.marks(
-                *(panel, at[-1:], style),
-                filled=_engine(group) != REFERENCE,
+                *(panel, at[-1:], drawing.hollow(style) if _engine(group) == REFERENCE else style),
                 up=[drawing.reach(group.accuracies.get("test"))],
                 across=[(min(below, 0.9 * seconds), above)],  # a logarithmic axis has no place for 0
             )
@@ -174,7 +173,7 @@ def accuracy(here: Sequence[Group], where: str) -> Figure | None:
             text = str(family[0].fields["pooling"]).replace("cls", "[CLS]")
             panel.annotate(text, at[0], (9, 0), textcoords="offset points", va="center", fontsize=9)
     for method in sorted({family[0].method for family in shown}, key=method_order):
-        colour, marker = styles[method]
+        colour, marker, _ = styles[method]
         panel.plot([], [], linestyle="", color=colour, marker=marker, label=method_title(method))
     if any(_engine(group) == REFERENCE for family in shown for group in family):
         panel.plot([], [], "o", color=INK, markerfacecolor=GROUND, label="hollow: reference engine")
@@ -232,7 +231,7 @@ def rates(here: Sequence[Group], where: str) -> Figure | None:
             drawing.marks(
                 panel,
                 [(rate, mean(values)) for rate, values in zip(x, seeds, strict=True)],
-                (COLOURS[number], MARKERS[number]),
+                (COLOURS[number], MARKERS[number], COLOURS[number]),
                 up=[drawing.reach(group.accuracies.get(split)) for group in family],
                 line=LINES[number],
                 label=_recipe(family[0]),
@@ -254,7 +253,8 @@ def labels(here: Sequence[Group], where: str) -> Figure | None:
         method, beside_words = largest(way).method, bool(largest(way).fields["with_words"])
         seeds = {size: group.values("test_accuracy") for size, group in way.items()}
         label, line = f"{method_title(method)}{' with words' * beside_words}", LINES[number % len(LINES)]
-        drawing.band(panel, seeds, styles[method], line, label=label, filled=not beside_words)
+        style = drawing.hollow(styles[method]) if beside_words else styles[method]
+        drawing.band(panel, seeds, style, line, label)
     sizes = sorted({size for way in shown for size in way})
     drawing.log_axis(panel, sizes, "{:,}".format, rotation=45)
     panel.set(
