@@ -4,7 +4,7 @@ Everything is a mean over the seeds of a group. Where there are many classes, th
 counted: a table of 150 rows says less than one of twelve.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from rtlab.values import Json
 
 MOST = 12  # classes that are shown
 IMBALANCED = 0.7  # share of the largest class above which accuracy alone misleads
+TITLES = ("precision", "recall", "F1", "taken for")
 _LONGEST = 32  # characters of a name
 
 
@@ -77,29 +78,30 @@ def class_names(names: Sequence[str], count: int) -> tuple[str, ...]:
 
 def of_one(found: ByClass) -> str:
     """Precision, recall and F1 by class, and what each was taken for, for a terminal."""
-    rows = []
-    for number in _shown(found.scores_3C[-1], found.support_C):
+
+    def cells(number: int) -> dict[str, str]:
         scores = [f"{score:.4f}" for score in found.scores_3C[:, number]]
-        row = _first(found, number) | dict(zip(("precision", "recall", "F1"), scores, strict=True))
-        rows.append(row | {"taken for": _taken_for(found, number)})
-    return "\n".join([simple(rows), *_rest(found, len(rows))])
+        return dict(zip(TITLES, [*scores, _taken_for(found, number)], strict=True))
+
+    return _table(found, found.scores_3C[-1], cells)
 
 
 def side_by_side(sides: Mapping[str, ByClass], split: str) -> str:
     """F1 by class of several groups on the same sentences, and their confusion matrices, for a terminal."""
     first = next(iter(sides.values()))
     lowest_C = np.min([found.scores_3C[-1] for found in sides.values()], axis=0)
-    rows = []
-    for number in _shown(lowest_C, first.support_C):
-        row = _first(first, number)
+
+    def cells(number: int) -> dict[str, str]:
+        row = {}
         for name, found in sides.items():
             row[f"F1 of {name}"] = f"{found.scores_3C[-1, number]:.4f}"
             if len(first.names) == 2:
                 row[f"{name}: {' / '.join(first.names)}"] = " / ".join(map(_count, found.counts_CC[number]))
             elif len(first.names) > MOST:
                 row[f"{name} took it for"] = _taken_for(found, number)
-        rows.append(row)
-    parts = [f"By class, {split}; counts are means over seeds:", simple(rows), *_rest(first, len(rows))]
+        return row
+
+    parts = [f"By class, {split}; counts are means over seeds:", _table(first, lowest_C, cells)]
     for name, found in sides.items() if 2 < len(first.names) <= MOST else ():
         counts = zip(found.names, ([*map(_count, counts_C)] for counts_C in found.counts_CC), strict=True)
         matrix = [{"": said, **dict(zip(found.names, cells, strict=True))} for said, cells in counts]
@@ -107,19 +109,14 @@ def side_by_side(sides: Mapping[str, ByClass], split: str) -> str:
     return "\n".join(parts)
 
 
-def _first(found: ByClass, number: int) -> dict[str, str]:
-    return {"class": found.names[number], "sentences": f"{found.support_C[number]:,}"}
-
-
-def _shown(f1_C: NDArray[np.float64], support_C: NDArray[np.int64]) -> Sequence[int]:
-    """All classes in their order, or the worst ones of many, those first of which there are sentences."""
-    return range(len(f1_C)) if len(f1_C) <= MOST else np.lexsort((f1_C, support_C == 0))[:MOST].tolist()
-
-
-def _rest(found: ByClass, shown: int) -> list[str]:
-    """What is said of the classes that are left out."""
-    more = len(found.names) - shown
-    return [f"and {more} more classes, which are better or have no sentences"] if more else []
+def _table(found: ByClass, f1_C: NDArray[np.float64], cells: Callable[[int], Mapping[str, str]]) -> str:
+    """A row for each class, or for the worst ones of many, those first of which there are sentences."""
+    count, shown = len(f1_C), range(len(f1_C))
+    if count > MOST:
+        shown = np.lexsort((f1_C, found.support_C == 0))[:MOST].tolist()
+    rows = [{"class": found.names[n], "sentences": f"{found.support_C[n]:,}", **cells(n)} for n in shown]
+    more = f"\nand {count - MOST} more classes, which are better or have no sentences" if count > MOST else ""
+    return simple(rows) + more
 
 
 def _taken_for(found: ByClass, number: int) -> str:
