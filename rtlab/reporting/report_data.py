@@ -32,17 +32,8 @@ from rtlab.values import Json, one_line
 IN_FULL = 300
 CURVE_POINTS = 200
 LOGIT_STEPS = 2**15 - 1
-MENUS = {  # column of the page -> column of the frame, whose values a menu offers
-    "method": "method",
-    "padding": "padding",
-    "learning rate": "learning_rate",
-    "target modules": "target_modules",
-    "engine": "engine",
-    "seed": "seed",
-    "encoder": "encoder",
-    "data set": "dataset",
-    "testbed": "testbed",
-}
+# Columns of the frame whose values a menu offers.
+MENUS = ("method", "padding", "learning_rate", "target_modules", "engine", "seed", "encoder", "dataset", "testbed")
 NUMBERS = ("test accuracy", "test F1", "training (s)", "samples/s")
 
 Texts = Mapping[str, Mapping[str, Sequence[str]]]
@@ -122,12 +113,16 @@ def _run_table(records: Sequence[RunRecord], names: Sequence[str]) -> list[Json]
         {"title": "95 %", "texts": ["" if of is None else f"{of.low:.3f} – {of.high:.3f}" for of in spans]},
         *numbers,
         _numbers("peak memory (GiB)", 2, [None if peak is None else float(peak) / 2**30 for peak in memory]),
-        *(_coded(title, _column(records, name), menu=True) for title, name in MENUS.items()),
+        *(_coded(_in_words(name), _column(records, name), menu=True) for name in MENUS),
         _coded("created (UTC)", [record.created_at[:19].replace("T", " ") for record in records]),
         _coded("environment", [number_of[repr(record.environment)] for record in records], menu=True),
         _coded("id", [record.id for record in records]),
         {"title": "error", "errors": {str(n): clean(record.error) for n, record in enumerate(records) if record.error}},
     ]
+
+
+def _in_words(name: str) -> str:
+    return "data set" if name == "dataset" else name.replace("_", " ")
 
 
 def _numbers(title: str, digits: int, values: Sequence[Cell]) -> dict[str, Json]:
