@@ -14,8 +14,8 @@ from rtlab.reporting.figures import first_figure, write_figures
 from rtlab.reporting.groups import groups
 from rtlab.reporting.learning_curves import FIGURE, NAME, labels_block, largest, ways
 from rtlab.reporting.markup import as_markdown, as_text
-from rtlab.reporting.readme import skeleton, update
 from rtlab.reporting.report import report
+from rtlab.reporting.tables import skeleton, update
 
 SIZES = (50, 100, 200, 500, 1000, 2000, 4000, 8530)
 

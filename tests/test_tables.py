@@ -30,8 +30,7 @@ from rtlab.methods import Adapter
 from rtlab.records import Memory, save
 from rtlab.reporting.kinds import TABLES
 from rtlab.reporting.markup import Block, Span, Table, as_html, as_markdown, as_text, clean
-from rtlab.reporting.readme import replace_block, skeleton, update
-from rtlab.reporting.tables import LEGEND, README, summary, tables
+from rtlab.reporting.tables import LEGEND, README, replace_block, skeleton, summary, tables, update
 from rtlab.reporting.wording import setup, setups
 from rtlab.values import visible
 

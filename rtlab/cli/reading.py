@@ -195,7 +195,7 @@ def _rebuild(
 ) -> tuple[int, str]:
     """Rebuild or check files, and say what became of each; a README.md that a results folder lacks is begun."""
     from rtlab.records import write_whole
-    from rtlab.reporting.readme import skeleton, update
+    from rtlab.reporting.tables import skeleton, update
 
     status, said = DONE, []
     for path in files:

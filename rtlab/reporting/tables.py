@@ -3,20 +3,24 @@
 Each is made of one table for every place (encoder and data set), whose caption says where its numbers come from. A row
 is a group of runs that differ in the seed alone: mean ± standard deviation over its n seeds, an accuracy with its 95 %
 interval. The tables that compare hold only rows with something to compare them to, which differs from them in nothing
-but the thing compared. A speed-up never stands without its quality.
+but the thing compared. A speed-up never stands without its quality. In a markdown file tables, findings, claims and a
+choice stand between pairs of markers; nothing else of the file is generated.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from rtlab.methods import method_title
-from rtlab.records import RunRecord
+from rtlab.records import RunRecord, write_whole
 from rtlab.reporting import wording
 from rtlab.reporting.classes import by_class, of_one
 from rtlab.reporting.frame import COLUMNS
 from rtlab.reporting.groups import Group, Place, by_place, grouped, groups, lost_runs, place_of, would_be
 from rtlab.reporting.kinds import TABLES, TEXTS, Family, Kind, Row
-from rtlab.reporting.markup import Block, Table, simple
+from rtlab.reporting.learning_curves import NAME
+from rtlab.reporting.markup import Block, Table, as_markdown, simple, wrapped
 from rtlab.reporting.measures import SEEDS_FOR_EQUALITY
 from rtlab.reporting.wording import NONE, plural
 from rtlab.statistics import MARGIN
@@ -30,6 +34,7 @@ LEGEND = (
     "equal, or not shown."
 )
 SCALED = "Training time of runs of another number of epochs is stated as seconds an epoch times the row's epochs."
+KNOWN = ("choice", NAME, "findings", *TABLES, "claims")  # what a file can have markers of
 README = ("comparison", "padding")  # what the README holds; the results' README.md holds the others
 
 
@@ -130,3 +135,57 @@ def summary(record: RunRecord) -> str:
         f"{best}loading {timing.load_s:.1f} s, tokenizing {timing.prepare_s:.1f} s, "
         f"evaluating {timing.evaluate_s:.1f} s, peak host memory {memory.peak_host / 2**30:.2f} GiB"
     )
+
+
+def replace_block(text: str, name: str, block: str) -> str:
+    """`text` with what stands between the markers `<!-- rtlab:NAME -->` and `<!-- /rtlab:NAME -->` replaced.
+
+    Raises:
+        ValueError: If there is not exactly one such pair, in this order.
+    """
+    begin, end = _markers(name)
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(
+            f"the file must hold one {begin} and one {end} behind it; add the pair where the table belongs"
+        )
+    before, rest = text.split(begin)
+    return f"{before}{begin}\n{block}\n{end}{rest.split(end)[1]}"
+
+
+def skeleton() -> str:
+    """What a results folder's README.md begins as: headings and markers, all else is generated."""
+    there = {name: kind.title for name, kind in TABLES.items() if name not in README}
+    titles = {"findings": "Findings"} | there | {"claims": "Claims"}
+    parts = ["\n".join([f"## {title}\n", *_markers(name)]) for name, title in titles.items()]
+    headed = "\n".join(_markers(NAME))  # with its heading within
+    return "\n\n".join(["# Results", wrapped(LEGEND), headed, *parts]) + "\n"
+
+
+def update(path: Path, blocks: Iterable[Block], *, check: bool) -> bool:
+    """Rebuild what stands between the markers of blocks in a file, all or none, and tell whether it was stale.
+
+    With `check` the file is left as it is.
+
+    Raises:
+        ValueError: If the file cannot be read, has no marker, one of nothing that is known, or half a pair.
+    """
+    by_name = {block.name: block for block in blocks}
+    try:
+        old = new = path.read_text(encoding="utf-8")
+        there = dict.fromkeys(re.findall(r"<!-- /?rtlab:([\w-]+) -->", old))
+        if not there:
+            raise ValueError(f"it has no marker; add pairs such as {' and '.join(_markers('comparison'))}")
+        for name in there:
+            if name in by_name:
+                new = replace_block(new, name, as_markdown(by_name[name]))
+            elif name not in KNOWN:
+                raise ValueError(f"it has a marker of {name}; there are {', '.join(KNOWN)}")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be updated: {error}") from error
+    if new != old and not check:
+        write_whole(path, new)
+    return new != old
+
+
+def _markers(name: str) -> tuple[str, str]:
+    return f"<!-- rtlab:{name} -->", f"<!-- /rtlab:{name} -->"
