@@ -337,7 +337,7 @@ def test_an_open_verdict_says_about_how_many_seeds_would_tell_or_that_none_would
     few = judged_here(evidence(seed_noise=0.006))["padding-accuracy"]
     assert re.search(r"about \d+ seeds for full, dynamic − fixed", few.needs)
     edge = Quantity("x", (), lambda: Interval(value=0.5, low=0.3, high=0.7, over="sentences and seeds", remains=0.15))
-    ruling = rule_on(Rule("", "", (dataclasses.replace(edge, runs=0, stated=Range(0.4, 1, "above 0.4")),)), ())
+    ruling = rule_on(Rule("", (dataclasses.replace(edge, runs=0, stated=Range(0.4, 1, "above 0.4")),)), ())
     assert ruling.needs == "more sentences (no number of seeds would tell) for x"
 
 
@@ -387,7 +387,7 @@ def test_own_figures_would_confirm_a_sentence_that_fits(minutes):
     [claim] = [claim for claim in CLAIMS if claim.id == "full-minutes"]
     [first, _] = claim.stated.statements
     statement = dataclasses.replace(first, measure=stated(minutes))
-    [judgement] = judge_all([dataclasses.replace(claim, stated=Rule("", "", (statement,)))], [])
+    [judgement] = judge_all([dataclasses.replace(claim, stated=Rule("", (statement,)))], [])
     assert judgement.as_stated.verdict == ("confirmed" if minutes == 20.0 else "refuted")
 
 
@@ -414,7 +414,7 @@ def test_records_stand_beside_the_labs_own_figures(borne_out):
 )
 def test_an_interval_lies_inside_outside_or_across(low, high, verdict):
     quantity = Quantity("x", (), lambda: Interval(value=1.5, low=low, high=high), runs=0)
-    ruling = rule_on(Rule("", "", (dataclasses.replace(quantity, stated=Range(1.0, 2.0, "1 to 2")),)), ())
+    ruling = rule_on(Rule("", (dataclasses.replace(quantity, stated=Range(1.0, 2.0, "1 to 2")),)), ())
     assert ruling.verdict == verdict
     assert (verdict == "open") == bool(ruling.needs)
 

@@ -157,7 +157,7 @@ def test_differences_are_those_of_the_statistics():
     for split in ("validation", "test"):
         difference, right_a, right_b = found.differences[split], a.correct(split), b.correct(split)
         assert difference.accuracy == paired_difference(right_b, right_a)
-        labels = a.labels(split)
+        labels = a.held_out(split).labels
         assert difference.f1 == paired_f1_difference(labels, b.predicted(split), a.predicted(split), num_labels=2)
         assert difference.p == difference.p_holm == mcnemar(right_b, right_a)
         for name in ("accuracy", "f1"):

@@ -12,10 +12,10 @@ from rtlab.cli import main
 from rtlab.records import save
 from rtlab.reporting.figures import first_figure, write_figures
 from rtlab.reporting.groups import groups
-from rtlab.reporting.learning_curves import FIGURE, NAME, labels_block, ways
+from rtlab.reporting.learning_curves import FIGURE, NAME, labels_block, largest, ways
 from rtlab.reporting.markup import as_markdown, as_text
-from rtlab.reporting.readme import skeleton, update
 from rtlab.reporting.report import report
+from rtlab.reporting.tables import skeleton, update
 
 SIZES = (50, 100, 200, 500, 1000, 2000, 4000, 8530)
 
@@ -30,7 +30,7 @@ def kept(records, *numbers):
 
 
 def names(found):
-    return [f"{g.fields['method']}{' words' * bool(g.fields['with_words'])}" for g in (way.largest for way in found)]
+    return [f"{g.fields['method']}{' words' * bool(g.fields['with_words'])}" for g in map(largest, found)]
 
 
 def leads(records):
@@ -45,8 +45,8 @@ def leads(records):
 def test_ways_have_all_sizes_and_the_cheapest_comes_first(study):
     found = ways(groups(study))
     assert names(found) == ["svm", "words", "svm words", "lora", "full"]
-    assert all(tuple(way.by_size) == SIZES for way in found)
-    assert {len(group.scored) for way in found for group in way.by_size.values()} == {1, 3}
+    assert all(tuple(way) == SIZES for way in found)
+    assert {len(group.scored) for way in found for group in way.values()} == {1, 3}
 
 
 def test_without_times_ways_are_in_the_usual_order(study):
@@ -64,8 +64,8 @@ def test_of_a_size_the_longest_training_counts_and_of_a_method_the_way_on_most_s
     ]
     found = ways(groups([*study, *more]))
     assert names(found) == names(ways(groups(study)))
-    assert found[-1].by_size[1000].fields["epochs"] == 5
-    assert tuple(found[-1].by_size) == SIZES
+    assert found[-1][1000].fields["epochs"] == 5
+    assert tuple(found[-1]) == SIZES
 
 
 @pytest.mark.parametrize("few", [[], [made(FULL), made(LORA)], [made(replace(FULL, train_sentences=50))]])
@@ -75,7 +75,7 @@ def test_without_two_numbers_of_sentences_there_is_no_way(few):
 
 def test_two_numbers_of_which_one_is_all_are_enough():
     [way] = ways(groups([made(replace(FULL, train_sentences=50)), made(FULL)]))
-    assert tuple(way.by_size) == (50, 8530)
+    assert tuple(way) == (50, 8530)
 
 
 # Tables
@@ -83,7 +83,7 @@ def test_two_numbers_of_which_one_is_all_are_enough():
 
 def test_the_first_table_has_a_column_for_each_number(study):
     first, second = labels_block(study).tables
-    assert [column.title for column in first.columns] == ["setup", *(f"{size:,}" for size in SIZES)]
+    assert first.titles == ("setup", *(f"{size:,}" for size in SIZES))
     assert [row[0].partition(",")[0].split()[0] for row in first.rows] == ["SVM", "words", "SVM", "LoRA", "full"]
     assert all(re.fullmatch(r"0\.\d{3}( ± 0\.\d{3})?", cell) for row in first.rows for cell in row[1:])
     assert "Validation and test are whole." in first.caption

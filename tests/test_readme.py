@@ -9,9 +9,8 @@ import pytest
 
 from rtlab.cli import Verb
 from rtlab.reporting.markup import as_markdown
-from rtlab.reporting.readme import KNOWN, replace_block
+from rtlab.reporting.tables import KNOWN, replace_block, tables
 from rtlab.reporting.tables import README as HERE
-from rtlab.reporting.tables import tables
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -29,9 +29,8 @@ from lab_records import (
 from rtlab.methods import Adapter
 from rtlab.records import Memory, save
 from rtlab.reporting.kinds import TABLES
-from rtlab.reporting.markup import Block, Column, Span, Table, as_html, as_markdown, as_text, clean
-from rtlab.reporting.readme import replace_block, skeleton, update
-from rtlab.reporting.tables import LEGEND, README, summary, tables
+from rtlab.reporting.markup import Block, Span, Table, as_html, as_markdown, as_text, clean
+from rtlab.reporting.tables import LEGEND, README, replace_block, skeleton, summary, tables, update
 from rtlab.reporting.wording import setup, setups
 from rtlab.values import visible
 
@@ -58,11 +57,7 @@ def block(name, records):
 
 def columns(name, records):
     """Cells by column, of each row of all tables of one name."""
-    return [
-        dict(zip((column.title for column in table.columns), row, strict=True))
-        for table in block(name, records).tables
-        for row in table.rows
-    ]
+    return [dict(zip(table.titles, row, strict=True)) for table in block(name, records).tables for row in table.rows]
 
 
 def captions(name, records):
@@ -392,7 +387,7 @@ def test_wherever_a_speed_up_is_stated_its_quality_is_too():
     records = [*study(seeds=(1,)), made(NATIVE), made(CUT), made(with_recipe(NATIVE, max_steps=8))]
     for found in tables(records):
         for table in found.tables:
-            titles = [column.title for column in table.columns]
+            titles = [*table.titles]
             for at, title in enumerate(titles):
                 if title.startswith("speed-up"):
                     assert all(
@@ -482,7 +477,7 @@ def test_any_records_make_tables(records):
 
 def test_a_table_is_written_three_ways():
     rich = ("a|b", (Span("yes", "strong"), ": <c>", Span("", "line"), Span("d", "em")), "3")
-    table = Table(caption="A caption", columns=(Column("x", False), Column("y", False), Column("n")), rows=(rich,))
+    table = Table(caption="A caption", titles=("x", "y", "n"), texts=("x", "y"), rows=(rich,))
     made_ = Block(name="t", title="T", tables=(dataclasses.replace(table, notes=("A note",)),))
     assert as_markdown(made_).startswith("A caption\n\n| x ")
     assert "| a\\|b |" in as_markdown(made_)
@@ -506,7 +501,7 @@ def test_a_table_is_written_three_ways():
 
 
 def test_html_says_how_many_rows_it_leaves_out():
-    table = Table(columns=(Column("x"),), rows=(("1",), ("2",), ("3",)))
+    table = Table(titles=("x",), rows=(("1",), ("2",), ("3",)))
     assert "<p>1 more row in the results&#x27; README.md.</p>" in as_html(
         Block(name="t", title="T", tables=(table,)), most=2
     )

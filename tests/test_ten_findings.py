@@ -11,10 +11,10 @@ from rtlab import studies
 from rtlab.methods import Adapter
 from rtlab.recipe import Recipe
 from rtlab.records import Memory, save
-from rtlab.reporting.findings import FINDINGS, LEGEND, findings_block
+from rtlab.reporting.evidence import FINDINGS, LEGEND, findings_block
 from rtlab.reporting.frame import setup_fields
 from rtlab.reporting.markup import as_html, as_markdown, as_text
-from rtlab.reporting.readme import skeleton
+from rtlab.reporting.tables import skeleton
 
 RATES = {2e-5: -0.10, 2e-4: -0.03, 5e-4: -0.01, 1e-3: 0.02}
 

@@ -134,7 +134,7 @@ class Claims:
 
     def __call__(self) -> int:
         from rtlab.reporting.claims import claims_block, judge_all
-        from rtlab.reporting.findings import findings_block
+        from rtlab.reporting.evidence import findings_block
         from rtlab.reporting.markup import as_text
         from rtlab.reporting.write_up import CLAIMS
 
@@ -195,7 +195,7 @@ def _rebuild(
 ) -> tuple[int, str]:
     """Rebuild or check files, and say what became of each; a README.md that a results folder lacks is begun."""
     from rtlab.records import write_whole
-    from rtlab.reporting.readme import skeleton, update
+    from rtlab.reporting.tables import skeleton, update
 
     status, said = DONE, []
     for path in files:

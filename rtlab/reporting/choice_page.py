@@ -4,37 +4,44 @@ It needs no network and no script. Whatever comes out of a data set (names, clas
 visible where it is written. The same choice gives the same bytes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape as as_text
 from typing import TYPE_CHECKING
 
-from rtlab.choice import Choice, points
+from rtlab.choice import Choice, Mistake, Suspect, points
 from rtlab.reporting.choice_text import answer, brief, measured, metric, saved, scored, strong
-from rtlab.reporting.markup import LINE, Block, Column, Table, Text, as_html, pairs_table, scrolling, written
+from rtlab.reporting.markup import LINE, PAIR, Block, Table, Text, as_html, written
 from rtlab.reporting.page import figure, folded, page, section, static
 from rtlab.reporting.wording import NONE, difference, duration, listed, plural, significant
-from rtlab.values import Json, one_line, visible
+from rtlab.values import one_line, visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_ROWS = 200  # of a table; the choice as JSON holds all
+TEXTS = (
+    *("way", "status", "why it ended so", "run", "why", "what would tell"),
+    *("sentence", "labelled as", "predicted", "probably", *PAIR),
+)
 
 
 def choice_page(choice: Choice) -> str:
     """The page of a choice as one HTML file."""
     cost, curves = _figures(choice)
-    left_out = ((brief(one.name), one.status, one_line(one.why)) for one in choice.left_out)
+    wrong = "Sentences of test that the recommended way labels wrongly, the surest first."
+    unsure = "Labels that are probably wrong"
+    doubted = "Training sentences whose labels are probably wrong, by models that were trained without them."
+    left_out = [(brief(one.name), one.status, one_line(one.why)) for one in choice.left_out]
     sections = [
         ("answer", "Answer", _answer(choice)),
         ("cost", "What it costs", cost),
         ("curves", "What more sentences buy", curves),
         ("ways", "Ways", _ways(choice)),
-        ("left-out", "Left out", _table("Left out", _columns("way", "status", "why"), left_out)),
+        ("left-out", "Left out", _table("Left out", ("way", "status", "why"), left_out)),
         ("undecided", "Undecided", _undecided(choice)),
         ("data", "Data", "\n".join(_paragraph(one_line(warning)) for warning in choice.warnings)),
-        ("mistakes", "Surest mistakes", _mistakes(choice)),
-        ("suspects", "Labels that are probably wrong", _suspects(choice)),
+        ("mistakes", "Surest mistakes", _labelled("Surest mistakes", choice.mistakes, "predicted", wrong)),
+        ("suspects", unsure, _labelled(unsure, choice.suspects, "probably", doubted)),
         ("facts", "Facts", _facts(choice)),
     ]
     made = {name: section(name, title, content) for name, title, content in sections if content}
@@ -48,7 +55,7 @@ def choice_page(choice: Choice) -> str:
         f'<main id="content">\n{made.pop("answer")}{beside}{"".join(made.values())}</main>\n'
     )
     title = f"rtlab choose: {one_line(choice.dataset)}"
-    return page(body, title=title, style=static("choice.css"), images=bool(figures))
+    return page(body, title=title, style=static("choice.css"))
 
 
 def _paragraph(text: Text, kind: str = "") -> str:
@@ -60,15 +67,11 @@ def _command(line: str) -> str:
     return f"<pre><code>{as_text(visible(line))}</code></pre>"
 
 
-def _table(title: str, columns: Sequence[Column], rows: Iterable[Sequence[Text]], *, caption: str = "") -> str:
+def _table(title: str, titles: Sequence[str], rows: Sequence[Sequence[Text]], *, caption: str = "") -> str:
     """A table; nothing, and so no section, where it has no rows."""
-    table = Table(caption=caption, columns=tuple(columns), rows=tuple(map(tuple, rows)))
+    table = Table(caption=caption, titles=tuple(titles), texts=TEXTS, rows=tuple(map(tuple, rows)))
     block = Block(title=title, tables=(table,))
-    return as_html(block, most=MOST_ROWS, rest="in the choice as JSON") if table.rows else ""
-
-
-def _columns(*texts: str, numbers: Sequence[str] = ()) -> tuple[Column, ...]:
-    return (*(Column(title, number=False) for title in texts), *map(Column, numbers))
+    return as_html(block, most=MOST_ROWS, rest="in the choice as JSON") if rows else ""
 
 
 def _about(choice: Choice) -> str:
@@ -94,7 +97,9 @@ def _figures(choice: Choice) -> tuple[str, str]:
         text = f"{measured(choice)} against training {text}."
         return "" if made is None else f"{figure(svg(made, title=text), text=text)}\n{_paragraph(notes, 'note')}"
 
-    scores = [f"{brief(o.name)} {scored(o.validation)} in {duration(o.seconds or 0)}" for o in costed(choice).values()]
+    scores = [
+        f"{brief(o.name)} {scored(o.validation)} in {duration(o.seconds or 0)}" for o, *_ in costed(choice).values()
+    ]
     untimed = [brief(one.name) for one in choice.candidates if one.validation is not None and one.seconds is None]
     notes = "The ring marks what is recommended; numbers are those of the table below; bars are 95 % intervals."
     notes += f" Not drawn, since its training time is not known: {listed(untimed)}." if untimed else ""
@@ -110,46 +115,37 @@ def _figures(choice: Choice) -> tuple[str, str]:
 
 def _ways(choice: Choice) -> str:
     scores = (measured(choice), f"test {metric(choice)}")
-    more = ("training (s)", "1,000 sentences (s)", "trained parameters", "trials")
-    ways = _table(
-        "Ways",
-        (Column("#"), *_columns("way", "status", numbers=(*scores, *more)), *_columns("why it ended so")),
+    costs = ("training (s)", "1,000 sentences (s)", "trained parameters", "trials")
+    ways: list[tuple[Text, ...]] = [
         (
-            (
-                str(number),
-                [strong(one.name), " (recommended)"] if one.name == choice.recommended else brief(one.name),
-                one.status,
-                *map(_on_two_lines, (scored(one.validation), scored(one.test))),
-                *(NONE if time is None else significant(time) for time in (one.seconds, one.seconds_per_1000)),
-                NONE if one.parameters is None else f"{one.parameters:,}",
-                str(len(one.trials)),
-                one_line(one.why),
-            )
-            for number, one in enumerate(choice.candidates, 1)
-        ),
-        caption=f"All that was considered, the cheapest first; {measured(choice)} is what was chosen by. In brackets "
-        "95 % intervals, over sentences, and over seeds where there are several.",
+            str(number),
+            [strong(one.name), " (recommended)"] if one.name == choice.recommended else brief(one.name),
+            one.status,
+            *map(_on_two_lines, (scored(one.validation), scored(one.test))),
+            *(NONE if time is None else significant(time) for time in (one.seconds, one.seconds_per_1000)),
+            NONE if one.parameters is None else f"{one.parameters:,}",
+            str(len(one.trials)),
+            one_line(one.why),
+        )
+        for number, one in enumerate(choice.candidates, 1)
+    ]
+    caption = (
+        f"All that was considered, the cheapest first; {measured(choice)} is what was chosen by. In brackets 95 % "
+        "intervals, over sentences, and over seeds where there are several."
     )
-    trials = _table(
-        "All trials",
-        (*_columns("way", numbers=("sentences", "epochs", "seed", measured(choice), "seconds")), *_columns("run")),
+    table = _table("Ways", ("#", "way", "status", *scores, *costs, "why it ended so"), ways, caption=caption)
+    trials = [
         (
-            (
-                brief(one.name),
-                f"{trial.sentences:,}",
-                NONE if trial.epochs is None else str(trial.epochs),
-                str(trial.seed),
-                f"{trial.validation:.4f}",
-                significant(trial.seconds),
-                trial.run,
-            )
-            for one in choice.candidates
-            for trial in one.trials
-        ),
-    )
+            *(brief(one.name), f"{trial.sentences:,}", NONE if trial.epochs is None else str(trial.epochs)),
+            *(str(trial.seed), f"{trial.validation:.4f}", significant(trial.seconds), trial.run),
+        )
+        for one in choice.candidates
+        for trial in one.trials
+    ]
+    titles = ("way", "sentences", "epochs", "seed", measured(choice), "seconds", "run")
+    details = [folded("All trials", _table("All trials", titles, trials))] if trials else []
     commands = "\n".join(_paragraph([strong(one.name)]) + _command(one.command) for one in choice.candidates)
-    details = [folded("All trials", trials)] if trials else []
-    return "\n".join([ways, *details, folded("Command lines that repeat them", commands)])
+    return "\n".join([table, *details, folded("Command lines that repeat them", commands)])
 
 
 def _on_two_lines(score: str) -> Text:
@@ -159,48 +155,37 @@ def _on_two_lines(score: str) -> Text:
 
 
 def _undecided(choice: Choice) -> str:
-    rows = (
+    rows = [
         (
             *(brief(one.name), one_line(one.tells), _on_two_lines(difference(one.difference))),
             NONE if one.sentences is None else f"{one.sentences:,}",
             NONE if one.minutes is None else significant(one.minutes),
         )
         for one in choice.undecided
-    )
+    ]
+    titles = ("way", "what would tell", "difference", "validation sentences", "minutes of more seeds")
     caption = f"Ways that may be the better choice: their {measured(choice)} minus that of what is recommended, with "
-    numbers = ("difference", "validation sentences", "minutes of more seeds")
-    columns = _columns("way", "what would tell", numbers=numbers)
-    return _table("Undecided", columns, rows, caption=f"{caption}its 95 % interval.")
+    return _table("Undecided", titles, rows, caption=f"{caption}its 95 % interval.")
 
 
-def _sentences(title: str, other: str, rows: Iterable[tuple[str, str, str, float]], *, caption: str) -> str:
-    """Sentences with their labels, other ones, and how sure these are."""
-    cells = ((one_line(text), brief(label), brief(said), f"{sure:.3f}") for text, label, said, sure in rows)
-    return _table(title, _columns("sentence", "labelled as", other, numbers=("probability",)), cells, caption=caption)
-
-
-def _mistakes(choice: Choice) -> str:
-    rows = ((one.text, one.label, one.predicted, one.probability) for one in choice.mistakes)
-    caption = "Sentences of test that the recommended way labels wrongly, the surest first."
-    return _sentences("Surest mistakes", "predicted", rows, caption=caption)
-
-
-def _suspects(choice: Choice) -> str:
-    rows = ((one.text, one.label, one.probably, one.probability) for one in choice.suspects)
-    caption = "Training sentences whose labels are probably wrong, by models that were trained without them."
-    return _sentences("Labels that are probably wrong", "probably", rows, caption=caption)
+def _labelled(title: str, found: Sequence[Mistake | Suspect], other: str, caption: str) -> str:
+    """Sentences with their labels, the `other` ones that models give them, and how sure these are."""
+    rows = [
+        (one_line(one.text), brief(one.label), brief(getattr(one, other)), f"{one.probability:.3f}") for one in found
+    ]
+    return _table(title, ("sentence", "labelled as", other, "probability"), rows, caption=caption)
 
 
 def _facts(choice: Choice) -> str:
-    facts: dict[str, Json] = {
+    facts = {
         "data set": one_line(choice.dataset),
         f"classes ({len(choice.classes)})": listed(map(brief, choice.classes)),
         "sentences": ", ".join(f"{one_line(split)} {count:,}" for split, count in choice.sentences.items()),
-        "encoder": None if choice.encoder is None else one_line(choice.encoder),
+        "encoder": NONE if choice.encoder is None else one_line(choice.encoder),
         "metric": metric(choice),
         "margin": points(choice.margin),
         "time allowed": duration(choice.budget_s),
         "time taken": duration(choice.seconds),
         "validation": "the split as it is" if choice.folds == 1 else f"{choice.folds} folds, pooled",
     }
-    return scrolling(pairs_table(facts, caption="What was compared, and on what"), title="Facts")
+    return _table("Facts", PAIR, [*facts.items()], caption="What was compared, and on what")

@@ -9,23 +9,21 @@ from collections import Counter
 from collections.abc import Sequence
 from operator import attrgetter
 from statistics import mean
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from rtlab.choice import Candidate, Choice, points
 from rtlab.reporting import drawing
 from rtlab.reporting.choice_text import brief, measured, metric
 from rtlab.reporting.drawing import GRID, GROUND, INK, LINES, canvas
-from rtlab.reporting.groups import grouped
 from rtlab.reporting.wording import begun
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.text import Annotation
+from rtlab.statistics import Interval
 
 Entry: TypeAlias = Artist | ErrorbarContainer
 
@@ -34,6 +32,8 @@ NAME = 40  # characters of a way's name in a legend
 BESIDE = 22  # in two columns, and beside a mark
 BRIEFEST = 0.001  # seconds: a logarithmic axis has no place for 0
 TEXT = 9.5  # points
+Label: TypeAlias = tuple[str, tuple[float, float], tuple[float, float], bool]
+"""A text beside a point, how far the point's bar reaches below and above it, and whether the text is bold."""
 # Where a label may stand about its mark, in points from it, the preferred first.
 PLACES = tuple(
     (across * reach, up * reach)
@@ -42,19 +42,13 @@ PLACES = tuple(
 )
 
 
-class Label(NamedTuple):
-    """A text that stands beside a point, whose bar reaches so far below and above it."""
-
-    text: str
-    at: tuple[float, float]
-    reach: tuple[float, float]
-    strong: bool
-
-
-def costed(choice: Choice) -> dict[int, Candidate]:
-    """The ways that were scored and whose training time is known, by number."""
-    every = enumerate(choice.candidates, 1)
-    return {number: one for number, one in every if one.validation is not None and one.seconds is not None}
+def costed(choice: Choice) -> dict[int, tuple[Candidate, float, Interval]]:
+    """The ways that were scored and whose training time is known, by number, with time and score."""
+    return {
+        number: (one, max(one.seconds, BRIEFEST), one.validation)
+        for number, one in enumerate(choice.candidates, 1)
+        if one.validation is not None and one.seconds is not None
+    }
 
 
 def curved(choice: Choice) -> dict[int, dict[int, list[float]]]:
@@ -64,13 +58,12 @@ def curved(choice: Choice) -> dict[int, dict[int, list[float]]]:
     """
     found = {}
     for number, one in enumerate(choice.candidates, 1):
-        by_size = grouped(sorted(one.trials, key=attrgetter("sentences")), attrgetter("sentences"))
-        longest = {size: max(trial.epochs or 0 for trial in trials) for size, trials in by_size.items()}
-        found[number] = {
-            size: [trial.validation for trial in trials if (trial.epochs or 0) == longest[size]]
-            for size, trials in by_size.items()
-        }
-    return {number: by_size for number, by_size in found.items() if len(by_size) > 1}
+        longest: dict[int, dict[int, list[float]]] = {}  # by sentences and epochs
+        for trial in sorted(one.trials, key=attrgetter("sentences")):
+            longest.setdefault(trial.sentences, {}).setdefault(trial.epochs or 0, []).append(trial.validation)
+        if len(longest) > 1:
+            found[number] = {size: by_epochs[max(by_epochs)] for size, by_epochs in longest.items()}
+    return found
 
 
 def cost(choice: Choice) -> Figure | None:
@@ -80,34 +73,29 @@ def cost(choice: Choice) -> Figure | None:
     """
     if not (numbered := costed(choice)):
         return None
-    figure, panel = _panel(choice, "training time", list(numbered.values()), more=2)
+    ways = [one for one, *_ in numbered.values()]
+    figure, panel = _panel(choice, "training time", ways, more=2)
     styles = drawing.method_styles(one.method for one in choice.candidates)
     entries: list[Entry] = []
-    labels = []
-    for number, one in numbered.items():
-        at, recommended = _at(one), one.name == choice.recommended
-        entries.append(
-            drawing.marks(
-                *(panel, [at], styles[one.method]),
-                filled=one.status == "finished",
-                up=[drawing.reach(one.validation)],
-                label=_entry(number, one),
-            )
-        )
+    labels: list[Label] = []
+    for number, (one, seconds, score) in numbered.items():
+        at, reach, recommended = (seconds, score.value), drawing.reach(score), one.name == choice.recommended
+        style = styles[one.method] if one.status == "finished" else drawing.hollow(styles[one.method])
+        entries.append(drawing.marks(panel, [at], style, up=[reach], label=f"{number} {brief(one.name, NAME)}"))
         if recommended:
-            panel.plot(*([at[0]], [at[1]]), "o", color=INK, fillstyle="none", markersize=14, markeredgewidth=1.4)
+            panel.plot(*at, "o", color=INK, fillstyle="none", markersize=14, markeredgewidth=1.4)
         beside = f"{number} {brief(one.name, BESIDE)}" if recommended else str(number)
-        labels.append(Label(beside, at, drawing.reach(one.validation), recommended))
+        labels.append((beside, at, reach, recommended))
     if (best := (choice.candidate(choice.better) or choice.way).validation) is not None:
         within = f"within {points(choice.margin)} of the best"
         low = best.value - choice.margin
         entries.append(panel.axhspan(low, best.value, color=GRID, alpha=0.7, linewidth=0.8, zorder=0, label=within))
-    if any(one.status != "finished" for one in numbered.values()):
+    if any(one.status != "finished" for one in ways):
         entries += panel.plot([], [], "o", color=INK, markerfacecolor=GROUND, label="hollow: not finished")
-    drawing.time_axis(panel, [_at(one)[0] for one in numbered.values()])
+    drawing.time_axis(panel, [seconds for _, seconds, _ in numbered.values()])
     panel.margins(y=0.1)
     panel.set(xlabel="training time (s, logarithmic)", ylabel=measured(choice))
-    figure.legend(handles=entries, loc="outside lower center", ncols=_columns(list(numbered.values())))
+    figure.legend(handles=entries, loc="outside lower center", ncols=_columns(ways))
     _place(figure, panel, labels)
     return figure
 
@@ -121,14 +109,14 @@ def curves(choice: Choice) -> Figure | None:
     styles = drawing.method_styles(one.method for one in choice.candidates)
     lines = Counter[str]()  # that a method has
     entries: list[Entry] = []
-    labels = []
+    labels: list[Label] = []
     for one, (number, by_size) in zip(ways, shown.items(), strict=True):
         recommended, line = one.name == choice.recommended, LINES[lines[one.method] % len(LINES)]
-        width = 2.8 if recommended else 1.5
-        drawn = drawing.band(panel, by_size, styles[one.method], line, label=_entry(number, one), width=width)
+        width, label = 2.8 if recommended else 1.5, f"{number} {brief(one.name, NAME)}"
+        drawn = drawing.band(panel, by_size, styles[one.method], line, label, width=width)
         entries.append(drawn)
         lines[one.method] += 1
-        labels.append(Label(str(number), (max(by_size), mean(by_size[max(by_size)])), (0.0, 0.0), recommended))
+        labels.append((str(number), (max(by_size), mean(by_size[max(by_size)])), (0.0, 0.0), recommended))
     sizes = _apart({size for by_size in shown.values() for size in by_size})
     drawing.log_axis(panel, sizes, "{:,}".format, rotation=45)
     panel.margins(x=0.1, y=0.1)
@@ -138,7 +126,7 @@ def curves(choice: Choice) -> Figure | None:
     return figure
 
 
-def _panel(choice: Choice, against: str, ways: Sequence[Candidate], *, more: int = 0) -> "tuple[Figure, Axes]":
+def _panel(choice: Choice, against: str, ways: Sequence[Candidate], *, more: int = 0) -> tuple[Figure, Axes]:
     """A figure with one panel, and room for these ways and `more` in the legend below it."""
     rows = -(-(len(ways) + more) // _columns(ways))
     where = " · ".join(filter(None, (choice.dataset, choice.encoder)))
@@ -153,17 +141,6 @@ def _columns(ways: Sequence[Candidate]) -> int:
     return 2 if all(len(brief(one.name)) < BESIDE for one in ways) else 1
 
 
-def _entry(number: int, one: Candidate) -> str:
-    return f"{number} {brief(one.name, NAME)}"
-
-
-def _at(one: Candidate) -> tuple[float, float]:
-    """Where a way stands that is `costed`."""
-    assert one.validation is not None
-    assert one.seconds is not None
-    return max(one.seconds, BRIEFEST), one.validation.value
-
-
 def _apart(sizes: set[int]) -> list[int]:
     """Those of some numbers whose labels do not touch on a logarithmic axis, the largest among them."""
     kept: list[int] = []
@@ -174,7 +151,7 @@ def _apart(sizes: set[int]) -> list[int]:
     return kept[::-1]
 
 
-def _place(figure: Figure, panel: "Axes", labels: Sequence[Label]) -> None:
+def _place(figure: Figure, panel: Axes, labels: Sequence[Label]) -> None:
     """Put each label where it covers least of marks, bars and other labels; outside of the panel counts most."""
     layout = figure.get_layout_engine()
     assert layout is not None
@@ -184,14 +161,14 @@ def _place(figure: Figure, panel: "Axes", labels: Sequence[Label]) -> None:
     for _, (x, y), (below, above), _ in labels:
         ends = panel.transData.transform([(x, y - below), (x, y), (x, y + above)])
         taken += [Bbox(ends[[1, 1]]).padded(5 * point), Bbox(ends[[0, 2]]).padded(2.5 * point, 0)]
-    for text, at, _, strong in sorted(labels, key=lambda label: not label.strong):
+    for text, at, _, strong in sorted(labels, key=lambda label: not label[-1]):
         weight = "bold" if strong else "normal"
         label = panel.annotate(text, at, (0, 0), textcoords="offset points", va="center", fontsize=TEXT, weight=weight)
         offset = min(PLACES, key=lambda offset: _covered(_moved(label, offset), taken, inside))
         taken.append(_moved(label, offset))
 
 
-def _moved(label: "Annotation", offset: tuple[float, float]) -> Bbox:
+def _moved(label: Annotation, offset: tuple[float, float]) -> Bbox:
     """What a label takes up, with room about it, at an offset from its point, its nearer side towards it."""
     label.xyann = offset
     label.set_horizontalalignment("left" if offset[0] > 0 else "right" if offset[0] < 0 else "center")
@@ -200,10 +177,6 @@ def _moved(label: "Annotation", offset: tuple[float, float]) -> Bbox:
 
 def _covered(box: Bbox, taken: Sequence[Bbox], inside: Bbox) -> float:
     """The area of others that a box covers; its own outside of the panel counts most."""
-    within, *covered = (Bbox.intersection(box, other) for other in (inside, *taken))
-    outside = float(box.width * box.height) - _area(within)
-    return sum(map(_area, covered)) + 100 * outside
-
-
-def _area(box: Bbox | None) -> float:
-    return 0.0 if box is None else box.width * box.height
+    shared = [Bbox.intersection(box, other) for other in (Bbox(box), inside, *taken)]
+    whole, within, *covered = (0.0 if both is None else both.width * both.height for both in shared)
+    return float(sum(covered) + 100 * (whole - within))

@@ -1,7 +1,6 @@
 """A choice in words: the answer in lines that a terminal, a file and its page show alike, and how values are put."""
 
 from collections.abc import Iterator, Sequence
-from math import isfinite
 
 from rtlab.choice import METRICS, Candidate, Choice
 from rtlab.reporting.markup import Block, Span, Text, written
@@ -114,6 +113,4 @@ def measured(choice: Choice, *of: Candidate) -> str:
 
 def scored(found: Interval | None) -> str:
     """A score with its 95 % interval, where these are known."""
-    if found is None:
-        return NONE
-    return score([found.value], found if isfinite(found.low) and isfinite(found.high) else None)
+    return NONE if found is None else score([found.value], found)

@@ -9,15 +9,17 @@ own for its direction or size. Scores may come from several testbeds, times neve
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from functools import cache
 from operator import attrgetter
 
 from rtlab.experiment import DEFAULT_DATASET, DEFAULT_ENCODER, Experiment
 from rtlab.records import RunRecord
-from rtlab.reporting.evidence import waits_for
-from rtlab.reporting.groups import Group, Place, grouped, groups
-from rtlab.reporting.markup import LINE, Block, Column, Span, Table, Text
+from rtlab.reporting.frame import Cell, setup_fields
+from rtlab.reporting.groups import Group, grouped, groups
+from rtlab.reporting.markup import LINE, Block, Span, Table, Text
 from rtlab.reporting.quantities import Quantity, Reading, Site, Verdict, home, read, sites
-from rtlab.reporting.wording import NONE, begun, contents
+from rtlab.reporting.wording import NONE, begun, contents, listed, setup
+from rtlab.studies import EVIDENCE, study
 from rtlab.values import Json
 
 DATASET_SHA256 = "139902e31bdfd9d34a616b2c5f8e66a07be3947f7095dc6fdf841ed5d071c9f0"  # rotten_tomatoes, whole
@@ -47,21 +49,17 @@ class Rule:
     """How a claim is judged.
 
     Attributes:
-        text: The rule in words; empty for the ranges of a claim as it is stated.
         source: How its intervals are come by, and where that is from.
         statements: The quantities whose ranges must hold, all of them; without any nothing is judged.
+        text: The rule in words; empty for the ranges of a claim as it is stated.
         beside: Quantities that are shown with them and not judged.
     """
 
-    text: str
     source: str
-    statements: tuple[Quantity, ...] = ()
-    beside: tuple[Quantity, ...] = ()
-
-
-def ruled(source: str, *statements: Quantity, says: str = "", beside: Sequence[Quantity] = ()) -> Rule:
-    """A rule by its statements, with what it `says` in words."""
-    return Rule(says, source, statements, tuple(beside))
+    statements: Sequence[Quantity] = ()
+    _: KW_ONLY
+    text: str = ""
+    beside: Sequence[Quantity] = ()
 
 
 @dataclass(frozen=True)
@@ -86,12 +84,6 @@ class Claim:
     encoder: str | None = DEFAULT_ENCODER
     dataset: str | None = DEFAULT_DATASET
     device: str | None = None
-
-    def is_about(self, place: Place) -> bool:
-        """Whether it speaks of what was run there; on which device is for `sites` to choose."""
-        return self.encoder in (None, place.encoder) and (
-            self.dataset is None or place.dataset_sha256 == DATASET_SHA256
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +167,7 @@ def rule_on(rule: Rule, here: Sequence[Group], site: Site | None = None) -> Ruli
         if found.needs:
             waits.setdefault(found.needs, []).append(quantity.what.rstrip(":"))
     words = [f"{need} for {' and '.join(whats)}" for need, whats in waits.items()]
-    words += [waits_for(tuple(lacking), of_lab=site is not None)] if lacking else []
+    words += [_waits_for(tuple(lacking), of_lab=site is not None)] if lacking else []
     verdict: Verdict | None = None
     if rule.statements:
         refuted = any(finding.verdict == "refuted" for finding in findings)
@@ -189,6 +181,24 @@ def rule_on(rule: Rule, here: Sequence[Group], site: Site | None = None) -> Ruli
     )
 
 
+def _waits_for(experiments: Sequence[Experiment], *, of_lab: bool) -> str:
+    """What would be run: parts of the study, and setups that none of them has; or the lab's setups."""
+    if of_lab:
+        return f"runs of {' and '.join(experiment.label for experiment in experiments)} by the lab's recipe"
+    parts = [_parts().get(tuple(setup_fields(experiment).values())) for experiment in experiments]
+    numbers = [f"--part {number}" for number in sorted({part for part in parts if part is not None})]
+    names = [setup(experiment) for experiment, part in zip(experiments, parts, strict=True) if part is None]
+    words = [f"rtlab sweep evidence {' and '.join(numbers)}"] if numbers else []
+    return f"runs of {listed([*words, *names])}"
+
+
+@cache
+def _parts() -> Mapping[tuple[Cell, ...], int]:
+    """The first part of the study that has a setup, whatever its encoder, data set and seed."""
+    numbers = range(len(EVIDENCE), 0, -1)
+    return {tuple(setup_fields(one).values()): n for n in numbers for one in study("evidence", part=n, seeds=1)}
+
+
 def _as_stated(claim: Claim, found: Sequence[Group]) -> Ruling:
     """What groups of any places say of a claim as it is stated.
 
@@ -198,7 +208,12 @@ def _as_stated(claim: Claim, found: Sequence[Group]) -> Ruling:
     rule = claim.stated
     timed = any(quantity.timed for quantity in (*rule.statements, *rule.beside))
     there = sites(found, timed=timed, device=claim.device)
-    rulings = [rule_on(rule, here, site) for site, here in there.items() if claim.is_about(site.place)]
+    rulings = [
+        rule_on(rule, here, site)
+        for site, here in there.items()
+        if claim.encoder in (None, site.place.encoder)
+        and (claim.dataset is None or site.place.dataset_sha256 == DATASET_SHA256)
+    ]
     observed = tuple(reading for ruling in rulings for reading in ruling.observed)
     if not any(quantity.of for quantity in rule.statements):  # they are the lab's own figures, on no site
         return replace(rule_on(rule, ()), observed=observed)
@@ -217,9 +232,8 @@ def _as_stated(claim: Claim, found: Sequence[Group]) -> Ruling:
 
 def claims_block(judgements: Sequence[Judgement]) -> Block:
     """Judgements as a table: a row for each claim, and below the sites of the records and what the words mean."""
-    rulings = [ruling for judgement in judgements for ruling in (judgement.as_stated, judgement.here)]
-    used = {reading.site for ruling in rulings for reading in (*ruling.findings, *ruling.observed) if reading.site}
-    names = {site: f"P{number}" for number, site in enumerate(sorted(used), start=1)}
+    used = sites_of(ruling for judgement in judgements for ruling in (judgement.as_stated, judgement.here))
+    names = {site: f"P{number}" for number, site in enumerate(used, start=1)}
     rows = [
         (
             judgement.claim.sentence,
@@ -232,8 +246,13 @@ def claims_block(judgements: Sequence[Judgement]) -> Block:
     ]
     keys = [f"{name}: {begun(contents(site.place, [site.machine]))}." for site, name in names.items()]
     titles = ("claim", "as stated", "evidence", "here", "evidence here")
-    table = Table(columns=tuple(Column(title, False) for title in titles), rows=tuple(rows), notes=(*keys, LEGEND))
+    table = Table(titles=titles, texts=titles, rows=tuple(rows), notes=(*keys, LEGEND))
     return Block(name="claims", title="Claims", tables=(table,))
+
+
+def sites_of(rulings: Iterable[Ruling]) -> list[Site]:
+    """Where the records are that rulings were read off."""
+    return sorted({one.site for ruling in rulings for one in (*ruling.findings, *ruling.observed) if one.site})
 
 
 def _said(ruling: Ruling) -> list[str | Span]:

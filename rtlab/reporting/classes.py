@@ -4,7 +4,7 @@ Everything is a mean over the seeds of a group. Where there are many classes, th
 counted: a table of 150 rows says less than one of twelve.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from rtlab.values import Json
 
 MOST = 12  # classes that are shown
 IMBALANCED = 0.7  # share of the largest class above which accuracy alone misleads
+TITLES = ("precision", "recall", "F1", "taken for")
 _LONGEST = 32  # characters of a name
 
 
@@ -28,17 +29,13 @@ class ByClass:
     Attributes:
         names: The classes.
         support_C: Sentences that are of each class.
-        precision_C: Mean over seeds, as the next two.
-        recall_C: Likewise.
-        f1_C: Likewise.
+        scores_3C: Precision, recall and F1; mean over seeds.
         counts_CC: Sentences of each class (a row) that were taken for each class; mean over seeds.
     """
 
     names: tuple[str, ...]
     support_C: NDArray[np.int64]
-    precision_C: NDArray[np.float64]
-    recall_C: NDArray[np.float64]
-    f1_C: NDArray[np.float64]
+    scores_3C: NDArray[np.float64]
     counts_CC: NDArray[np.float64]
 
     @property
@@ -53,24 +50,22 @@ class ByClass:
 
     def to_json(self) -> dict[str, Json]:
         """Scores of each class by name, and the confusion matrix, as JSON types."""
-        columns = (self.support_C, self.precision_C, self.recall_C, self.f1_C)
-        titles = ("support", "precision", "recall", "f1")
-        rows = zip(self.names, *(column.tolist() for column in columns), strict=True)
-        by_class: Json = [{"class": name, **dict(zip(titles, cells, strict=True))} for name, *cells in rows]
+        rows = zip(self.names, self.support_C.tolist(), self.scores_3C.T.tolist(), strict=True)
+        by_class: Json = [
+            {"class": name, "support": support, **dict(zip(("precision", "recall", "f1"), scores, strict=True))}
+            for name, support, scores in rows
+        ]
         return {"by_class": by_class, "confusion": self.counts_CC.tolist()}
 
 
 def by_class(group: Group, split: str) -> ByClass:
     """What a group that has predictions of a split says of its classes."""
-    labels_N, count = group.labels(split), group.num_labels(split)
-    hits_SCC = [confusion(labels_N, said_N, num_labels=count) for said_N in group.predicted(split)]
-    precision_C, recall_C, f1_C = np.mean([class_scores(hits_CC) for hits_CC in hits_SCC], axis=0)
+    there = group.held_out(split)
+    hits_SCC = [confusion(there.labels, said_N, num_labels=there.num_labels) for said_N in group.predicted(split)]
     return ByClass(
-        names=class_names(group.scored[0].dataset.classes, count),
+        names=class_names(group.scored[0].dataset.classes, there.num_labels),
         support_C=hits_SCC[0].sum(axis=1),
-        precision_C=precision_C,
-        recall_C=recall_C,
-        f1_C=f1_C,
+        scores_3C=np.mean([class_scores(hits_CC) for hits_CC in hits_SCC], axis=0),
         counts_CC=np.mean(hits_SCC, axis=0),
     )
 
@@ -83,54 +78,45 @@ def class_names(names: Sequence[str], count: int) -> tuple[str, ...]:
 
 def of_one(found: ByClass) -> str:
     """Precision, recall and F1 by class, and what each was taken for, for a terminal."""
-    rows = [
-        {
-            **_first(found, number),
-            "precision": f"{found.precision_C[number]:.4f}",
-            "recall": f"{found.recall_C[number]:.4f}",
-            "F1": f"{found.f1_C[number]:.4f}",
-            "taken for": _taken_for(found, number),
-        }
-        for number in _shown(found.f1_C, found.support_C)
-    ]
-    return "\n".join([simple(rows), *_rest(found, len(rows))])
+
+    def cells(number: int) -> dict[str, str]:
+        scores = [f"{score:.4f}" for score in found.scores_3C[:, number]]
+        return dict(zip(TITLES, [*scores, _taken_for(found, number)], strict=True))
+
+    return _table(found, found.scores_3C[-1], cells)
 
 
 def side_by_side(sides: Mapping[str, ByClass], split: str) -> str:
     """F1 by class of several groups on the same sentences, and their confusion matrices, for a terminal."""
     first = next(iter(sides.values()))
-    lowest_C = np.min([found.f1_C for found in sides.values()], axis=0)
-    rows = []
-    for number in _shown(lowest_C, first.support_C):
-        row = _first(first, number)
+    lowest_C = np.min([found.scores_3C[-1] for found in sides.values()], axis=0)
+
+    def cells(number: int) -> dict[str, str]:
+        row = {}
         for name, found in sides.items():
-            row[f"F1 of {name}"] = f"{found.f1_C[number]:.4f}"
+            row[f"F1 of {name}"] = f"{found.scores_3C[-1, number]:.4f}"
             if len(first.names) == 2:
                 row[f"{name}: {' / '.join(first.names)}"] = " / ".join(map(_count, found.counts_CC[number]))
             elif len(first.names) > MOST:
                 row[f"{name} took it for"] = _taken_for(found, number)
-        rows.append(row)
-    parts = [f"By class, {split}; counts are means over seeds:", simple(rows), *_rest(first, len(rows))]
-    if 2 < len(first.names) <= MOST:
-        parts += [
-            f"\n{name} took a class (row) for a class (column):\n{_matrix(found)}" for name, found in sides.items()
-        ]
+        return row
+
+    parts = [f"By class, {split}; counts are means over seeds:", _table(first, lowest_C, cells)]
+    for name, found in sides.items() if 2 < len(first.names) <= MOST else ():
+        counts = zip(found.names, ([*map(_count, counts_C)] for counts_C in found.counts_CC), strict=True)
+        matrix = [{"": said, **dict(zip(found.names, cells, strict=True))} for said, cells in counts]
+        parts.append(f"\n{name} took a class (row) for a class (column):\n{simple(matrix)}")
     return "\n".join(parts)
 
 
-def _first(found: ByClass, number: int) -> dict[str, str]:
-    return {"class": found.names[number], "sentences": f"{found.support_C[number]:,}"}
-
-
-def _shown(f1_C: NDArray[np.float64], support_C: NDArray[np.int64]) -> Sequence[int]:
-    """All classes in their order, or the worst ones of many, those first of which there are sentences."""
-    return range(len(f1_C)) if len(f1_C) <= MOST else np.lexsort((f1_C, support_C == 0))[:MOST].tolist()
-
-
-def _rest(found: ByClass, shown: int) -> list[str]:
-    """What is said of the classes that are left out."""
-    more = len(found.names) - shown
-    return [f"and {more} more classes, which are better or have no sentences"] if more else []
+def _table(found: ByClass, f1_C: NDArray[np.float64], cells: Callable[[int], Mapping[str, str]]) -> str:
+    """A row for each class, or for the worst ones of many, those first of which there are sentences."""
+    count, shown = len(f1_C), range(len(f1_C))
+    if count > MOST:
+        shown = np.lexsort((f1_C, found.support_C == 0))[:MOST].tolist()
+    rows = [{"class": found.names[n], "sentences": f"{found.support_C[n]:,}", **cells(n)} for n in shown]
+    more = f"\nand {count - MOST} more classes, which are better or have no sentences" if count > MOST else ""
+    return simple(rows) + more
 
 
 def _taken_for(found: ByClass, number: int) -> str:
@@ -138,15 +124,6 @@ def _taken_for(found: ByClass, number: int) -> str:
     wrong_C = np.where(np.arange(len(found.names)) == number, 0, found.counts_CC[number])
     worst = [other for other in np.argsort(-wrong_C, kind="stable")[:3].tolist() if wrong_C[other] > 0]
     return ", ".join(f"{found.names[other]} ({_count(wrong_C[other])})" for other in worst) or NONE
-
-
-def _matrix(found: ByClass) -> str:
-    return simple(
-        [
-            {"": name, **{other: _count(count) for other, count in zip(found.names, counts_C, strict=True)}}
-            for name, counts_C in zip(found.names, found.counts_CC, strict=True)
-        ]
-    )
 
 
 def _count(count: float) -> str:

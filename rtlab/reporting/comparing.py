@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rtlab.records import RunRecord
 from rtlab.reporting.classes import by_class, side_by_side
@@ -65,13 +64,8 @@ class Comparison:
             "a": _named(self.a),
             "b": _named(self.b),
             "differences": {
-                split: {
-                    "accuracy": found.accuracy.to_json(),
-                    "f1": found.f1.to_json(),
-                    "p": found.p,
-                    "p_holm": found.p_holm,
-                }
-                for split, found in self.differences.items()
+                split: {"accuracy": of.accuracy.to_json(), "f1": of.f1.to_json(), "p": of.p, "p_holm": of.p_holm}
+                for split, of in self.differences.items()
             },
             "settled": {split: {"a": a, "b": b} for split, (a, b) in self.settled.items()},
             "speed": None if self.speed is None else self.speed.to_json(),
@@ -126,21 +120,18 @@ def compare(a: Group, others: Sequence[Group]) -> tuple[Comparison, ...]:
         if not all(map(group.has_predictions, SPLITS)):
             raise ValueError(f"the records of {_described(group)} hold no predictions to compare")
         if group.place.dataset_sha256 != a.place.dataset_sha256:
-            raise ValueError(
-                "only runs on the same sentences can be compared; got "
-                f"{clean(contents(a.place))} for {a.experiment.label} and {clean(contents(group.place))} "
-                f"for {group.experiment.label}"
-            )
-        if group.num_labels("test") != a.num_labels("test"):
-            both = f"{a.num_labels('test')} and {group.num_labels('test')}"
-            raise ValueError(f"only runs on the same classes can be compared; got {both} of them")
+            both = " and ".join(f"{clean(contents(one.place))} for {one.experiment.label}" for one in (a, group))
+            raise ValueError(f"only runs on the same sentences can be compared; got {both}")
+        ours, theirs = (one.held_out("test").num_labels for one in (a, group))
+        if ours != theirs:
+            raise ValueError(f"only runs on the same classes can be compared; got {ours} and {theirs} of them")
     found = zip(*(_differences(a, others, split) for split in SPLITS), strict=True)
     return tuple(
         Comparison(
             a=a,
             b=b,
             differences=dict(zip(SPLITS, of_splits, strict=True)),
-            settled={split: _settled(a.correct(split), b.correct(split)) for split in SPLITS},
+            settled={split: (_settled(a, b, split), _settled(b, a, split)) for split in SPLITS},
             speed=time_ratio(a, b),
             quality=quality(b, a),
         )
@@ -153,36 +144,38 @@ def as_text(comparisons: Sequence[Comparison]) -> str:
     a, several = comparisons[0].a, len(comparisons) > 1
     names = [f"B{number}" if several else "B" for number in range(1, len(comparisons) + 1)]
     sides = dict(zip(["A", *names], [a, *(comparison.b for comparison in comparisons)], strict=True))
-    who = [f"{name:3} {_described(group)}; {_seeds(group)}" for name, group in sides.items()]
+    seeds = {name: [str(record.experiment.seed) for record in group.scored] for name, group in sides.items()}
+    who = [
+        f"{name:3} {_described(group)}; seed{'s' * (len(seeds[name]) > 1)} {', '.join(seeds[name])}"
+        for name, group in sides.items()
+    ]
     found = dict(zip(names, comparisons, strict=True))
     rows = [_cells(split, name, group, found.get(name)) for split in SPLITS for name, group in sides.items()]
     if not several:
         rows = [{title: cell for title, cell in row.items() if title != "Holm p"} for row in rows]
-    seeds = [line for name, comparison in found.items() for line in _by_seed(name, comparison)]
-    speeds = [_speed(name, comparison) for name, comparison in found.items()]
+    below = [line for name, comparison in found.items() for line in _by_seed(name, comparison)]
+    below += [_speed(name, comparison) for name, comparison in found.items()]
     single = not all(group.seeded(2) for group in sides.values())
     classes = side_by_side({name: by_class(group, SPLITS[0]) for name, group in sides.items()}, SPLITS[0])
-    return "\n".join([*who, "", simple(rows), "", *seeds, *speeds, NOTE, *([ONE_RUN] if single else []), "", classes])
+    return "\n".join([*who, "", simple(rows), "", *below, NOTE, *([ONE_RUN] if single else []), "", classes])
 
 
 def _differences(a: Group, others: Sequence[Group], split: str) -> list[Difference]:
-    right, labels, said, count = a.correct(split), a.labels(split), a.predicted(split), a.num_labels(split)
+    right, said, held_out = a.correct(split), a.predicted(split), a.held_out(split)
     p_values = [mcnemar(b.correct(split), right) for b in others]
     found = []
     for b, p, p_holm in zip(others, p_values, holm(p_values), strict=True):
-        accuracy = paired_difference(b.correct(split), right, a_chance=b.chance, b_chance=a.chance)
-        f1 = paired_f1_difference(
-            labels, b.predicted(split), said, num_labels=count, a_chance=b.chance, b_chance=a.chance
-        )
+        chance = {"a_chance": b.chance, "b_chance": a.chance}
+        accuracy = paired_difference(b.correct(split), right, **chance)
+        b_said, count = b.predicted(split), held_out.num_labels
+        f1 = paired_f1_difference(held_out.labels, b_said, said, num_labels=count, **chance)
         found.append(Difference(accuracy=accuracy, f1=f1, p=p, p_holm=p_holm))
     return found
 
 
-def _settled(a_SN: NDArray[np.bool_], b_SN: NDArray[np.bool_]) -> tuple[list[int], list[int]]:
-    """The sentences that all seeds of one have right and all of the other wrong: of A, and of B."""
-    only_a = a_SN.all(axis=0) & ~b_SN.any(axis=0)
-    only_b = b_SN.all(axis=0) & ~a_SN.any(axis=0)
-    return np.flatnonzero(only_a).tolist(), np.flatnonzero(only_b).tolist()
+def _settled(right: Group, wrong: Group, split: str) -> list[int]:
+    """The sentences that all seeds of one have right and all of the other wrong."""
+    return np.flatnonzero(right.correct(split).all(axis=0) & ~wrong.correct(split).any(axis=0)).tolist()
 
 
 def _by_seed(name: str, comparison: Comparison) -> list[str]:
@@ -230,11 +223,6 @@ def _testbeds(group: Group) -> str:
 
 def _described(group: Group) -> str:
     return clean(f"{setup(group.experiment)}; {contents(group.place)}; {_testbeds(group)}")
-
-
-def _seeds(group: Group) -> str:
-    seeds = [str(record.experiment.seed) for record in group.scored]
-    return f"seed{'s' * (len(seeds) != 1)} {', '.join(seeds)}"
 
 
 def _named(group: Group) -> dict[str, Json]:

@@ -13,26 +13,24 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import isfinite, log10
+from operator import attrgetter
 from statistics import mean
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from rtlab.methods import TITLES
 from rtlab.recipe import rate_text
-from rtlab.records import RunRecord
 from rtlab.reporting.groups import Group
 from rtlab.reporting.markup import clean
 from rtlab.statistics import Interval
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.lines import Line2D
 
 MARK = "rtlab figures"  # who made a file, in its metadata
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
@@ -43,6 +41,9 @@ LINES = ("-", "--", "-.", ":")
 HATCHES = ("", "//", "..", "xx")
 INK, GRID, GROUND = "#1f2328", "#d1d9e0", "#ffffff"
 DARK = {INK: "#e6edf3", GRID: "#30363d", GROUND: "#0d1117"}
+
+Points: TypeAlias = Sequence[tuple[float, float]]
+Style: TypeAlias = tuple[str, str, str]  # colour, marker, and what fills it
 
 STYLE = {
     "axes.axisbelow": True,
@@ -81,7 +82,7 @@ def styled() -> Iterator[None]:
 
 def canvas(
     heading: str, where: str, *, panels: int = 1, width: float = 9, height: float = 4.4, columns: int = 2
-) -> tuple[Figure, list["Axes"]]:
+) -> tuple[Figure, list[Axes]]:
     """A figure with a heading, the place below it, and panels, `columns` of them side by side; sizes in inches."""
     columns = min(panels, columns)
     rows = -(-panels // columns)
@@ -114,33 +115,31 @@ def svg(figure: Figure, *, title: str) -> str:
     return text.replace("</style>", f"\n@media (prefers-color-scheme: dark) {{\n{rules}\n}}\n</style>", 1)
 
 
-def curve(panel: "Axes", group: Group, number: int) -> None:
-    """The mean loss of the seeds over steps, and each seed's own as a thin line."""
+def curve(panel: Axes, group: Group, number: int) -> None:
+    """The mean loss of the seeds over steps, and each seed's own as a thin line, with its loss on validation.
+
+    A ring is about the loss on validation at the step whose weights were kept.
+    """
+    colour = COLOURS[number]
     curves = [{entry.step: entry.loss for entry in record.history} for record in group.scored]
     for curve in curves if len(curves) > 1 else ():
-        panel.plot(list(curve), list(curve.values()), color=COLOURS[number], linewidth=0.7, alpha=0.5)
+        panel.plot(list(curve), list(curve.values()), color=colour, linewidth=0.7, alpha=0.5)
     steps = sorted(set.intersection(*map(set, curves)))
     every = max(1, len(steps) // 8)
     panel.plot(
         steps,
         [mean(curve[step] for curve in curves) for step in steps],
-        color=COLOURS[number],
+        color=colour,
         linestyle=LINES[number],
         marker=MARKERS[number],
         markevery=(number * every // len(COLOURS), every),
         label=f"{rate_text(rate(group))} (n = {len(curves)})",
     )
-    for record in group.scored:
-        if record.validated:
-            _validation(panel, record, COLOURS[number])
-
-
-def _validation(panel: "Axes", record: RunRecord, colour: str) -> None:
-    """The loss on validation during training, and a ring about the step whose weights were kept."""
-    losses = {entry.step: entry.loss for entry in record.validated}
-    panel.plot(list(losses), list(losses.values()), HOLLOW, color=colour, markerfacecolor=GROUND, markersize=4)
-    if (kept := losses.get(int(record.chosen.get("step", 0)))) is not None:
-        panel.plot([record.chosen["step"]], [kept], "o", color=colour, fillstyle="none", markersize=9)
+    for record in filter(attrgetter("validated"), group.scored):
+        losses = {entry.step: entry.loss for entry in record.validated}
+        panel.plot(list(losses), list(losses.values()), HOLLOW, color=colour, markerfacecolor=GROUND, markersize=4)
+        if (kept := losses.get(int(record.chosen.get("step", 0)))) is not None:
+            panel.plot([record.chosen["step"]], [kept], "o", color=colour, fillstyle="none", markersize=9)
 
 
 def rate(group: Group) -> float:
@@ -148,7 +147,7 @@ def rate(group: Group) -> float:
     return float(group.fields["learning_rate"] or 0)
 
 
-def bars(panel: "Axes", names: Sequence[str], rows: Mapping[str, Sequence[Sequence[float]]]) -> None:
+def bars(panel: Axes, names: Sequence[str], rows: Mapping[str, Sequence[Sequence[float]]]) -> None:
     """Bars of means with seeds as dots on them, a row of bars for each key; an empty cell has no bar."""
     width = 0.8 / len(rows)
     for number, (label, cells) in enumerate(rows.items()):
@@ -168,18 +167,10 @@ def bars(panel: "Axes", names: Sequence[str], rows: Mapping[str, Sequence[Sequen
 
 
 def marks(
-    panel: "Axes",
-    points: Sequence[tuple[float, float]],
-    style: tuple[str, str],
-    *,
-    up: Sequence[tuple[float, float]],
-    across: Sequence[tuple[float, float]] = (),
-    line: str = "",
-    filled: bool = True,
-    label: str | None = None,
+    panel: Axes, points: Points, style: Style, *, up: Points, across: Points = (), line: str = "", label: str = ""
 ) -> ErrorbarContainer:
     """Marks with bars that `reach` so far below and above each, and to its left and right, and a line through them."""
-    (colour, marker), (x, y) = style, zip(*points, strict=True)
+    (colour, marker, inside), (x, y) = style, zip(*points, strict=True)
     return panel.errorbar(
         *(x, y),
         yerr=[*zip(*up, strict=True)],
@@ -189,44 +180,40 @@ def marks(
         capsize=2.5,
         color=colour,
         marker=marker,
-        markerfacecolor=colour if filled else GROUND,
-        label=label,
+        markerfacecolor=inside,
+        label=label or None,
     )
 
 
 def band(
-    panel: "Axes",
-    seeds_by_x: Mapping[int, Sequence[float]],
-    style: tuple[str, str],
-    line: str,
-    *,
-    label: str,
-    filled: bool = True,
-    width: float = 1.5,
-) -> "Line2D":
+    panel: Axes, seeds_by_x: Mapping[int, Sequence[float]], style: Style, line: str, label: str, *, width: float = 1.5
+) -> Line2D:
     """Means as a line of markers, and a band from the lowest to the highest seed."""
-    colour, marker = style
-    x = list(seeds_by_x)
+    (colour, marker, inside), x = style, list(seeds_by_x)
     lowest, highest = (list(map(end, seeds_by_x.values())) for end in (min, max))
     panel.fill_between(x, lowest, highest, color=colour, alpha=0.2, linewidth=0)
     means = [mean(seeds) for seeds in seeds_by_x.values()]
-    inside = colour if filled else GROUND
     [drawn] = panel.plot(
         *(x, means, line), color=colour, marker=marker, markerfacecolor=inside, linewidth=width, label=label
     )
     return drawn
 
 
-def method_styles(methods: Iterable[str]) -> Mapping[str, tuple[str, str]]:
-    """Colour and marker of each method: the usual methods' own, then those of others; no two alike of sixteen."""
+def method_styles(methods: Iterable[str]) -> Mapping[str, Style]:
+    """The style of each method: the usual methods' own, then those of others; no two alike of sixteen."""
     every, kinds = [*TITLES, *sorted(set(methods) - set(TITLES))], len(COLOURS)
     return {
-        name: (COLOURS[number % kinds], MARKERS[(number + number // kinds) % kinds])
+        name: (colour := COLOURS[number % kinds], MARKERS[(number + number // kinds) % kinds], colour)
         for number, name in enumerate(every)
     }
 
 
-def dots(panel: "Axes", x: Sequence[float], y: Sequence[float], colour: str) -> None:
+def hollow(style: Style) -> Style:
+    """The style with nothing within its marker."""
+    return (*style[:2], GROUND)
+
+
+def dots(panel: Axes, x: Sequence[float], y: Sequence[float], colour: str) -> None:
     """Seeds, where there are several."""
     if len(y) > 1:
         panel.plot(x, y, ".", color=colour, markersize=4, zorder=3)
@@ -234,12 +221,12 @@ def dots(panel: "Axes", x: Sequence[float], y: Sequence[float], colour: str) -> 
 
 def reach(interval: Interval | None) -> tuple[float, float]:
     """How far an interval reaches below and above; 0 where it is not known."""
-    if interval is None or not (isfinite(interval.low) and isfinite(interval.high)):
+    if interval is None or not isfinite(interval.high - interval.low):
         return 0.0, 0.0
     return max(0.0, interval.value - interval.low), max(0.0, interval.high - interval.value)
 
 
-def log_axis(panel: "Axes", values: Sequence[float], text: Callable[[float], str], *, rotation: int = 0) -> None:
+def log_axis(panel: Axes, values: Sequence[float], text: Callable[[float], str], *, rotation: int = 0) -> None:
     """A logarithmic x axis with these values as texts."""
     panel.set_xscale("log")
     panel.set_xticks(values, [text(value) for value in values], rotation=rotation)
@@ -247,7 +234,7 @@ def log_axis(panel: "Axes", values: Sequence[float], text: Callable[[float], str
     panel.xaxis.set_minor_formatter(NullFormatter())
 
 
-def time_axis(panel: "Axes", seconds: Sequence[float]) -> None:
+def time_axis(panel: Axes, seconds: Sequence[float]) -> None:
     """A logarithmic x axis of times, with room at both ends: 1, 2 and 5 of every power of ten, of many these alone."""
     low, high = log10(min(seconds)), log10(max(seconds))
     room = max(0.1 * (high - low), 0.25)

@@ -22,11 +22,16 @@ _IS_CELL = (str, int, float)
 _GROUPS = {frozenset(names): group for row in ARCHITECTURES.values() for group, names in row.groups.items()}
 
 
-def _at(path: str) -> Callable[[object], Cell]:
-    """A column that is found by names such as `timing.load_s`; empty where one of them is missing or None."""
+def _at(path: str, *, finished: bool = False) -> Callable[[object], Cell]:
+    """A column that is found by names such as `timing.load_s`; empty where one of them is missing or None.
+
+    One of `finished` runs is empty for those that failed, whatever they keep, so that no mean has a failure in it.
+    """
     names = path.split(".")
 
     def column(found: object) -> Cell:
+        if finished and getattr(found, "status", None) != "ok":
+            return None
         for name in names:
             part = getattr(found, name, None)
             if part is None and isinstance(found, _HOLDS_BY_NAME):
@@ -39,18 +44,9 @@ def _at(path: str) -> Callable[[object], Cell]:
     return column
 
 
-def _each(part: str, *names: str) -> dict[str, Callable[[object], Cell]]:
+def _each(part: str, *names: str, finished: bool = False) -> dict[str, Callable[[object], Cell]]:
     """Columns that are named as what they hold."""
-    return {name: _at(f"{part}.{name}") for name in names}
-
-
-def _finished(columns: Mapping[str, Callable[[RunRecord], Cell]]) -> dict[str, Callable[[RunRecord], Cell]]:
-    """Columns that are empty for runs that failed, whatever their records keep, so that no mean has a failure in it."""
-
-    def kept(column: Callable[[RunRecord], Cell]) -> Callable[[RunRecord], Cell]:
-        return lambda record: column(record) if record.status == "ok" else None
-
-    return {name: kept(column) for name, column in columns.items()}
+    return {name: _at(f"{part}.{name}", finished=finished) for name in names}
 
 
 def _of_encoder(name: str) -> Callable[[Experiment], Cell]:
@@ -86,13 +82,11 @@ SETUP: Mapping[str, Callable[[Experiment], Cell]] = {
     **{name: _at(name) for name in ("limit", "train_sentences")},
 }
 # What depends on the testbed.
-TIMES: Mapping[str, Callable[[RunRecord], Cell]] = _finished(
-    {
-        **_each("timing", "seconds", "load_s", "prepare_s", "warmup_s", "train_s", "evaluate_s"),
-        **_each("timing", "samples_per_s", "steps_per_s", "tokens_per_s", "padded_tokens_per_s"),
-        **_each("memory", "peak_device", "peak_reserved", "peak_host"),
-    }
-)
+TIMES: Mapping[str, Callable[[RunRecord], Cell]] = {
+    **_each("timing", "seconds", "load_s", "prepare_s", "warmup_s", "train_s", "evaluate_s", finished=True),
+    **_each("timing", "samples_per_s", "steps_per_s", "tokens_per_s", "padded_tokens_per_s", finished=True),
+    **_each("memory", "peak_device", "peak_reserved", "peak_host", finished=True),
+}
 
 
 def _of_experiment(column: Callable[[Experiment], Cell]) -> Callable[[RunRecord], Cell]:
@@ -105,14 +99,12 @@ COLUMNS: Mapping[str, Callable[[RunRecord], Cell]] = {
     "dataset": _at("dataset.name"),
     **{name: _of_experiment(column) for name, column in SETUP.items()},
     "seed": _at("experiment.seed"),
-    **_finished(
-        {
-            f"{split}_{name}": _at(f"scores.{split}.{name}")
-            for split in ("validation", "test")
-            for name in ("accuracy", "precision", "recall", "f1", "macro_f1")
-        }
-        | {name: _at(name) for name in ("train_loss", "final_loss")}
-    ),
+    **{
+        f"{split}_{name}": _at(f"scores.{split}.{name}", finished=True)
+        for split in ("validation", "test")
+        for name in ("accuracy", "precision", "recall", "f1", "macro_f1")
+    },
+    **{name: _at(name, finished=True) for name in ("train_loss", "final_loss")},
     **TIMES,
     "others": _at("timing.others"),
     "undisturbed": _at("undisturbed"),

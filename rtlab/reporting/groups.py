@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtlab.experiment import Experiment
-from rtlab.records import RunRecord
+from rtlab.records import Classes, Predictions, RunRecord
 from rtlab.reporting.frame import COLUMNS, TIMES, Cell, setup_fields
 from rtlab.statistics import Interval, accuracy_interval
 from rtlab.testbed import Testbed
@@ -113,12 +113,11 @@ class Group:
 
     def values(self, name: str) -> list[float]:
         """A column of the frame for each run that has a value in it; times are those of one testbed, for its epochs."""
-        runs = self.on_testbed if name in TIMES else self.scored
         found = []
-        for record in runs:
+        for record in self.on_testbed if name in TIMES else self.scored:
             if (value := COLUMNS[name](record)) is not None:
                 found.append(float(value))
-                if name in _BY_EPOCH and record.timing is not None and self.scored:
+                if name in _BY_EPOCH and record.timing is not None:
                     # What the epochs that the run lacks of those that are asked for here add; below 0 if it has more.
                     found[-1] += record.timing.train_s * (_epochs(self.scored[0]) / _epochs(record) - 1)
         return found
@@ -132,31 +131,26 @@ class Group:
     def points(self) -> list[tuple[float, float]]:
         """Seconds of training and test accuracy of each seed that was timed on its testbed."""
         accuracies = {record.experiment.seed: record.scores["test"].accuracy for record in self.scored}
-        seeds = [record.experiment.seed for record in self.on_testbed]
-        seconds = dict(zip(seeds, self.values("seconds"), strict=True))
-        return [(s, accuracies[seed]) for seed, s in seconds.items() if seed in accuracies]
+        seeds = (record.experiment.seed for record in self.on_testbed)
+        timed = zip(seeds, self.values("seconds"), strict=True)
+        return [(seconds, accuracies[seed]) for seed, seconds in timed if seed in accuracies]
 
     def predicted(self, split: str) -> NDArray[np.integer]:
         """The class that each sentence of a split was given, under each seed: (S, N)."""
         return np.stack([record.predictions[split].classes for record in self.scored])
 
-    def labels(self, split: str) -> NDArray[np.integer]:
-        """True class of each sentence of a split, (N,); the runs share it, as their place's data set is one."""
-        return self.scored[0].predictions[split].labels
-
-    def num_labels(self, split: str) -> int:
-        """Number of classes, C."""
-        return self.scored[0].predictions[split].num_labels
+    def held_out(self, split: str) -> Predictions | Classes:
+        """What its first run says of a split; its true classes and their number are those of every run there."""
+        return self.scored[0].predictions[split]
 
     def correct(self, split: str) -> NDArray[np.bool_]:
         """Whether each sentence of a split was labelled rightly, under each seed: (S, N)."""
-        return np.asarray(self.predicted(split) == self.labels(split))
+        return np.asarray(self.predicted(split) == self.held_out(split).labels)
 
     def has_predictions(self, split: str) -> bool:
         """Whether every run says of each sentence of a split what it takes it for, and all of the same sentences."""
-        found = [record.predictions.get(split) for record in self.scored]
-        first = next(iter(found), None)
-        return first is not None and all(p is not None and same_labels(p.labels, first.labels) for p in found)
+        first, *others = (record.predictions.get(split) for record in self.scored)
+        return first is not None and all(o is not None and same_labels(o.labels, first.labels) for o in others)
 
     @cached_property
     def accuracies(self) -> Mapping[str, Interval]:
@@ -177,10 +171,8 @@ def same_labels(a: NDArray[np.integer], b: NDArray[np.integer]) -> bool:
 
 def place_of(record: RunRecord) -> Place:
     """Where a record was made."""
-    encoder, dataset = record.encoder, record.dataset
-    if encoder is None:
-        return Place("", dataset.name, "", dataset.sha256)
-    return Place(encoder.name, dataset.name, encoder.sha256, dataset.sha256)
+    name, sha256 = ("", "") if record.encoder is None else (record.encoder.name, record.encoder.sha256)
+    return Place(name, record.dataset.name, sha256, record.dataset.sha256)
 
 
 def without_code(testbed: Testbed) -> Testbed:
@@ -206,10 +198,7 @@ def groups(records: Iterable[RunRecord], *, everywhere: bool = True) -> tuple[Gr
         everywhere: Whether runs that read no encoder stand at each encoder's place of their data set, or once.
     """
     finished = sorted((r for r in records if r.status == "ok"), key=lambda r: (r.created_at, r.id))
-    oldest: dict[str, RunRecord] = {}
-    for record in finished:
-        oldest.setdefault(record.id, record)
-    alone = {id_: would_be(record) for id_, record in oldest.items()}
+    alone = {record.id: would_be(record) for record in reversed(finished)}  # the oldest record of each run
     keys = {id_: (one.place, one.results, *one.fields.values()) for id_, one in alone.items()}
     members = grouped(finished, lambda record: keys[record.id])
     found = [_group([alone[id_] for id_ in dict.fromkeys(run.id for run in runs)], runs) for runs in members.values()]
@@ -223,8 +212,8 @@ def _everywhere(found: Sequence[Group]) -> Iterator[Group]:
     places = dict.fromkeys(group.place for group in found if group.place.encoder_sha256)
     for group in found:
         there = [place for place in places if place.dataset_sha256 == group.place.dataset_sha256]
-        reads = bool(group.place.encoder_sha256) or not there
-        yield from [group] if reads else [dataclasses.replace(group, place=place) for place in there]
+        of = [group.place] if group.place.encoder_sha256 or not there else there
+        yield from (dataclasses.replace(group, place=place) for place in of)
 
 
 def _timed_by_epoch(found: Sequence[Group]) -> list[Group]:
@@ -233,17 +222,16 @@ def _timed_by_epoch(found: Sequence[Group]) -> list[Group]:
     A seed's own run goes before that of another length. Runs that end once they have had patience are of as many epochs
     as they came to: they keep their own times.
     """
-    fixed = [group for group in found if group.whole and group.fields["patience"] is None]
-    alike = {id(group): family for family in families(fixed, "epochs") for group in family}
-    made = []
-    for group in found:
-        timed: dict[Testbed, dict[int, RunRecord]] = {}
-        for member in sorted(alike.get(id(group), ()), key=lambda member: member is group):
-            for testbed, runs in member.timed.items():
-                timed.setdefault(testbed, {}).update({record.experiment.seed: record for record in runs})
-        by_seed = {testbed: _by_seed(runs.values()) for testbed, runs in timed.items()}
-        made.append(dataclasses.replace(group, timed=by_seed) if timed else group)
-    return made
+    made = {id(group): group for group in found}
+    for family in families([group for group in found if group.whole and group.fields["patience"] is None], "epochs"):
+        for group in family:
+            timed: dict[Testbed, dict[int, RunRecord]] = {}
+            for member in sorted(family, key=lambda member: member is group):
+                for testbed, runs in member.timed.items():
+                    timed.setdefault(testbed, {}).update({record.experiment.seed: record for record in runs})
+            by_seed = {testbed: _by_seed(runs.values()) for testbed, runs in timed.items()}
+            made[id(group)] = dataclasses.replace(group, timed=by_seed)
+    return list(made.values())
 
 
 def _epochs(record: RunRecord) -> int:
@@ -318,7 +306,6 @@ def families(found: Iterable[Group], field: str, *with_it: str) -> tuple[tuple[G
 def machines(here: Iterable[Group]) -> list[Testbed]:
     """The machines that groups were timed on, that of most runs first."""
     counts: Counter[Testbed] = Counter()
-    for group in here:
-        for testbed, runs in group.timed.items():
-            counts[without_code(testbed)] += len(runs)
+    for testbed, runs in (timed for group in here for timed in group.timed.items()):
+        counts[without_code(testbed)] += len(runs)
     return sorted(counts, key=lambda machine: (-counts[machine], str(machine)))

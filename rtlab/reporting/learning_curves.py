@@ -3,37 +3,29 @@
 Absent, heading and all, where no records hold runs on drawn sentences.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations
-from math import isfinite
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import combinations, takewhile
 
 from rtlab.records import RunRecord
 from rtlab.reporting.groups import Group, Place, by_place, grouped, groups
-from rtlab.reporting.markup import Block, Column, Picture, Table
+from rtlab.reporting.markup import Block, Table
 from rtlab.reporting.measures import accuracy_difference, sentences
 from rtlab.reporting.quantities import FEWEST_RUNS
 from rtlab.reporting.wording import NONE, begun, contents, dates, difference, order, setups, spread
 
 NAME, TITLE = "labels", "How many sentences it takes"
 FIGURE = "labels.svg"  # that of the place of most runs
+SHOWS = "Test accuracy against training sentences, a line for each way; validation and test are whole."
+TEXTS = ("setup", "better than")
 _APART = ("train_sentences", "epochs", "logging_steps")
 
+Way = dict[int, Group]  # one way: its groups by training sentences, fewest first
 
-@dataclass(frozen=True)
-class Way:
-    """One way on several numbers of training sentences.
 
-    Attributes:
-        by_size: Its groups by training sentences, fewest first.
-    """
-
-    by_size: Mapping[int, Group]
-
-    @property
-    def largest(self) -> Group:
-        """Its group of most sentences."""
-        return self.by_size[max(self.by_size)]
+def largest(way: Way) -> Group:
+    """Its group of most sentences."""
+    return way[max(way)]
 
 
 def ways(here: Iterable[Group]) -> list[Way]:
@@ -44,18 +36,20 @@ def ways(here: Iterable[Group]) -> list[Way]:
     before others of its size. Where times are not known of all, ways are in the usual order of methods.
     """
     sets: dict[tuple[object, ...], dict[int, Group]] = {}
-    for group in sorted(here, key=_trained):
-        size = _sentences(group)
+    for group in sorted(here, key=lambda group: (int(group.fields["epochs"] or 1), len(group.scored))):
+        size = group.experiment.train_sentences
+        if size is None and (whole := sentences("train")(group)) is not None:
+            size = round(whole.value)
         if group.whole and size is not None and group.has_predictions("test"):
             sets.setdefault((group.place, group.results, group.but_for(*_APART)), {})[size] = group
-    every = [Way(dict(sorted(by_size.items()))) for by_size in sets.values() if len(by_size) > 1]
-    drawn = [way for way in every if any(group.experiment.train_sentences for group in way.by_size.values())]
-    of_method = grouped(drawn, lambda way: (way.largest.method, way.largest.fields["with_words"]))
-    found = sorted((max(several, key=_worth) for several in of_method.values()), key=lambda way: order(way.largest))
-    common = set.intersection(*(set(way.by_size) for way in found)) if found else set()
-    if not common or not all(way.by_size[max(common)].timed for way in found):
+    every = [dict(sorted(by_size.items())) for by_size in sets.values() if len(by_size) > 1]
+    drawn = [way for way in every if any(group.experiment.train_sentences for group in way.values())]
+    of_method = grouped(drawn, lambda way: (largest(way).method, largest(way).fields["with_words"]))
+    found = sorted((max(several, key=_worth) for several in of_method.values()), key=lambda way: order(largest(way)))
+    common = set.intersection(*(set(way) for way in found)) if found else set()
+    if not common or not all(way[max(common)].timed for way in found):
         return found
-    return sorted(found, key=lambda way: way.by_size[max(common)].mean("seconds"))
+    return sorted(found, key=lambda way: way[max(common)].mean("seconds"))
 
 
 def labels_block(records: Iterable[RunRecord]) -> Block:
@@ -64,55 +58,42 @@ def labels_block(records: Iterable[RunRecord]) -> Block:
     drawn = any(record.experiment.train_sentences for record in every)  # else there is nothing to group them for
     found = {place: ways(here) for place, here in by_place(groups(every if drawn else ())).items()}
     tables = [table for place, there in found.items() if there for table in _of(place, there)]
-    text = "Test accuracy against training sentences, a line for each way; validation and test are whole."
-    picture = Picture(f"figures/{FIGURE}", text)
-    return Block(name=NAME, title=TITLE, tables=tuple(tables), picture=picture)
-
-
-def _trained(group: Group) -> tuple[int, int]:
-    return int(group.fields["epochs"] or 1), len(group.scored)
-
-
-def _sentences(group: Group) -> int | None:
-    """Training sentences, drawn or all."""
-    if group.experiment.train_sentences is not None or not group.whole:
-        return group.experiment.train_sentences
-    found = sentences("train")(group)
-    return None if found is None else round(found.value)
+    return Block(name=NAME, title=TITLE, tables=tuple(tables), picture=(f"figures/{FIGURE}", SHOWS))
 
 
 def _worth(way: Way) -> tuple[float, ...]:
-    runs = sum(len(group.scored) for group in way.by_size.values())
-    return len(way.by_size), runs, way.largest.mean("validation_accuracy")
+    runs = sum(len(group.scored) for group in way.values())
+    return len(way), runs, largest(way).mean("validation_accuracy")
 
 
 def _of(place: Place, found: Sequence[Way]) -> list[Table]:
     """The accuracies of the ways of one place by training sentences, and from where on they differ."""
-    names, common = setups([replace(way.largest.experiment, train_sentences=None) for way in found])
-    every = [(size, group) for way in found for size, group in way.by_size.items()]
+    names, common = setups([replace(largest(way).experiment, train_sentences=None) for way in found])
+    every = [(size, group) for way in found for size, group in way.items()]
     sizes = sorted({size for size, _ in every})
     seeds = sorted({len(group.scored) for _, group in every})
     epochs = {size: group.fields["epochs"] for size, group in every if group.fields["epochs"] is not None}
     span = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     shared = f" Common recipe with most sentences: {common}." if common else ""
     lengths = ", ".join(f"{epochs[size]} on {size:,}" for size in sorted(epochs))
-    accuracies = [
-        [spread(way.by_size[size].values("test_accuracy"), 3) if size in way.by_size else NONE for size in sizes]
-        for way in found
-    ]
     first = Table(
         caption=f"{begun(contents(place))}; {dates(record for _, group in every for record in group.scored)}.{shared} "
         "Test accuracy by training sentences, which the seed draws; mean ± standard deviation over "
         f"{span} seeds. Validation and test are whole.",
-        columns=(Column("setup", number=False), *(Column(f"{size:,}") for size in sizes)),
-        rows=tuple((name, *cells) for name, cells in zip(names, accuracies, strict=True)),
+        titles=("setup", *(f"{size:,}" for size in sizes)),
+        texts=TEXTS,
+        rows=tuple(
+            (name, *(spread(of[size].values("test_accuracy"), 3) if size in of else NONE for size in sizes))
+            for name, of in zip(names, found, strict=True)
+        ),
         notes=(f"Epochs: {lengths}.",) if len(set(epochs.values())) > 1 else (),
     )
     second = Table(
         caption="From how many training sentences on a way is more accurate than a cheaper one: at that number and at "
         "every larger one that both were run on, the 95 % interval of the difference, over sentences and seeds, lies "
         f"above 0, with {FEWEST_RUNS} seeds or more of each where seeds matter.",
-        columns=tuple(Column(title, number=title not in ("setup", "better than")) for title in _TITLES),
+        titles=("setup", "better than", "from", "difference there", "at most sentences", "difference then"),
+        texts=TEXTS,
         rows=tuple(
             (name, cheaper, *_lead(more, less))
             for (cheaper, less), (name, more) in combinations(zip(names, found, strict=True), 2)
@@ -121,23 +102,20 @@ def _of(place: Place, found: Sequence[Way]) -> list[Table]:
     return [first, second] if second.rows else [first]
 
 
-_TITLES = ("setup", "better than", "from", "difference there", "at most sentences", "difference then")
-
-
 def _lead(more: Way, less: Way) -> tuple[str, str, str, str]:
     """From how many sentences on the dearer way is better, by how much there, and by how much on the most."""
-    both = sorted(set(less.by_size) & set(more.by_size))
-    found = {size: accuracy_difference(more.by_size[size], less.by_size[size]) for size in both}
+    both = sorted(less.keys() & more.keys(), reverse=True)
+    pairs = {size: (more[size], less[size]) for size in both}
+    found = {size: accuracy_difference(*pair) for size, pair in pairs.items()}
 
-    def cells(size: int | None) -> tuple[str, str]:
-        known = None if size is None else found[size]
-        return NONE if size is None else f"{size:,}", NONE if known is None else difference(known)
+    def ahead(size: int) -> bool:
+        lead = found[size]
+        return lead is not None and lead.low > 0 and all(group.seeded(FEWEST_RUNS) for group in pairs[size])
 
-    start = None
-    for size in reversed(both):
-        ahead, pair = found[size], (more.by_size[size], less.by_size[size])
-        enough = all(group.seeded(FEWEST_RUNS) for group in pair)
-        if not (enough and ahead is not None and isfinite(ahead.low) and ahead.low > 0):
-            break
-        start = size
-    return *cells(start), *cells(max(both, default=None))
+    def cells(sizes: Sequence[int]) -> tuple[str, str]:
+        if not sizes:
+            return NONE, NONE
+        known = found[sizes[-1]]
+        return f"{sizes[-1]:,}", NONE if known is None else difference(known)
+
+    return *cells([*takewhile(ahead, both)]), *cells(both[:1])

@@ -8,18 +8,19 @@ import html
 import json
 import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 from tabulate import tabulate
 
-from rtlab.reporting.wording import NONE, plural
+from rtlab.reporting.wording import plural
 from rtlab.values import Json, visible
 from rtlab.values import clean as clean  # what all of reporting takes from here
 
 Form = Literal["markdown", "text", "html"]
 WIDTH = 120
+PAIR = ("what", "value")  # titles of a table of facts
 
 
 class Span(NamedTuple):
@@ -38,35 +39,23 @@ _SPANS: Mapping[Form, Mapping[str, str]] = {
 }
 
 
-class Column(NamedTuple):
-    """A column of a table: its title, and whether it holds numbers, which are aligned to the right."""
-
-    title: str
-    number: bool = True
-
-
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """A table with what stands above and below it; without rows it is these alone.
 
     Attributes:
         caption: Where its numbers come from.
-        columns: Its columns.
+        titles: Of its columns.
+        texts: Which of them hold texts; numbers are aligned to the right.
         rows: A cell for each column.
         notes: What else a reader has to know.
     """
 
     caption: Text = ""
-    columns: tuple[Column, ...] = ()
+    titles: tuple[str, ...] = ()
+    texts: Collection[str] = ()
     rows: tuple[tuple[Text, ...], ...] = ()
     notes: tuple[Text, ...] = ()
-
-
-class Picture(NamedTuple):
-    """A file's place beside the results' README.md, and what it shows, in words."""
-
-    path: str
-    text: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +67,8 @@ class Block:
         title: The heading.
         tables: One for each place.
         nothing: What is said where there is none.
-        picture: What stands above the tables in markdown, under the heading; neither without tables.
+        picture: What stands above the tables in markdown, under the heading, and neither without tables: a file's place
+            beside the results' README.md, and what it shows.
         listing: Lines of a terminal, which stand above the tables as they are.
     """
 
@@ -86,7 +76,7 @@ class Block:
     title: str
     tables: tuple[Table, ...] = ()
     nothing: str = ""
-    picture: Picture | None = None
+    picture: tuple[str, str] | None = None
     listing: tuple[Text, ...] = ()
 
 
@@ -106,9 +96,8 @@ def written(text: Text, form: Form) -> str:
 
 
 def _as(text: str, form: Form) -> str:
-    kept = clean(text)
-    if " " in (text[:1], text[-1:]):  # blanks at the ends of a part separate it from the next one
-        kept = f"{' ' * text.startswith(' ')}{kept}{' ' * (text.endswith(' ') and bool(text.strip()))}"
+    # Blanks at the ends of a part separate it from the next one.
+    kept = f"{' ' * text.startswith(' ')}{clean(text)}{' ' * (text.endswith(' ') and bool(text.strip()))}"
     if form == "html":
         return html.escape(kept)
     if form == "markdown":  # no cell ends in it, no element, link or emphasis begins
@@ -123,9 +112,11 @@ def wrapped(text: str) -> str:
 
 def as_markdown(block: Block) -> str:
     """A block as markdown; tables are aligned, so they read well as they are."""
-    shown = block.picture if block.tables else None
-    above = [] if shown is None else [f"## {block.title}", f"![{shown.text}]({shown.path})"]
-    return "\n\n".join([*above, _plain(block, "markdown")])
+    above = ""
+    if block.tables and block.picture is not None:
+        path, text = block.picture
+        above = f"## {block.title}\n\n![{text}]({path})\n\n"
+    return above + _plain(block, "markdown")
 
 
 def as_text(blocks: Iterable[Block], *notes: str) -> str:
@@ -147,11 +138,11 @@ def _plain(block: Block, form: Form) -> str:
 
 
 def _pipes(table: Table, form: Form) -> str:
-    lines = [[column.title for column in table.columns], *([written(c, form) for c in row] for row in table.rows)]
+    lines = [[*table.titles], *([written(c, form) for c in row] for row in table.rows)]
     widths = [max(3, *map(len, cells)) for cells in zip(*lines, strict=True)]
     # A table of long texts, as that of the claims, is not filled up with blanks.
     widths = [width if max(widths) <= WIDTH else 1 for width in widths]
-    signs = [(">", "", ":") if column.number else ("<", ":", "") for column in table.columns]
+    signs = [(">", "", ":") if title not in table.texts else ("<", ":", "") for title in table.titles]
     lines.insert(1, [f"{left}{'-' * max(2, w - 1)}{right}" for (_, left, right), w in zip(signs, widths, strict=True)])
     formats = [f"{{:{side}{width}}}" for (side, _, _), width in zip(signs, widths, strict=True)]
     return "\n".join(f"| {' | '.join(f.format(c) for f, c in zip(formats, line, strict=True))} |" for line in lines)
@@ -181,43 +172,26 @@ def as_html(block: Block, *, most: int, rest: str = "in the results' README.md")
         left_out = len(table.rows) - most
         notes = [f"{plural(left_out, 'more row')} {rest}."] if left_out > 0 else []
         if table.rows:
-            parts.append(scrolling(_table(table, most), title=block.title))
+            parts.append(_table(table, most, block.title))
         elif table.caption:
             parts.append(f"<p>{written(table.caption, 'html')}</p>")
         parts += [f"<p>{written(note, 'html')}</p>" for note in (*notes, *table.notes)]
     return "\n".join(parts) or f"<p>{escape(block.nothing)}</p>"
 
 
-def _table(table: Table, most: int) -> str:
-    kinds = [' class="number"' if column.number else "" for column in table.columns]
+def _table(table: Table, most: int, title: str) -> str:
+    """A table in a region of its own, which scrolls sideways and can be scrolled by keyboard."""
+    kinds = [' class="number"' if title not in table.texts else "" for title in table.titles]
 
     def row(cells: Iterable[str], tag: str, more: str = "") -> str:
         made = (f"<{tag}{more}{kind}>{cell}</{tag}>" for cell, kind in zip(cells, kinds, strict=True))
         return f"<tr>{''.join(made)}</tr>\n"
 
-    head = row((escape(column.title) for column in table.columns), "th", ' scope="col"')
+    head = row(map(escape, table.titles), "th", ' scope="col"')
     body = "".join(row((written(cell, "html") for cell in cells), "td") for cells in table.rows[:most])
     caption = f"<caption><span>{written(table.caption, 'html')}</span></caption>\n" if table.caption else ""
-    return f"<table>\n{caption}<thead>\n{head}</thead>\n<tbody>\n{body}</tbody>\n</table>"
-
-
-def scrolling(table: str, *, title: str) -> str:
-    """A table in a region of its own, which scrolls sideways and can be scrolled by keyboard."""
-    return f'<div class="scroll" role="region" aria-label="{escape(title)}" tabindex="0">\n{table}\n</div>'
-
-
-def pairs_table(values: Mapping[str, Json], *, caption: str) -> str:
-    """A table of names and values, those within values by `name.name`."""
-    rows = "".join(f'<tr><th scope="row">{escape(k)}</th><td>{escape(v)}</td></tr>\n' for k, v in _flat(values))
-    return f"<table>\n<caption><span>{escape(caption)}</span></caption>\n<tbody>\n{rows}</tbody>\n</table>"
-
-
-def _flat(values: Mapping[str, Json], prefix: str = "") -> Iterable[tuple[str, object]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", NONE if value is None else value
+    inside = f"<table>\n{caption}<thead>\n{head}</thead>\n<tbody>\n{body}</tbody>\n</table>"
+    return f'<div class="scroll" role="region" aria-label="{escape(title)}" tabindex="0">\n{inside}\n</div>'
 
 
 def embedded_json(value: Json) -> str:

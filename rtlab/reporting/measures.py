@@ -25,29 +25,23 @@ Measure = Callable[..., Interval | None]
 SEEDS_FOR_EQUALITY = 5
 
 
-def on_one_testbed(a: Group, b: Group) -> tuple[Group, Group] | None:
-    """Both with the times of one testbed alone, that of most runs; None where they have none in common.
+def on_one_testbed(a: Group, b: Group) -> list[Group]:
+    """Both with the times of one testbed alone, that of most runs; nothing where they have none in common.
 
     The code of two engines differs, so there it is the rest of the testbed that must be the same.
     """
     alike = a.experiment.engine == b.experiment.engine
-    worth = {
-        (mine, theirs): min(a.worth(mine), b.worth(theirs)) + max(a.worth(mine), b.worth(theirs))
+    pairs = [
+        [dataclasses.replace(a, timed={mine: a.timed[mine]}), dataclasses.replace(b, timed={theirs: b.timed[theirs]})]
         for mine, theirs in product(a.timed, b.timed)
         if (mine == theirs if alike else without_code(mine) == without_code(theirs))
-    }
-    if not worth:
-        return None
-    mine, theirs = max(worth, key=worth.__getitem__)
-    return (
-        dataclasses.replace(a, timed={mine: a.timed[mine]}),
-        dataclasses.replace(b, timed={theirs: b.timed[theirs]}),
-    )
+    ]
+    return max(pairs, key=lambda pair: sorted(one.worth(testbed) for one in pair for testbed in one.timed), default=[])
 
 
 def time_ratio(a: Group, b: Group) -> Interval | None:
     """Ratio of the training times for one sentence, a / b, warm-up included; None without a testbed in common."""
-    pair = on_one_testbed(a, b) or ()
+    pair = on_one_testbed(a, b)
     each = [[r.timing.seconds / r.counts.samples for r in g.on_testbed if r.timing and r.counts] for g in pair]
     return ratio_of_times(*each) if each else None
 
@@ -55,7 +49,7 @@ def time_ratio(a: Group, b: Group) -> Interval | None:
 def accuracy_difference(a: Group, b: Group) -> Interval | None:
     """Difference of test accuracies, a - b, on the same sentences; None where one of them holds no predictions."""
     known = a.has_predictions("test") and b.has_predictions("test")
-    if not known or not same_labels(a.labels("test"), b.labels("test")):
+    if not known or not same_labels(a.held_out("test").labels, b.held_out("test").labels):
         return None
     return paired_difference(a.correct("test"), b.correct("test"), a_chance=a.chance, b_chance=b.chance)
 

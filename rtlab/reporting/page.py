@@ -12,7 +12,7 @@ from string import Template
 from rtlab.reporting.markup import escape
 
 
-def page(body: str, *, title: str, style: str = "", script: str = "", images: bool = False) -> str:
+def page(body: str, *, title: str, style: str = "", script: str = "") -> str:
     """A whole page.
 
     Args:
@@ -20,14 +20,13 @@ def page(body: str, *, title: str, style: str = "", script: str = "", images: bo
         title: What a browser's tab says.
         style: The page's own style sheet, beyond that of every page.
         script: The text of the one script element in the body that may run; empty for none.
-        images: Whether there are figures in it.
     """
     style = static("page.css") + style
     policy = [
         "default-src 'none'",
         *([f"script-src '{_hash(script)}'"] if script else []),
         f"style-src '{_hash(style)}'",
-        *(["img-src data:"] if images else []),
+        *(["img-src data:"] if "<img " in body else []),
         "base-uri 'none'",
         "form-action 'none'",
     ]
@@ -54,9 +53,10 @@ def section(name: str, title: str, content: str) -> str:
     return f"{head}\n{content}\n</section>\n"
 
 
-def folded(title: str, content: str) -> str:
-    """What is shown once its title is chosen."""
-    return f"<details>\n<summary>{escape(title)}</summary>\n{content}\n</details>"
+def folded(title: str, content: str, *, name: str = "") -> str:
+    """What is shown once its title is chosen; links may lead to it by its name."""
+    named = f' id="{name}"' if name else ""
+    return f"<details{named}>\n<summary>{escape(title)}</summary>\n{content}\n</details>"
 
 
 def _hash(source: str) -> str:

@@ -7,6 +7,7 @@ experiments that it is about in full, but for encoder, data set and seed: the si
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from operator import attrgetter
 from typing import Literal, NamedTuple
 
 from rtlab.experiment import Experiment
@@ -67,11 +68,6 @@ class Quantity:
     runs: int = FEWEST_RUNS
     timed: bool = False
     stated: Range = SHOWN
-
-    @property
-    def seeds(self) -> str:
-        """What it needs of where seeds matter."""
-        return f"at least {self.runs} seeds"
 
     def number(self, value: float) -> str:
         """A number in its form, without the unit."""
@@ -142,7 +138,7 @@ class Reading:
         if self.verdict != "open":
             return ""
         if self.runs < quantity.runs:
-            return quantity.seeds
+            return f"at least {quantity.runs} seeds"
         covered = "seeds" in self.interval.over
         seeds = seeds_to_tell(self.interval, *quantity.stated[:2], self.runs) if covered else None
         if seeds is not None:
@@ -166,12 +162,12 @@ def read(quantity: Quantity, groups: Sequence[Group], site: Site | None) -> Read
     found = [*of.values(), *(_find(experiment, groups) for experiment in quantity.rivals)]
     used = [group for group in found if group is not None]
     if quantity.timed and len(used) == 2:
-        used = list(on_one_testbed(*used) or ())
+        used = on_one_testbed(*used)
     interval = quantity.measure(*used) if used or not quantity.of else None
     if interval is None:
         few = not all(group.seeded(quantity.runs) for group in used)
-        needs = "times on one testbed" if quantity.timed else quantity.seeds if few else "records that hold it"
-        return Lacking((), needs)
+        needs = f"at least {quantity.runs} seeds" if few else "records that hold it"
+        return Lacking((), "times on one testbed" if quantity.timed else needs)
     if site is None and used:
         testbed = used[0].testbed if quantity.timed else None
         site = Site(used[0].place, "" if testbed is None else versions(without_code(testbed)))
@@ -189,19 +185,13 @@ def read(quantity: Quantity, groups: Sequence[Group], site: Site | None) -> Read
 
 def home(groups: Sequence[Group]) -> list[Group]:
     """The groups of the encoder and data set of most runs, whole or cut to a limit: what is meant by here."""
-    places = by_place(groups)
-    if not places:
-        return []
-    first = next(iter(places))
+    places, named = by_place(groups), attrgetter("encoder_sha256", "dataset")
+    first = next(iter(places), None)
     return [
-        *places.pop(first),
-        *(
-            group
-            for place, members in places.items()
-            for group in members
-            if (place.encoder_sha256, place.dataset) == (first.encoder_sha256, first.dataset)
-            and group.experiment.limit is not None
-        ),
+        group
+        for place, members in places.items()
+        for group in members
+        if place == first or (group.experiment.limit is not None and named(place) == named(first))
     ]
 
 
@@ -209,12 +199,11 @@ def sites(groups: Sequence[Group], *, timed: bool, device: str | None) -> dict[S
     """The groups of each site; where they are read for times, with those of one machine, which has this device."""
     found: dict[Site, list[Group]] = {}
     for group in groups:
-        if not timed:
-            found.setdefault(Site(group.place), []).append(group)
-            continue
-        for machine in dict.fromkeys(map(without_code, group.timed)):
+        for machine in dict.fromkeys(map(without_code, group.timed)) if timed else ():
             if (device or "") in machine.device:
                 found.setdefault(Site(group.place, versions(machine)), []).append(group.timed_on(machine))
+        if not timed:
+            found.setdefault(Site(group.place), []).append(group)
     return found
 
 

@@ -1,25 +1,25 @@
 """The report: every run, table, claim, curve and disagreement in one HTML file that opens anywhere.
 
-Nothing is loaded when it is viewed: style, script and data stand in the file, and its Content-Security-Policy lets
-only that one script run, by its hash. Tables are plain HTML, made and escaped here, and need no script; `report.js`
-draws the table of runs and what moves. The same records give the same bytes: no build time is in it.
+Tables are plain HTML and need no script; `report.js` draws the table of runs and what moves, from data that stand in
+the file. The same records give the same bytes: no build time is in it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from string import Template
 
 from rtlab.records import RunRecord
 from rtlab.reporting.claims import claims_block, judge_all
-from rtlab.reporting.findings import findings_block
+from rtlab.reporting.evidence import findings_block
 from rtlab.reporting.frame import COLUMNS
 from rtlab.reporting.groups import lost_runs
-from rtlab.reporting.learning_curves import NAME, TITLE, labels_block
-from rtlab.reporting.markup import as_html, clean, embedded_json, escape, pairs_table, scrolling
-from rtlab.reporting.page import figure, page, section, static
+from rtlab.reporting.learning_curves import NAME, SHOWS, TITLE, labels_block
+from rtlab.reporting.markup import PAIR, Block, Table, as_html, embedded_json, escape
+from rtlab.reporting.page import figure, folded, page, section, static
 from rtlab.reporting.report_data import Texts, environments, in_full, page_data
 from rtlab.reporting.tables import LEGEND, tables
-from rtlab.reporting.wording import dates, listed, plural
+from rtlab.reporting.wording import NONE, dates, listed, plural
 from rtlab.reporting.write_up import CLAIMS
+from rtlab.values import Json
 
 MOST_ROWS = 300  # of a table; the run table below takes any number
 ENVIRONMENTS = 50
@@ -34,15 +34,24 @@ def report(records: Iterable[RunRecord], *, texts: Texts | None = None) -> str:
     """
     # Runs that were cut short for a bench, or drew their sentences, stand at the end.
     parts = [COLUMNS[name] for name in ("limit", "train_sentences", "max_steps")]
-    shown = tuple(sorted(records, key=lambda record: any(part(record) is not None for part in parts)))
+    shown = sorted(records, key=lambda record: any(part(record) is not None for part in parts))
     sentences = texts or {}
+    about = "Their texts are not in this file; rtlab report --dataset puts them in."
+    if sentences:
+        about = f"Texts are shown for {listed(r.dataset.name for r in shown if r.dataset.sha256 in sentences)}."
+    known, full, left_out = sum(bool(r.predictions or r.history) for r in shown), len(in_full(shown)), ""
+    if full < known:
+        left_out = (
+            f"Losses and predictions of {full:,} of {known:,} runs are in this page, one of each setup first, without "
+            "logits. All numbers: rtlab tables --csv FILE; a report of a folder with fewer records shows them all."
+        )
     script = static("report.js")
     labels = _labels(shown)
     body = Template(static("report.html")).substitute(
         script=script,
         summary=_summary(shown),
-        left_out=escape(_left_out(shown)),
-        sentences=escape(_about_sentences(shown, sentences)),
+        left_out=escape(left_out),
+        sentences=escape(about),
         labels=labels,
         labels_link=f' <a href="#{NAME}">{TITLE}</a>' if labels else "",
         tables=_tables(shown),
@@ -51,7 +60,7 @@ def report(records: Iterable[RunRecord], *, texts: Texts | None = None) -> str:
         environments=_environments(shown),
         data=embedded_json(page_data(shown, sentences)),
     )
-    return page(body, title="rtlab report", style=static("report.css"), script=script, images=bool(labels))
+    return page(body, title="rtlab report", style=static("report.css"), script=script)
 
 
 def _summary(records: Sequence[RunRecord]) -> str:
@@ -69,23 +78,6 @@ def _summary(records: Sequence[RunRecord]) -> str:
     return escape("; ".join(part for part in parts if part) + ".")
 
 
-def _left_out(records: Sequence[RunRecord]) -> str:
-    """What of the losses and predictions is not in the page, and where all numbers are."""
-    known, shown = sum(bool(r.predictions or r.history) for r in records), len(in_full(records))
-    if known == shown:
-        return ""
-    return (
-        f"Losses and predictions of {shown:,} of {known:,} runs are in this page, one of each setup first, without "
-        "logits. All numbers: rtlab tables --csv FILE; a report of a folder with fewer records shows them all."
-    )
-
-
-def _about_sentences(records: Sequence[RunRecord], texts: Texts) -> str:
-    if not texts:
-        return "Their texts are not in this file; rtlab report --dataset puts them in."
-    return f"Texts are shown for {listed(r.dataset.name for r in records if r.dataset.sha256 in texts)}."
-
-
 def _tables(records: Sequence[RunRecord]) -> str:
     shown = [block for block in tables(records) if block.tables and block.name != "seeds"]  # seeds: the run table
     parts = [f"<h3>{escape(block.title)}</h3>\n{as_html(block, most=MOST_ROWS)}" for block in shown]
@@ -95,11 +87,11 @@ def _tables(records: Sequence[RunRecord]) -> str:
 def _labels(records: Sequence[RunRecord]) -> str:
     """The section of what training sentences buy, with its figure; nothing where no records hold it."""
     block = labels_block(records)
-    if not block.tables or block.picture is None:
+    if not block.tables:
         return ""
     from rtlab.reporting.figures import first_figure  # here, not above: drawing takes a second to load
 
-    image = figure(first_figure(NAME, records) or "", text=block.picture.text)
+    image = figure(first_figure(NAME, records) or "", text=SHOWS)
     return section(NAME, TITLE, f"{image}\n{as_html(block, most=MOST_ROWS)}") + "\n"
 
 
@@ -108,11 +100,20 @@ def _environments(records: Sequence[RunRecord]) -> str:
     found = environments(records)
     parts = []
     for number, (environment, runs) in enumerate(found[:ENVIRONMENTS], 1):
-        versions = environment.get("versions")
-        torch = clean(versions.get("torch")) if isinstance(versions, Mapping) else "unknown"
-        title = escape(f"{number}: {environment['device']}, torch {torch} ({plural(runs, 'run')})")
-        table = scrolling(pairs_table(environment, caption="Environment"), title=f"Environment {number}")
-        parts.append(f'<details id="environment-{number}">\n<summary>{title}</summary>\n{table}\n</details>')
+        rows = dict(_flat(environment))
+        title = f"{number}: {rows['device']}, torch {rows.get('versions.torch', 'unknown')} ({plural(runs, 'run')})"
+        table = Table(caption="Environment", titles=PAIR, texts=PAIR, rows=tuple(rows.items()))
+        shown = as_html(Block(title=f"Environment {number}", tables=(table,)), most=MOST_ROWS)
+        parts.append(folded(title, shown, name=f"environment-{number}"))
     more = len(found) - ENVIRONMENTS
     parts += [f"<p>{plural(more, 'more environment')} not shown.</p>"] if more > 0 else []
     return "\n".join(parts)
+
+
+def _flat(values: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Names and values, those within values by `name.name`."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", NONE if value is None else str(value)

@@ -7,8 +7,9 @@ runs on one data set share, are kept once.
 """
 
 import base64
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import count
 from math import isfinite
 from statistics import mean
 
@@ -21,9 +22,9 @@ from rtlab.recipe import Recipe
 from rtlab.records import Classes, LogEntry, Predictions, RunRecord
 from rtlab.reporting.classes import class_names
 from rtlab.reporting.frame import COLUMNS, Cell
-from rtlab.reporting.groups import Group, by_place, groups, machines, place_of, would_be
+from rtlab.reporting.groups import by_place, groups, machines, place_of, would_be
+from rtlab.reporting.kinds import shown_first
 from rtlab.reporting.markup import clean
-from rtlab.reporting.selecting import shown_first
 from rtlab.reporting.wording import FIGURES, contents, setups
 from rtlab.statistics import mean_interval
 from rtlab.values import Json, one_line
@@ -31,18 +32,8 @@ from rtlab.values import Json, one_line
 IN_FULL = 300
 CURVE_POINTS = 200
 LOGIT_STEPS = 2**15 - 1
-GIB = 2**30
-MENUS = {  # column of the page -> column of the frame, whose values a menu offers
-    "method": "method",
-    "padding": "padding",
-    "learning rate": "learning_rate",
-    "target modules": "target_modules",
-    "engine": "engine",
-    "seed": "seed",
-    "encoder": "encoder",
-    "data set": "dataset",
-    "testbed": "testbed",
-}
+# Columns of the frame whose values a menu offers.
+MENUS = ("method", "padding", "learning_rate", "target_modules", "engine", "seed", "encoder", "dataset", "testbed")
 NUMBERS = ("test accuracy", "test F1", "training (s)", "samples/s")
 
 Texts = Mapping[str, Mapping[str, Sequence[str]]]
@@ -68,11 +59,7 @@ def page_data(records: Sequence[RunRecord], texts: Texts) -> dict[str, Json]:
         "methods": [
             [name, method_title(name)] for name in dict.fromkeys([*TITLES, *map(str, _column(records, "method"))])
         ],
-        "texts": {
-            sha256: {split: list(sentences) for split, sentences in splits.items()}
-            for sha256, splits in texts.items()
-            if sha256 in used
-        },
+        "texts": {sha256: splits for sha256, splits in texts.items() if sha256 in used},
         **_points(records),
     }
 
@@ -80,26 +67,20 @@ def page_data(records: Sequence[RunRecord], texts: Texts) -> dict[str, Json]:
 def run_names(records: Sequence[RunRecord]) -> list[str]:
     """A name for each run: its setup, with its seed; no two are the same."""
     alone, _ = setups([record.experiment for record in records])
-    names = [clean(f"{name}, seed {record.experiment.seed}") for name, record in zip(alone, records, strict=True)]
-    if len({record.worked_on for record in records}) > 1:
-        names = [clean(f"{name}, {record.worked_on}") for name, record in zip(names, records, strict=True)]
-    counts, seen = Counter(names), Counter[str]()
-    for number, name in enumerate(names):
-        if counts[name] > 1:
-            seen[name] += 1
-            names[number] = f"{name}, record {seen[name]} of {counts[name]}"
-    return names
+    several = len({record.worked_on for record in records}) > 1
+    names = [
+        clean(f"{name}, seed {record.experiment.seed}" + f", {record.worked_on}" * several)
+        for name, record in zip(alone, records, strict=True)
+    ]
+    counts, number = Counter(names), defaultdict[str, "count[int]"](lambda: count(1))
+    return [f"{name}, record {next(number[name])} of {counts[name]}" if counts[name] > 1 else name for name in names]
 
 
 def in_full(records: Sequence[RunRecord]) -> list[int]:
     """Numbers of the runs whose losses and predictions are in the page: one of each setup first, in their order."""
-    rank: Counter[tuple[object, ...]] = Counter()
-    ranks = []
-    for record in records:
-        asked = record.experiment
-        key = (place_of(record), asked.method, asked.max_length, asked.precision, asked.train_sentences)
-        ranks.append(rank[key])
-        rank[key] += 1
+    rank = defaultdict[tuple[object, ...], "count[int]"](count)
+    asked = ((place_of(record), record.experiment) for record in records)
+    ranks = [next(rank[place, e.method, e.max_length, e.precision, e.train_sentences]) for place, e in asked]
     known = [number for number, record in enumerate(records) if record.predictions or record.history]
     return sorted(sorted(known, key=lambda number: (ranks[number], number))[:IN_FULL])
 
@@ -123,19 +104,25 @@ def _run_table(records: Sequence[RunRecord], names: Sequence[str]) -> list[Json]
     accuracy, *numbers = (_numbers(title, digits, _column(records, name)) for title, name, digits in found)
     peaks = zip(_column(records, "peak_device"), _column(records, "peak_host"), strict=True)
     memory = [device or host for device, host in peaks]
+    # Over sentences: a single run knows nothing of other seeds.
+    spans = (would_be(record).accuracies.get("test") if record.status == "ok" else None for record in records)
     return [
         {"title": "run", "texts": list(names)},
         _coded("status", _column(records, "status"), menu=True),
         accuracy,
-        {"title": "95 %", "texts": [_interval(record) for record in records]},
+        {"title": "95 %", "texts": ["" if of is None else f"{of.low:.3f} – {of.high:.3f}" for of in spans]},
         *numbers,
-        _numbers("peak memory (GiB)", 2, [None if peak is None else float(peak) / GIB for peak in memory]),
-        *(_coded(title, _column(records, name), menu=True) for title, name in MENUS.items()),
+        _numbers("peak memory (GiB)", 2, [None if peak is None else float(peak) / 2**30 for peak in memory]),
+        *(_coded(_in_words(name), _column(records, name), menu=True) for name in MENUS),
         _coded("created (UTC)", [record.created_at[:19].replace("T", " ") for record in records]),
         _coded("environment", [number_of[repr(record.environment)] for record in records], menu=True),
         _coded("id", [record.id for record in records]),
         {"title": "error", "errors": {str(n): clean(record.error) for n, record in enumerate(records) if record.error}},
     ]
+
+
+def _in_words(name: str) -> str:
+    return "data set" if name == "dataset" else name.replace("_", " ")
 
 
 def _numbers(title: str, digits: int, values: Sequence[Cell]) -> dict[str, Json]:
@@ -152,18 +139,12 @@ def _coded(title: str, values: Sequence[Cell], *, menu: bool = False) -> dict[st
     return {"title": title, "codes": codes.tolist(), "known": list(known), "menu": menu, "number": numbers}
 
 
-def _interval(record: RunRecord) -> str:
-    """The 95 % interval of a run's test accuracy; a single run knows nothing of other seeds."""
-    found = None if record.status != "ok" else would_be(record).accuracies.get("test")
-    return "" if found is None else f"{found.low:.3f} – {found.high:.3f}"
-
-
 def _in_full(
     record: RunRecord, number: int, labels: dict[str, int], classes: dict[tuple[str, ...], int]
 ) -> dict[str, Json]:
     """A run's losses and predictions; labels and names of classes, which runs share, go into the lists of them."""
-    count = max((found.num_labels for found in record.predictions.values()), default=0)
-    names = class_names(record.dataset.classes, count)
+    num_labels = max((found.num_labels for found in record.predictions.values()), default=0)
+    names = class_names(record.dataset.classes, num_labels)
     return {
         "run": number,
         "dataset": record.dataset.sha256,
@@ -180,37 +161,34 @@ def _points(records: Sequence[RunRecord]) -> dict[str, Json]:
     """Groups of runs as points of accuracy over time, and where: a place and a machine.
 
     A run that was cut short says nothing of the accuracy that its recipe reaches, and is left out. What is shown first
-    has the number of its recipe, by which its engines are joined.
+    has the number of its recipe, by which its engines are joined. What there is no interval of, with one seed or
+    without predictions, has no bar.
     """
     points: list[Json] = []
-    names: list[str] = []
+    places: list[str] = []
     for place, every in by_place(group for group in groups(records) if group.whole).items():
         for machine in machines(every):
             here = [timed for group in every if (timed := group.timed_on(machine)).timed]
-            of_each, _ = setups([group.experiment for group in here])
             recipes = {id(group): at for at, family in enumerate(shown_first(here)) for group in family}
-            points += [
-                {**_point(group, name), "place": len(names), "recipe": recipes.get(id(group))}
-                for group, name in zip(here, of_each, strict=True)
-            ]
-            names.append(clean(f"{contents(place, [machine.name])}"))
-    counts = Counter(names)
-    return {"points": points, "places": [n if counts[n] == 1 else f"{n}, {i + 1}" for i, n in enumerate(names)]}
-
-
-def _point(group: Group, name: str) -> dict[str, Json]:
-    time, accuracy = mean_interval(group.values("seconds")), group.accuracies.get("test")
-    return {
-        "name": clean(name),
-        "method": group.method,
-        "reference": group.fields["engine"] == Recipe.engine,
-        "seeds": group.points,
-        "seconds": time.value,
-        "accuracy": group.mean("test_accuracy"),
-        # What there is no interval of, with one seed or without predictions, has no bar.
-        "secondsSpan": [time.low, time.high] if isfinite(time.high) else None,
-        "accuracySpan": None if accuracy is None else [accuracy.low, accuracy.high],
-    }
+            for group, name in zip(here, setups([group.experiment for group in here])[0], strict=True):
+                time, accuracy = mean_interval(group.values("seconds")), group.accuracies.get("test")
+                points.append(
+                    {
+                        "name": clean(name),
+                        "method": group.method,
+                        "reference": group.fields["engine"] == Recipe.engine,
+                        "seeds": group.points,
+                        "seconds": time.value,
+                        "accuracy": group.mean("test_accuracy"),
+                        "secondsSpan": [time.low, time.high] if isfinite(time.high) else None,
+                        "accuracySpan": None if accuracy is None else [accuracy.low, accuracy.high],
+                        "place": len(places),
+                        "recipe": recipes.get(id(group)),
+                    }
+                )
+            places.append(clean(contents(place, [machine.name])))
+    counts = Counter(places)
+    return {"points": points, "places": [n if counts[n] == 1 else f"{n}, {i + 1}" for i, n in enumerate(places)]}
 
 
 def _thinned(history: Sequence[LogEntry]) -> list[Json]:

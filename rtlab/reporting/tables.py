@@ -3,22 +3,25 @@
 Each is made of one table for every place (encoder and data set), whose caption says where its numbers come from. A row
 is a group of runs that differ in the seed alone: mean ± standard deviation over its n seeds, an accuracy with its 95 %
 interval. The tables that compare hold only rows with something to compare them to, which differs from them in nothing
-but the thing compared. A speed-up never stands without its quality.
+but the thing compared. A speed-up never stands without its quality. In a markdown file tables, findings, claims and a
+choice stand between pairs of markers; nothing else of the file is generated.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from rtlab.methods import method_title
-from rtlab.records import RunRecord
+from rtlab.records import RunRecord, write_whole
 from rtlab.reporting import wording
-from rtlab.reporting.classes import ByClass, by_class, of_one
+from rtlab.reporting.classes import by_class, of_one
 from rtlab.reporting.frame import COLUMNS
-from rtlab.reporting.groups import Group, Place, by_place, groups, lost_runs, place_of, would_be
-from rtlab.reporting.kinds import TABLES, TEXTS, Kind, Row
-from rtlab.reporting.markup import Block, Column, Table, simple
+from rtlab.reporting.groups import Group, Place, by_place, grouped, groups, lost_runs, place_of, would_be
+from rtlab.reporting.kinds import TABLES, TEXTS, Family, Kind, Row
+from rtlab.reporting.learning_curves import NAME
+from rtlab.reporting.markup import Block, Table, as_markdown, simple, wrapped
 from rtlab.reporting.measures import SEEDS_FOR_EQUALITY
-from rtlab.reporting.selecting import Family
 from rtlab.reporting.wording import NONE, plural
 from rtlab.statistics import MARGIN
 
@@ -31,6 +34,7 @@ LEGEND = (
     "equal, or not shown."
 )
 SCALED = "Training time of runs of another number of epochs is stated as seconds an epoch times the row's epochs."
+KNOWN = ("choice", NAME, "findings", *TABLES, "claims")  # what a file can have markers of
 README = ("comparison", "padding")  # what the README holds; the results' README.md holds the others
 
 
@@ -49,8 +53,8 @@ def tables(records: Iterable[RunRecord]) -> tuple[Block, ...]:
 
 
 def _block(name: str, kind: Kind, places: Mapping[Place, Sequence[Group]], lost: Sequence[RunRecord]) -> Block:
-    without = [record for record in lost if kind.of(would_be(record))]
-    nowhere = sorted({place_of(record) for record in without} - places.keys()) if kind.everywhere else []
+    without = grouped((record for record in lost if kind.of(would_be(record))), place_of)
+    nowhere = sorted(without.keys() - places.keys()) if kind.everywhere else []
     some_whole = any(group.experiment.limit is None for here in places.values() for group in here)
     made = []
     for place in (*places, *nowhere):
@@ -59,11 +63,12 @@ def _block(name: str, kind: Kind, places: Mapping[Place, Sequence[Group]], lost:
             for group in places.get(place, ())
             if kind.of(group) and (kind.limited or not some_whole or group.experiment.limit is None)
         ]
-        failed = [record for record in without if place_of(record) == place]
+        failed = without.get(place, [])
         if (chosen := kind.chosen(here)) or (failed and kind.everywhere):
             made.append(_table(place, kind, chosen, failed))
-    nothing = f"Nothing to show yet: it takes {kind.needs}."
-    return Block(name=name, title=kind.title, tables=tuple(made), nothing=nothing)
+    return Block(
+        name=name, title=kind.title, tables=tuple(made), nothing=f"Nothing to show yet: it takes {kind.needs}."
+    )
 
 
 def _table(place: Place, kind: Kind, found: Sequence[Family], lost: Sequence[RunRecord]) -> Table:
@@ -94,7 +99,8 @@ def _table(place: Place, kind: Kind, found: Sequence[Family], lost: Sequence[Run
     ]
     return Table(
         caption=caption + (f" Common recipe: {common}." if common else ""),
-        columns=tuple(Column(title, number=title not in TEXTS) for title in titles),
+        titles=tuple(titles),
+        texts=TEXTS,
         rows=tuple(tuple(row.get(title, NONE) for title in titles) for row in cells),
         notes=tuple(filter(None, [" ".join(filter(None, notes))])),
     )
@@ -104,11 +110,19 @@ def summary(record: RunRecord) -> str:
     """What one finished run came to, for a terminal."""
     timing, counts, memory = record.timing, record.counts, record.memory
     assert timing and counts and memory, "a run with a result has all three"  # noqa: PT018  # as mypy needs it
-    rows = [_scores(split, record) for split in record.scores]
     found = by_class(would_be(record), "test") if "test" in record.predictions else None
-    classes = _classes(found, record.scores["test"].accuracy) if found is not None and found.needed else ""
-    if not classes:
-        rows = [{title: cell for title, cell in row.items() if title != "macro-F1"} for row in rows]
+    classes, titles = "", ["accuracy", "precision", "recall", "F1"]
+    if found is not None and found.needed:
+        classes, accuracy = f"By class, test:\n{of_one(found)}\n\n", record.scores["test"].accuracy
+        if accuracy <= found.largest:
+            largest = f"{found.names[int(found.support_C.argmax())]}: {found.largest:.4f}"
+            classes += f"warning: accuracy on test, {accuracy:.4f}, does not beat always saying {largest}\n\n"
+        titles.append("macro-F1")
+    rows = []
+    for split in record.scores:
+        cells = [COLUMNS[f"{split}_{title.lower().replace('-', '_')}"](record) for title in titles]
+        shown = (NONE if cell is None else f"{cell:.4f}" for cell in cells)
+        rows.append({"split": split, **dict(zip(titles, shown, strict=True))})
     lossy = record.train_loss is not None
     losses = f", mean loss {record.train_loss:.4f}, last epoch {record.final_loss:.4f}" if lossy else ""
     kept = record.chosen.get("epoch")
@@ -123,16 +137,55 @@ def summary(record: RunRecord) -> str:
     )
 
 
-def _scores(split: str, record: RunRecord) -> dict[str, str]:
-    titles = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1", "macro_f1": "macro-F1"}
-    cells = {title: COLUMNS[f"{split}_{name}"](record) for name, title in titles.items()}
-    return {"split": split, **{title: NONE if cell is None else f"{cell:.4f}" for title, cell in cells.items()}}
+def replace_block(text: str, name: str, block: str) -> str:
+    """`text` with what stands between the markers `<!-- rtlab:NAME -->` and `<!-- /rtlab:NAME -->` replaced.
+
+    Raises:
+        ValueError: If there is not exactly one such pair, in this order.
+    """
+    begin, end = _markers(name)
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(
+            f"the file must hold one {begin} and one {end} behind it; add the pair where the table belongs"
+        )
+    before, rest = text.split(begin)
+    return f"{before}{begin}\n{block}\n{end}{rest.split(end)[1]}"
 
 
-def _classes(found: ByClass, accuracy: float) -> str:
-    """The classes of the test split, and a warning where saying the largest one every time would do as well."""
-    largest = found.names[int(found.support_C.argmax())]
-    warning = (
-        f"warning: accuracy on test, {accuracy:.4f}, does not beat always saying {largest}: {found.largest:.4f}\n\n"
-    )
-    return f"By class, test:\n{of_one(found)}\n\n" + (warning if accuracy <= found.largest else "")
+def skeleton() -> str:
+    """What a results folder's README.md begins as: headings and markers, all else is generated."""
+    there = {name: kind.title for name, kind in TABLES.items() if name not in README}
+    titles = {"findings": "Findings"} | there | {"claims": "Claims"}
+    parts = ["\n".join([f"## {title}\n", *_markers(name)]) for name, title in titles.items()]
+    headed = "\n".join(_markers(NAME))  # with its heading within
+    return "\n\n".join(["# Results", wrapped(LEGEND), headed, *parts]) + "\n"
+
+
+def update(path: Path, blocks: Iterable[Block], *, check: bool) -> bool:
+    """Rebuild what stands between the markers of blocks in a file, all or none, and tell whether it was stale.
+
+    With `check` the file is left as it is.
+
+    Raises:
+        ValueError: If the file cannot be read, has no marker, one of nothing that is known, or half a pair.
+    """
+    by_name = {block.name: block for block in blocks}
+    try:
+        old = new = path.read_text(encoding="utf-8")
+        there = dict.fromkeys(re.findall(r"<!-- /?rtlab:([\w-]+) -->", old))
+        if not there:
+            raise ValueError(f"it has no marker; add pairs such as {' and '.join(_markers('comparison'))}")
+        for name in there:
+            if name in by_name:
+                new = replace_block(new, name, as_markdown(by_name[name]))
+            elif name not in KNOWN:
+                raise ValueError(f"it has a marker of {name}; there are {', '.join(KNOWN)}")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be updated: {error}") from error
+    if new != old and not check:
+        write_whole(path, new)
+    return new != old
+
+
+def _markers(name: str) -> tuple[str, str]:
+    return f"<!-- rtlab:{name} -->", f"<!-- /rtlab:{name} -->"

@@ -2,6 +2,7 @@
 
 import math
 import string
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import get_args
 
@@ -33,8 +34,7 @@ FIGURES: Mapping[str, tuple[str, int]] = {
 
 def method_order(name: str) -> tuple[int, str]:
     """Key that sorts names of methods: the usual ones first."""
-    methods = list(TITLES)
-    return (methods.index(name), "") if name in TITLES else (len(methods), name)
+    return [*TITLES, name].index(name), name
 
 
 def setups(experiments: Sequence[Experiment]) -> tuple[list[str], str]:
@@ -47,11 +47,9 @@ def setups(experiments: Sequence[Experiment]) -> tuple[list[str], str]:
         all; and the rest of the recipe, such as `5 epochs, batch size 16, max length 512`.
     """
     recipes = [_recipe(experiment) for experiment in experiments]
-    shared = {}
-    for name in dict.fromkeys(name for recipe in recipes for name in recipe):
-        values = {recipe[name] for recipe in recipes if name in recipe}
-        if len(values) == 1:
-            shared[name] = values.pop()
+    texts = dict.fromkeys(said for recipe in recipes for said in recipe.items())
+    counts = Counter(name for name, _ in texts)
+    shared = {name: text for name, text in texts if counts[name] == 1}
     names = [
         ", ".join([experiment.method.setup, *(text for name, text in recipe.items() if text and name not in shared)])
         for experiment, recipe in zip(experiments, recipes, strict=True)
@@ -140,7 +138,8 @@ def spread(values: Sequence[float], digits: int) -> str:
 
 def score(values: Sequence[float], interval: Interval | None = None) -> str:
     """A score as `spread`, with the 95 % interval of its mean."""
-    return spread(values, 4) + ("" if interval is None else f" [{interval.low:.3f}, {interval.high:.3f}]")
+    known = interval is not None and math.isfinite(interval.high - interval.low)
+    return spread(values, 4) + (f" [{interval.low:.3f}, {interval.high:.3f}]" if interval and known else "")
 
 
 def difference(found: Interval) -> str:

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from rtlab.experiment import Experiment
 from rtlab.recipe import Recipe
-from rtlab.reporting.claims import BETTER, EQUAL, EXACT, FIGURE, OWN, RATIO, TIED, Claim, Rule, ruled
+from rtlab.reporting.claims import BETTER, EQUAL, EXACT, FIGURE, OWN, RATIO, TIED, Claim, Rule
 from rtlab.reporting.evidence import (
     BOTH,
     CLS,
@@ -39,6 +39,7 @@ from rtlab.reporting.evidence import (
 )
 from rtlab.reporting.measures import exact, over_seeds, positives, ratio, sentences, stated
 from rtlab.reporting.quantities import Quantity, Range
+from rtlab.reporting.wording import FIGURES
 
 LAB_DEVICE = "RTX 4060 Ti"
 SECONDS, THROUGHPUT = "{:.1f} s", "{:.1f} samples/s"
@@ -62,21 +63,12 @@ def _accuracies(of: Experiment, validation: float, test: float) -> tuple[Quantit
     )
 
 
-def _svm_score(split: str, name: str, value: float) -> Quantity:
-    return Quantity(f"{split} {name}", (SVM,), exact(f"{split}_{name.lower()}"), runs=1).near(value, POINT / 2)
-
-
-def _size(split: str, value: int) -> Quantity:
-    exactly = Range(value - 0.5, value + 0.5, f"{value}")
-    return Quantity(split, (SVM,), sentences(split), form="{:.0f}", runs=1, stated=exactly)
-
-
 def _own(what: str, value: float, form: str, range_: Range) -> Quantity:
     return Quantity(what, (), stated(value), form=form, runs=0, stated=range_)
 
 
 def _tied(column: str, form: str, **of: Experiment) -> Rule:
-    return ruled("", says=TIED, beside=shown(column, form, **of))
+    return Rule("", text=TIED, beside=shown(column, form, **of))
 
 
 def _takes(name: str, title: str, low: int, high: int) -> Claim:
@@ -86,7 +78,7 @@ def _takes(name: str, title: str, low: int, high: int) -> Claim:
     return Claim(
         f"{name.lower()}-minutes",
         f"{title} takes {low}–{high} minutes.",
-        ruled(OWN, *own, beside=shown("train_s", SECONDS, **PADDED[name])),
+        Rule(OWN, tuple(own), beside=shown("train_s", SECONDS, **PADDED[name])),
         _tied("train_s", SECONDS, **{engine: BOTH[name](recipe) for engine, recipe in ENGINES.items()}),
     )
 
@@ -102,12 +94,12 @@ def _padding_pays(name: str, title: str, speed_up: float, throughputs: str) -> C
         f"{name.lower()}-padding-speed",
         f"Dynamic padding makes {title} {speed_up:g} × faster than fixed padding "
         f"({taken['dynamic']} s against {taken['fixed']} s, {throughputs} samples/s).",
-        ruled(
+        Rule(
             RATIO,
-            faster("speed-up", fixed, dynamic).near(speed_up, speed_up / 10),
+            (faster("speed-up", fixed, dynamic).near(speed_up, speed_up / 10),),
             beside=shown("samples_per_s", THROUGHPUT, **PADDED[name]),
         ),
-        ruled(RATIO, *here, says="Direction: dynamic padding is faster than fixed, on either engine."),
+        Rule(RATIO, tuple(here), text="Direction: dynamic padding is faster than fixed, on either engine."),
         device=LAB_DEVICE,
     )
 
@@ -129,49 +121,50 @@ def _loss_ratios(low: Experiment, high: Experiment) -> tuple[Quantity, ...]:
 
 
 _SIZES = (
-    *(_size(split, size) for split, size in {"train": 8530, "validation": 1066, "test": 1066}.items()),
+    *(
+        Quantity(split, (SVM,), sentences(split), form="{:.0f}", runs=1, stated=Range(n - 0.5, n + 0.5, f"{n}"))
+        for split, n in {"train": 8530, "validation": 1066, "test": 1066}.items()
+    ),
     Quantity("share of positives, held out:", (SVM,), positives, runs=1).near(0.5, 1e-4),
 )
+_SVM_SCORES = {"validation accuracy": 0.8180, "test accuracy": 0.7946, "validation F1": 0.8142, "test F1": 0.7908}
 
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         "splits",
         "The data set's splits hold 8530, 1066 and 1066 sentences, half of them of each class.",
-        ruled(EXACT, *_SIZES),
-        ruled(EXACT, *_SIZES, says="The same figures: they are the data set's."),
+        Rule(EXACT, _SIZES),
+        Rule(EXACT, _SIZES, text="The same figures: they are the data set's."),
         encoder=None,
     ),
     Claim(
         "svm-scores",
         "The SVM reaches accuracy 0.8180 / 0.7946 and F1 0.8142 / 0.7908 (validation / test).",
-        ruled(
+        Rule(
             EXACT,
-            _svm_score("validation", "accuracy", 0.8180),
-            _svm_score("test", "accuracy", 0.7946),
-            _svm_score("validation", "F1", 0.8142),
-            _svm_score("test", "F1", 0.7908),
+            tuple(
+                Quantity(what, (SVM,), exact(FIGURES[what][0]), runs=1).near(value, POINT / 2)
+                for what, value in _SVM_SCORES.items()
+            ),
         ),
         _tied("test_accuracy", "{:.4f}", **{"test, [CLS]": CLS, "test, mean": MEAN}),
     ),
     Claim(
         "svm-parameters",
         "The SVM trains ≈ 1 M parameters.",
-        ruled(
-            OWN,
-            _own("a weight for each of 768 features and a bias:", 768 + 1, "{:,.0f} parameters", MILLION),
-        ),
-        ruled(EXACT, replace(_parameters(CLS, "trained"), stated=MILLION), says="Size: from 0.5 to 1.5 M."),
+        Rule(OWN, (_own("a weight for each of 768 features and a bias:", 768 + 1, "{:,.0f} parameters", MILLION),)),
+        Rule(EXACT, (replace(_parameters(CLS, "trained"), stated=MILLION),), text="Size: from 0.5 to 1.5 M."),
     ),
     Claim(
         "full-accuracy",
         "Full fine-tuning reaches ≈ 88 / 85 % accuracy (validation / test).",
-        ruled(FIGURE, *_accuracies(FULL, 0.88, 0.85)),
+        Rule(FIGURE, _accuracies(FULL, 0.88, 0.85)),
         _tied("test_accuracy", "{:.4f}", **{e: full(r) for e, r in ENGINES.items()}),
     ),
     Claim(
         "lora-accuracy",
         "LoRA reaches ≈ 87 / 84 % accuracy (validation / test).",
-        ruled(FIGURE, *_accuracies(LORA, 0.87, 0.84)),
+        Rule(FIGURE, _accuracies(LORA, 0.87, 0.84)),
         _tied("test_accuracy", "{:.4f}", **{f"lr {r:.0e}": lora(rate=r) for r in (2e-5, 2e-4, 1e-3)}),
     ),
     _takes("full", "Full fine-tuning", 15, 30),
@@ -181,46 +174,47 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "padding-accuracy",
         "Padding does not change accuracy.",
-        ruled(
+        Rule(
             EQUAL,
-            alike("full, dynamic − fixed", FULL, FULL_FIXED, POINT),
-            alike("LoRA, dynamic − fixed", LORA, LORA_FIXED, POINT),
+            tuple(alike(f"{name}, dynamic − fixed", of["dynamic"], of["fixed"], POINT) for name, of in PADDED.items()),
         ),
-        ruled(
+        Rule(
             EQUAL,
-            *(alike(f"{name}, dynamic − fixed", short(name, "dynamic"), short(name, "fixed"), POINT) for name in BOTH),
-            says="Size: within a point after two epochs, padded to 96 tokens, the longest sentence.",
+            tuple(
+                alike(f"{name}, dynamic − fixed", short(name, "dynamic"), short(name, "fixed"), POINT) for name in BOTH
+            ),
+            text="Size: within a point after two epochs, padded to 96 tokens, the longest sentence.",
         ),
     ),
     Claim(
         "full-loss-order",
         "Full fine-tuning ends at a lower loss with learning rate 2e-5 than with 2e-4.",
-        ruled(RATIO, *_loss_ratios(FULL, FULL_FAST)),
-        ruled(RATIO, *_loss_ratios(full(), full(rate=2e-4)), says="Direction, on the native engine."),
+        Rule(RATIO, _loss_ratios(FULL, FULL_FAST)),
+        Rule(RATIO, _loss_ratios(full(), full(rate=2e-4)), text="Direction, on the native engine."),
     ),
     Claim(
         "full-loss",
         "Those losses are ≈ 0.19 and ≈ 0.22 (as the Trainer states them: means over the run).",
-        ruled(FIGURE, _loss(FULL, 2e-5, 0.19), _loss(FULL_FAST, 2e-4, 0.22)),
+        Rule(FIGURE, (_loss(FULL, 2e-5, 0.19), _loss(FULL_FAST, 2e-4, 0.22))),
         _tied("train_loss", "{:.4f}", **{f"loss at {r:.0e}": full(rate=r) for r in (2e-5, 2e-4)}),
     ),
     Claim(
         "lora-learning-rate",
         "LoRA too is best with learning rate 2e-5.",
-        ruled(BETTER, lead(LORA, LORA_FAST, *LORA_FASTER)),
-        ruled(
+        Rule(BETTER, (lead(LORA, LORA_FAST, *LORA_FASTER),)),
+        Rule(
             BETTER,
-            lead(*(lora(rate=rate) for rate in (2e-5, 2e-4, 5e-4, 1e-3))),
-            says="Direction, on the native engine; the best other rate is chosen on validation.",
+            (lead(*(lora(rate=rate) for rate in (2e-5, 2e-4, 5e-4, 1e-3))),),
+            text="Direction, on the native engine; the best other rate is chosen on validation.",
         ),
     ),
     Claim(
         "target-modules",
         "More target modules bring no substantial gain.",
-        ruled(EQUAL, difference("attention+mlp − attention", LORA_MORE, LORA, NO_GAIN)),
-        ruled(
+        Rule(EQUAL, (difference("attention+mlp − attention", LORA_MORE, LORA, NO_GAIN),)),
+        Rule(
             EQUAL,
-            *(
+            tuple(
                 difference(
                     f"attention+mlp − attention, lr {rate:.0e}",
                     lora(rate=rate, modules="attention+mlp"),
@@ -229,38 +223,38 @@ CLAIMS: tuple[Claim, ...] = (
                 )
                 for rate in (2e-5, 1e-3)
             ),
-            says="Size: less than a point, at the lab's rate and at 1e-3, on the native engine.",
+            text="Size: less than a point, at the lab's rate and at 1e-3, on the native engine.",
         ),
     ),
     Claim(
         "lora-parameters",
         "LoRA trains ≈ 0.3 M parameters.",
-        ruled(
+        Rule(
             EXACT,
-            _parameters(LORA, "trained").near(0.3e6, 0.05e6),
+            (_parameters(LORA, "trained").near(0.3e6, 0.05e6),),
             beside=(_parameters(LORA, "adapter"), _parameters(LORA, "head")),
         ),
-        ruled("", says=TIED, beside=tuple(_parameters(lora(), part) for part in ("trained", "adapter", "head"))),
+        Rule("", text=TIED, beside=tuple(_parameters(lora(), part) for part in ("trained", "adapter", "head"))),
     ),
     Claim(
         "lora-near-full",
         "LoRA comes within ≈ 1 point of full fine-tuning.",
-        ruled(EQUAL, alike("LoRA − full", LORA, FULL, 1.5 * POINT)),
-        ruled(
+        Rule(EQUAL, (alike("LoRA − full", LORA, FULL, 1.5 * POINT),)),
+        Rule(
             EQUAL,
-            alike("LoRA − full, both at 2e-05", lora(rate=2e-5), full(), 1.5 * POINT),
-            says="Size: within a point (anything that rounds to one) at the lab's rate of 2e-5, on the native engine.",
+            (alike("LoRA − full, both at 2e-05", lora(rate=2e-5), full(), 1.5 * POINT),),
+            text="Size: within a point (anything that rounds to one) at the lab's rate of 2e-5, on the native engine.",
             beside=(difference("LoRA at 1e-03 − full at 2e-05", lora(), full()),),
         ),
     ),
     Claim(
         "lora-time",
         "LoRA takes less time than full fine-tuning.",
-        ruled(RATIO, share("time, LoRA / full", LORA, FULL)),
-        ruled(
+        Rule(RATIO, (share("time, LoRA / full", LORA, FULL),)),
+        Rule(
             RATIO,
-            *(share(f"time, LoRA / full, {engine}", lora(once(engine)), full(once(engine))) for engine in ENGINES),
-            says="Direction: whole epochs in fresh processes, on either engine.",
+            tuple(share(f"time, LoRA / full, {engine}", lora(once(engine)), full(once(engine))) for engine in ENGINES),
+            text="Direction: whole epochs in fresh processes, on either engine.",
         ),
     ),
 )
