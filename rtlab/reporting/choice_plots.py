@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from operator import attrgetter
 from statistics import mean
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -32,14 +32,21 @@ NAME = 40  # characters of a way's name in a legend
 BESIDE = 22  # in two columns, and beside a mark
 BRIEFEST = 0.001  # seconds: a logarithmic axis has no place for 0
 TEXT = 9.5  # points
-Label: TypeAlias = tuple[str, tuple[float, float], tuple[float, float], bool]
-"""A text beside a point, how far the point's bar reaches below and above it, and whether the text is bold."""
 # Where a label may stand about its mark, in points from it, the preferred first.
 PLACES = tuple(
     (across * reach, up * reach)
     for reach in (9.0, 16.0)
     for across, up in ((1, 0), (-1, 0), (1, 0.8), (-1, 0.8), (1, -0.8), (-1, -0.8), (0, 1.2), (0, -1.2))
 )
+
+
+class Label(NamedTuple):
+    """A text that stands beside a point, whose bar reaches so far below and above it."""
+
+    text: str
+    at: tuple[float, float]
+    reach: tuple[float, float]
+    strong: bool
 
 
 def costed(choice: Choice) -> dict[int, tuple[Candidate, float, Interval]]:
@@ -77,7 +84,7 @@ def cost(choice: Choice) -> Figure | None:
     figure, panel = _panel(choice, "training time", ways, more=2)
     styles = drawing.method_styles(one.method for one in choice.candidates)
     entries: list[Entry] = []
-    labels: list[Label] = []
+    labels = []
     for number, (one, seconds, score) in numbered.items():
         at, reach, recommended = (seconds, score.value), drawing.reach(score), one.name == choice.recommended
         style = styles[one.method] if one.status == "finished" else drawing.hollow(styles[one.method])
@@ -85,7 +92,7 @@ def cost(choice: Choice) -> Figure | None:
         if recommended:
             panel.plot(*at, "o", color=INK, fillstyle="none", markersize=14, markeredgewidth=1.4)
         beside = f"{number} {brief(one.name, BESIDE)}" if recommended else str(number)
-        labels.append((beside, at, reach, recommended))
+        labels.append(Label(beside, at, reach, recommended))
     if (best := (choice.candidate(choice.better) or choice.way).validation) is not None:
         within = f"within {points(choice.margin)} of the best"
         low = best.value - choice.margin
@@ -109,14 +116,14 @@ def curves(choice: Choice) -> Figure | None:
     styles = drawing.method_styles(one.method for one in choice.candidates)
     lines = Counter[str]()  # that a method has
     entries: list[Entry] = []
-    labels: list[Label] = []
+    labels = []
     for one, (number, by_size) in zip(ways, shown.items(), strict=True):
         recommended, line = one.name == choice.recommended, LINES[lines[one.method] % len(LINES)]
         width, label = 2.8 if recommended else 1.5, f"{number} {brief(one.name, NAME)}"
         drawn = drawing.band(panel, by_size, styles[one.method], line, label, width=width)
         entries.append(drawn)
         lines[one.method] += 1
-        labels.append((str(number), (max(by_size), mean(by_size[max(by_size)])), (0.0, 0.0), recommended))
+        labels.append(Label(str(number), (max(by_size), mean(by_size[max(by_size)])), (0.0, 0.0), recommended))
     sizes = _apart({size for by_size in shown.values() for size in by_size})
     drawing.log_axis(panel, sizes, "{:,}".format, rotation=45)
     panel.margins(x=0.1, y=0.1)
@@ -161,7 +168,7 @@ def _place(figure: Figure, panel: Axes, labels: Sequence[Label]) -> None:
     for _, (x, y), (below, above), _ in labels:
         ends = panel.transData.transform([(x, y - below), (x, y), (x, y + above)])
         taken += [Bbox(ends[[1, 1]]).padded(5 * point), Bbox(ends[[0, 2]]).padded(2.5 * point, 0)]
-    for text, at, _, strong in sorted(labels, key=lambda label: not label[-1]):
+    for text, at, _, strong in sorted(labels, key=lambda label: not label.strong):
         weight = "bold" if strong else "normal"
         label = panel.annotate(text, at, (0, 0), textcoords="offset points", va="center", fontsize=TEXT, weight=weight)
         offset = min(PLACES, key=lambda offset: _covered(_moved(label, offset), taken, inside))
