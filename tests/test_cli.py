@@ -596,6 +596,12 @@ def test_what_reads_records_or_gives_help_loads_no_more_than_it_takes(run_python
     assert set(loaded) <= {*more}
 
 
+def test_explore_without_an_encoder_loads_nothing_heavy(run_python, folder):
+    line = ["explore", "--dataset", str(folder)]
+    loaded, _ = heavy_modules(run_python, f"from rtlab.cli import main\nassert main({line!r}) == 0")
+    assert loaded == []
+
+
 # Where results go
 
 
