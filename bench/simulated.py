@@ -6,7 +6,7 @@ eighth of their number, and takes five times as long where it is compared on fol
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from rtlab.choosing.deciding import decide
 from rtlab.choosing.folds import ENOUGH, FOLDS, LEAST_TEST
+from rtlab.choosing.results import Result, Tried, one_by_one
 from rtlab.choosing.search import search
 from rtlab.choosing.standing import Standing, by_sentence
-from rtlab.choosing.trials import Pace, Result, pace_of
+from rtlab.choosing.trials import Pace, pace_of
 from rtlab.choosing.ways import FAMILIES, Extent, Rungs, Way
 from rtlab.ending import StoppedError
 from rtlab.methods import Adapter, Full, Method, Svm
@@ -80,6 +81,7 @@ class Recorded:
         test: Sentences of test, which a run labels as well.
         budget: Seconds.
         first: The seed whose records come first.
+        jobs: Trials at once.
         spent: Seconds that were spent.
     """
 
@@ -91,6 +93,7 @@ class Recorded:
     test: int
     budget: float
     first: int = 0
+    jobs: int = 1
     spent: float = field(default=0.0, init=False)
 
     @property
@@ -149,6 +152,14 @@ class Recorded:
             rows=rows,
             records=(record,),
         )
+
+    def run_all(self, ways: Sequence[Way], extent: Extent, seed: int) -> Iterator[tuple[Way, Tried]]:
+        """One after another."""
+        return one_by_one(self.run, ways, extent, seed)
+
+    def together(self, seconds: Sequence[float], _extent: Extent) -> float:
+        """The same."""
+        return sum(seconds)
 
     def _spend(self, seconds: float) -> None:
         if seconds > self.left:

@@ -9,7 +9,7 @@ from tabulate import tabulate
 from rtlab.data import Checks, Splits, check, load_splits
 from rtlab.data.findings import find_warnings
 from rtlab.encoders import Encoder, load_encoder
-from rtlab.experiment import AS_IT_IS, DEFAULT_DATASET, DEFAULT_ENCODER, SHORTEST, DatasetOptions
+from rtlab.experiment import AS_IT_IS, DEFAULT_DATASET, SHORTEST, DatasetOptions, Experiment
 from rtlab.values import Json, check_whole, clean, to_json
 
 PERCENTILES = (0, 25, 50, 75, 90, 99, 100)
@@ -36,12 +36,13 @@ class Exploration:
         label_names: Names of the classes.
         checks: Sizes, balance, empty texts, duplicates.
         words: Split to lengths in words (parts between white space).
-        word_pieces: Split to lengths in word pieces of `encoder`, special tokens included, however many it could take.
-        encoder: Whose tokenizer counted.
+        word_pieces: Split to lengths in word pieces of `encoder`, special tokens included, however many it could take;
+            empty where no encoder was named.
+        encoder: Whose tokenizer counted; `None` where none did.
         samples: Label name to the first sentences of the training split that bear it.
         notes: What was assumed when it was read, a sentence each.
         warnings: What makes results on it worth less than they look, with examples.
-        max_length: Word pieces beyond which a sentence would be cut.
+        max_length: Word pieces beyond which a sentence would be cut; `None` where none were counted.
     """
 
     name: str
@@ -51,11 +52,11 @@ class Exploration:
     checks: Checks
     words: Mapping[str, Lengths]
     word_pieces: Mapping[str, Lengths]
-    encoder: str
+    encoder: str | None
     samples: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
-    max_length: int
+    max_length: int | None
 
     def to_json(self) -> Json:
         """The description as JSON types."""
@@ -65,29 +66,33 @@ class Exploration:
 def explore(
     dataset: str = DEFAULT_DATASET,
     *,
-    encoder: str = DEFAULT_ENCODER,
+    encoder: str | None = None,
     limit: int | None = None,
     samples: int = 3,
-    max_length: int = 512,
+    max_length: int | None = None,
     options: DatasetOptions = AS_IT_IS,
 ) -> Exploration:
     """Describe a data set: sizes, balance, lengths, duplicates, samples.
 
     Args:
         dataset: Hub id, file, directory, or `corpus`.
-        encoder: The encoder whose word pieces are counted.
+        encoder: The encoder whose word pieces are counted; without one lengths are in words, and nothing needs torch.
         limit: Sentences kept per split, `None` for all.
         samples: Sentences shown per label.
-        max_length: Word pieces beyond which a sentence would be cut, special tokens included.
+        max_length: Word pieces beyond which a sentence would be cut, special tokens included; 512 by default.
         options: How the data set is read where its files leave that open.
 
     Raises:
-        ValueError: If data set or encoder cannot be loaded.
+        ValueError: If data set or encoder cannot be loaded, or `max_length` is given without an encoder.
     """
-    check_whole("max_length", max_length, at_least=SHORTEST)
+    if max_length is not None:
+        check_whole("max_length", max_length, at_least=SHORTEST)
+        if encoder is None:
+            raise ValueError(f"max_length is of an encoder's word pieces; got {max_length}; encoder beside it would do")
     splits = load_splits(dataset, limit=limit, options=options)
-    loaded = load_encoder(encoder)
-    counted = {name: word_pieces(split.texts, loaded) for name, split in splits.items()}
+    loaded = None if encoder is None else load_encoder(encoder)
+    most = None if loaded is None else max_length or Experiment.max_length
+    counted = {} if loaded is None else {name: word_pieces(split.texts, loaded) for name, split in splits.items()}
     return Exploration(
         name=splits.name,
         revision=splits.revision,
@@ -96,11 +101,11 @@ def explore(
         checks=check(splits),
         words={name: _lengths([len(text.split()) for text in split.texts]) for name, split in splits.items()},
         word_pieces={name: _lengths(pieces) for name, pieces in counted.items()},
-        encoder=loaded.name,
+        encoder=None if loaded is None else loaded.name,
         samples=_samples(splits, samples),
         notes=splits.notes,
-        warnings=find_warnings(splits, counted, max_length),
-        max_length=max_length,
+        warnings=find_warnings(splits) if most is None else find_warnings(splits, counted, most),
+        max_length=most,
     )
 
 
@@ -129,7 +134,7 @@ def as_text(exploration: Exploration) -> str:
         _table(sizes, sizes_headers, left=1),
         *([] if few else [_table(classes, ["class", *(name for name, _ in checks.items())], left=1)]),
         f"sentences in two splits: {shared}",
-        f"lengths (word pieces of {exploration.encoder}, special tokens included)\n"
+        f"lengths ({_units(exploration.encoder)})\n"
         + _table(lengths, ["split", "unit", "mean", *_percentile_names()], left=2),
         *(
             "\n".join([f"{clean(name)}:", *(f"  {clean(text)}" for text in texts)])
@@ -155,6 +160,13 @@ def word_pieces(texts: Sequence[str], encoder: Encoder) -> list[int]:
     """Word pieces of each text, special tokens included; few texts at a time, as a tokenizer's answer is large."""
     parts = (list(texts[start : start + TOGETHER]) for start in range(0, len(texts), TOGETHER))
     return [len(ids) for part in parts for ids in encoder.tokenizer(part, verbose=False)["input_ids"]]
+
+
+def _units(encoder: str | None) -> str:
+    """What lengths are in."""
+    if encoder is None:
+        return "in words; --encoder NAME adds its word pieces"
+    return f"word pieces of {encoder}, special tokens included"
 
 
 def _percentile_names() -> list[str]:

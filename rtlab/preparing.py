@@ -5,8 +5,9 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from rtlab import environment
 from rtlab.architectures import PACKED
@@ -16,8 +17,8 @@ from rtlab.encoders.modules import check_frozen, check_settings
 from rtlab.engines.features import KnownFeatures
 from rtlab.engines.tfidf import check_terms
 from rtlab.experiment import Experiment, identity
-from rtlab.methods import Adapter, Method, Svm, Words
-from rtlab.recipe import Engine
+from rtlab.methods import Adapter, Full, Method, Reads, Svm, Words
+from rtlab.recipe import Engine, Recipe
 from rtlab.soundness import check_first_token, check_padding, check_sentences
 from rtlab.testbed import Testbed, testbed
 
@@ -61,12 +62,74 @@ class Prepared:
         return replace(here, by_blas=", ".join(fastest().by_blas))
 
 
+def _modules(encoder: Encoder, method: Method) -> tuple[str, ...]:
+    """The modules of an encoder that an adapter adapts; refused where it has no such, or none to freeze."""
+    if method.recipe is not None and method.recipe.freeze_layers:
+        check_frozen(encoder, method.recipe.freeze_layers)
+    if not isinstance(method, Adapter):
+        return ()
+    from rtlab.engines.adapters import adapter_config, check_kind
+
+    check_kind(method.peft_type)
+    modules = target_modules(encoder, method.target_modules, method.peft_type)
+    check_settings(encoder, method)
+    adapter_config(method, modules, encoder.config.model_type)
+    return modules
+
+
+def _check_tokens(encoder: Encoder, reads: Reads, max_length: int, splits: Splits) -> None:
+    """Refuse sentences that the encoder cannot take, and reading it where its tokenizer puts no token."""
+    check_first_token(encoder, reads)
+    for name, split in splits.items():
+        check_sentences(encoder, split.texts, max_length, option=f"dataset (its {name} split)")
+
+
+def _check_results(
+    encoder: Encoder, method: Method, modules: tuple[str, ...], max_length: int, train: tuple[str, ...]
+) -> None:
+    """Refuse an encoder whose results depend on padding, and an adapter that does not suit it."""
+    assert method.reads is not None, "a method that reads no encoder has none"
+    check_padding(encoder, train, max_length, method.reads)
+    if isinstance(method, Adapter):
+        from rtlab.engines.trial import check_adapter
+
+        check_adapter(encoder, method, modules, train, max_length)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checks:
+    """What an encoder is checked for, each check a function of all that it depends on; each may refuse (`ValueError`).
+
+    Attributes:
+        modules: Gives the modules that a method adapts.
+        tokens: Looks at the sentences as tokens.
+        weights: Reads all weights, under a head for these classes or under none, and gives the encoder.
+        results: Tries sentences padded, and an adapter.
+    """
+
+    modules: Callable[[Encoder, Method], tuple[str, ...]] = _modules
+    tokens: Callable[[Encoder, Reads, int, Splits], None] = _check_tokens
+    weights: Callable[[Encoder, tuple[str, ...] | None], Encoder] = checked
+    results: Callable[[Encoder, Method, tuple[str, ...], int, tuple[str, ...]], None] = _check_results
+
+    @classmethod
+    def remembered(cls) -> Self:
+        """The same, each done once for what it depends on: for as long as no file of an encoder changes."""
+        return cls(
+            modules=cache(_modules), tokens=cache(_check_tokens), weights=cache(checked), results=cache(_check_results)
+        )
+
+
+CHECKS = Checks()
+
+
 def prepare(
     experiment: Experiment,
     *,
     device: str | None = None,
     load_splits: Callable[..., Splits] = load_splits,
     load_encoder: Callable[[str], Encoder] = load_encoder,
+    checks: Checks = CHECKS,
     elsewhere: bool = False,
 ) -> Prepared:
     """Load everything that an experiment names, and check that it fits together; nothing is written.
@@ -78,6 +141,7 @@ def prepare(
         device: `cpu` or `cuda`; CUDA where there is one by default.
         load_splits: In place of `rtlab.data.load_splits`, for callers who prepare many experiments on few data sets.
         load_encoder: In place of `rtlab.encoders.load_encoder`, likewise.
+        checks: In place of `Checks()`, likewise.
         elsewhere: Whether another machine does it: then the device is its, and is not looked at here.
 
     Raises:
@@ -95,8 +159,8 @@ def prepare(
     modules: tuple[str, ...] = ()
     if experiment.encoder is not None:
         encoder = load_encoder(experiment.encoder)
-        modules = _check(experiment, encoder)
-        encoder = _sound(experiment, encoder, modules, splits)
+        _check_request(experiment, encoder)
+        encoder, modules = _sound(experiment, encoder, splits, checks)
     digest = None if encoder is None else encoder.sha256
     return Prepared(
         experiment=experiment,
@@ -124,23 +188,35 @@ def splits_of(experiment: Experiment, load_splits: Callable[..., Splits] = load_
     return splits if number is None else splits.drawn(number, seed=experiment.seed)
 
 
-def _check(experiment: Experiment, encoder: Encoder) -> tuple[str, ...]:
-    """Refuse what the encoder cannot do, and give the modules that an adapter adapts."""
+def _check_request(experiment: Experiment, encoder: Encoder) -> None:
+    """Refuse sentences that are longer than the encoder has positions, and an engine that cannot take it."""
     encoder.check_length(experiment.max_length)
     if experiment.engine == "native" and not encoder.packs:
         raise ValueError(f"engine 'native' takes {_why_not_packed(encoder)}; engine trainer would do")
-    method = experiment.method
-    if method.recipe is not None and method.recipe.freeze_layers:
-        check_frozen(encoder, method.recipe.freeze_layers)
-    if not isinstance(method, Adapter):
-        return ()
-    from rtlab.engines.adapters import adapter_config, check_kind
 
-    check_kind(method.peft_type)
-    modules = target_modules(encoder, method.target_modules, method.peft_type)
-    check_settings(encoder, method)
-    adapter_config(method, modules, encoder.config.model_type)
-    return modules
+
+def _sound(experiment: Experiment, encoder: Encoder, splits: Splits, checks: Checks) -> tuple[Encoder, tuple[str, ...]]:
+    """The encoder, all of its weights read, and the modules that the method adapts; refused where anything is wrong."""
+    method, max_length = _without_training(experiment.method), experiment.max_length
+    assert method.reads is not None, "a method that reads no encoder has none"
+    modules = checks.modules(encoder, method)
+    checks.tokens(encoder, method.reads, max_length, splits)
+    encoder = checks.weights(encoder, splits.label_names if method.reads == "logits" else None)
+    checks.results(encoder, method, modules, max_length, splits.train.texts)
+    return encoder, modules
+
+
+def _without_training(method: Method) -> Method:
+    """A method without how it is trained, or fitted on features: no check of an encoder depends on that."""
+    match method:
+        case Full(recipe=recipe):
+            return Full(recipe=Recipe(freeze_layers=recipe.freeze_layers))
+        case Adapter():
+            return replace(method, recipe=Recipe())
+        case Svm(pooling=pooling):
+            return Svm(pooling=pooling)
+        case _:
+            return method
 
 
 def _check_words(method: Method, splits: Splits) -> None:
@@ -163,25 +239,6 @@ def _why_not_packed(encoder: Encoder) -> str:
             "is_decoder: its tokens see those before them alone"
         )
     return f"encoders of type {', '.join(PACKED)}; got {encoder.name}, which is of type {kind}"
-
-
-def _sound(experiment: Experiment, encoder: Encoder, modules: tuple[str, ...], splits: Splits) -> Encoder:
-    """The encoder, all of its weights read; refused where they do not fit, or it cannot take these sentences.
-
-    So is an adapter that does not suit it.
-    """
-    method, max_length = experiment.method, experiment.max_length
-    assert method.reads is not None, "a method that reads no encoder has none"
-    check_first_token(encoder, method.reads)
-    for name, split in splits.items():
-        check_sentences(encoder, split.texts, max_length, option=f"dataset (its {name} split)")
-    encoder = checked(encoder, splits.label_names if method.reads == "logits" else None)
-    check_padding(encoder, splits.train.texts, max_length, method.reads)
-    if isinstance(method, Adapter):
-        from rtlab.engines.trial import check_adapter
-
-        check_adapter(encoder, method, modules, splits.train.texts, max_length)
-    return encoder
 
 
 def usual_engine(encoder: str, device: str | None = None) -> Engine:

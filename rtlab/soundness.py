@@ -34,8 +34,7 @@ def check_sentences(encoder: Encoder, texts: Sequence[str], max_length: int, *, 
         max_length: Where they are cut.
         option: What gave the sentences, for messages.
     """
-    tokenizer, rows = encoder.tokenizer, encoder.config.vocab_size
-    entries = max(tokenizer.get_vocab().values()) + 1
+    tokenizer, rows, entries = encoder.tokenizer, encoder.config.vocab_size, encoder.entries
     if tokenizer.pad_token_id >= rows:
         raise ValueError(
             f"encoder must have a row for each token; got {encoder.name}, whose padding token is number "

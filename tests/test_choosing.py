@@ -21,9 +21,10 @@ from rtlab.choosing.deciding import decide
 from rtlab.choosing.errors import suspects
 from rtlab.choosing.folds import ENOUGH, FOLDS, HELD_OUT, LEAST_TEST, bounded, folds_of, folds_of_train, joined, whole
 from rtlab.choosing.halving import LEAST_HELD_OUT, STEPS_LEAST
+from rtlab.choosing.results import FailedError, Result, one_by_one
 from rtlab.choosing.search import SEEDS, search
 from rtlab.choosing.standing import Standing, difference, levels, score
-from rtlab.choosing.trials import PROBED, FailedError, Pace, Result
+from rtlab.choosing.trials import PROBED, Pace
 from rtlab.choosing.ways import FAMILIES, RATES, Extent, ways
 from rtlab.data import Split, Splits, load_splits
 from rtlab.ending import StoppedError
@@ -104,6 +105,14 @@ class Bench:
             rows=rows,
             records=(),
         )
+
+    jobs = 1
+
+    def together(self, seconds, extent):
+        return sum(seconds)
+
+    def run_all(self, ways, extent, seed):
+        return one_by_one(self.run, ways, extent, seed)
 
     def _spend(self, seconds):
         if seconds > self.left:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rtlab.choosing.deciding import decide
+from rtlab.choosing.results import Result
 from rtlab.choosing.standing import Standing, interval_on_test
-from rtlab.choosing.trials import Result
 from rtlab.choosing.ways import Extent, Way
 from rtlab.data import Split, Splits, corpus
 from rtlab.engines.words import WordsEngine

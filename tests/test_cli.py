@@ -596,6 +596,12 @@ def test_what_reads_records_or_gives_help_loads_no_more_than_it_takes(run_python
     assert set(loaded) <= {*more}
 
 
+def test_explore_without_an_encoder_loads_nothing_heavy(run_python, folder):
+    line = ["explore", "--dataset", str(folder)]
+    loaded, _ = heavy_modules(run_python, f"from rtlab.cli import main\nassert main({line!r}) == 0")
+    assert loaded == []
+
+
 # Where results go
 
 
@@ -691,6 +697,7 @@ RANGES = {
     "choose --budget soon": "must be a time such as 30m, 90s or 1.5h, above 0; got 'soon'",
     "choose --margin -1": "must be 0 to 50 points; got -1.0",
     "choose --candidates trees": "must be among words, svm, lora, full; got 'trees'",
+    "choose --jobs 0": f"{WHOLE} 1; got 0",
     "choose --max-length 2": f"{WHOLE} 3; got 2",
     "choose --max-length 513 --anyway": f"{POSITIONS}; got 513",
     "choose --refit": "is for the model that is saved; save_to beside it would do",

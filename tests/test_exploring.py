@@ -138,6 +138,36 @@ def test_a_limit_holds_for_everything(folder):
     assert found.sha256 != explore(str(folder), encoder="tiny-distilbert").sha256
 
 
+def test_without_an_encoder_it_is_the_same_but_for_word_pieces(found, folder, rtlab):
+    alone = explore(str(folder))
+    assert (alone.encoder, alone.word_pieces, alone.max_length) == (None, {}, None)
+    shared = {"encoder", "word_pieces", "max_length"}
+    of = [{name: value for name, value in vars(one).items() if name not in shared} for one in (alone, found)]
+    assert of[0] == of[1]
+    text = as_text(alone)
+    assert "\nlengths (in words; --encoder NAME adds its word pieces)\n" in text
+    (before, lengths, after), (before_all, all_lengths, after_all) = map(around_lengths, (text, as_text(found)))
+    assert (before, after) == (before_all, after_all)
+    assert [row for row in rows_of(all_lengths) if row[1:2] == ["words"]] == rows_of(lengths)[3:]
+    done = rtlab("explore", "--dataset", folder)
+    assert (done.status, done.out, done.err) == (0, f"{text}\n", "")
+
+
+def around_lengths(text):
+    """What stands before the table of lengths, the table, and what stands after it."""
+    before, _, rest = text.partition("\nlengths ")
+    lengths, _, after = rest.partition("\n\n")
+    return before, lengths, after
+
+
+def test_sentences_that_would_be_cut_are_an_encoders_affair(folder, rtlab, tmp_path):
+    assert any("word pieces are cut" in one for one in explore(str(folder), encoder="tiny-bert", max_length=4).warnings)
+    assert not any("word pieces" in one for one in explore(str(folder)).warnings)
+    done = rtlab("explore", "--dataset", folder, "--max-length", "4")
+    said = "rtlab: --max-length is of an encoder's word pieces; got 4; encoder beside it would do\n"
+    assert (done.status, done.out, done.err) == (2, "", said)
+
+
 def test_names(found):
     assert (found.name, found.revision, found.label_names) == ("reviews", None, ("bad", "good"))
     assert found.encoder == "tiny-distilbert"

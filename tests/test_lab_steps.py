@@ -4,9 +4,11 @@ import pytest
 
 from rtlab import cli
 from rtlab.cli.lab_steps import STEPS, USED, translate
+from rtlab.experiment import DEFAULT_ENCODER
 
 REFERENCE = ["--engine", "trainer"]  # the lab trained with Hugging Face's Trainer
-VERBS = {step: [verb, *(REFERENCE if step in ("e23", "e31") else [])] for step, verb in STEPS.items()}
+AS_THE_LAB = {"e11": ["--encoder", DEFAULT_ENCODER], "e23": REFERENCE, "e31": REFERENCE}
+VERBS = {step: [verb, *AS_THE_LAB.get(step, [])] for step, verb in STEPS.items()}
 # Each option of the lab: how it was given, and what it becomes.
 OPTIONS = {
     "sample_text": (["a film", "-- a well-made one = good"], ["--sample_text", "a film", "-- a well-made one = good"]),
@@ -144,6 +146,13 @@ def test_the_labs_training_is_the_references_unless_an_engine_is_named(parsed, s
     assert parsed(STEPS[step]).training.engine is None
     assert parsed("--step", step, "--engine", "native").training.engine == "native"
     assert parsed("--engine", "native", "--step", step).training.engine == "native"
+
+
+def test_the_lab_explores_with_an_encoder(parsed):
+    assert parsed("--step", "e11").encoder == DEFAULT_ENCODER
+    assert parsed("explore").encoder is None
+    for given in (("--step", "e11", "--encoder", "minilm"), ("--encoder=minilm", "--step", "e11")):
+        assert parsed(*given).encoder == "minilm"
 
 
 def test_the_labs_tokenize_and_probe_reach_theirs(parsed):

@@ -14,11 +14,12 @@ import threading
 import time
 
 import dying
+import odd_encoders as odd
 import pytest
 import small
 
 import rtlab as library
-from rtlab import records, testbed
+from rtlab import preparing, records, testbed
 from rtlab.engines.svm import SvmEngine
 from rtlab.running import run
 from rtlab.scheduling import planning, processes, sweep
@@ -215,6 +216,46 @@ def test_a_study_loads_its_data_and_digests_its_encoder_once(monkeypatch):
     calls.clear()
     plan(study("embedded", encoder="tiny-distilbert", limit=200))
     assert sorted(calls) == [("digest",), ("load_splits", TIMED), ("load_splits", 200)]
+
+
+CHECKS = ("_modules", "_check_tokens", "checked", "_check_results")
+
+
+def test_a_study_checks_its_encoder_once_for_all_that_a_check_depends_on(data, monkeypatch):
+    calls = []
+    for name in CHECKS:
+        whole = getattr(preparing, name)
+
+        def counted(*arguments, whole=whole, name=name):
+            calls.append(name)
+            return whole(*arguments)
+
+        monkeypatch.setattr(preparing, name, counted)
+
+    def numbers(*methods, **fields):
+        calls.clear()
+        rates = [dict(method, seed=seed, **fields) for method in methods for seed in range(3)]
+        assert len(plan([small.experiment(data, **one) for one in rates])) == len(rates)
+        return tuple(calls.count(name) for name in CHECKS)
+
+    full = [{"method": "full", "learning_rate": rate, "engine": "native"} for rate in (1e-3, 1e-4)]
+    assert numbers(*full) == (1, 1, 1, 1)
+    lora = [{"method": "lora", "learning_rate": rate, "settings": {"r": 4}} for rate in (1e-3, 1e-4)]
+    assert numbers(*full, *lora) == (2, 1, 1, 2)  # the same weights under the same head, on the same sentences
+    more = [{"method": "lora", "settings": {"r": 8}}, {"method": "full", "freeze_layers": 1}]
+    assert numbers(*full, *lora, *more) == (4, 1, 1, 4)
+    assert numbers({"method": "svm"}, {"method": "svm", "pooling": "mean"}, *full) == (3, 3, 2, 3)
+    assert numbers(*full, max_length=24) == (1, 1, 1, 1)
+    assert numbers({"method": "full"}, train_sentences=20) == (1, 3, 1, 3)  # each seed draws other sentences
+
+
+def test_what_was_found_sound_is_looked_at_anew_by_the_next_plan(data, tmp_path):
+    encoder = odd.write(tmp_path / "mine")
+    asked = [small.experiment(data, encoder=str(encoder), max_length=24, seed=seed) for seed in range(2)]
+    assert len(plan(asked)) == 2
+    odd.rewrite(encoder, lambda weights: dict(list(weights.items())[1:]))
+    with pytest.raises(ValueError, match="whose weights lack 1 of"):
+        plan(asked)
 
 
 def test_a_study_that_cannot_work_is_refused_whole(svm, data):

@@ -7,6 +7,8 @@ from rtlab.ending import StoppedError
 
 GRACE_S = 20.0  # that the first result may take beyond the budget: without one there is no answer
 
+SPENT = "the budget was spent"
+
 
 class Budget:
     """Seconds that are allowed and spent.
@@ -37,10 +39,15 @@ class Budget:
         """There is a result: from now on the budget holds as it is."""
         self._grace = 0.0
 
+    @property
+    def patience(self) -> float:
+        """Seconds until `check` raises."""
+        return self.left + self._grace
+
     def check(self) -> None:
         """Raise (`StoppedError`) if nothing is left."""
-        if self.left <= -self._grace:
-            raise StoppedError("the budget was spent")
+        if self.patience <= 0:
+            raise StoppedError(SPENT)
 
 
 def seconds_of(text: str) -> float:

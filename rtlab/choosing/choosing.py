@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import get_args
 
 from rtlab.choice import FOLDER, PAGE, Choice
+from rtlab.choosing.at_once import check_jobs
 from rtlab.choosing.budget import Budget, seconds_of
 from rtlab.choosing.commands import asked_line
 from rtlab.choosing.deciding import Decision, decide
-from rtlab.choosing.describing import candidate_of, say_alone, say_why
+from rtlab.choosing.describing import candidate_of, only_beside, say_alone, say_beside, say_why, timed_by
 from rtlab.choosing.errors import find_mistakes, find_suspects
 from rtlab.choosing.folds import bounded, folds_of
 from rtlab.choosing.looking import cut_by, find_encoder, look_at, max_length_of
 from rtlab.choosing.places import CHOICE, digest, folder_of, spent
+from rtlab.choosing.question import Question
+from rtlab.choosing.results import FailedError, Result
 from rtlab.choosing.search import search
 from rtlab.choosing.standing import Standing, interval_on_test
-from rtlab.choosing.trials import FailedError, Question, Result, Trials
+from rtlab.choosing.trials import Trials
 from rtlab.choosing.ways import FAMILIES, Way, check_families, ways
 from rtlab.data import load_splits
 from rtlab.ending import StoppedError
@@ -57,6 +60,7 @@ def choose(
     max_length: int | None = None,
     seed: int = 42,
     device: str | None = None,
+    jobs: int = 1,
     output_dir: Path | str = OUTPUT,
     options: DatasetOptions = AS_IT_IS,
     progress: Progress | None = None,
@@ -86,6 +90,8 @@ def choose(
             positions.
         seed: Of the first run of each way.
         device: `cpu` or `cuda`; CUDA where there is one by default.
+        jobs: How many runs of what is trained in steps there may be at once, each in a process of its own, where that
+            is sooner. A program that asks for more than 1 has its own first lines under `if __name__ == "__main__"`.
         output_dir: Folder of results.
         options: How the data set is read where its files leave that open.
         progress: Called with a phase, its units done and their number.
@@ -109,6 +115,7 @@ def choose(
         errors=show_errors,
     )
     check_families(candidates)
+    jobs, fewer = check_jobs(jobs, device)
     check_writable(Path(output_dir), within=(FOLDER,))
     usual = Experiment(
         encoder=encoder or DEFAULT_ENCODER,
@@ -119,7 +126,7 @@ def choose(
         limit=limit,
     )
     splits = load_splits(dataset, limit=limit, options=options)
-    warnings = [*splits.notes, *look_at(splits, anyway=anyway)]
+    warnings = [*splits.notes, *look_at(splits, anyway=anyway), *([] if fewer is None else [fewer])]
     found, note = find_encoder(encoder) if set(candidates) - {"words"} else (None, None)
     warnings += [] if note is None else [note]
     if found is not None:
@@ -141,6 +148,7 @@ def choose(
     known_by = digest(
         *(splits.sha256, found and found.sha256, usual.max_length, seed),
         *(budget, margin, metric, candidates, save_to is not None),
+        *([] if jobs == 1 else [f"{jobs} jobs"]),
     )
     with claim(Path(output_dir) / FOLDER, known_by) as ours:
         if not ours:
@@ -156,6 +164,7 @@ def choose(
             save_models=save_to is not None,
             refit=refit,
             kept_back=KEPT_BACK * allowed.seconds if show_errors else 0.0,
+            jobs=jobs,
             progress=progress or _ignore,
             begun=begun,
         )
@@ -174,7 +183,7 @@ def choose(
             warnings.append(alone)
             say(alone)
         choice = Choice(
-            asked=asked_line(usual, encoder, budget, margin, metric, candidates),
+            asked=asked_line(usual, encoder, budget, margin, metric, candidates, jobs),
             dataset=splits.name,
             classes=splits.label_names,
             sentences={name: len(split) for name, split in splits.items()},
@@ -192,13 +201,16 @@ def choose(
             interrupted=interrupted,
             warnings=tuple(warnings),
         )
+        tested: dict[str, list[Result]] = {}
         if not interrupted:
-            for step in _afterwards(standings, decision, trials, asked):
+            for step in _afterwards(standings, decision, trials, asked, tested):
                 try:
                     choice = step(choice)
                 except KeyboardInterrupt:
                     choice = replace(choice, interrupted=True)
                     break
+        if (beside := say_beside(standings, tested)) is not None:
+            choice = _warned(choice, beside)
         return _written(replace(choice, seconds=allowed.spent), folder, asked.save_to)
 
 
@@ -231,15 +243,24 @@ class _Asked:
 
 
 def _afterwards(
-    standings: Sequence[Standing], decision: Decision, trials: Trials, asked: _Asked
+    standings: Sequence[Standing],
+    decision: Decision,
+    trials: Trials,
+    asked: _Asked,
+    tested: dict[str, list[Result]],
 ) -> Iterator[Callable[[Choice], Choice]]:
-    """What comes after the decision, each a step that adds to the choice: test, errors, the model."""
-    tested: dict[str, list[Result]] = {}
+    """What comes after the decision, each a step that adds to the choice: test, errors, the model.
+
+    What is looked at on test stands in `tested` then, by name.
+    """
+    beside = {one.way.name for one in standings if only_beside(one.largest)}
 
     def look(choice: Choice) -> Choice:
         tested.update(_tested(decision, trials))
         scored = {name: interval_on_test(results, asked.metric) for name, results in tested.items()}
-        return replace(choice, candidates=tuple(replace(one, test=scored.get(one.name)) for one in choice.candidates))
+        found = [replace(one, test=scored.get(one.name)) for one in choice.candidates]
+        timed = [timed_by(one, tested[one.name]) if one.name in beside & tested.keys() else one for one in found]
+        return replace(choice, candidates=tuple(timed))
 
     yield look
     way = decision.recommended.way

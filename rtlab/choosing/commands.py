@@ -26,7 +26,13 @@ def command(experiment: Experiment) -> str:
 
 
 def asked_line(
-    usual: Experiment, encoder: str | None, budget: str, margin: float, metric: str, candidates: Sequence[str]
+    usual: Experiment,
+    encoder: str | None,
+    budget: str,
+    margin: float,
+    metric: str,
+    candidates: Sequence[str],
+    jobs: int,
 ) -> str:
     """A choice as a line for a shell: what decides it."""
     return _line(
@@ -40,6 +46,7 @@ def asked_line(
             "candidates": None if tuple(candidates) == FAMILIES else ",".join(candidates),
             "max-length": _max_length(usual),
             "seed": None if usual.seed == Experiment.seed else usual.seed,
+            "jobs": None if jobs == 1 else jobs,
         },
     )
 

@@ -1,14 +1,15 @@
 """How each way came out, as a value for people."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
 from rtlab.choice import Candidate, Trial, points
 from rtlab.choosing.commands import command
 from rtlab.choosing.deciding import Decision
+from rtlab.choosing.question import Question
+from rtlab.choosing.results import Result
 from rtlab.choosing.standing import Standing, interval, levels, score, scores_of
-from rtlab.choosing.trials import Question
 from rtlab.recipe import ChoiceMetric
 from rtlab.records import RunRecord
 
@@ -52,7 +53,7 @@ def candidate_of(standing: Standing, question: Question, metric: ChoiceMetric) -
     """A way as it stands, for people; test comes later."""
     way, largest = standing.way, standing.largest
     experiment = largest[0].experiment if largest else replace(question.usual, method=way.method)
-    records = [record for one in largest for record in one.records]
+    records = [record for one in _timed(largest) for record in one.records]
     recipe = experiment.method.recipe
     return Candidate(
         name=way.name,
@@ -78,6 +79,30 @@ def candidate_of(standing: Standing, question: Question, metric: ChoiceMetric) -
             for one in standing.results
         ),
     )
+
+
+def _timed(results: Sequence[Result]) -> Sequence[Result]:
+    """Those whose times count: of runs alone, where there are such."""
+    return [one for one in results if not one.beside] or results
+
+
+def timed_by(candidate: Candidate, results: Sequence[Result]) -> Candidate:
+    """A candidate whose own times are of runs beside others, with those of other results of it."""
+    records = [record for one in results for record in one.records]
+    return replace(candidate, seconds=fmean(map(_to_train, records)), seconds_per_1000=fmean(map(_to_label, records)))
+
+
+def only_beside(results: Sequence[Result]) -> bool:
+    """Whether there are times of runs beside others alone."""
+    return bool(results) and all(one.beside for one in results)
+
+
+def say_beside(standings: Sequence[Standing], tested: Mapping[str, Sequence[Result]]) -> str | None:
+    """That the times of some ways are of runs beside others, where that is so."""
+    names = [one.way.name for one in standings if only_beside(tested.get(one.way.name) or one.largest)]
+    if not names:
+        return None
+    return f"Times of runs beside others, longer than those of runs alone, are stated of {'; '.join(names)}."
 
 
 def _to_train(record: RunRecord) -> float:

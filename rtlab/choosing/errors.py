@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from rtlab.choice import Mistake, Suspect
 from rtlab.choosing.folds import folds_of_train
 from rtlab.choosing.halving import ALL_OF_LEFT
+from rtlab.choosing.results import FailedError
 from rtlab.choosing.standing import Standing, score
-from rtlab.choosing.trials import FailedError, Trials
+from rtlab.choosing.trials import Trials
 from rtlab.choosing.ways import Extent
 from rtlab.data import Splits
 from rtlab.ending import StoppedError

@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rtlab.choosing.standing import Standing, Trying, attempt, needed_after, probed, score, too_dear
+from rtlab.choosing.standing import Standing, Trying, attempt_all, needed_after, probed, score, too_dear
 from rtlab.choosing.ways import Extent, Rungs
 from rtlab.recipe import ChoiceMetric
 
@@ -49,7 +49,7 @@ def halve(standings: Sequence[Standing], trying: Trying, metric: ChoiceMetric, s
     left = list(begun)
     for number, seen in enumerate(rungs):
         extent = _extent(trying, seen, folded=planned.folded)
-        left = [one for one in left if attempt(one, trying, extent, seed)]
+        left = attempt_all(left, trying, extent, seed)
         if number + 1 < len(rungs) and left:
             kept = 1 if number + 2 == len(rungs) else max(1, round(len(begun) / 3))
             order = sorted(left, key=lambda one: -score(one.largest, metric))
@@ -120,7 +120,7 @@ def _most(
         for number, share in enumerate(plan.shares):
             extent = _extent(trying, _rung(share, most, least), folded=folded)
             costs = sorted((trying.cost(one.way, extent) or 0.0 for one in begun), reverse=True)
-            total += sum(costs[:kept])
+            total += trying.together(costs[:kept], extent)
             after = max(after, *(trying.after(one.way, extent) for one in begun))
             kept = 1 if number + 2 >= len(plan.shares) else max(1, round(len(begun) / 3))
         return total + after <= seconds

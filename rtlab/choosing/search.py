@@ -3,7 +3,18 @@
 from collections.abc import Iterable, Sequence
 
 from rtlab.choosing.halving import ALL_OF_LEFT, halve
-from rtlab.choosing.standing import Standing, Trying, attempt, difference, levels, needed_after, probed, score, too_dear
+from rtlab.choosing.standing import (
+    Standing,
+    Trying,
+    attempt,
+    attempt_all,
+    difference,
+    levels,
+    needed_after,
+    probed,
+    score,
+    too_dear,
+)
 from rtlab.choosing.ways import Extent, Way
 from rtlab.methods import Svm
 from rtlab.recipe import ChoiceMetric
@@ -88,13 +99,17 @@ def _repeat(standings: Sequence[Standing], trying: Trying, metric: ChoiceMetric,
         return
     most = finished[0].largest[0].extent
     for rival in _best_of_other_families(standings, finished[0], metric):
-        if _fits(rival, standings, trying, most):
+        if _fits([rival], standings, trying, most):
             attempt(rival, trying, most, seed)
     for number in range(1, SEEDS):
         contenders = [one for one in standings if one.way.method.recipe is not None and one.status == "finished"]
-        for one in [one for one in contenders if _may_win(one, standings, metric, margin)]:
-            if _fits(one, standings, trying, most):
-                attempt(one, trying, most, seed + number)
+        left = [one for one in contenders if _may_win(one, standings, metric, margin)]
+        while left:
+            several = left[: trying.jobs]
+            while several and not _fits(several, standings, trying, most):
+                several.pop()
+            attempt_all(several, trying, most, seed + number)
+            left = left[max(1, len(several)) :]
 
 
 def _best_of_other_families(standings: Iterable[Standing], first: Standing, metric: ChoiceMetric) -> list[Standing]:
@@ -114,6 +129,8 @@ def _may_win(one: Standing, standings: Sequence[Standing], metric: ChoiceMetric,
     return difference(one, best, metric).high >= -margin
 
 
-def _fits(one: Standing, standings: Sequence[Standing], trying: Trying, extent: Extent) -> bool:
-    cost, after = trying.cost(one.way, extent), max(needed_after(standings, trying), trying.after(one.way, extent))
-    return cost is not None and cost + after <= ALL_OF_LEFT * trying.left
+def _fits(several: Sequence[Standing], standings: Sequence[Standing], trying: Trying, extent: Extent) -> bool:
+    """Whether there is time for trials of some ways, and for what comes after them."""
+    costs = [cost for one in several if (cost := trying.cost(one.way, extent)) is not None]
+    after = max(needed_after(standings, trying), *(trying.after(one.way, extent) for one in several))
+    return len(costs) == len(several) and trying.together(costs, extent) + after <= ALL_OF_LEFT * trying.left

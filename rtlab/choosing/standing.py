@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtlab.choice import Ended
-from rtlab.choosing.trials import FailedError, Result
+from rtlab.choosing.results import FailedError, Result, Tried
 from rtlab.choosing.ways import Extent, Rungs, Way
 from rtlab.ending import StoppedError
 from rtlab.recipe import ChoiceMetric
@@ -43,8 +43,15 @@ class Trying(Protocol):
     def probe(self, way: Way) -> None:
         """Find out what a sentence costs."""
 
-    def run(self, way: Way, extent: Extent, seed: int) -> Result:
-        """Try a way."""
+    @property
+    def jobs(self) -> int:
+        """How many trials there may be at once."""
+
+    def together(self, seconds: Sequence[float], extent: Extent) -> float:
+        """Seconds until trials have ended that take so many each when they are alone."""
+
+    def run_all(self, ways: Sequence[Way], extent: Extent, seed: int) -> Iterable[tuple[Way, Tried]]:
+        """Try ways, each with what it came to as soon as that is known."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -87,21 +94,26 @@ def probed(standing: Standing, trying: Trying) -> bool:
 
 def attempt(standing: Standing, trying: Trying, extent: Extent, seed: int) -> bool:
     """Try a way, and say whether there is a result."""
-    before = (standing.status, standing.why)
-    try:
-        standing.results.append(trying.run(standing.way, extent, seed))
-    except FailedError as error:
-        if not standing.results:
-            before = ("failed", str(error))
-        standing.status, standing.why = before
-        return False
-    except StoppedError as error:
-        if not standing.results:
-            before = ("left out", str(error))
-        standing.status, standing.why = before
-        return False
-    standing.status, standing.why = "finished", "compared"
-    return True
+    return bool(attempt_all([standing], trying, extent, seed))
+
+
+def attempt_all(standings: Sequence[Standing], trying: Trying, extent: Extent, seed: int) -> list[Standing]:
+    """Try ways, and give those that there is a result of, in their order."""
+    of_way = {one.way.name: one for one in standings}
+    tried = trying.run_all([one.way for one in standings], extent, seed)
+    done = {way.name for way, found in tried if _stands(of_way[way.name], found)}
+    return [one for one in standings if one.way.name in done]
+
+
+def _stands(standing: Standing, found: Tried) -> bool:
+    """Whether that is a result, which stands from now on."""
+    if isinstance(found, Result):
+        standing.results.append(found)
+        standing.status, standing.why = "finished", "compared"
+        return True
+    if not standing.results:
+        standing.status, standing.why = "failed" if isinstance(found, FailedError) else "left out", str(found)
+    return False
 
 
 def needed_after(standings: Sequence[Standing], trying: Trying) -> float:

@@ -3,17 +3,19 @@
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rtlab.choosing.budget import Budget
-from rtlab.choosing.folds import Part, joined, whole
+from rtlab.choosing.at_once import at_once, room_for, soonest
+from rtlab.choosing.budget import SPENT, Budget
+from rtlab.choosing.folds import Part
 from rtlab.choosing.places import keep_time, planned
+from rtlab.choosing.question import Question
+from rtlab.choosing.results import FailedError, Result, Tried, one_by_one
 from rtlab.choosing.ways import Extent, Rungs, Way
 from rtlab.data import Splits
 from rtlab.encoders import Encoder
@@ -21,7 +23,7 @@ from rtlab.ending import StoppedError
 from rtlab.engines.engine import Progress
 from rtlab.engines.features import KnownFeatures
 from rtlab.experiment import Experiment
-from rtlab.preparing import Prepared, prepare
+from rtlab.preparing import Checks, Prepared, prepare
 from rtlab.records import Predictions, RunRecord, load_records
 from rtlab.running import Run, RunFailedError, model_folder
 
@@ -29,33 +31,6 @@ PROBED = 96  # sentences, at most, of a probe
 PROBE_STEPS = 6
 WARM_UP = 2  # steps of a probe that are not timed
 REST_S = 1.0  # of a run that is trained in steps, beside what a probe times: its record, the last of its checks
-
-
-class FailedError(Exception):
-    """A trial ended without a result; the message says why."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """What a trial came to.
-
-    Attributes:
-        experiment: What was run; of folds, what the whole train split would be.
-        extent: How much it did.
-        seconds: From its start to its end, all folds together.
-        held_out: Labels and logits of validation, or of all folds one after another, (N,) and (N, C).
-        rows: Where these sentences stand in train and validation of the data set, joined, (N,).
-        records: Of its runs, a fold each.
-        model: Where the model was saved, if it was.
-    """
-
-    experiment: Experiment
-    extent: Extent
-    seconds: float
-    held_out: Predictions
-    rows: NDArray[np.int64]
-    records: tuple[RunRecord, ...]
-    model: Path | None = None
 
 
 @dataclass(kw_only=True)
@@ -73,49 +48,6 @@ class Pace:
     start: float = 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """What is asked about: sentences, an encoder, and what all trials have in common.
-
-    Attributes:
-        usual: The experiment whose method, seed and training sentences are a trial's own.
-        splits: The data set.
-        folds: What ways are compared on (`rtlab.choosing.folds`).
-        encoder: The encoder; `None` where there is none.
-        device: Where to compute.
-    """
-
-    usual: Experiment
-    splits: Splits
-    folds: tuple[Part, ...]
-    encoder: Encoder | None
-    device: str | None = None
-
-    @cached_property
-    def sentences(self) -> int:
-        """Training sentences that all folds have."""
-        return min(len(fold.splits.train) for fold in self.folds)
-
-    @cached_property
-    def whole(self) -> Part:
-        """The data set as it is."""
-        return whole(self.splits)
-
-    @cached_property
-    def refitted(self) -> Part:
-        """The data set with validation in train as well."""
-        return replace(self.whole, splits=joined(self.splits))
-
-    def parts(self, extent: Extent) -> tuple[Part, ...]:
-        """What a trial is done on."""
-        return self.folds if extent.folded else (self.whole,)
-
-    def trained_on(self, sentences: int, part: Part) -> int:
-        """Of so many training sentences those that there are in a part; all folds have is all that a part has."""
-        there = len(part.splits.train)
-        return there if sentences >= self.sentences else min(sentences, there)
-
-
 @dataclass(kw_only=True)
 class Trials:
     """Runs trials of one question, within a budget.
@@ -127,6 +59,7 @@ class Trials:
         save_models: Whether models are saved.
         refit: Whether what is recommended is trained once more.
         kept_back: Seconds that the search leaves for what comes after it.
+        jobs: How many runs there may be at once.
         progress: Called as by a run.
         begun: Called with each trial that is begun, in a line.
     """
@@ -137,16 +70,22 @@ class Trials:
     save_models: bool
     refit: bool = False
     kept_back: float = 0.0
+    jobs: int = 1
     progress: Progress = lambda *_: None
     begun: Callable[[str], None] = lambda _: None
     _paces: dict[str, Pace] = field(default_factory=dict)
+    _checks: Checks = field(default_factory=Checks.remembered)
     _features: KnownFeatures = field(default_factory=KnownFeatures)
+    _died: dict[str, str] = field(default_factory=dict)  # of each run that a process of its own could not do, why
     _models: dict[str, Result] = field(default_factory=dict)  # of each way the largest trial whose model is there
 
     @cached_property
     def _known(self) -> dict[str, RunRecord]:
-        records, _ = load_records(self.folder / "records")
-        return {record.id: record for record in records if record.status == "ok"}
+        return {record.id: record for record in self._recorded if record.status == "ok"}
+
+    @cached_property
+    def _recorded(self) -> tuple[RunRecord, ...]:
+        return load_records(self.folder / "records").records
 
     @property
     def sentences(self) -> int:
@@ -256,15 +195,99 @@ class Trials:
             FailedError: If it ended without a result.
             StoppedError: If the budget was spent meanwhile.
         """
-        kept = self._models.get(way.name)
-        save = kept is None or extent.seen > kept.extent.seen  # of seeds the first will do
-        found = self._run(way, extent, seed, self.question.parts(extent), save=save)
+        return self._try(way, extent, seed)
+
+    def _try(self, way: Way, extent: Extent, seed: int, *, said: bool = False) -> Result:
+        kept, parts = self._models.get(way.name), self.question.parts(extent)
+        found = self._run(way, extent, seed, parts, save=self._is_to_save(way, extent), said=said)
         if found.model is not None:
             if kept is not None and kept.model is not None:
                 shutil.rmtree(kept.model, ignore_errors=True)
             self._models[way.name] = found
-        self._learn(way, found)
+        if not found.beside:
+            self._learn(way, found)
         return found
+
+    def _is_to_save(self, way: Way, extent: Extent) -> bool:
+        """Whether the model of a trial is kept: of folds none is handed over, and of seeds the first will do."""
+        kept = self._models.get(way.name)
+        larger = kept is None or extent.seen > kept.extent.seen
+        return self.save_models and len(self.question.parts(extent)) == 1 and larger
+
+    def run_all(self, ways: Sequence[Way], extent: Extent, seed: int) -> Iterator[tuple[Way, Tried]]:
+        """Try several ways, at once where they end sooner so; each with what it came to, as soon as that is known."""
+        number = 1
+        if self.jobs > 1 and not any(way.fitted for way in ways):
+            number, _ = self._soonest([self.cost(way, extent) or 0.0 for way in ways], extent)
+        runs = self._to_do(ways, extent, seed) if number > 1 else {}
+        every = [one for of_way in runs.values() for one in of_way]
+        number = room_for(every, self._recorded, number, self.question.device) if len(every) > 1 else 1
+        if number > 1:
+            yield from self._run_at_once(runs, extent, seed, number)
+        else:
+            yield from one_by_one(self.run, ways, extent, seed)
+
+    def _run_at_once(
+        self, runs: Mapping[Way, Sequence[Prepared]], extent: Extent, seed: int, number: int
+    ) -> Iterator[tuple[Way, Tried]]:
+        """Each run in a process of its own; a trial is put together once all of its runs have ended."""
+        for way in runs:
+            self._say(way, extent, seed, self.question.parts(extent))
+        every = [one for of_way in runs.values() for one in of_way]
+        waiting = {way: {one.id for one in of_way} for way, of_way in runs.items()}
+        put_together = partial(self._try, said=True)
+        yield from one_by_one(put_together, [way for way in runs if not waiting[way]], extent, seed)
+        ended = at_once(
+            every,
+            number,
+            folder=self.folder,
+            device=self.question.device,
+            records=self._recorded,
+            save={one.id for way in runs for one in runs[way] if self._is_to_save(way, extent)},
+            seconds=self.budget.patience,
+        )
+        stopped: FailedError | StoppedError = StoppedError(SPENT)
+        try:
+            with self._failing(), contextlib.closing(ended):
+                for done, (run, found) in enumerate(ended, start=1):
+                    if isinstance(found, str):
+                        if self.budget.patience <= 0:  # that is why
+                            break
+                        self._died[run] = found
+                    else:
+                        self._known[run] = found
+                    self.progress(f"{number} at once, {self._left_in_words()}: runs", done, len(every))
+                    way = next(way for way in runs if run in waiting[way])
+                    waiting[way].remove(run)
+                    if not waiting[way]:
+                        yield from one_by_one(put_together, [way], extent, seed)
+                    if self.budget.patience <= 0:
+                        break
+        except FailedError as error:  # of the disk, such as that it is full
+            stopped = error
+        yield from ((way, stopped) for way in runs if waiting[way])
+
+    def _to_do(self, ways: Sequence[Way], extent: Extent, seed: int) -> dict[Way, list[Prepared]]:
+        """Of each way the runs that have no record; none of one that cannot be done, as trying it will say."""
+        parts = self.question.parts(extent)
+        found: dict[Way, list[Prepared]] = {}
+        for way in ways:
+            found[way] = []
+            with contextlib.suppress(FailedError), self._failing():
+                every = [self._prepared(self._experiment(way, extent, seed, part), part.splits, None) for part in parts]
+                found[way] = [one for one in every if one.id not in self._known]
+        return found
+
+    def together(self, seconds: Sequence[float], extent: Extent) -> float:
+        """Seconds until trials have ended that take so many alone, done as `run_all` does them."""
+        return self._soonest(seconds, extent)[1]
+
+    def _soonest(self, seconds: Sequence[float], extent: Extent) -> tuple[int, float]:
+        if self.jobs == 1:
+            return 1, sum(seconds)
+        parts = len(self.question.parts(extent))
+        runs = [one / parts for one in seconds for _ in range(parts)]
+        return soonest(runs, self.jobs, self.question.device)
 
     def run_whole(self, way: Way, compared: Result) -> Result:
         """Train a way on the data set as it is, where it was compared on folds; raises as `run`."""
@@ -297,19 +320,23 @@ class Trials:
         *,
         save: bool = True,
         needed: bool = False,
+        said: bool = False,
     ) -> Result:
-        """A trial on each of some data sets, but for what is recorded; if a model is `needed`, where that is there."""
-        self.budget.check()
-        most = max(self.question.trained_on(extent.sentences, part) for part in parts)
-        self.begun(f"{way.name}: {_in_words(way, most, extent.epochs, seed, len(parts))}; {self._left_in_words()}")
-        start, records, model, known_s = time.perf_counter(), [], None, 0.0
-        experiment = replace(self.question.usual, method=way.lasting(extent.epochs), seed=seed)
+        """A trial on each of some data sets, but for what is recorded; if a model is `needed`, where that is there.
+
+        One that was `said` to be begun has ended: nothing of it is run.
+        """
+        if not said:
+            self.budget.check()
+            self._say(way, extent, seed, parts)
+        start, records, model, known_s, beside = time.perf_counter(), [], None, 0.0, False
         save = save and self.save_models and len(parts) == 1  # of folds no model is handed over
         for part in parts:
-            drawn = self.question.trained_on(extent.sentences, part)
-            one = replace(experiment, train_sentences=drawn if drawn < len(part.splits.train) else None)
+            one = self._experiment(way, extent, seed, part)
             with self._failing():
                 prepared = self._prepared(one, part.splits, self._features)
+                if prepared.id in self._died:
+                    raise FailedError(self._died[prepared.id])
                 record = self._known.get(prepared.id)
                 if record is None or (needed and not model_folder(self.folder, record).exists()):
                     record = Run(
@@ -322,6 +349,7 @@ class Trials:
                 elif record.timing is not None:
                     known_s += record.timing.load_s + record.timing.prepare_s + record.timing.seconds
                     known_s += record.timing.evaluate_s
+                    beside = beside or (self.jobs > 1 and not way.fitted and not record.undisturbed)
             records.append(record)
             folder = model_folder(self.folder, record)
             model = folder if save and record.error is None and folder.exists() else None
@@ -330,7 +358,10 @@ class Trials:
         keep_time(self.folder, self.budget.spent)
         return Result(
             experiment=replace(
-                experiment, train_sentences=extent.sentences if extent.sentences < self.sentences else None
+                self.question.usual,
+                method=way.lasting(extent.epochs),
+                seed=seed,
+                train_sentences=extent.sentences if extent.sentences < self.sentences else None,
             ),
             extent=extent,
             seconds=known_s + time.perf_counter() - start,
@@ -341,6 +372,22 @@ class Trials:
             rows=np.concatenate([part.rows for part in parts]),
             records=tuple(records),
             model=model,
+            beside=beside,
+        )
+
+    def _say(self, way: Way, extent: Extent, seed: int, parts: Sequence[Part]) -> None:
+        """Say that a trial is begun."""
+        most = max(self.question.trained_on(extent.sentences, part) for part in parts)
+        self.begun(f"{way.name}: {_in_words(way, most, extent.epochs, seed, len(parts))}; {self._left_in_words()}")
+
+    def _experiment(self, way: Way, extent: Extent, seed: int, part: Part) -> Experiment:
+        """What is run of a trial on one of its data sets."""
+        drawn = self.question.trained_on(extent.sentences, part)
+        return replace(
+            self.question.usual,
+            method=way.lasting(extent.epochs),
+            seed=seed,
+            train_sentences=drawn if drawn < len(part.splits.train) else None,
         )
 
     def _prepared(self, experiment: Experiment, splits: Splits, features: KnownFeatures | None) -> Prepared:
@@ -350,6 +397,7 @@ class Trials:
             device=self.question.device,
             load_splits=lambda *_, **__: splits,
             load_encoder=lambda _: _there(encoder),
+            checks=self._checks,
         )
         return replace(prepared, features=features)
 

@@ -44,6 +44,8 @@ class Choose:
     """Of the first run of each way."""
     device: Device = None
     """Where to compute."""
+    jobs: int = 1
+    """Runs of LoRA and full fine-tuning at once, where that is sooner; they share the cores, or have a GPU each."""
     output_dir: Path = Path("results")
     """Folder for the choice and its records (choices/), which enter no table."""
     output: Output
@@ -75,6 +77,7 @@ class Choose:
                     max_length=self.max_length,
                     seed=self.seed,
                     device=self.device,
+                    jobs=self.jobs,
                     output_dir=self.output_dir,
                     options=self.sentences.reading.options,
                     progress=bars.update if sys.stderr.isatty() else None,

@@ -4,6 +4,8 @@ import argparse
 import re
 from collections.abc import Sequence
 
+from rtlab.experiment import DEFAULT_ENCODER
+
 STEPS = {
     "e11": "explore",
     "e12": "probe",
@@ -14,6 +16,12 @@ STEPS = {
 }
 _RUN = ("output_dir", "use_wandb", "run_name")
 _TRAINING = ("lr", "epochs", "batch_size", "use_fixed_padding", *_RUN)
+# What the lab did, where we do otherwise by default: it trained with Hugging Face's Trainer, and counted word pieces.
+_AS_THE_LAB = {
+    "e11": ("--encoder", DEFAULT_ENCODER),
+    "e23": ("--engine", "trainer"),
+    "e31": ("--engine", "trainer"),
+}
 # The lab had one parser for all steps and ignored what a step did not use.
 USED = {
     "e11": (),
@@ -38,8 +46,7 @@ def translate(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         return list(arguments), []
     given, ours = _parser().parse_known_args([_with_underscores(word) for word in arguments])
     options = {name: value for name, value in vars(given).items() if name != "step" and value not in (None, False)}
-    # The lab trained with Hugging Face's Trainer.
-    words = [STEPS[given.step], *(["--engine", "trainer"] if "lr" in USED[given.step] else [])]
+    words = [STEPS[given.step], *_AS_THE_LAB.get(given.step, ())]
     for name, value in options.items():
         if name not in USED[given.step]:
             continue

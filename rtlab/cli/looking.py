@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from rtlab.cli.options import Data, Output, optional, say
+from rtlab.cli.options import Data, Output, Sentences, optional, say
 from rtlab.experiment import DEFAULT_ENCODER
 
 
@@ -12,20 +12,22 @@ from rtlab.experiment import DEFAULT_ENCODER
 class Explore:
     """Describe a data set: splits, balance, lengths, duplicates, samples (lab step e11)."""
 
-    data: Data
-    max_length: int = 512
-    """Word pieces beyond which a sentence would be cut, special tokens included."""
+    encoder: Annotated[str | None, optional("STR", "lengths in words alone, and no warning of cut sentences")] = None
+    """Hub id, local directory, or a built-in encoder, whose word pieces are counted."""
+    sentences: Sentences
+    max_length: Annotated[int | None, optional("INT", "512")] = None
+    """Word pieces beyond which a sentence would be cut, special tokens included; beside --encoder."""
     output: Output
 
     def __call__(self) -> None:
         from rtlab.exploring import as_text, explore
 
         found = explore(
-            self.data.sentences.dataset,
-            encoder=self.data.encoder,
-            limit=self.data.sentences.limit,
+            self.sentences.dataset,
+            encoder=self.encoder,
+            limit=self.sentences.limit,
             max_length=self.max_length,
-            options=self.data.sentences.reading.options,
+            options=self.sentences.reading.options,
         )
         say(found.notes)
         self.output.emit(found.to_json(), as_text(found))

@@ -51,9 +51,9 @@ ONLY_ASKED_FOR: Mapping[str, bool | int] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Encoder:
-    """A pretrained transformer and its tokenizer.
+    """A pretrained transformer and its tokenizer, as they were loaded: two are equal only if they are one.
 
     Attributes:
         name: Hub id, built-in name, or the directory's own name; never a path.
@@ -101,6 +101,11 @@ class Encoder:
                 return positions(self.config)
         first = int(self.config.pad_token_id) + 1 if row.positions_behind_padding else 0
         return first, int(self.config.max_position_embeddings) - first
+
+    @functools.cached_property
+    def entries(self) -> int:
+        """Rows that its tokenizer's largest token asks for."""
+        return int(max(self.tokenizer.get_vocab().values())) + 1
 
     @property
     def packs(self) -> bool:

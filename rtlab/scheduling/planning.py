@@ -8,7 +8,7 @@ from pathlib import Path
 from rtlab.data import load_splits
 from rtlab.encoders import load_encoder
 from rtlab.experiment import Experiment
-from rtlab.preparing import Prepared, prepare
+from rtlab.preparing import Checks, Prepared, prepare
 from rtlab.records import RunRecord, Status
 from rtlab.scheduling.estimating import Estimate, estimate, memory
 
@@ -56,7 +56,7 @@ def plan(
     retime: bool = False,
     elsewhere: bool = False,
 ) -> list[Planned]:
-    """Which of the experiments are still to do; what they have in common is loaded, and digested, once.
+    """Which of the experiments are still to do; what they have in common is loaded, digested and checked once.
 
     Args:
         experiments: A study; what occurs twice, be it on a copy of the data, is planned once.
@@ -73,10 +73,17 @@ def plan(
     recorded = tuple(recorded)
     for record in recorded:
         of_id.setdefault(record.id, []).append(record)
-    splits, encoders = cache(load_splits), cache(load_encoder)
+    splits, encoders, checks = cache(load_splits), cache(load_encoder), Checks.remembered()
     planned: dict[str, Planned] = {}
     for experiment in dict.fromkeys(experiments):
-        prepared = prepare(experiment, device=device, load_splits=splits, load_encoder=encoders, elsewhere=elsewhere)
+        prepared = prepare(
+            experiment,
+            device=device,
+            load_splits=splits,
+            load_encoder=encoders,
+            checks=checks,
+            elsewhere=elsewhere,
+        )
         if prepared.id in planned:
             continue
         there = of_id.get(prepared.id, [])

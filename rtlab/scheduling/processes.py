@@ -17,9 +17,11 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self
 
-from rtlab.ending import status_of
+from rtlab.data import Splits
+from rtlab.ending import StoppedError, status_of
 from rtlab.environment import ENDING, ended_by_signals
 from rtlab.experiment import Experiment
+from rtlab.preparing import Prepared, prepare
 from rtlab.records import Status, load
 from rtlab.running import Run, RunFailedError
 from rtlab.scheduling.planning import FINISHED, Planned
@@ -47,6 +49,25 @@ class Room(NamedTuple):
         """What the libraries read as they are imported."""
         named = {} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu}
         return named if self.threads is None else named | dict.fromkeys(_THREADS, str(self.threads))
+
+
+class Own(NamedTuple):
+    """What a run has that its experiment does not say.
+
+    Attributes:
+        splits: Its sentences, where it cannot load them by their name.
+        save_model: Whether to save what was trained.
+        until: When it is to stop, by `time.monotonic`, which is the same in all processes; `None` for never.
+        patience: Seconds that it has for its record once it is interrupted; `None` for the usual number.
+    """
+
+    splits: Splits | None = None
+    save_model: bool = False
+    until: float | None = None
+    patience: float | None = None
+
+
+NOTHING = Own()
 
 
 class Answer(NamedTuple):
@@ -82,15 +103,16 @@ class RunProcess:
         one: The run.
         folder: Folder of results.
         room: What of the machine it has.
+        own: What it has beside.
     """
 
-    def __init__(self, one: Planned, folder: Path, room: Room) -> None:
+    def __init__(self, one: Planned, folder: Path, room: Room, own: Own = NOTHING) -> None:
         context = multiprocessing.get_context("spawn")
-        self._one, self._folder, self._room = one, folder, room
+        self._one, self._folder, self._room, self._patience = one, folder, room, own.patience
         self._before = records_of(folder, one.id)
         self._start = time.monotonic()
         self._answers, theirs = context.Pipe(duplex=False)
-        self._process = context.Process(target=_run_one, args=(one.experiment, str(folder), room, theirs))
+        self._process = context.Process(target=_run_one, args=(one.experiment, str(folder), room, theirs, own))
         resource_tracker.ensure_running()  # it would unblock signals while it is started
         with theirs, _signals_blocked(), _variables(room.variables):
             self._process.start()
@@ -118,11 +140,12 @@ class RunProcess:
     @classmethod
     def end(cls, begun: Iterable[Self]) -> None:
         """End runs that were interrupted, all at once; the terminal's Ctrl-C may have reached them as well."""
-        ending = [one._process for one in begun]
-        for process in ending:
-            process.terminate()
-        until = time.monotonic() + PATIENCE_S
-        for process in ending:
+        ending = list(begun)
+        for one in ending:
+            one._process.terminate()
+        patience = max((PATIENCE_S if one._patience is None else one._patience for one in ending), default=0.0)
+        until = time.monotonic() + patience
+        for process in (one._process for one in ending):
             process.join(timeout=max(0.0, until - time.monotonic()))
             process.kill()
             process.join()
@@ -203,13 +226,15 @@ def _variables(given: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _run_one(experiment: Experiment, output_dir: str, room: Room, to_sweep: "Connection[Answer, None]") -> None:
+def _run_one(
+    experiment: Experiment, output_dir: str, room: Room, to_sweep: "Connection[Answer, None]", own: Own
+) -> None:
     threading.Thread(target=_end_with_the_sweep, daemon=True).start()
     with ended_by_signals(once=True):  # it writes its record and answers, whatever comes after
-        to_sweep.send(do(experiment, output_dir, room))
+        to_sweep.send(do(experiment, output_dir, room, own=own))
 
 
-def do(experiment: Experiment, output_dir: str, room: Room, run: str | None = None) -> Answer:
+def do(experiment: Experiment, output_dir: str, room: Room, run: str | None = None, own: Own = NOTHING) -> Answer:
     """Do a run in this process, and say how it ended, whatever happens.
 
     Args:
@@ -217,10 +242,24 @@ def do(experiment: Experiment, output_dir: str, room: Room, run: str | None = No
         output_dir: Folder of results.
         room: What of the machine it has.
         run: The id that it must have; `None` for any.
+        own: What it has beside.
     """
+
+    def until(*_: object) -> None:
+        if own.until is not None and time.monotonic() > own.until:
+            raise StoppedError("its time was over")
+
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
-        one = Run(experiment, output_dir=output_dir, device=room.device, beside=room.beside)
+        one = Run(
+            experiment,
+            output_dir=output_dir,
+            save_model=own.save_model,
+            device=room.device,
+            progress=until,
+            prepared=None if own.splits is None else _prepared(experiment, room, own.splits),
+            beside=room.beside,
+        )
         if run not in (None, one.prepared.id):
             raise ValueError("the data or the encoder here is another one than where the run was planned")
         return Answer(one.execute().status, one.path)
@@ -229,6 +268,10 @@ def do(experiment: Experiment, output_dir: str, room: Room, run: str | None = No
     except BaseException as error:  # noqa: BLE001  # before it could record anything; the sweep does
         said = "; ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
         return Answer(status_of(error), None, said)
+
+
+def _prepared(experiment: Experiment, room: Room, splits: Splits) -> Prepared:
+    return prepare(experiment, device=room.device, load_splits=lambda *_, **__: splits)
 
 
 def _end_with_the_sweep() -> None:
