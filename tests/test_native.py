@@ -645,10 +645,12 @@ def test_compiled_it_is_the_same_run(data, without_dropout, rtlab_process):
         "1e-3",
     ]
     command += ["--max-steps", 6, "--batch-size", 8, "--logging-steps", 1, "--device", "cpu", "--json", "-"]
-    plain, compiled = (
-        json.loads(rtlab_process(*command, *more, timeout=300, OMP_NUM_THREADS="1").stdout)
-        for more in ([], ["--compile"])
-    )
+    records = []
+    for more in ([], ["--compile"]):
+        done = rtlab_process(*command, *more, timeout=300, OMP_NUM_THREADS="1")
+        assert done.returncode == 0, done.stderr
+        records.append(json.loads(done.stdout))
+    plain, compiled = records
     assert compiled["timing"]["warmup_s"] > plain["timing"]["warmup_s"] + 0.1
     losses = [[entry["loss"] for entry in record["history"]] for record in (plain, compiled)]
     assert len(losses[0]) == 6
