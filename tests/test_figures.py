@@ -25,7 +25,7 @@ from lab_records import (
 from rtlab.experiment import Experiment
 from rtlab.methods import Adapter
 from rtlab.records import save
-from rtlab.reporting.drawing import COLOURS, DARK, GRID, GROUND, HATCHES, INK, LINES, MARKERS
+from rtlab.reporting.drawing import COLOURS, DARK, GRID, GROUND, HATCHES, INK, LINES, MARKERS, bars, canvas
 from rtlab.reporting.figures import HEADLINE, SCORES, TIMES, write_figures
 from rtlab.reporting.learning_curves import FIGURE
 
@@ -444,3 +444,16 @@ print({"torch", "matplotlib.pyplot", "transformers"} & {*sys.modules})
 """
     done = run_python(code)
     assert (done.stdout, done.stderr) == ("False\nset()\n", "")
+
+
+def test_a_bars_number_stands_above_the_seeds_on_it():
+    figure, [panel] = canvas("heading", "place")
+    bars(panel, ["one", "two"], {"a": [[150.0, 162.0, 147.0], [3.0]], "b": [[], [40.0, 50.0]]})
+    figure.draw_without_rendering()
+    dots = {float(x): max(line.get_ydata()) for line in panel.lines for x in line.get_xdata()}
+    numbers = {text.get_text(): text for text in panel.texts}
+    assert list(numbers) == ["153", "3", "45"]
+    for number in ("153", "45"):
+        place, height = numbers[number].xy
+        assert height == dots[place]
+        assert numbers[number].get_window_extent().y0 > panel.transData.transform((place, height))[1]

@@ -154,13 +154,14 @@ def bars(panel: Axes, names: Sequence[str], rows: Mapping[str, Sequence[Sequence
         filled = {i - 0.4 + width * (number + 0.5): cell for i, cell in enumerate(cells) if cell}
         heights = [mean(cell) for cell in filled.values()]
         colour, hatch = COLOURS[number % len(COLOURS)], HATCHES[number % len(HATCHES)]
-        drawn = panel.bar(
+        panel.bar(
             list(filled), heights, width * 0.92, label=label, color=colour, hatch=hatch, edgecolor=GROUND, linewidth=0
         )
-        numbers = [f"{height:,.0f}" if height >= 100 else f"{height:.3g}" for height in heights]
-        panel.bar_label(drawn, numbers, padding=4, color=INK, fontsize=9)
-        for place, cell in filled.items():
+        for (place, cell), height in zip(filled.items(), heights, strict=True):
             dots(panel, [place] * len(cell), cell, INK)
+            text = f"{height:,.0f}" if height >= 100 else f"{height:.3g}"
+            above = (place, max(cell))  # all dots
+            panel.annotate(text, above, (0, 4), textcoords="offset points", ha="center", color=INK, fontsize=9)
     panel.set_xticks(range(len(names)), names)
     panel.grid(visible=False, axis="x")
     panel.margins(y=0.15)
