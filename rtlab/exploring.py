@@ -88,7 +88,9 @@ def explore(
     if max_length is not None:
         check_whole("max_length", max_length, at_least=SHORTEST)
         if encoder is None:
-            raise ValueError(f"max_length is of an encoder's word pieces; got {max_length}; encoder beside it would do")
+            raise ValueError(
+                f"max_length counts an encoder's word pieces; got {max_length} and no encoder; naming one would do"
+            )
     splits = load_splits(dataset, limit=limit, options=options)
     loaded = None if encoder is None else load_encoder(encoder)
     most = None if loaded is None else max_length or Experiment.max_length

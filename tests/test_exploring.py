@@ -164,7 +164,7 @@ def test_sentences_that_would_be_cut_are_an_encoders_affair(folder, rtlab, tmp_p
     assert any("word pieces are cut" in one for one in explore(str(folder), encoder="tiny-bert", max_length=4).warnings)
     assert not any("word pieces" in one for one in explore(str(folder)).warnings)
     done = rtlab("explore", "--dataset", folder, "--max-length", "4")
-    said = "rtlab: --max-length is of an encoder's word pieces; got 4; encoder beside it would do\n"
+    said = "rtlab: --max-length counts an encoder's word pieces; got 4 and no encoder; naming one would do\n"
     assert (done.status, done.out, done.err) == (2, "", said)
 
 
