@@ -22,7 +22,7 @@ from rtlab.scheduling.sweep import sweep
 from rtlab.values import check_whole
 
 PATIENCE_S = 2.0  # that interrupted runs have for their records: Ctrl-C gives an answer within 5 seconds
-START_S = 6.0  # of a process: torch, transformers and PEFT imported, the encoder checked; 6.4 s on a busy AMD EPYC
+START_S = 6.0  # of a process: torch, transformers and PEFT imported, the encoder checked
 
 
 def check_jobs(jobs: int, device: str | None) -> tuple[int, str | None]:

@@ -1,8 +1,9 @@
 """Matrix products of a linear layer in fp32 on a CPU, each kind of them by the faster of two libraries.
 
-torch takes products to its BLAS (MKL on x86). oneDNN, which comes with it, is up to twice as fast on one processor and
-slower on the next, and not for all kinds alike. So it is measured on the machine, once for a processor, threads and
-torch, and kept in the user's cache: results of the two differ in their last digits, and equal runs must be equal.
+torch takes products to its BLAS (MKL on x86). oneDNN, which comes with it, is twice as fast on one processor and slower
+on the next, and not for all kinds alike (`bench/test_operations.py` compares them). So it is measured on the machine,
+once for a processor, threads and torch, and kept in the user's cache: results of the two differ in their last digits,
+and equal runs must be equal.
 
 Shapes: T rows, I inputs, O outputs.
 """
@@ -69,7 +70,7 @@ def _onednn(left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor | None =
 
 
 def fastest() -> Products:
-    """The products as this machine does them fastest; measured, for half a second, if it is not known yet."""
+    """The products as this machine does them fastest; measured if it is not known yet."""
     return _fastest(torch.get_num_threads()) if ONEDNN else Products(KINDS)
 
 
