@@ -8,6 +8,7 @@ import contextlib
 import os
 import time
 from collections.abc import Collection, Generator, Sequence
+from dataclasses import replace
 from heapq import heapreplace
 from pathlib import Path
 
@@ -16,8 +17,7 @@ from rtlab.preparing import Prepared
 from rtlab.records import RunRecord, load
 from rtlab.scheduling.estimating import memory
 from rtlab.scheduling.jobs import fitting, work_at_once
-from rtlab.scheduling.planning import Planned
-from rtlab.scheduling.processes import Own, Room, RunProcess
+from rtlab.scheduling.planning import Own, Planned
 from rtlab.scheduling.sweep import sweep
 from rtlab.values import check_whole
 
@@ -92,14 +92,15 @@ def at_once(
     Raises:
         KeyboardInterrupt, SystemExit: If it was interrupted.
     """
-    splits = {one.id: one.splits for one in runs}
     until = time.monotonic() + seconds
-
-    def begin(one: Planned, to: Path, room: Room) -> RunProcess:
-        return RunProcess(one, to, room, Own(splits[one.id], one.id in save, until, PATIENCE_S))
-
-    planned = [_planned(one, records) for one in runs]
-    with contextlib.closing(sweep(planned, output_dir=folder, device=device, jobs=number, begin=begin)) as done:
+    planned = [
+        replace(
+            _planned(one, records),
+            own=Own(splits=one.splits, save_model=one.id in save, until=until, patience=PATIENCE_S),
+        )
+        for one in runs
+    ]
+    with contextlib.closing(sweep(planned, output_dir=folder, device=device, jobs=number)) as done:
         for one in done:
             assert one.path is not None, "a run that has ended has a record"
             record = load(one.path)

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
-from rtlab.data import load_splits
+from rtlab.data import Splits, load_splits
 from rtlab.encoders import load_encoder
 from rtlab.experiment import Experiment
 from rtlab.preparing import Checks, Prepared, prepare
@@ -13,6 +14,25 @@ from rtlab.records import RunRecord, Status
 from rtlab.scheduling.estimating import Estimate, estimate, memory
 
 FINISHED = ("ok", "nan")  # a run that diverged diverges again; other failures are tried again
+
+
+class Own(NamedTuple):
+    """What a run has that its experiment does not say.
+
+    Attributes:
+        splits: Its sentences, where it cannot load them by their name.
+        save_model: Whether to save what was trained.
+        until: When it is to stop, by `time.monotonic`, which is the same in all processes; `None` for never.
+        patience: Seconds that it has for its record once it is interrupted; `None` for the usual number.
+    """
+
+    splits: Splits | None = None
+    save_model: bool = False
+    until: float | None = None
+    patience: float | None = None
+
+
+PLAIN = Own()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +48,7 @@ class Planned:
         path: The record of a run that was just done.
         by_another: Whether another sweep has done it meanwhile.
         prepared: What it needs.
+        own: What it has that its experiment does not say.
         known: When the records of it were made that were known when it was planned.
         retime: Whether it is to be done for its time.
         memory: Bytes that it needs, about; 0 if that was not looked at.
@@ -42,6 +63,7 @@ class Planned:
     path: Path | None = None
     by_another: bool = False
     prepared: Prepared | None = field(default=None, repr=False, compare=False)
+    own: Own = field(default=PLAIN, repr=False, compare=False)
     known: frozenset[str] = frozenset()
     retime: bool = False
     memory: int = 0

@@ -24,7 +24,7 @@ from rtlab.experiment import Experiment
 from rtlab.preparing import Prepared, prepare
 from rtlab.records import Status, load
 from rtlab.running import Run, RunFailedError
-from rtlab.scheduling.planning import FINISHED, Planned
+from rtlab.scheduling.planning import FINISHED, PLAIN, Own, Planned
 
 PATIENCE_S = 30  # that interrupted runs have for their records
 
@@ -49,25 +49,6 @@ class Room(NamedTuple):
         """What the libraries read as they are imported."""
         named = {} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu}
         return named if self.threads is None else named | dict.fromkeys(_THREADS, str(self.threads))
-
-
-class Own(NamedTuple):
-    """What a run has that its experiment does not say.
-
-    Attributes:
-        splits: Its sentences, where it cannot load them by their name.
-        save_model: Whether to save what was trained.
-        until: When it is to stop, by `time.monotonic`, which is the same in all processes; `None` for never.
-        patience: Seconds that it has for its record once it is interrupted; `None` for the usual number.
-    """
-
-    splits: Splits | None = None
-    save_model: bool = False
-    until: float | None = None
-    patience: float | None = None
-
-
-NOTHING = Own()
 
 
 class Answer(NamedTuple):
@@ -103,16 +84,15 @@ class RunProcess:
         one: The run.
         folder: Folder of results.
         room: What of the machine it has.
-        own: What it has beside.
     """
 
-    def __init__(self, one: Planned, folder: Path, room: Room, own: Own = NOTHING) -> None:
+    def __init__(self, one: Planned, folder: Path, room: Room) -> None:
         context = multiprocessing.get_context("spawn")
-        self._one, self._folder, self._room, self._patience = one, folder, room, own.patience
+        self._one, self._folder, self._room = one, folder, room
         self._before = records_of(folder, one.id)
         self._start = time.monotonic()
         self._answers, theirs = context.Pipe(duplex=False)
-        self._process = context.Process(target=_run_one, args=(one.experiment, str(folder), room, theirs, own))
+        self._process = context.Process(target=_run_one, args=(one.experiment, str(folder), room, theirs, one.own))
         resource_tracker.ensure_running()  # it would unblock signals while it is started
         with theirs, _signals_blocked(), _variables(room.variables):
             self._process.start()
@@ -143,7 +123,7 @@ class RunProcess:
         ending = list(begun)
         for one in ending:
             one._process.terminate()
-        patience = max((PATIENCE_S if one._patience is None else one._patience for one in ending), default=0.0)
+        patience = max((PATIENCE_S if (s := one._one.own.patience) is None else s for one in ending), default=0.0)
         until = time.monotonic() + patience
         for process in (one._process for one in ending):
             process.join(timeout=max(0.0, until - time.monotonic()))
@@ -234,7 +214,7 @@ def _run_one(
         to_sweep.send(do(experiment, output_dir, room, own=own))
 
 
-def do(experiment: Experiment, output_dir: str, room: Room, run: str | None = None, own: Own = NOTHING) -> Answer:
+def do(experiment: Experiment, output_dir: str, room: Room, run: str | None = None, own: Own = PLAIN) -> Answer:
     """Do a run in this process, and say how it ended, whatever happens.
 
     Args:
@@ -242,7 +222,7 @@ def do(experiment: Experiment, output_dir: str, room: Room, run: str | None = No
         output_dir: Folder of results.
         room: What of the machine it has.
         run: The id that it must have; `None` for any.
-        own: What it has beside.
+        own: What it has beside its experiment.
     """
 
     def until(*_: object) -> None:

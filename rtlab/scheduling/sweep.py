@@ -35,7 +35,6 @@ def sweep(
     device: str | None = None,
     jobs: int = 1,
     cluster: "Cluster | None" = None,
-    begin: Begin = RunProcess,
 ) -> Generator[Planned, None, None]:
     """Do what is still to do, each run in a fresh process.
 
@@ -49,7 +48,6 @@ def sweep(
         jobs: Runs at once (`rtlab.scheduling.jobs.fitting` says how many there is room for). They have the threads of
             the machine, or its GPUs, in equal parts; their times stand in no table.
         cluster: Where to do the runs, in place of this machine: it says on what device, and how many at once.
-        begin: In place of `RunProcess`, for who gives runs more than their experiments.
 
     Yields:
         Each run that was done, as soon as it is, with the status that it was recorded with.
@@ -66,7 +64,7 @@ def sweep(
     waiting = [one for one in planned if one.to_do]
     if cluster is None:
         several = jobs > 1 and len(waiting) > 1
-        underway = _Underway(folder, [room._replace(beside=several) for room in rooms(device, jobs)], begin)
+        underway = _Underway(folder, [room._replace(beside=several) for room in rooms(device, jobs)], RunProcess)
     else:
         underway = _Underway(folder, cluster.rooms(waiting), cluster.begin)
     try:
