@@ -13,12 +13,12 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
+from rtlab.choosing.costs import Pace, pace_of
 from rtlab.choosing.deciding import decide
 from rtlab.choosing.folds import ENOUGH, FOLDS, LEAST_TEST
 from rtlab.choosing.results import Result, Tried, one_by_one
 from rtlab.choosing.search import search
 from rtlab.choosing.standing import Standing, by_sentence
-from rtlab.choosing.trials import Pace, pace_of
 from rtlab.choosing.ways import FAMILIES, Extent, Rungs, Way
 from rtlab.ending import StoppedError
 from rtlab.methods import Adapter, Full, Method, Svm
@@ -127,7 +127,7 @@ class Recorded:
 
     def _cost(self, way: Way, seen: int, held_out: float) -> float:
         pace = self.paces[pace_of(way)]
-        return pace.start + seen * (pace.sentence or 0.0) + held_out * pace.held_out
+        return pace.start + seen * pace.sentence + held_out * pace.held_out
 
     def planned(self, plan: Callable[[], Rungs | None]) -> Rungs | None:
         """A new plan: nothing is killed here."""
@@ -281,7 +281,7 @@ def paces_of(records: Iterable[RunRecord]) -> dict[str, Pace]:
     for of_machine in sorted(parts.values(), key=lambda ways: sum(map(len, ways.values()))):
         for name, every in of_machine.items():
             paces[name] = Pace(
-                sentence=median(one.sentence or 0.0 for one in every),
+                sentence=median(one.sentence for one in every),
                 held_out=median(one.held_out for one in every),
                 start=median(one.start for one in every),
             )

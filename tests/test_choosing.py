@@ -17,6 +17,7 @@ import rtlab
 from rtlab.choosing import NoChoiceError, choose, choosing
 from rtlab.choosing.budget import GRACE_S, Budget, seconds_of
 from rtlab.choosing.commands import command
+from rtlab.choosing.costs import Pace
 from rtlab.choosing.deciding import decide
 from rtlab.choosing.errors import suspects
 from rtlab.choosing.folds import ENOUGH, FOLDS, HELD_OUT, LEAST_TEST, bounded, folds_of, folds_of_train, joined, whole
@@ -24,7 +25,7 @@ from rtlab.choosing.halving import LEAST_HELD_OUT, STEPS_LEAST
 from rtlab.choosing.results import FailedError, Result, one_by_one
 from rtlab.choosing.search import SEEDS, search
 from rtlab.choosing.standing import Standing, difference, levels, score
-from rtlab.choosing.trials import PROBED, Pace
+from rtlab.choosing.trials import PROBED
 from rtlab.choosing.ways import FAMILIES, RATES, Extent, ways
 from rtlab.data import Split, Splits, load_splits
 from rtlab.ending import StoppedError
@@ -511,7 +512,7 @@ def test_what_comes_after_a_trial_is_all_of_train_and_what_is_refitted(refit, mo
         save_models=False,
         refit=refit,
     )
-    trials._paces["lora"] = Pace(sentence=0.1, held_out=0.01, start=1.0)
+    trials._costs.set(way, Pace(sentence=0.1, held_out=0.01, start=1.0))
     whole_s = 1 + 60 * 2 * 0.1 + 80 * 0.01
     assert trials.cost(way, Extent(80, 2)) == pytest.approx(FOLDS * (1 + 80 * 2 * 0.1 + (20 + LEAST_TEST) * 0.01))
     assert trials.cost(way, Extent(80, 2, folded=False)) == pytest.approx(whole_s)

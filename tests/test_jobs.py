@@ -180,6 +180,7 @@ def sized(planned, *sizes):
     ("free", "asked", "fit"), [(100, 4, 4), (99, 4, 3), (70, 4, 2), (69, 4, 1), (1, 4, 1), (1, 1, 1), (None, 4, 4)]
 )
 def test_no_more_than_fit_into_memory_are_begun_and_at_least_one(planned, monkeypatch, free, asked, fit):
+    monkeypatch.setattr(jobs.os, "cpu_count", lambda: 4)
     monkeypatch.setattr(jobs, "free_memory", lambda: free)
     found, said = fitting(sized(planned, 10, 40, 30, 20), asked, device="cpu")
     assert found == fit
@@ -187,11 +188,21 @@ def test_no_more_than_fit_into_memory_are_begun_and_at_least_one(planned, monkey
 
 
 def test_fewer_are_said_in_a_line(planned, monkeypatch):
+    monkeypatch.setattr(jobs.os, "cpu_count", lambda: 2)
     monkeypatch.setattr(jobs, "free_memory", lambda: 3 * 10**9)
     assert fitting(sized(planned, 2 * 10**9, 2 * 10**9), 2, device="cpu") == (
         1,
         "1 run at once in place of 2: 3.0 GB of memory are free, and a run needs up to 2.0 GB.",
     )
+
+
+@pytest.mark.parametrize(("cores", "why"), [(2, "2 cores"), (1, "1 core"), (None, "1 core")])
+def test_no_more_are_begun_than_there_are_cores(planned, monkeypatch, cores, why):
+    monkeypatch.setattr(jobs.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(jobs, "free_memory", lambda: None)
+    found, said = fitting(planned, 9, device="cpu")
+    assert found == (cores or 1)
+    assert said.endswith(f" at once in place of 9: this machine has {why}.")
 
 
 def test_memory_is_that_of_runs_alike_or_else_by_the_weights(data, tmp_path):

@@ -5,37 +5,21 @@ another in this process, and longer ones side by side. Times are told roughly, b
 """
 
 import contextlib
-import os
 import time
 from collections.abc import Collection, Generator, Sequence
 from dataclasses import replace
 from heapq import heapreplace
 from pathlib import Path
 
-from rtlab.environment import find_device
 from rtlab.preparing import Prepared
 from rtlab.records import RunRecord, load
 from rtlab.scheduling.estimating import memory
 from rtlab.scheduling.jobs import fitting, work_at_once
 from rtlab.scheduling.planning import Own, Planned
 from rtlab.scheduling.sweep import sweep
-from rtlab.values import check_whole
 
 PATIENCE_S = 2.0  # that interrupted runs have for their records: Ctrl-C gives an answer within 5 seconds
 START_S = 6.0  # of a process: torch, transformers and PEFT imported, the encoder checked
-
-
-def check_jobs(jobs: int, device: str | None) -> tuple[int, str | None]:
-    """How many runs there may be at once, and what is to be said where that is fewer than are asked for.
-
-    Raises:
-        ValueError: If it is no whole number of at least 1, or more than the machine has cores, where these compute.
-    """
-    check_whole("jobs", jobs)
-    cores = os.cpu_count() or 1
-    if jobs > cores and find_device(device).type == "cpu":
-        raise ValueError(f"jobs must be at most {cores}, the cores of this machine; got {jobs}")
-    return fitting((), jobs, device=device)
 
 
 def soonest(seconds: Sequence[float], jobs: int, device: str | None) -> tuple[int, float]:

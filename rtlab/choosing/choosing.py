@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import get_args
 
 from rtlab.choice import FOLDER, PAGE, Choice
-from rtlab.choosing.at_once import check_jobs
 from rtlab.choosing.budget import Budget, seconds_of
 from rtlab.choosing.commands import asked_line
 from rtlab.choosing.deciding import Decision, decide
@@ -32,6 +31,7 @@ from rtlab.recipe import ChoiceMetric
 from rtlab.reporting.choice_page import choice_page
 from rtlab.running import OUTPUT
 from rtlab.saved_models.handing_over import check_target, hand_over
+from rtlab.scheduling.jobs import fitting
 from rtlab.scheduling.sharing import claim
 from rtlab.values import check_one_of, check_whole, is_number
 from rtlab.writing import write_whole
@@ -115,7 +115,7 @@ def choose(
         errors=show_errors,
     )
     check_families(candidates)
-    jobs, fewer = check_jobs(jobs, device)
+    jobs, fewer = fitting((), jobs, device=device)
     check_writable(Path(output_dir), within=(FOLDER,))
     usual = Experiment(
         encoder=encoder or DEFAULT_ENCODER,

@@ -1,4 +1,4 @@
-"""Trials: runs of a way on so many sentences, each recorded, and what one will take before it is begun."""
+"""Trials: runs of a way on so many sentences, each recorded."""
 
 import contextlib
 import shutil
@@ -12,6 +12,7 @@ import numpy as np
 
 from rtlab.choosing.at_once import at_once, room_for, soonest
 from rtlab.choosing.budget import SPENT, Budget
+from rtlab.choosing.costs import Costs, Pace
 from rtlab.choosing.folds import Part
 from rtlab.choosing.places import keep_time, planned
 from rtlab.choosing.question import Question
@@ -31,21 +32,6 @@ PROBED = 96  # sentences, at most, of a probe
 PROBE_STEPS = 6
 WARM_UP = 2  # steps of a probe that are not timed
 REST_S = 1.0  # of a run that is trained in steps, beside what a probe times: its record, the last of its checks
-
-
-@dataclass(kw_only=True)
-class Pace:
-    """Seconds that a way takes, as far as they are known.
-
-    Attributes:
-        sentence: For a sentence to go through training once; of a way that is fitted, for one to go through all.
-        held_out: For one to be labelled, by a way that is trained in steps.
-        start: For the rest of a run.
-    """
-
-    sentence: float | None = None
-    held_out: float = 0.0
-    start: float = 0.0
 
 
 @dataclass(kw_only=True)
@@ -73,11 +59,14 @@ class Trials:
     jobs: int = 1
     progress: Progress = lambda *_: None
     begun: Callable[[str], None] = lambda _: None
-    _paces: dict[str, Pace] = field(default_factory=dict)
     _checks: Checks = field(default_factory=Checks.remembered)
     _features: KnownFeatures = field(default_factory=KnownFeatures)
     _died: dict[str, str] = field(default_factory=dict)  # of each run that a process of its own could not do, why
     _models: dict[str, Result] = field(default_factory=dict)  # of each way the largest trial whose model is there
+
+    @cached_property
+    def _costs(self) -> Costs:
+        return Costs(self.question)
 
     @cached_property
     def _known(self) -> dict[str, RunRecord]:
@@ -106,35 +95,14 @@ class Trials:
         """Seconds that are needed after the search if that is recommended: for all of train, and to refit."""
         seconds = 0.0
         if len(self.question.parts(extent)) > 1:
-            seconds += self._cost(way, extent, (self.question.whole,)) or 0.0
+            seconds += self._costs.of(way, extent, (self.question.whole,)) or 0.0
         if self.refit:
-            seconds += self._cost(way, extent, (self.question.refitted,)) or 0.0
+            seconds += self._costs.of(way, extent, (self.question.refitted,)) or 0.0
         return seconds
 
     def cost(self, way: Way, extent: Extent) -> float | None:
         """About how many seconds a trial takes; `None` if nothing is known yet."""
-        return self._cost(way, extent, self.question.parts(extent))
-
-    def _cost(self, way: Way, extent: Extent, parts: Sequence[Part]) -> float | None:
-        pace = self._paces.get(pace_of(way), Pace())
-        if pace.sentence is None:
-            return None
-        if way.fitted:
-            return len(parts) * pace.start + self._fitted_on(way, extent.sentences, parts) * pace.sentence
-        return sum(
-            pace.start
-            + self.question.trained_on(extent.sentences, part) * extent.epochs * pace.sentence
-            + (len(part.splits.validation) + len(part.splits.test)) * pace.held_out
-            for part in parts
-        )
-
-    def _fitted_on(self, way: Way, sentences: int, parts: Sequence[Part]) -> int:
-        """Sentences that a way which is fitted goes through; features are read once, whatever the number of folds."""
-        held_out = [len(part.splits.validation) + len(part.splits.test) for part in parts]
-        of_each = [self.question.trained_on(sentences, part) + its for part, its in zip(parts, held_out, strict=True)]
-        if way.method.reads is None:
-            return sum(of_each)
-        return min(sum(of_each), len(parts[0].splits.train) + held_out[0])  # the same in all of several folds
+        return self._costs.of(way, extent, self.question.parts(extent))
 
     def planned(self, plan: Callable[[], Rungs | None]) -> Rungs | None:
         """The plan that a process made before it was killed, else a new one."""
@@ -147,7 +115,7 @@ class Trials:
             FailedError: If it cannot be done.
             StoppedError: If the budget is spent.
         """
-        if pace_of(way) in self._paces:
+        if self._costs.know(way):
             return
         whole = self.question.folds[0].splits
         small = whole.limited(max(PROBED, 2 * whole.num_labels))
@@ -178,10 +146,10 @@ class Trials:
         if len(marks) > WARM_UP + 1:
             batch = 1 if method.recipe is None else min(len(small.train), method.recipe.batch_size)
             each = (marks[-1] - marks[WARM_UP]) / (len(marks) - 1 - WARM_UP) / batch
-            self._paces[pace_of(way)] = Pace(sentence=each, held_out=each / 2, start=built - start + REST_S)
+            self._costs.set(way, Pace(sentence=each, held_out=each / 2, start=built - start + REST_S))
         else:
             each = (trained - built) / (len(small.train) + len(small.validation))
-            self._paces[pace_of(way)] = Pace(sentence=each, start=built - start)
+            self._costs.set(way, Pace(sentence=each, start=built - start))
 
     def run(self, way: Way, extent: Extent, seed: int) -> Result:
         """Try a way.
@@ -205,7 +173,7 @@ class Trials:
                 shutil.rmtree(kept.model, ignore_errors=True)
             self._models[way.name] = found
         if not found.beside:
-            self._learn(way, found)
+            self._costs.learn(way, found)
         return found
 
     def _is_to_save(self, way: Way, extent: Extent) -> bool:
@@ -401,22 +369,6 @@ class Trials:
         )
         return replace(prepared, features=features)
 
-    def _learn(self, way: Way, found: Result) -> None:
-        """Remember what a trial took."""
-        pace = Pace()
-        runs = found.records
-        held_out = sum(len(record.predictions[split].labels) for record in runs for split in record.predictions)
-        timings = [record.timing for record in runs if record.timing is not None]
-        samples = sum(record.counts.samples for record in runs if record.counts is not None)
-        if way.fitted:
-            parts = self.question.parts(found.extent)
-            pace.sentence = found.seconds / self._fitted_on(way, found.extent.sentences, parts)
-        else:
-            trained, evaluated = sum(one.seconds for one in timings), sum(one.evaluate_s for one in timings)
-            pace.sentence, pace.held_out = trained / samples, evaluated / held_out
-            pace.start = max(0.0, found.seconds - trained - evaluated) / len(runs)
-        self._paces[pace_of(way)] = pace
-
     def _progress_of(self, way: Way) -> Progress:
         """What a trial reports: which way it is, and what was left of the budget when it began."""
         left = f"{way.name}, {self._left_in_words()}"
@@ -452,8 +404,3 @@ def _in_words(way: Way, sentences: int, epochs: int, seed: int, folds: int) -> s
 def _there(encoder: Encoder | None) -> Encoder:
     assert encoder is not None, "without one no way is tried that reads one"
     return encoder
-
-
-def pace_of(way: Way) -> str:
-    """What ways of the same pace have in common."""
-    return way.name if way.fitted else way.family

@@ -9,6 +9,7 @@ from rtlab.environment import find_device
 from rtlab.scheduling.planning import Planned
 from rtlab.scheduling.processes import Room
 from rtlab.testbed import threads
+from rtlab.values import check_whole
 
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")  # version 2, as a container sees its own
@@ -20,7 +21,7 @@ _SHARED_WORK = 1.1
 def fitting(
     planned: Iterable[Planned], jobs: int, *, device: str | None = None, jobs_per_gpu: int | None = None
 ) -> tuple[int, str | None]:
-    """How many of so many runs at once there is room for: on the GPUs, and in the host's free memory; at least one.
+    """How many of so many runs at once there is room for: on the GPUs or cores, and in free memory; at least one.
 
     A GPU's own memory is not looked at: how many share one is the caller's to say.
 
@@ -34,11 +35,12 @@ def fitting(
         The number, and a sentence that says why it is a smaller one than `jobs`; `None` if it is not.
 
     Raises:
-        ValueError: If a number is below 1, or `jobs_per_gpu` is given without CUDA, or the device is not there.
+        ValueError: If a number is no whole one of at least 1, the device is not there, or `jobs_per_gpu` stands without
+            CUDA.
     """
     for name, value in (("jobs", jobs), ("jobs_per_gpu", jobs_per_gpu)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1; got {value}")
+        if value is not None:
+            check_whole(name, value)
     if jobs == 1 and jobs_per_gpu is None:
         return 1, None
     cuda = find_device(device).type == "cuda"
@@ -47,6 +49,8 @@ def fitting(
     least, why = jobs, None
     if cuda and (most := len(gpus()) * (jobs_per_gpu or 1)) < least:
         least, why = most, f"{len(gpus())} GPU{'s' if len(gpus()) > 1 else ''}, {jobs_per_gpu or 1} a GPU"
+    if not cuda and (cores := os.cpu_count() or 1) < least:
+        least, why = cores, f"this machine has {cores} core{'s' if cores > 1 else ''}"
     needs = sorted((one.memory for one in planned if one.to_do), reverse=True)
     free = free_memory()
     while free is not None and least > 1 and sum(needs[:least]) > free:

@@ -1,0 +1,81 @@
+"""What a trial takes, told before it is begun: by a few timed steps, then by what trials of its pace took."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rtlab.choosing.folds import Part
+from rtlab.choosing.question import Question
+from rtlab.choosing.results import Result
+from rtlab.choosing.ways import Extent, Way
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """Seconds that a way takes.
+
+    Attributes:
+        sentence: For a sentence to go through training once; of a way that is fitted, for one to go through all.
+        held_out: For one to be labelled, by a way that is trained in steps.
+        start: For the rest of a run.
+    """
+
+    sentence: float
+    held_out: float = 0.0
+    start: float = 0.0
+
+
+class Costs:
+    """What trials of one question take, as far as that is known."""
+
+    def __init__(self, question: Question) -> None:
+        self._question = question
+        self._paces: dict[str, Pace] = {}
+
+    def know(self, way: Way) -> bool:
+        """Whether anything is known of ways of its pace."""
+        return pace_of(way) in self._paces
+
+    def set(self, way: Way, pace: Pace) -> None:
+        """From now on that is the pace of a way, and of all of the same."""
+        self._paces[pace_of(way)] = pace
+
+    def learn(self, way: Way, found: Result) -> None:
+        """The pace of a way is that of a trial from now on."""
+        if way.fitted:
+            parts = self._question.parts(found.extent)
+            self.set(way, Pace(sentence=found.seconds / self._fitted_on(way, found.extent.sentences, parts)))
+            return
+        runs = found.records
+        held_out = sum(len(record.predictions[split].labels) for record in runs for split in record.predictions)
+        timings = [record.timing for record in runs if record.timing is not None]
+        samples = sum(record.counts.samples for record in runs if record.counts is not None)
+        trained, evaluated = sum(one.seconds for one in timings), sum(one.evaluate_s for one in timings)
+        rest = max(0.0, found.seconds - trained - evaluated) / len(runs)
+        self.set(way, Pace(sentence=trained / samples, held_out=evaluated / held_out, start=rest))
+
+    def of(self, way: Way, extent: Extent, parts: Sequence[Part]) -> float | None:
+        """About how many seconds a trial on some data sets takes; `None` if nothing is known yet."""
+        pace = self._paces.get(pace_of(way))
+        if pace is None:
+            return None
+        if way.fitted:
+            return len(parts) * pace.start + self._fitted_on(way, extent.sentences, parts) * pace.sentence
+        return sum(
+            pace.start
+            + self._question.trained_on(extent.sentences, part) * extent.epochs * pace.sentence
+            + (len(part.splits.validation) + len(part.splits.test)) * pace.held_out
+            for part in parts
+        )
+
+    def _fitted_on(self, way: Way, sentences: int, parts: Sequence[Part]) -> int:
+        """Sentences that a way which is fitted goes through; features are read once, whatever the number of folds."""
+        held_out = [len(part.splits.validation) + len(part.splits.test) for part in parts]
+        of_each = [self._question.trained_on(sentences, part) + its for part, its in zip(parts, held_out, strict=True)]
+        if way.method.reads is None:
+            return sum(of_each)
+        return min(sum(of_each), len(parts[0].splits.train) + held_out[0])  # the same in all of several folds
+
+
+def pace_of(way: Way) -> str:
+    """What ways of the same pace have in common."""
+    return way.name if way.fitted else way.family
