@@ -27,6 +27,7 @@ from rtlab.scheduling.sweep import sweep
 
 ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed", exc_type=ImportError)
 
+from ray._private import services  # noqa: E402
 from ray.exceptions import (  # noqa: E402 - where there is Ray
     LocalRayletDiedError,
     NodeDiedError,
@@ -426,6 +427,22 @@ def test_sigterm_while_ray_begins_ends_as_ever(monkeypatch):
     assert stop.value.code == 143
 
 
+def test_what_ray_starts_is_in_a_group_of_its_own(monkeypatch):
+    """`test_interrupted_it_leaves_no_task` looks at what it does start."""
+
+    def init(*_, **__):
+        with services.ConsolePopen(["sleep", "0"]) as started:
+            groups.append((started.pid, os.getpgid(started.pid)))
+        raise ConnectionError
+
+    groups, usual = [], services.ConsolePopen
+    monkeypatch.setattr(cluster.ray, "init", init)
+    with pytest.raises(ValueError, match=r"^ray must be"), cluster.connected("local", jobs=1):
+        pass
+    assert len({*groups[0]}) == 1
+    assert services.ConsolePopen is usual
+
+
 @pytest.mark.parametrize("address", ["", "none", "127.0.0.1:1", "ray://127.0.0.1:1"])
 def test_a_cluster_that_is_not_there_is_one_line(rtlab, address):
     done = rtlab("sweep", "smoke", "--ray", address)
@@ -460,6 +477,17 @@ def workers():
             title = path.read_bytes().partition(b"\0")[0].decode(errors="replace")
             if re.match(r"ray::(?!IDLE|\w+Agent$)", title):
                 found[int(path.parent.name)] = title
+    return found
+
+
+def in_group(group):
+    """Names of the processes of a group."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            name, _, rest = path.read_text().partition("(")[2].rpartition(")")
+            if int(rest.split()[2]) == group:
+                found.append(name)
     return found
 
 
@@ -670,11 +698,12 @@ def test_a_sweep_that_is_killed_goes_on_when_it_is_started_again(start, tmp_path
 @THOROUGH
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_it_leaves_no_task(start, tmp_path, sent, status):
-    """The signal reaches all of its processes, as the terminal sends it."""
+    """The signal reaches all processes of its group, as a terminal and `timeout` send it; Ray's are not in it."""
     (tmp_path / "hold").touch()
     process = start()
     until((tmp_path / "waits").exists)
     until(lambda: len(list((tmp_path / "out" / "records").glob("*.json"))) == 2)
+    assert len(in_group(process.pid)) == 1
     os.killpg(process.pid, sent)
     assert process.wait() == status, (tmp_path / "err.txt").read_text()
     assert not workers()

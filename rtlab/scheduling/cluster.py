@@ -20,11 +20,13 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, Self
 
 import ray
+from ray._private import services
 from ray.exceptions import (
     LocalRayletDiedError,
     NodeDiedError,
@@ -108,7 +110,7 @@ def connected(
     # Where a worker dies Ray prints so, with the node's address, on standard output; there is no setting for it.
     ray._private.worker.print_to_stdstream = _ignore
     try:
-        with _same_handler():
+        with _same_handler(), _groups_of_their_own():
             if address != LOCAL:
                 _check_answers(address)
             ray.init(address, log_to_driver=False, logging_level="ERROR", **own)
@@ -386,6 +388,21 @@ def _check_answers(address: str) -> None:
     """Refuse (`OSError`, `ValueError`) an address where nothing listens: Ray would try it for a quarter of an hour."""
     host, _, port = (ray._private.services.canonicalize_bootstrap_address(address) or "").rpartition(":")
     socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
+
+
+@contextlib.contextmanager
+def _groups_of_their_own() -> Iterator[None]:
+    """Meanwhile processes that Ray starts are not in the group of this one.
+
+    Else a signal to the whole group, as `timeout` sends it, ends Ray's node as well, and at its next call this process
+    with it, by an exit of Ray's own, before runs have left their records.
+    """
+    usual = services.ConsolePopen
+    services.ConsolePopen = partial(usual, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = usual
 
 
 @contextlib.contextmanager
