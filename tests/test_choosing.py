@@ -155,6 +155,7 @@ def test_the_budget_holds_and_there_is_an_answer(budget, sentences):
     assert all(one.why for one in standings)
     assert {one.status for one in standings} <= {"finished", "stopped", "left out"}
     assert all((one.status == "left out") == (not one.results) for one in standings)
+    assert len(bench.ran) == len(set(bench.ran))  # no trial tells anything twice
 
 
 @pytest.mark.parametrize("later", [0.25, 1.5])

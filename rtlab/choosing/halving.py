@@ -88,7 +88,7 @@ def _planned(
         most = _most(standings, begun, plan, trying, whole, least, folded=folded)
         if begun and most >= (least if plan == _PLANS[-1] else wanted):
             names = tuple(one.way.name for one in begun)
-            return Rungs(names, tuple(_rung(share, most, least) for share in plan.shares), folded)
+            return Rungs(names, _rungs(plan, trying, most, least), folded)
     return None
 
 
@@ -98,8 +98,10 @@ def _may_be_alone(trying: Trying) -> bool:
     return LEAST_HELD_OUT <= alone < on_folds
 
 
-def _rung(share: float, most: int, least: int) -> int:
-    return max(round(share * most), min(least, most))
+def _rungs(plan: _Plan, trying: Trying, most: int, least: int) -> tuple[int, ...]:
+    """How many sentences a run of each rung sees; where sentences are few, rungs would be alike, and are one then."""
+    seen = (max(round(share * most), min(least, most)) for share in plan.shares)
+    return tuple(dict.fromkeys(_extent(trying, one, folded=True).seen for one in seen))
 
 
 def _most(
@@ -117,12 +119,13 @@ def _most(
 
     def fits(most: int) -> bool:
         kept, total, after = len(begun), 0.0, kept_back
-        for number, share in enumerate(plan.shares):
-            extent = _extent(trying, _rung(share, most, least), folded=folded)
+        rungs = _rungs(plan, trying, most, least)
+        for number, seen in enumerate(rungs):
+            extent = _extent(trying, seen, folded=folded)
             costs = sorted((trying.cost(one.way, extent) or 0.0 for one in begun), reverse=True)
             total += trying.together(costs[:kept], extent)
             after = max(after, *(trying.after(one.way, extent) for one in begun))
-            kept = 1 if number + 2 >= len(plan.shares) else max(1, round(len(begun) / 3))
+            kept = 1 if number + 2 >= len(rungs) else max(1, round(len(begun) / 3))
         return total + after <= seconds
 
     low, high = 0, whole
