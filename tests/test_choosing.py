@@ -548,11 +548,7 @@ def test_of_many_held_out_sentences_enough_are_used():
 EXPERIMENTS = [
     rtlab.Experiment(encoder="minilm", dataset="my file.csv", method=method, seed=seed, train_sentences=few)
     for method in (
-        rtlab.Words(),
-        rtlab.Words(characters=True),
-        rtlab.Svm(pooling="mean", c=None),
-        rtlab.Svm(pooling="mean", with_words=True, c=None),
-        rtlab.Full(recipe=rtlab.Recipe(engine="native", learning_rate=5e-5, epochs=3)),
+        *(way.lasting(3) for way in ways(FAMILIES, "native")),
         rtlab.Full(recipe=rtlab.Recipe(engine="trainer", learning_rate=2e-5)),
         rtlab.Adapter(recipe=rtlab.Recipe(engine="native", learning_rate=1e-3, epochs=1)),
     )

@@ -105,5 +105,6 @@ def _recipe(recipe: Recipe) -> dict[str, object]:
     return {
         "engine": recipe.engine,
         "lr": rate_text(recipe.learning_rate),
+        "warmup": None if recipe.warmup == Recipe.warmup else number_text(recipe.warmup),
         "epochs": recipe.epochs,
     }
