@@ -23,7 +23,7 @@ from lab_records import (
 )
 
 from rtlab.experiment import Experiment
-from rtlab.methods import Adapter
+from rtlab.methods import Adapter, Svm, Words
 from rtlab.records import save
 from rtlab.reporting.drawing import COLOURS, DARK, GRID, GROUND, HATCHES, INK, LINES, MARKERS, bars, canvas
 from rtlab.reporting.figures import HEADLINE, SCORES, TIMES, write_figures
@@ -160,6 +160,16 @@ def test_the_accuracy_figure_shows_what_the_first_table_compares(tmp_path):
     write_figures(evidence(parts=(1, 4)), tmp_path)
     found = texts(tmp_path / HEADLINE)
     assert {"linear SVM", "full fine-tuning", "LoRA", "hollow: reference engine", "mean", "[CLS]"} <= set(found)
+
+
+def test_what_needs_no_training_is_told_apart_and_shown_with_its_best_c(tmp_path):
+    methods = [Words(), Words(characters=True), Svm(), Svm(pooling="mean"), Svm(pooling="mean", with_words=True)]
+    every = [dataclasses.replace(SVM, method=method) for method in methods]
+    tuned = dataclasses.replace(SVM, method=dataclasses.replace(methods[-1], c=None))
+    found = dict.fromkeys((*every, tuned), BORNE_OUT[SVM]) | {FULL: BORNE_OUT[FULL]}
+    write_figures(study(found, seeds=(1,)), tmp_path)
+    beside = [one for one in texts(tmp_path / HEADLINE) if one in ("characters", "[CLS]", "mean", "mean + words")]
+    assert sorted(beside) == ["[CLS]", "characters", "mean", "mean + words"]
 
 
 def test_what_is_not_drawn_has_no_entry(tmp_path):

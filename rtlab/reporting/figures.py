@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeAlias, get_args
 
 from matplotlib.figure import Figure
 
-from rtlab.methods import LORA, method_title
+from rtlab.methods import LORA, Method, Svm, Words, method_title
 from rtlab.recipe import Padding, rate_text
 from rtlab.records import RunRecord, write_whole
 from rtlab.reporting import drawing
@@ -169,9 +169,10 @@ def accuracy(here: Sequence[Group], where: str) -> Figure | None:
                 across=[(min(below, 0.9 * seconds), above)],  # a logarithmic axis has no place for 0
             )
         panel.plot(*zip(*at, strict=True), color=style[0], linewidth=1.2, zorder=1)
-        if family[0].fields["pooling"] is not None:
-            text = str(family[0].fields["pooling"]).replace("cls", "[CLS]")
-            panel.annotate(text, at[0], (9, 0), textcoords="offset points", va="center", fontsize=9)
+        if (text := _features(family[0].experiment.method)) is not None:
+            # To the left: what is dearer lies to the right.
+            beside = {"xytext": (-9, 0), "textcoords": "offset points", "ha": "right", "va": "center"}
+            panel.annotate(text, at[0], **beside, fontsize=9)
     for method in sorted({family[0].method for family in shown}, key=method_order):
         colour, marker, _ = styles[method]
         panel.plot([], [], linestyle="", color=colour, marker=marker, label=method_title(method))
@@ -182,6 +183,17 @@ def accuracy(here: Sequence[Group], where: str) -> Figure | None:
     panel.set(xlabel="training time (s, logarithmic), seconds an epoch × epochs", ylabel="test accuracy")
     figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
+
+
+def _features(method: Method) -> str | None:
+    """What a linear classifier reads, beside a mark of its colour; of words, what is not usual."""
+    match method:
+        case Svm(pooling=pooling, with_words=with_words):
+            return f"{'[CLS]' if pooling == 'cls' else pooling}{' + words' if with_words else ''}"
+        case Words(characters=True):
+            return "characters"
+        case _:
+            return None
 
 
 def throughput(here: Sequence[Group], where: str) -> Figure | None:

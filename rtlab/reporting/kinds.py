@@ -94,9 +94,13 @@ def compared(here: Sequence[Group]) -> Sequence[Family]:
 
 
 def shown_first(here: Sequence[Group]) -> list[Family]:
-    """What a figure of accuracy over time shows: the methods compared, and each that trains no encoder by itself."""
+    """What a figure of accuracy over time shows: the methods compared, and each that trains no encoder by itself.
+
+    Of these that with the best C on validation.
+    """
     shown = _of_most_sentences(here)
-    alone = [(group,) for group in shown if group.fields["engine"] is None]
+    of_all_c = grouped((one for one in shown if one.fields["engine"] is None), lambda one: one.but_for("c"))
+    alone = [(max(several, key=lambda one: one.mean("validation_accuracy")),) for several in of_all_c.values()]
     return [*alone, *(family for family in compared(shown) if family[0].fields["engine"] is not None)]
 
 
