@@ -14,11 +14,12 @@ from simulated import Setup, paces_of, setups_of, simulate
 from rtlab.choosing.ways import FAMILIES
 from rtlab.methods import Svm, Words
 from rtlab.records import RunRecord, load_records
-from rtlab.studies import LABELLED
+from rtlab.studies import LABELLED, matrix
 
 CASES = (100, 500, 2000, None)  # training sentences, `None` for all
 BUDGETS_S = (120.0, 600.0)
 DRAWS = 20  # of what is known of validation, a size and a budget
+LABELS = {case.experiment.method for case in matrix("labels").cases}
 SEEDS = 3
 ENOUGH = 500  # training sentences from which on a regret of one point is the bar
 MOST = {"few": 0.025, "enough": 0.01}
@@ -31,17 +32,25 @@ def records() -> list[RunRecord]:
 
 
 def _may_be_chosen(record: RunRecord) -> bool:
-    """Whether `choose` would try it on this machine: on the real sentences, as they are, natively and packed."""
+    """Whether `choose` would try it on this machine: on the real sentences, as they are, natively and packed.
+
+    On few sentences these are the runs of `labels`, which have no warm-up; of what is tried in truth (`choices.py`) too
+    little is recorded yet.
+    """
     asked, method = record.experiment, record.experiment.method
     if asked.dataset != "rt-polaritydata" or asked.limit is not None or asked.encoder not in (None, "minilm"):
         return False
+    if asked.train_sentences is not None and method not in LABELS:
+        return False
     match method:
         case Words():
-            return True
+            return not method.characters
         case Svm(pooling=pooling):
             return pooling == "mean"
         case _:
-            return asked.engine == "native" and method.recipe.padding == "packed" and asked.max_length == 512
+            recipe = method.recipe
+            plain = recipe.engine == "native" and recipe.padding == "packed" and not recipe.warmup
+            return plain and asked.max_length == 512
 
 
 def _known(setups: list[Setup]) -> list[Setup]:

@@ -1,0 +1,52 @@
+"""The study of what `choose` tries, and of what a person would do without it, under three seeds.
+
+    python bench/choices.py choices.json
+    rtlab sweep choices.json --dataset DIR
+
+Every way, short and whole, on few sentences and on all. `simulated.py` chooses by its records.
+"""
+
+import sys
+from math import ceil
+from pathlib import Path
+
+from rtlab.choosing.halving import EPOCHS, STEPS_ENOUGH, STEPS_LEAST
+from rtlab.choosing.ways import FAMILIES, Way, ways
+from rtlab.experiment import Experiment
+from rtlab.matrix import Case, Matrix
+from rtlab.methods import Adapter, Full, Words
+from rtlab.recipe import Recipe
+
+SIZES = (100, 500, 2000, None)  # training sentences, `None` for all
+SEEDS = 3
+WAYS = ways(FAMILIES, "native")
+RIVALS = {
+    "words alone": Way("words", Words()),
+    "full fine-tuning with the defaults": Way("full", Full(recipe=Recipe(engine="native", epochs=1))),
+    "LoRA at the write-up's rate": Way("lora", Adapter(recipe=Recipe(engine="native", epochs=1))),
+}
+MANY = 100_000  # sentences, of which one epoch is enough
+
+
+def lengths(way: Way, sentences: int | None) -> tuple[int, int]:
+    """Epochs of a short run, as the first rung of successive halving has, and of a whole one; 1 of what is fitted."""
+    recipe = way.method.recipe
+    if recipe is None:
+        return 1, 1
+    steps = ceil((sentences or MANY) / recipe.batch_size)
+    return ceil(STEPS_LEAST / steps), max(EPOCHS, ceil(STEPS_ENOUGH / steps))
+
+
+def study() -> Matrix:
+    """The study, of the packaged encoder; rivals are whole."""
+    found = []
+    for size in SIZES:
+        for way in (*WAYS, *RIVALS.values()):
+            for epochs in lengths(way, size)[0 if way in WAYS else 1 :]:
+                one = Experiment(encoder="minilm", dataset="corpus", train_sentences=size, method=way.lasting(epochs))
+                found.append(Case(experiment=one, seeds=SEEDS if one.chance else 1))
+    return Matrix(cases=tuple(dict.fromkeys(found)))
+
+
+if __name__ == "__main__":
+    study().save(Path(sys.argv[1]))
