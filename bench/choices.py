@@ -1,9 +1,9 @@
 """The study of what `choose` tries, and of what a person would do without it, under three seeds.
 
     python bench/choices.py choices.json
-    rtlab sweep choices.json --dataset DIR
+    rtlab sweep choices.json --dataset DIR --output-dir results/choosing
 
-Every way, short and whole, on few sentences and on all. `simulated.py` chooses by its records.
+Every way, short and whole, on few sentences and on all. Its records lie by themselves, so that they are in no table.
 """
 
 import sys
