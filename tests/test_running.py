@@ -29,6 +29,7 @@ from rtlab.engines.linear import Linear
 from rtlab.engines.svm import SvmEngine
 from rtlab.engines.trainer import TrainerEngine
 from rtlab.experiment import identity
+from rtlab.methods import RESULTS
 from rtlab.preparing import prepare
 from rtlab.records import Source, load
 from rtlab.running import model_folder
@@ -97,7 +98,8 @@ def test_the_record_is_complete(ran):
         *("memory", "history", "train_loss", "final_loss", "dataset", "encoder", "testbed", "environment"),
         *("created_at", "chosen", "strongest", "validated"),
     }
-    assert (written["schema"], written["results"], written["status"], written["error"]) == (2, 1, "ok", None)
+    version = RESULTS[rtlab.Experiment.from_json(written["experiment"]).engine]
+    assert (written["schema"], written["results"], written["status"], written["error"]) == (2, version, "ok", None)
     assert re.fullmatch("[0-9a-f]{16}", written["id"])
     assert re.fullmatch("[0-9a-f]{16}", written["testbed"]["code"])
     assert written["testbed"]["device"] == written["environment"]["device"]

@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.svm import LinearSVC
 
 import rtlab
+from rtlab.data import Split
 from rtlab.engines import linear, tfidf
 from rtlab.engines.linear import Linear
 from rtlab.engines.tfidf import Tfidf
@@ -172,29 +174,105 @@ def test_a_logistic_regressions_logits_are_its_probabilities(classes):
     assert linear.temperature("logistic", found.logits(features_ND), labels_N) == 1
 
 
+def sentences(labels):
+    """One of each label, no two the same."""
+    return Split(tuple(map(str, range(len(labels)))), tuple(int(label) for label in labels))
+
+
+def always(sign):
+    return Linear(coef_CD=np.array([[sign]]), intercept_C=np.zeros(1))
+
+
 def test_the_best_candidate_is_the_first_of_those_with_most_right():
-    features_ND, labels_N = np.array([[1.0], [-1.0]], dtype=np.float32), np.array([1, 0])
-    fits = {sign: Linear(coef_CD=np.array([[sign]]), intercept_C=np.zeros(1)) for sign in (-1.0, 1.0, 2.0)}
-    assert linear.best([(c,) for c in fits], fits.get, lambda: features_ND, labels_N) == ((1.0,), fits[1.0])
+    features_ND, labels_N = np.tile([[1.0], [-1.0]], (10, 1)).astype(np.float32), np.tile([1, 0], 10)
+    found, fitted = linear.best(
+        [(-1.0,), (1.0,), (2.0,)], lambda _, sign: always(sign), lambda: features_ND, sentences(labels_N)
+    )
+    assert (found, fitted.coef_CD.item()) == ((1.0,), 1.0)
 
 
 def test_one_candidate_is_not_compared():
-    asked = []
-    linear.best([(1.0,)], lambda _: Linear(coef_CD=np.ones((1, 1)), intercept_C=np.ones(1)), asked.append, np.ones(1))
-    assert asked == []
+    asked, fits = [], []
+
+    def fitted(rows, _):
+        fits.append(rows)
+        return always(1.0)
+
+    linear.best([(1.0,)], fitted, asked.append, sentences([0, 1]))
+    assert (asked, fits) == ([], [linear.EVERY])
 
 
-def test_of_many_candidates_two_are_kept_at_a_time():
-    features_ND, labels_N, made, alive = np.array([[1.0]], dtype=np.float32), np.array([1]), [], []
+def test_of_many_candidates_one_is_kept_at_a_time():
+    features_ND, labels_N, made, alive = np.ones((10, 1), dtype=np.float32), np.tile([1, 0], 5), [], []
 
-    def fitted(c):
+    def fitted(_, c):
         alive.append(sum(model() is not None for model in made))
-        model = Linear(coef_CD=np.array([[c]]), intercept_C=np.zeros(1))
+        model = always(c)
         made.append(weakref.ref(model))
         return model
 
-    linear.best([(c,) for c in (-1.0, -2.0, 1.0, 2.0, 3.0)], fitted, lambda: features_ND, labels_N)
-    assert alive == [0, 1, 1, 1, 1]
+    linear.best([(c,) for c in (-1.0, -2.0, 1.0, 2.0, 3.0)], fitted, lambda: features_ND, sentences(labels_N))
+    assert alive == [0] * (5 * linear.FOLDS + 1)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "folds", "held_out"),
+    [
+        ([60, 40], 5, 100),  # all of few sentences
+        ([500, 500], 3, 600),
+        ([1200, 1400], 1, 520),  # one fold of many
+        ([30, 30, 1], 5, 60),  # the only one of a class is always trained on
+        ([2, 2], 4, 4),
+        ([1, 1], 0, 0),  # nothing can be held out
+    ],
+)
+def test_what_is_chosen_is_chosen_on_folds_of_train(sizes, folds, held_out):
+    """Each sentence is held out once at most, in proportion, and never from what has no other of its class."""
+    labels_N = np.repeat(np.arange(len(sizes)), sizes)
+    trained, told = [], []
+
+    def fitted(rows, c):
+        trained.append((rows, c))
+        return Linear(coef_CD=np.zeros((len(sizes), 1)), intercept_C=np.zeros(len(sizes)))
+
+    features_ND = np.zeros((len(labels_N), 1))
+    (c,), _ = linear.best(
+        [(1.0,), (2.0,)], fitted, lambda: features_ND, sentences(labels_N), lambda *said: told.append(said)
+    )
+    assert (c, trained[-1]) == (1.0, (linear.EVERY, 1.0))
+    assert told == [(done, 2 * folds) for done in range(1, 2 * folds + 1)]
+    parts = [np.setdiff1d(np.arange(len(labels_N)), rows) for rows, c in trained[:-1] if c == 1.0]
+    assert len(parts) == folds
+    assert sum(map(len, parts)) == len(np.unique([row for part in parts for row in part])) == held_out
+    for part in parts:
+        counts = np.bincount(labels_N[part], minlength=len(sizes))
+        assert all(abs(count - size / linear.FOLDS) < 1 for count, size in zip(counts, sizes, strict=True) if size > 1)
+        assert set(labels_N) == set(np.delete(labels_N, part))
+
+
+def test_equal_sentences_are_held_out_together():
+    """Else what is trained on one would only have to remember it, and the weakest regularisation were the best."""
+    train = Split(("good", "bad", "fine", "poor") * 20, (1, 0, 1, 0) * 20)
+    held_out = []
+
+    def fitted(rows, _):
+        if rows is not linear.EVERY:
+            held_out.append(np.setdiff1d(np.arange(80), rows))
+        return always(1.0)
+
+    linear.best([(1.0,), (2.0,)], fitted, lambda: np.zeros((80, 1)), train)
+    assert all(len({train.texts[row] for row in rows}) * 20 == len(rows) for rows in held_out)
+
+
+def test_c_goes_by_how_long_features_are():
+    """Features that are ten times as long have a hundredth of C to choose from, and come to the same logits."""
+    features_ND, labels_N = blobs(2)
+    logits = []
+    for factor in (1.0, 10.0):
+        long_ND = (factor * features_ND).astype(np.float32)
+        (c,) = linear.candidates(None, float((long_ND.astype(np.float64) ** 2).sum(axis=1).mean()))[2:3]
+        logits.append(linear.fit(long_ND, labels_N, classifier="logistic", c=c, seed=0).logits(long_ND))
+    np.testing.assert_allclose(logits[0], logits[1], rtol=0.02, atol=0.02)
 
 
 # Runs
@@ -203,7 +281,7 @@ def test_of_many_candidates_two_are_kept_at_a_time():
 @pytest.mark.parametrize("name", FITTED)
 def test_a_run_is_recorded_saved_and_used(fitted, data, name):
     record, folder = fitted[name]
-    assert (record.status, record.error, record.results) == ("ok", None, 1)
+    assert (record.status, record.error, record.results) == ("ok", None, 2)
     model = load_model(folder, device="cpu")
     texts, _ = small.read(data[names_of(name)], "test", names_of(name))
     said_NC = model.logits(texts)
@@ -229,19 +307,43 @@ def test_terms_of_another_kind_than_the_method_counts_are_refused(fitted, tmp_pa
 
 
 def test_words_alone_are_scikit_learns(fitted, data):
-    """C is the one of most right sentences of validation, and the logits are those of its SVM."""
+    """C is the one of most right sentences in cross-validation, and the logits are those of its SVM on all of train."""
     record, _ = fitted["words"]
-    (train, labels), (validation, right) = (small.read(data[small.TWO], split) for split in ("train", "validation"))
+    train, labels = small.read(data[small.TWO], "train")
+    labels = np.array(labels)
     terms = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     train_NT = terms.fit_transform(train)
-    svms = {c: LinearSVC(C=c, dual="auto", random_state=42, max_iter=10_000).fit(train_NT, labels) for c in linear.GRID}
-    correct = {c: (svm.predict(terms.transform(validation)) == right).sum() for c, svm in svms.items()}
-    assert record.chosen == {"c": next(c for c in linear.GRID if correct[c] == max(correct.values()))}
+    svms = {c: LinearSVC(C=c, dual="auto", random_state=42, max_iter=10_000) for c in linear.GRID}
+    folds = PredefinedSplit(linear._fold_of(Split(tuple(train), tuple(labels.tolist()))))
+    search = GridSearchCV(
+        LinearSVC(dual="auto", random_state=42, max_iter=10_000), {"C": list(linear.GRID)}, cv=folds
+    ).fit(train_NT, labels)
+    sizes = np.bincount(folds.test_fold)
+    every = np.stack([search.cv_results_[f"split{fold}_test_score"] for fold in range(linear.FOLDS)])
+    right = np.rint(sizes @ every)
+    assert record.chosen == {"c": linear.GRID[int(right.argmax())]}
+    svms[record.chosen["c"]].fit(train_NT, labels)
     decision_N = svms[record.chosen["c"]].decision_function(terms.transform(small.read(data[small.TWO], "test")[0]))
     np.testing.assert_allclose(np.array(record.predictions["test"].logits)[:, 1], decision_N / 2, rtol=1e-5)
     counts = record.counts
     assert (counts.parameters_total, counts.parameters_trained) == (train_NT.shape[1] + 1,) * 2
     assert (counts.samples, counts.real_tokens, counts.padding_tokens, counts.steps) == (42, train_NT.nnz, 0, None)
+
+
+@pytest.mark.parametrize("name", ["words", "beside features"])
+def test_what_is_chosen_does_not_depend_on_validation(fitted, data, tmp_path, name):
+    """Else what it scores there would be the better for it, and beside what chooses nothing there no fair score."""
+    folder = shutil.copytree(data[small.TWO], tmp_path / "data")
+    text = (folder / "validation.csv").read_text()
+    one, other = small.TWO
+    (folder / "validation.csv").write_text(
+        text.replace(f",{one}", ",*").replace(f",{other}", f",{one}").replace(",*", f",{other}")
+    )
+    asked = rtlab.Experiment(method=FITTED[name], dataset=str(folder), encoder="tiny-distilbert")
+    record, before = rtlab.run(asked, output_dir=tmp_path / "out"), fitted[name][0]
+    assert not np.array_equal(record.predictions["validation"].labels, before.predictions["validation"].labels)
+    assert record.chosen == before.chosen
+    np.testing.assert_array_equal(record.predictions["test"].logits, before.predictions["test"].logits)
 
 
 @pytest.mark.parametrize("name", ["words", "three", "beside features"])

@@ -1,7 +1,5 @@
 """What trials are done on: a data set, or folds of one whose validation split is too small to compare much on."""
 
-import hashlib
-from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +9,7 @@ from rtlab.data import Split, Splits
 
 ENOUGH = 300  # sentences of validation, on which an accuracy of 0.8 is known to within 4.5 points
 FOLDS = 5
+LEAST_FOLDS = 2  # of those, on which ways are compared: one takes as long as validation alone and training afterwards
 LEAST_TEST = 32  # sentences of test that a fold keeps: a run labels some, at which nobody looks
 
 
@@ -68,7 +67,7 @@ def joined(splits: Splits) -> Splits:
 
 
 def _folds(splits: Splits) -> tuple[Part, ...]:
-    fold_of = np.array(_fold_of(splits.train))
+    fold_of = np.array(splits.train.fold_of(FOLDS))
     few = splits.limited(max(LEAST_TEST, splits.num_labels))
     return tuple(
         Part(
@@ -81,25 +80,6 @@ def _folds(splits: Splits) -> tuple[Part, ...]:
         )
         for fold in np.unique(fold_of)
     )
-
-
-def _fold_of(split: Split) -> list[int]:
-    """The fold that each row is held out in."""
-    rows_of: dict[str, list[int]] = defaultdict(list)
-    for row, text in enumerate(split.texts):
-        rows_of[" ".join(text.split())].append(row)
-    of_class: Counter[tuple[int, int]] = Counter()
-    sizes: Counter[int] = Counter()
-    found = [0] * len(split)
-    for text in sorted(rows_of, key=lambda text: hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()):
-        rows = rows_of[text]
-        label = split.labels[rows[0]]
-        fold = min(range(FOLDS), key=lambda fold: (of_class[label, fold], sizes[fold], fold))
-        of_class[label, fold] += len(rows)
-        sizes[fold] += len(rows)
-        for row in rows:
-            found[row] = fold
-    return found
 
 
 def _rows_of(split: Split, rows_N: NDArray[np.int64]) -> Split:

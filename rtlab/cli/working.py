@@ -34,7 +34,7 @@ class Words:
     """Count 2 to 5 characters within words in place of words and pairs of words."""
     classifier: Classifier = "svm"
     """A linear SVM, or logistic regression."""
-    c: Annotated[float | None, optional("FLOAT", "the best of five on validation")] = None
+    c: Annotated[float | None, optional("FLOAT", "the best of five by cross-validation")] = None
     """Inverse strength of the regularisation."""
     sentences: Sentences
     leaving: Leaving
@@ -59,13 +59,13 @@ class Svm:
     pooling: Pooling = "cls"
     """Feature of a sentence: its first token, or the mean over its tokens."""
     with_words: bool = False
-    """Put TF-IDF of words beside the features, its share chosen on validation."""
+    """Put TF-IDF of words beside the features, its share chosen by cross-validation."""
     classifier: Classifier = "svm"
     """A linear SVM, or logistic regression."""
     c: float = 1.0
     """Inverse strength of the regularisation."""
     tune_c: bool = False
-    """Choose C out of five on validation."""
+    """Choose C out of five by cross-validation."""
     data: Data
     running: Running
     output: Output

@@ -63,7 +63,7 @@ class Training:
         validated: Scores on validation during training.
         train_loss: Mean loss over all steps; `None` for an SVM.
         final_loss: Mean loss over the steps of the last epoch that was begun; `None` for an SVM.
-        chosen: What was chosen on validation, by name.
+        chosen: What was chosen, by name.
         strongest: Of each class the terms that speak for it most, where there are terms.
     """
 

@@ -6,7 +6,7 @@ The cheapest way to adapt an encoder, and the baseline for the others. Features 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from rtlab.batches import PaddingCost
 from rtlab.engines import linear
 from rtlab.engines.engine import Task, Training
 from rtlab.engines.features import KnownFeatures
-from rtlab.engines.linear import Features, Linear
+from rtlab.engines.linear import Features, Linear, Rows
 from rtlab.engines.reading import read, readable
 from rtlab.engines.tfidf import Tfidf
 from rtlab.environment import seed_everything
@@ -55,11 +55,15 @@ class SvmEngine:
         """Extract the features of the training split and fit; see `rtlab.engines.engine.Engine`."""
         method, tokens = self._method, self._tokens.train
         shares = (0.0,) if self._tfidf is None else SHARES
-        candidates = list(product(linear.candidates(method.c), shares))
         with self._task.watch.phase("train"):
-            self._extract("train")
+            squared_length = 1.0 if method.with_words else self._squared_length
+            candidates = list(product(linear.candidates(method.c, squared_length), shares))
             (c, share), self._classifier = linear.best(
-                candidates, self._fitted, lambda: self._both("validation"), self._tokens.validation.labels
+                candidates,
+                self._fitted,
+                lambda: self._both("train"),
+                self._task.splits.train,
+                lambda done, of: self._task.progress("fits to choose among", done, of),
             )
         self._count_known("train")
         head, cost = self._classifier.parameters, self._costs["train"]
@@ -94,12 +98,12 @@ class SvmEngine:
         if self._tfidf is not None:
             self._tfidf.save(folder)
 
-    def _fitted(self, c: float, share: float) -> Linear:
+    def _fitted(self, rows: Rows, c: float, share: float) -> Linear:
         """A classifier of `_both`'s features, fitted with a scale of each that is in the coefficients then."""
-        train_ND, scale_D = self._both("train"), self._scale(share)
+        train_ND, scale_D = self._both("train")[rows], self._scale(share)
         found = linear.fit(
             train_ND if scale_D is None else linear.scaled(train_ND, scale_D),
-            self._tokens.train.labels,
+            self._tokens.train.labels[rows],
             classifier=self._method.classifier,
             c=c,
             seed=self._task.experiment.seed,
@@ -115,10 +119,13 @@ class SvmEngine:
         """A factor for each feature, (D,), so that words have this share of a sentence's mean squared length."""
         if self._tfidf is None:
             return None
-        train_ND = self._extract("train").astype(np.float64)
-        length = np.sqrt((train_ND**2).sum(axis=1).mean())
-        of_words, of_encoder = np.sqrt(share), np.sqrt(1 - share) / length
-        return np.repeat([of_words, of_encoder], [len(self._tfidf.terms), train_ND.shape[1]])
+        of_words, of_encoder = np.sqrt(share), np.sqrt((1 - share) / (self._squared_length or 1.0))
+        return np.repeat([of_words, of_encoder], [len(self._tfidf.terms), self._extract("train").shape[1]])
+
+    @cached_property
+    def _squared_length(self) -> float:
+        """Of the encoder's features of a training sentence, the mean."""
+        return float((self._extract("train").astype(np.float64) ** 2).sum(axis=1).mean())
 
     def _both(self, split: str) -> Features:
         """TF-IDF of a split's sentences, where it is asked for, and the encoder's features behind it."""

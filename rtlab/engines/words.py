@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rtlab.data import Splits
 from rtlab.engines import linear
 from rtlab.engines.engine import Training
-from rtlab.engines.linear import Linear
+from rtlab.engines.linear import Linear, Rows
 from rtlab.engines.tfidf import Tfidf
 from rtlab.environment import Stopwatch
 from rtlab.methods import Words
@@ -31,7 +31,7 @@ class WordsEngine:
 
     def __init__(self, method: Words, splits: Splits, *, seed: int, watch: Stopwatch) -> None:
         self._method, self._seed, self._watch = method, seed, watch
-        self._label_names = splits.label_names
+        self._label_names, self._train = splits.label_names, splits.train
         self._labels = {name: np.asarray(split.labels, dtype=np.int64) for name, split in splits.items()}
         with watch.phase("prepare"):
             self._tfidf = Tfidf(splits.train.texts, characters=method.characters)
@@ -43,9 +43,7 @@ class WordsEngine:
         self._say_unknown()
         candidates = [(c,) for c in linear.candidates(self._method.c)]
         with self._watch.phase("train"):
-            (c,), self._model = linear.best(
-                candidates, self._fitted, lambda: self._features["validation"], self._labels["validation"]
-            )
+            (c,), self._model = linear.best(candidates, self._fitted, lambda: train_NT, self._train)
         return Training(
             counts=Counts(
                 parameters_total=self._model.parameters,
@@ -73,10 +71,10 @@ class WordsEngine:
                 stacklevel=2,
             )
 
-    def _fitted(self, c: float) -> Linear:
+    def _fitted(self, rows: Rows, c: float) -> Linear:
         return linear.fit(
-            self._features["train"],
-            self._labels["train"],
+            self._features["train"][rows],
+            self._labels["train"][rows],
             classifier=self._method.classifier,
             c=c,
             seed=self._seed,

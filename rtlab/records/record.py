@@ -209,7 +209,7 @@ class RunRecord:
         validated: One entry per evaluation of validation during training, where the recipe asks for them.
         train_loss: Mean loss over all steps, as Hugging Face's `Trainer` states it.
         final_loss: Mean loss over the steps of the last epoch that was begun.
-        chosen: What was chosen on validation: C of a linear classifier, or step and epoch of the weights kept.
+        chosen: What was chosen: C of a linear classifier by cross-validation, or step and epoch of the weights kept.
         strongest: Of each class the words that speak for it most, the strongest first, of a method that counts words.
         testbed: What its times depend on.
         environment: `rtlab.testbed.fingerprint`.
