@@ -1,5 +1,6 @@
 """Trials of a choice side by side: how many at once, each in a process of its own, and the same answer as without."""
 
+import dataclasses
 import multiprocessing
 import os
 import signal
@@ -17,7 +18,7 @@ from rtlab.choosing import at_once, choose
 from rtlab.choosing.at_once import soonest
 from rtlab.choosing.budget import Budget
 from rtlab.choosing.deciding import decide
-from rtlab.choosing.folds import whole
+from rtlab.choosing.folds import FOLDS, whole
 from rtlab.choosing.question import Question
 from rtlab.choosing.results import Result
 from rtlab.choosing.search import search
@@ -78,7 +79,7 @@ class AtOnce(SimpleNamespace):
     """Trials that take made times, the sum of them as far as the cores are shared; all score alike."""
 
     def __init__(self, budget, jobs):
-        super().__init__(budget=budget, jobs=jobs, now=0.0, sentences=8000, held_out=(1000, 1000), batches=[])
+        super().__init__(budget=budget, jobs=jobs, now=0.0, sentences=8000, held_out=(1000,), batches=[])
 
     left = property(lambda self: self.budget - self.now)
 
@@ -123,12 +124,50 @@ def test_the_plan_goes_by_what_is_done_at_once(cores, budget, jobs):
     search(standings, trying, metric="accuracy", margin=0.01, seed=42)
     assert trying.now <= budget
     assert decide(standings, "accuracy", 0.01) is not None
-    assert (max(map(len, trying.batches)) > 1) == (budget >= 600)  # a rung is asked for as one
+    assert (max(map(len, trying.batches)) > 1) == (budget >= 1800)  # a rung is asked for as one
     if jobs > 1:
         alone, others = AtOnce(budget, 1), [Standing(way=way) for way in ways(FAMILIES, "native")]
         search(others, alone, metric="accuracy", margin=0.01, seed=42)
         more = sum(trained(standings)) - sum(trained(others))
-        assert more > 0 if budget in (600, 1800) else more >= 0  # with less one way is trained, with more all are whole
+        assert more > 0 if budget == 1800 else more >= 0  # with less one way is trained, with more all are whole
+
+
+class OnFolds(AtOnce):
+    """Where validation has 100 of 600 sentences: a trial on folds is as many runs."""
+
+    def __init__(self, budget, jobs):
+        super().__init__(budget, jobs)
+        self.sentences, self.held_out = 500, (100, 120, 240, 360, 480, 600)
+
+    def on(self, extent):
+        return FOLDS if extent.folds is None else extent.folds
+
+    def after(self, way, extent):
+        return super().cost(way, extent) if self.on(extent) else 0.0
+
+    def cost(self, way, extent):
+        return max(1, self.on(extent)) * super().cost(way, extent)
+
+    def together(self, seconds, extent):
+        parts = max(1, self.on(extent))
+        return soonest([one / parts for one in seconds for _ in range(parts)], self.jobs, "cpu")[1]
+
+    def result(self, way, extent, seed):
+        rows = np.arange(self.held_out[self.on(extent)])
+        found = super().result(way, extent, seed)
+        held_out = Predictions(labels=found.held_out.labels[rows], logits=found.held_out.logits[rows])
+        return dataclasses.replace(found, rows=rows, held_out=held_out)
+
+
+@pytest.mark.parametrize("budget", [360, 480, 600])
+def test_more_folds_fit_where_runs_are_done_at_once(cores, budget):
+    folds = []
+    for jobs in (1, 2):
+        trying, standings = OnFolds(budget, jobs), [Standing(way=way) for way in ways(FAMILIES, "native")]
+        search(standings, trying, metric="accuracy", margin=0.01, seed=42)
+        assert trying.now <= budget
+        folds.append(next(one.largest[0].extent.folds for one in standings if one.way.family == "full" and one.results))
+    assert folds[0] < folds[1]
 
 
 def trained(standings):

@@ -273,6 +273,8 @@ def test_folds_and_metric_are_named():
     assert "validation accuracy" not in page.said("answer") + page.said("ways") + page.said("undecided")
     mixed = page_of(folds=5, candidates=(*folded[:-1], replace(folded[-1], folds=1, validation=interval(0.7))))
     assert "accuracy over 5 folds or validation alone" in mixed.figures[0]
+    some = page_of(folds=5, candidates=(*folded[:-1], replace(folded[-1], folds=3, validation=interval(0.7))))
+    assert "accuracy over 5 folds or 3 of them" in some.figures[0]
     assert "accuracy over 5 folds 0.7820" in mixed.said("answer")
 
 

@@ -7,6 +7,7 @@ import math
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import odd_encoders
@@ -19,9 +20,22 @@ from rtlab.choosing.budget import GRACE_S, Budget, seconds_of
 from rtlab.choosing.commands import command
 from rtlab.choosing.costs import Pace
 from rtlab.choosing.deciding import decide
+from rtlab.choosing.describing import say_on_fewer
 from rtlab.choosing.errors import suspects
-from rtlab.choosing.folds import ENOUGH, FOLDS, HELD_OUT, LEAST_TEST, bounded, folds_of, folds_of_train, joined, whole
+from rtlab.choosing.folds import (
+    ENOUGH,
+    FOLDS,
+    HELD_OUT,
+    LEAST_FOLDS,
+    LEAST_TEST,
+    bounded,
+    folds_of,
+    folds_of_train,
+    joined,
+    whole,
+)
 from rtlab.choosing.halving import LEAST_HELD_OUT, STEPS_LEAST
+from rtlab.choosing.halving import folds_of as folds_to_compare_on
 from rtlab.choosing.results import FailedError, Result, one_by_one
 from rtlab.choosing.search import SEEDS, search
 from rtlab.choosing.standing import Standing, difference, levels, score
@@ -60,13 +74,20 @@ class Bench:
 
     @property
     def held_out(self):
-        return len(LABELS_N), self.alone
+        return self.alone, *(len(self.rows(folds)) for folds in range(1, FOLDS + 1) if self.alone < len(LABELS_N))
 
-    def on_folds(self, extent):
-        return extent.folded and self.alone < len(LABELS_N)
+    def rows(self, folds):
+        """What some folds hold out, or validation alone (0), which lies in all of them."""
+        every = np.arange(len(LABELS_N))
+        return every[every % FOLDS < folds] if folds else every[: self.alone]
+
+    def on(self, extent):
+        """On how many folds a trial is done; 0 for validation alone."""
+        most = len(self.held_out) - 1
+        return most if extent.folds is None else min(most, extent.folds)
 
     def after(self, way, extent):
-        again = self.cost(way, dataclasses.replace(extent, folded=False)) if self.on_folds(extent) else 0.0
+        again = self.cost(way, dataclasses.replace(extent, folds=0)) if self.on(extent) else 0.0
         return again + self.later * self.cost(way, extent)
 
     def planned(self, plan):
@@ -77,8 +98,7 @@ class Bench:
         return self.budget - self.now
 
     def cost(self, way, extent):
-        times = FOLDS if self.on_folds(extent) else 1
-        return times * (1 + self.pace[way.family] * (extent.seen + len(LABELS_N) / 3))
+        return max(1, self.on(extent)) * (1 + self.pace[way.family] * (extent.seen + len(LABELS_N) / 3))
 
     def probe(self, way):
         self._spend(1.0)
@@ -91,7 +111,7 @@ class Bench:
         if way.name in self.fails:
             raise FailedError("the loss of step 3 is nan")
         self.ran.append((way, sentences, epochs, seed))
-        rows = np.arange(len(LABELS_N)) if self.on_folds(extent) else np.arange(self.alone)
+        rows = self.rows(self.on(extent))
         draws = np.random.default_rng([seed, len(way.name), sum(map(ord, way.name))])
         right_N = draws.permutation(len(LABELS_N)) < round(self.accuracy(way, sentences, epochs) * len(LABELS_N))
         logits_NC = np.zeros((len(LABELS_N), 2), dtype=np.float32)
@@ -158,6 +178,68 @@ def test_the_budget_holds_and_there_is_an_answer(budget, sentences):
     assert len(bench.ran) == len(set(bench.ran))  # no trial tells anything twice
 
 
+@pytest.mark.parametrize("budget", range(60, 1000, 20))
+@pytest.mark.parametrize("sentences", [100, 500, 2000])
+def test_whole_training_is_compared_on_as_many_folds_as_there_is_room_for(budget, sentences):
+    bench = Bench(budget, learned(BEST), sentences=sentences, alone=120, pace={"lora": 0.003, "full": 0.004})
+    began, real = {}, bench.run
+
+    def run(way, extent, seed):
+        began.setdefault(way.family, (bench.left, extent))
+        return real(way, extent, seed)
+
+    bench.run = run
+    standings = searched(bench)
+    decision = decide(standings, "accuracy", 0.01)
+    assert bench.now + bench.after(decision.recommended.way, decision.recommended.largest[0].extent) <= budget
+    trained = {one.way.family: one for one in standings if not one.way.fitted and one.results}
+    for one in trained.values():
+        assert len({trial.extent for trial in one.largest}) == 1  # seeds hold out the same sentences
+    whole = max(5 * sentences, 300 * 16)
+    for left, extent in [began["full"]] if trained else []:
+        if extent.folds not in (0, FOLDS) and extent.seen >= 0.9 * whole:
+            more, way = dataclasses.replace(extent, folds=extent.folds + 1), trained["full"].way
+            assert bench.cost(way, more) + bench.after(way, more) > 0.9 * left
+    assert len({one.largest[0].extent.folds for one in trained.values()}) <= 1  # what is compared is so on the same
+
+
+@pytest.mark.parametrize(("budget", "full", "lora"), [(120, 0, None), (280, 2, None), (300, 2, 2), (500, 5, None), (580, 5, 5)])
+def test_more_time_goes_into_folds_then_into_the_other_way(budget, full, lora):
+    bench = Bench(budget, learned(BEST), sentences=500, alone=120, pace={"lora": 0.005, "full": 0.01})
+    trained = {one.way.family: one.largest for one in searched(bench) if not one.way.fitted and one.results}
+    assert {one.extent.seen for trials in trained.values() for one in trials} == {5000}
+    assert trained["full"][0].extent.folds == full
+    assert ("lora" in trained) == (lora is not None)
+    assert lora is None or trained["lora"][0].extent.folds == lora
+
+
+def test_where_the_one_way_that_fits_fails_the_other_is_tried():
+    name = ways(("full",), "native")[0].name
+    bench = Bench(500, learned(BEST), sentences=500, alone=120, pace={"lora": 0.005, "full": 0.01}, fails=(name,))
+    standings = searched(bench)
+    lora = named(standings, "LoRA")
+    assert named(standings, name).status == "failed"
+    assert [one.extent for one in lora.results] == [Extent(500, 10, 4)]
+    others = {one.why for one in standings if one.way.family == "lora" and one is not lora}
+    assert others == {"the budget has room for fewer learning rates"}
+    assert bench.now <= 500
+
+
+@pytest.mark.parametrize(
+    ("held_out", "folds"),
+    [
+        ((1000,), [0]),
+        ((30,), [0]),  # without folds it is all that there is
+        ((120, 200, 400, 600, 800, 1000), [5, 4, 3, 2, 0]),
+        ((99, 200, 400, 600, 800, 1000), [5, 4, 3, 2]),
+        ((20, 24, 48, 72, 101, 120), [5, 4]),  # fewer of them hold out too little
+        ((5, 6, 12, 18, 24, 30), [5]),
+    ],
+)
+def test_ways_may_be_compared_on_what_tells_something(held_out, folds):
+    assert folds_to_compare_on(SimpleNamespace(held_out=held_out)) == folds
+
+
 @pytest.mark.parametrize("later", [0.25, 1.5])
 @pytest.mark.parametrize("budget", [60, 120, 600, 1800])
 def test_what_comes_after_has_its_time(later, budget):
@@ -215,16 +297,16 @@ def test_few_sentences_are_seen_often():
     bench = Bench(600, learned(BEST, halfway=500), sentences=100)
     standings = searched(bench)
     most = max(standings, key=lambda one: max((trial.extent.epochs for trial in one.results), default=0)).largest[0]
-    assert most.extent == Extent(100, 48)  # 300 steps of 16
+    assert most.extent == Extent(100, 48, 0)  # 300 steps of 16
 
 
 def test_what_does_not_fit_on_folds_is_compared_on_validation_alone():
-    bench = Bench(90, learned(BEST), sentences=500, alone=60)
+    bench = Bench(90, learned(BEST), sentences=500, alone=120)
     standings = searched(bench)
     trained = [one for one in standings if not one.way.fitted and one.results]
     assert trained
-    assert {one.largest[0].extent.folded for one in trained} == {False}
-    assert {len(one.largest[0].rows) for one in trained} == {60}
+    assert {one.largest[0].extent.folds for one in trained} == {0}
+    assert {len(one.largest[0].rows) for one in trained} == {120}
     fitted = [one for one in standings if one.way.fitted and one.results]
     assert {len(one.largest[0].rows) for one in fitted} == {len(LABELS_N)}
     assert bench.now <= 90
@@ -234,7 +316,7 @@ def test_what_does_not_fit_on_folds_is_compared_on_validation_alone():
 def test_folds_it_is_where_they_fit_or_validation_says_nothing(budget, alone):
     bench = Bench(budget, learned(BEST), sentences=500, alone=alone)
     trained = [one for one in searched(bench) if not one.way.fitted and one.results]
-    assert {one.largest[0].extent.folded for one in trained} <= {True}
+    assert {one.largest[0].extent.folds for one in trained} <= {FOLDS}
     assert bool(trained) == (budget == 3600)
 
 
@@ -249,11 +331,11 @@ def test_what_does_not_fit_is_said_and_not_begun():
 
 
 def test_what_is_too_dear_is_said_with_what_comes_after_it():
-    bench = Bench(150, learned(BEST), sentences=500, alone=LEAST_HELD_OUT - 1)
+    bench = Bench(65, learned(BEST), sentences=500, alone=LEAST_HELD_OUT - 1)
     lora = named(searched(bench, ("words", "lora")), "LoRA")
     assert lora.status == "left out"
     needed, left = map(float, re.fullmatch(r"about (\d+) s, with (\d+) s left", lora.why).groups())
-    least = Extent(500, round(STEPS_LEAST * 16 / 500))
+    least = Extent(500, round(STEPS_LEAST * 16 / 500), LEAST_FOLDS)
     assert bench.cost(lora.way, least) < left < needed
     assert needed == pytest.approx(bench.cost(lora.way, least) + bench.after(lora.way, least), abs=1)
 
@@ -274,12 +356,20 @@ def test_what_costs_the_same_however_many_sentences_may_still_be_too_dear(budget
     assert bench.now <= budget
 
 
-def test_where_only_some_rates_fit_the_usual_ones_are_tried():
-    bench = Bench(150, learned(BEST), sentences=2000)
+def test_where_only_one_way_fits_that_is_full_fine_tuning_at_its_usual_rate():
+    bench = Bench(250, learned(BEST), sentences=2000)
+    standings = searched(bench)
+    (tried,) = (one.way for one in standings if not one.way.fitted and one.results)
+    assert (tried.family, tried.rank) == ("full", 0)
+    why = {one.way.family: one.why for one in standings if not one.way.fitted and one.way is not tried}
+    assert why == {"full": "the budget has room for fewer learning rates", "lora": "the budget has room for fewer ways"}
+
+
+def test_where_not_all_rates_fit_the_usual_ones_are_tried():
+    bench = Bench(400, learned(BEST), sentences=2000)
     standings = searched(bench)
     tried = [one.way for one in standings if not one.way.fitted and one.results]
-    assert tried
-    assert all(way.rank == 0 for way in tried)
+    assert [(way.family, way.rank) for way in tried] == [("lora", 0), ("full", 0)]
     others = [one for one in standings if not one.way.fitted and one.way.rank]
     assert {one.why for one in others} == {"the budget has room for fewer learning rates"}
 
@@ -359,6 +449,47 @@ def test_the_cheapest_within_the_margin_is_recommended(margin, recommended, chea
     found = decide(four(0.75, 0.80, 0.82, 0.825), "accuracy", margin)
     names = [None if one is None else one.way.family for one in (found.recommended, found.cheaper, found.better)]
     assert names == [recommended, cheaper, better]
+
+
+def on_rows(standing, rows, folds):
+    """A way whose one trial held out so much of what it did."""
+    (found,) = standing.results
+    held_out = Predictions(labels=LABELS_N[rows], logits=found.held_out.logits[rows])
+    extent = dataclasses.replace(found.extent, folds=folds)
+    standing.results = [dataclasses.replace(found, rows=rows, held_out=held_out, extent=extent)]
+
+
+def test_ways_on_fewer_folds_are_compared_with_the_best_of_those_on_more():
+    """So what stands between the two of them is what they differ by on the sentences that both held out."""
+    words, svm, lora, full = four(0.60, 0.75, 0.80, 0.82)
+    on_rows(full, np.arange(800), 4)
+    on_rows(lora, np.arange(400), 2)
+    every = [words, svm, lora, full]
+    level = levels(every, "accuracy")
+    assert list(level) == every
+    assert level[full] == pytest.approx(level[svm] + difference(full, svm, "accuracy").value)
+    assert level[full] > level[svm]
+    assert level[lora] == pytest.approx(level[full] + difference(lora, full, "accuracy").value)
+
+
+def test_what_was_compared_on_fewer_folds_is_said():
+    splits = made(60, 40)
+    question = choosing.Question(usual=Experiment(), splits=splits, folds=folds_of(splits), encoder=None)
+    words, svm, lora, full = four(0.60, 0.75, 0.80, 0.82)
+    for one, folds in ((words, FOLDS), (svm, FOLDS), (full, 4), (lora, 2)):
+        on_rows(one, np.arange(200 * folds), folds)
+        one.results = [dataclasses.replace(one.results[0], records=(None,) * folds)]
+    there = [float((svm.results[0].held_out.classes == LABELS_N)[:number].mean()) for number in (800, 400)]
+    said = "The budget had no room for {} on 5 folds: compared on the {} sentences of {} of them"
+    assert say_on_fewer([words, svm, lora, full], question, "accuracy") == [
+        f"{said.format('full', 800, 4)}, where {svm.way.name} has {there[0]:.3f}.",
+        f"{said.format('lora', 400, 2)}, where {svm.way.name} has {there[1]:.3f}.",
+    ]
+    assert say_on_fewer([lora, full], question, "accuracy") == [
+        said.format("full", 800, 4) + ".",
+        said.format("lora", 400, 2) + ".",
+    ]
+    assert say_on_fewer([words, svm], question, "accuracy") == []
 
 
 def test_a_way_on_validation_alone_is_compared_on_what_it_has_in_common_with_the_others():
@@ -516,9 +647,9 @@ def test_what_comes_after_a_trial_is_all_of_train_and_what_is_refitted(refit, mo
     trials._costs.set(way, Pace(sentence=0.1, held_out=0.01, start=1.0))
     whole_s = 1 + 60 * 2 * 0.1 + 80 * 0.01
     assert trials.cost(way, Extent(80, 2)) == pytest.approx(FOLDS * (1 + 80 * 2 * 0.1 + (20 + LEAST_TEST) * 0.01))
-    assert trials.cost(way, Extent(80, 2, folded=False)) == pytest.approx(whole_s)
+    assert trials.cost(way, Extent(80, 2, folds=0)) == pytest.approx(whole_s)
     assert trials.after(way, Extent(80, 2)) == pytest.approx(whole_s + more)
-    assert trials.after(way, Extent(80, 2, folded=False)) == pytest.approx(more)
+    assert trials.after(way, Extent(80, 2, folds=0)) == pytest.approx(more)
 
 
 def test_equal_sentences_are_in_one_fold():
@@ -688,6 +819,40 @@ def test_what_was_killed_goes_on_from_its_records(usual, short, monkeypatch):
     assert len(after) == 4 * FOLDS + len({found.recommended, found.cheaper, found.better} - {None})
 
 
+@pytest.mark.parametrize(
+    ("family", "of", "done", "seconds", "left", "early"),
+    [
+        ("lora", 5, 1, 10.0, 0.0, False),  # one fold is not enough
+        ("lora", 5, 3, 60.0, 39.9, True),  # another takes 20 s, and all of train afterwards as long
+        ("lora", 5, 3, 60.0, 40.1, False),
+        ("lora", 5, 4, 4.0, 12.9, True),  # all of train takes 12 s, as it was estimated
+        ("lora", 5, 4, 4.0, 13.1, False),
+        ("lora", 1, 2, 30.0, 0.0, False),
+        ("words", 5, 3, 30.0, 0.0, False),
+    ],
+)
+def test_folds_end_early_where_no_time_is_left_for_another(family, of, done, seconds, left, early, tmp_path):
+    splits, (way, *_) = made(60, 40), ways((family,), "native")
+    trials = choosing.Trials(
+        question=choosing.Question(usual=Experiment(), splits=splits, folds=folds_of(splits), encoder=None),
+        budget=SimpleNamespace(left=left),
+        folder=tmp_path,
+        save_models=False,
+    )
+    trials._costs.set(way, Pace(sentence=0.1, held_out=0.05, start=2.0))
+    assert trials._ends_early(way, Extent(60, 1), done, of, seconds) == early
+
+
+@pytest.mark.filterwarnings("ignore:Liblinear failed to converge")  # random features
+def test_a_way_whose_folds_ended_early_is_compared_on_those_and_handed_over(usual, short, monkeypatch, tmp_path):
+    monkeypatch.setattr(choosing.Trials, "_ends_early", lambda *asked: asked[4] > 1 and asked[3] >= 3)
+    found = choose(**usual, candidates=("lora",), save_to=tmp_path / "model", refit=True, metric="macro-f1")
+    assert {one.folds for one in found.candidates if one.validation is not None} == {3}
+    assert any("on 5 folds: compared on the" in one and "sentences of 3 of them." in one for one in found.warnings)
+    assert found.way.test is not None
+    assert rtlab.predict(tmp_path / "model", ["never dull ."])[0].label in found.classes
+
+
 @pytest.mark.filterwarnings("ignore:Liblinear failed to converge")  # random features
 def test_training_that_has_no_time_for_folds_is_compared_on_validation_and_run_once(
     usual, short, monkeypatch, tmp_path
@@ -697,7 +862,7 @@ def test_training_that_has_no_time_for_folds_is_compared_on_validation_and_run_o
     monkeypatch.setattr(
         choosing.Trials,
         "cost",
-        lambda self, way, extent: 1e9 if extent.folded and not way.fitted else real(self, way, extent),
+        lambda self, way, extent: 1e9 if extent.folds != 0 and not way.fitted else real(self, way, extent),
     )
     found = choose(**usual, candidates=("words", "lora"), save_to=tmp_path / "model", margin=0)
     assert found.folds == FOLDS
@@ -1147,7 +1312,7 @@ def test_an_encoder_reads_a_sentence_once_whatever_the_number_of_folds_and_ways(
     assert [one.status for one in found.candidates] == ["finished", "finished"]
     probed = read.pop(0)
     assert probed <= PROBED
-    assert sum(read) < 2 * PROBED + 60 + 40 + 40
+    assert sum(read) <= 60 + 40 + 40
 
 
 @pytest.mark.filterwarnings("ignore:Liblinear failed to converge")  # random features

@@ -11,7 +11,7 @@ from rtlab.choice import FOLDER, PAGE, Choice
 from rtlab.choosing.budget import Budget, seconds_of
 from rtlab.choosing.commands import asked_line
 from rtlab.choosing.deciding import Decision, decide
-from rtlab.choosing.describing import candidate_of, only_beside, say_alone, say_beside, say_why, timed_by
+from rtlab.choosing.describing import candidate_of, only_beside, say_beside, say_on_fewer, say_why, timed_by
 from rtlab.choosing.errors import find_mistakes, find_suspects
 from rtlab.choosing.folds import bounded, folds_of
 from rtlab.choosing.looking import cut_by, find_encoder, look_at, max_length_of
@@ -69,10 +69,10 @@ def choose(
 ) -> Choice:
     """Find out which way to take for a data set, within a budget.
 
-    Validation alone selects; where it has few sentences, ways are compared on folds of it and train. Recommended is the
-    cheapest way whose mean on validation is within the margin of the best. Test is looked at for that way and its
-    runners-up, once they are chosen. Records lie in `output_dir`/choices/, where no table looks; a choice that was
-    killed goes on from them when it is asked for again.
+    Validation alone selects; where it has few sentences, ways are compared on folds of it and train, on as many as
+    there is time for. Recommended is the cheapest way whose mean on validation is within the margin of the best. Test
+    is looked at for that way and its runners-up, once they are chosen. Records lie in `output_dir`/choices/, where no
+    table looks; a choice that was killed goes on from them when it is asked for again.
 
     Args:
         dataset: Hub id, file, directory, or `corpus`.
@@ -179,9 +179,9 @@ def choose(
         if decision is None:
             raise NoChoiceError(_nothing(standings))
         say_why(standings, decision, metric, margin / 100)
-        if alone := say_alone(standings, question, metric):
-            warnings.append(alone)
-            say(alone)
+        for fewer in say_on_fewer(standings, question, metric):
+            warnings.append(fewer)
+            say(fewer)
         choice = Choice(
             asked=asked_line(usual, encoder, budget, margin, metric, candidates, jobs),
             dataset=splits.name,

@@ -33,20 +33,23 @@ def say_why(standings: Sequence[Standing], decision: Decision, metric: ChoiceMet
         one.why += ", undecided" if one.way.name in undecided else ""
 
 
-def say_alone(standings: Sequence[Standing], question: Question, metric: ChoiceMetric) -> str | None:
-    """That some ways were compared on validation alone, beside folds, with what the best of the others has there."""
-    compared = [one for one in standings if one.results]
-    alone = [one for one in compared if not one.largest[0].extent.folded]
-    others = [one for one in compared if one.largest[0].extent.folded]
-    if not alone or not others:
-        return None
-    best, rows = max(others, key=lambda one: score(one.largest, metric)), question.whole.rows
-    there = float(scores_of(best.largest, metric, rows).mean())
-    names = " and ".join(dict.fromkeys(one.way.family for one in alone))
-    return (
-        f"The budget had no room for {names} on {len(question.folds)} folds: compared on the {len(rows):,} sentences "
-        f"of validation alone, where {best.way.name} has {there:.3f}."
-    )
+def say_on_fewer(standings: Sequence[Standing], question: Question, metric: ChoiceMetric) -> list[str]:
+    """Which ways were compared on some folds or on validation alone, with what the best on all folds has there."""
+    every, compared = len(question.folds), [one for one in standings if one.results]
+    on = {one: len(one.largest[0].records) if one.largest[0].extent.folds != 0 else 0 for one in compared}
+    best = max((one for one in compared if on[one] == every), key=lambda one: score(one.largest, metric), default=None)
+    said = []
+    for folds in sorted({number for number in on.values() if number < every and every > 1}, reverse=True):
+        several = [one for one in compared if on[one] == folds]
+        names, rows = " and ".join(dict.fromkeys(one.way.family for one in several)), several[0].largest[0].rows
+        there = (
+            "" if best is None else f", where {best.way.name} has {scores_of(best.largest, metric, rows).mean():.3f}"
+        )
+        said.append(
+            f"The budget had no room for {names} on {every} folds: compared on the {len(rows):,} sentences of "
+            f"{f'{folds} of them' if folds else 'validation alone'}{there}."
+        )
+    return said
 
 
 def candidate_of(standing: Standing, question: Question, metric: ChoiceMetric) -> Candidate:
@@ -117,8 +120,6 @@ def _to_label(record: RunRecord) -> float:
     assert timing is not None, "a run with a result has one"
     assert counts is not None, "likewise"
     recipe = record.experiment.method.recipe
-    held_out = {split: len(said.labels) for split, said in record.predictions.items()}
-    every = sum(held_out.values()) + counts.samples / (1 if recipe is None else recipe.epochs)
-    # An SVM reads validation while it is trained, to choose C.
-    labelled = held_out["test"] if record.experiment.engine == "svm" else sum(held_out.values())
-    return 1000 * (timing.prepare_s / every + timing.evaluate_s / labelled)
+    held_out = sum(len(said.labels) for said in record.predictions.values())
+    every = held_out + counts.samples / (1 if recipe is None else recipe.epochs)
+    return 1000 * (timing.prepare_s / every + timing.evaluate_s / held_out)

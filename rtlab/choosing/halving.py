@@ -12,22 +12,26 @@ whole search.
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+from rtlab.choosing.folds import LEAST_FOLDS
 from rtlab.choosing.standing import Standing, Trying, attempt_all, needed_after, probed, score, too_dear
-from rtlab.choosing.ways import Extent, Rungs
+from rtlab.choosing.ways import FIRST, Extent, Rungs
 from rtlab.recipe import ChoiceMetric
 
 EPOCHS = 5  # of the lab's recipe: with them, or with enough steps where sentences are few, training counts as whole
 STEPS_ENOUGH = 300
 STEPS_LEAST = 100  # below them a comparison says nothing
-LEAST_HELD_OUT = 50  # sentences of validation, likewise
+LEAST_HELD_OUT = 100  # sentences to compare on, likewise: on them an accuracy of 0.8 is known to within 8 points
+APART = 1.5  # as much training as the rung before, at least
+FEWER_RATES, FEWER_WAYS = (f"the budget has room for fewer {what}" for what in ("learning rates", "ways"))
 ALL_OF_LEFT = 0.9  # of the time left, in plans: estimates are rough
 
 
-def halve(standings: Sequence[Standing], trying: Trying, metric: ChoiceMetric, seed: int) -> None:
-    """Successive halving of what is trained in steps."""
+def halve(standings: Sequence[Standing], trying: Trying, metric: ChoiceMetric, seed: int) -> Extent | None:
+    """Successive halving of what is trained in steps, and how much a run of its last rung does; `None` if none fits."""
     able = [one for one in standings if one.way.rank == 0 and probed(one, trying)]
-    families = [one.way.family for one in able]
+    families = sorted((one.way.family for one in able), key=lambda family: family != FIRST)
     of_family = {one.way.family: one for one in standings if one.way.rank == 0}
     for other in standings:
         if other.way.family not in families:
@@ -37,18 +41,18 @@ def halve(standings: Sequence[Standing], trying: Trying, metric: ChoiceMetric, s
     whole = max(EPOCHS * trying.sentences, STEPS_ENOUGH * batch)
     planned = trying.planned(lambda: _planned(standings, families, trying, whole, batch))
     if planned is None:
-        least = _extent(trying, STEPS_LEAST * batch, folded=not _may_be_alone(trying))
+        least = _extent(trying, STEPS_LEAST * batch, folds_of(trying)[-1])
         for standing in standings:
             if standing.way.family in families:
                 standing.why = too_dear(trying, standing.way, least)
-        return
+        return None
     begun, rungs = [one for one in standings if one.way.name in planned.names], planned.seen
     for standing in standings:
         if standing.way.family in families and standing not in begun:
-            standing.why = "the budget has room for fewer learning rates"
+            standing.why = FEWER_RATES if standing.way.family in {one.way.family for one in begun} else FEWER_WAYS
     left = list(begun)
     for number, seen in enumerate(rungs):
-        extent = _extent(trying, seen, folded=planned.folded)
+        extent = _extent(trying, seen, planned.folds)
         left = attempt_all(left, trying, extent, seed)
         if number + 1 < len(rungs) and left:
             kept = 1 if number + 2 == len(rungs) else max(1, round(len(begun) / 3))
@@ -58,22 +62,32 @@ def halve(standings: Sequence[Standing], trying: Trying, metric: ChoiceMetric, s
                 one.status = "stopped"
                 one.why = f"{score(one.largest, metric):.3f} against {best:.3f} after {extent.seen:,} sentences"
             left = order[:kept]
+    return _extent(trying, rungs[-1], planned.folds)
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """Rungs: how many ways of each family begin, and with which share of the last rung's training each rung works."""
+    """Rungs: how many ways of each family begin, and with which share of the last rung's training each rung works.
+
+    It is carried out if the last rung's training may be at least so much: whole, as much as an epoch of all sentences,
+    or just enough to tell anything; on all folds, or else on as many as that leaves room for.
+    """
 
     rates: int
     families: int
     shares: tuple[float, ...]
+    least: Literal["whole", "epoch", "any"]
+    all_folds: bool = False
 
 
+# On recorded runs (bench/test_choosing.py) whole training of one way, on as many folds as there is room for, chose
+# better than more ways and learning rates on fewer folds or with less training: those come where all folds have room.
 _PLANS = (
-    _Plan(rates=3, families=2, shares=(1 / 9, 1 / 3, 1.0)),
-    _Plan(rates=2, families=2, shares=(1 / 4, 1.0)),
-    _Plan(rates=1, families=2, shares=(1 / 4, 1.0)),
-    _Plan(rates=1, families=1, shares=(1.0,)),
+    _Plan(rates=3, families=2, shares=(1 / 9, 1 / 3, 1.0), least="whole", all_folds=True),
+    _Plan(rates=1, families=2, shares=(1.0,), least="whole", all_folds=True),
+    _Plan(rates=1, families=1, shares=(1.0,), least="whole"),
+    _Plan(rates=1, families=1, shares=(1.0,), least="epoch"),
+    _Plan(rates=1, families=1, shares=(1.0,), least="any"),
 )
 
 
@@ -82,26 +96,31 @@ def _planned(
 ) -> Rungs | None:
     """Who begins, and how many sentences a run of each rung sees; `None` if nothing that tells anything fits."""
     least = STEPS_LEAST * batch
-    wanted = min(whole, max(trying.sentences, STEPS_ENOUGH * batch))
-    for plan, folded in itertools.product(_PLANS, (True, False) if _may_be_alone(trying) else (True,)):
+    needed = {"whole": whole, "epoch": min(whole, max(trying.sentences, STEPS_ENOUGH * batch)), "any": least}
+    for plan in _PLANS:
         begun = [one for one in standings if one.way.family in families[: plan.families] and one.way.rank < plan.rates]
-        most = _most(standings, begun, plan, trying, whole, least, folded=folded)
-        if begun and most >= (least if plan == _PLANS[-1] else wanted):
-            names = tuple(one.way.name for one in begun)
-            return Rungs(names, _rungs(plan, trying, most, least), folded)
+        for folds in folds_of(trying)[: 1 if plan.all_folds else None]:
+            most = _most(standings, begun, plan, trying, whole, least, folds)
+            if begun and most >= needed[plan.least]:
+                return Rungs(tuple(one.way.name for one in begun), _rungs(plan, trying, most, least), folds)
     return None
 
 
-def _may_be_alone(trying: Trying) -> bool:
-    """Whether there are folds, and validation alone would tell something, too."""
-    on_folds, alone = trying.held_out
-    return LEAST_HELD_OUT <= alone < on_folds
+def folds_of(trying: Trying) -> list[int]:
+    """On how many folds ways may be compared, the most first; 0 for validation alone.
+
+    All there are, and fewer if they hold out enough to tell something.
+    """
+    alone, *on_folds = trying.held_out
+    fewer = [folds for folds in range(len(on_folds) - 1, LEAST_FOLDS - 1, -1) if on_folds[folds - 1] >= LEAST_HELD_OUT]
+    several = [len(on_folds), *fewer] if on_folds else []
+    return [*several, 0] if alone >= LEAST_HELD_OUT or not several else several
 
 
 def _rungs(plan: _Plan, trying: Trying, most: int, least: int) -> tuple[int, ...]:
-    """How many sentences a run of each rung sees; where sentences are few, rungs would be alike, and are one then."""
-    seen = (max(round(share * most), min(least, most)) for share in plan.shares)
-    return tuple(dict.fromkeys(_extent(trying, one, folded=True).seen for one in seen))
+    """How many sentences a run of each rung sees; where sentences are few, rungs would be much alike: one is enough."""
+    seen = [_extent(trying, max(round(share * most), min(least, most))).seen for share in plan.shares]
+    return (*(one for one, following in itertools.pairwise(seen) if APART * one <= following), seen[-1])
 
 
 def _most(
@@ -111,8 +130,7 @@ def _most(
     trying: Trying,
     whole: int,
     least: int,
-    *,
-    folded: bool,
+    folds: int,
 ) -> int:
     """How many sentences the last rung's run may see, so that all rungs fit into the time that is left; 0 for none."""
     seconds, kept_back = ALL_OF_LEFT * trying.left, needed_after(standings, trying)
@@ -121,7 +139,7 @@ def _most(
         kept, total, after = len(begun), 0.0, kept_back
         rungs = _rungs(plan, trying, most, least)
         for number, seen in enumerate(rungs):
-            extent = _extent(trying, seen, folded=folded)
+            extent = _extent(trying, seen, folds)
             costs = sorted((trying.cost(one.way, extent) or 0.0 for one in begun), reverse=True)
             total += trying.together(costs[:kept], extent)
             after = max(after, *(trying.after(one.way, extent) for one in begun))
@@ -137,7 +155,7 @@ def _most(
     return low
 
 
-def _extent(trying: Trying, seen: int, *, folded: bool) -> Extent:
+def _extent(trying: Trying, seen: int, folds: int | None = None) -> Extent:
     """That of a run that sees so many sentences: fewer sentences rather than no epoch of all."""
     sentences = max(1, min(trying.sentences, seen))
-    return Extent(sentences, max(1, round(seen / sentences)), folded)
+    return Extent(sentences, max(1, round(seen / sentences)), folds)

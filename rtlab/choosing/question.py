@@ -45,7 +45,7 @@ class Question:
 
     def parts(self, extent: Extent) -> tuple[Part, ...]:
         """What a trial is done on."""
-        return self.folds if extent.folded else (self.whole,)
+        return (self.whole,) if extent.folds == 0 else self.folds[: extent.folds]
 
     def trained_on(self, sentences: int, part: Part) -> int:
         """Of so many training sentences those that there are in a part; all folds have is all that a part has."""

@@ -1,8 +1,9 @@
 """How the budget is spent: the cheap ways first, then successive halving of what is trained in steps, then seeds."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from rtlab.choosing.halving import ALL_OF_LEFT, halve
+from rtlab.choosing.halving import ALL_OF_LEFT, FEWER_RATES, folds_of, halve
 from rtlab.choosing.standing import (
     Standing,
     Trying,
@@ -42,11 +43,12 @@ def search(standings: Sequence[Standing], trying: Trying, *, metric: ChoiceMetri
         first = not any(one.results for one in standings)
         _fit(standing, standings, trying, seed, ALL_OF_LEFT if first else SHARES[standing.way.family], first=first)
     trained = [standing for standing in standings if not standing.way.fitted]
-    halve(trained, trying, metric, seed)
+    planned = halve(trained, trying, metric, seed)
     for standing in fitted:  # what was too dear for its share, where nothing else took the time
         if standing.status == "left out":
             _fit(standing, standings, trying, seed, ALL_OF_LEFT)
-    _repeat(standings, trying, metric, margin, seed)
+    if planned is not None:
+        _repeat(standings, trying, metric, margin, seed, planned)
 
 
 def _features_alone(standing: Standing) -> bool:
@@ -92,17 +94,27 @@ def _affordable(trying: Trying, way: Way, every: int, share: float, *, kept_back
     return int(every * (seconds - nothing) / (all_of_them - nothing))
 
 
-def _repeat(standings: Sequence[Standing], trying: Trying, metric: ChoiceMetric, margin: float, seed: int) -> None:
-    """Give what is left of the time to the best of each family that may still win: as much training, then seeds."""
+def _repeat(
+    standings: Sequence[Standing], trying: Trying, metric: ChoiceMetric, margin: float, seed: int, planned: Extent
+) -> None:
+    """Give what is left of the time to the family that was not tried, to the best of the others, then to seeds."""
     finished = [one for one in standings if not one.way.fitted and one.status == "finished"]
+    most = finished[0].largest[0].extent if finished else planned
+    for other in _untried(standings):
+        fewer = [most] if finished else [replace(most, folds=folds) for folds in folds_of(trying)]
+        room = next((extent for extent in fewer if _fits([other], standings, trying, extent)), None)
+        if room is not None and attempt(other, trying, room, seed):
+            for same in standings:
+                if same.way.family == other.way.family and not same.results:
+                    same.why = FEWER_RATES
     if not finished:
         return
-    most = finished[0].largest[0].extent
     for rival in _best_of_other_families(standings, finished[0], metric):
         if _fits([rival], standings, trying, most):
             attempt(rival, trying, most, seed)
     for number in range(1, SEEDS):
-        contenders = [one for one in standings if one.way.method.recipe is not None and one.status == "finished"]
+        trained = [one for one in standings if not one.way.fitted and one.status == "finished"]
+        contenders = [one for one in trained if one.largest[0].extent == most]  # seeds hold out the same sentences
         left = [one for one in contenders if _may_win(one, standings, metric, margin)]
         while left:
             several = left[: trying.jobs]
@@ -110,6 +122,13 @@ def _repeat(standings: Sequence[Standing], trying: Trying, metric: ChoiceMetric,
                 several.pop()
             attempt_all(several, trying, most, seed + number)
             left = left[max(1, len(several)) :]
+
+
+def _untried(standings: Iterable[Standing]) -> list[Standing]:
+    """Of each family that is trained in steps and was not tried its usual way."""
+    trained = [one for one in standings if not one.way.fitted]
+    tried = {one.way.family for one in trained if one.results}
+    return [one for one in trained if one.way.family not in tried and one.way.rank == 0 and one.status == "left out"]
 
 
 def _best_of_other_families(standings: Iterable[Standing], first: Standing, metric: ChoiceMetric) -> list[Standing]:

@@ -28,8 +28,8 @@ class Trying(Protocol):
         """Seconds that are left."""
 
     @property
-    def held_out(self) -> tuple[int, int]:
-        """Sentences that ways are compared on: on folds, and of validation alone, which is the same without folds."""
+    def held_out(self) -> tuple[int, ...]:
+        """Sentences that ways are compared on: of validation alone, then of one fold, of two, and so on, if any."""
 
     def after(self, way: Way, extent: Extent) -> float:
         """Seconds that are needed after the search if such a trial is recommended; 0 if nothing is known yet."""
@@ -72,11 +72,9 @@ class Standing:
 
     @property
     def largest(self) -> list[Result]:
-        """The trials with most training; one per seed."""
-        if not self.results:
-            return []
-        most = max(one.extent.seen for one in self.results)
-        return [one for one in self.results if one.extent.seen == most]
+        """The trials with most training, on most folds; one per seed."""
+        most = max(self.results, key=lambda one: (one.extent.seen, len(one.rows)), default=None)
+        return [one for one in self.results if most is not None and one.extent == most.extent]
 
 
 def probed(standing: Standing, trying: Trying) -> bool:
@@ -163,19 +161,20 @@ def score(results: Sequence[Result], metric: ChoiceMetric) -> float:
 
 
 def levels(standings: Iterable[Standing], metric: ChoiceMetric) -> dict[Standing, float]:
-    """The metric of each way that has results, to be compared with one another.
+    """The metric of each way that has results, to be compared with one another, in their order.
 
-    One that was compared on validation alone, beside folds, stands as far from the best of those on folds as it does on
-    the sentences that they have in common: which of them were held out must not count.
+    One that was compared on fewer sentences, some of the folds or validation alone, stands as far from the best of
+    those on more as it does on the sentences that they have in common: which of them were held out must not count.
     """
     compared = [one for one in standings if one.results]
-    most = max((len(one.largest[0].rows) for one in compared), default=0)
-    found = {one: score(one.largest, metric) for one in compared if len(one.largest[0].rows) == most}
-    best = max(found, key=lambda one: found[one], default=None)
-    return {
-        one: found[one] if best is None or one in found else found[best] + difference(one, best, metric).value
-        for one in compared
-    }
+    found: dict[Standing, float] = {}
+    for number in sorted({len(one.largest[0].rows) for one in compared}, reverse=True):
+        best = max(found, key=lambda one: found[one], default=None)
+        for one in (one for one in compared if len(one.largest[0].rows) == number):
+            found[one] = (
+                score(one.largest, metric) if best is None else found[best] + difference(one, best, metric).value
+            )
+    return {one: found[one] for one in compared}
 
 
 def common(one: Standing, other: Standing) -> NDArray[np.int64]:

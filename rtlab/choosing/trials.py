@@ -1,6 +1,7 @@
 """Trials: runs of a way on so many sentences, each recorded."""
 
 import contextlib
+import itertools
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from rtlab.choosing.at_once import at_once, room_for, soonest
 from rtlab.choosing.budget import SPENT, Budget
 from rtlab.choosing.costs import Costs, Pace
-from rtlab.choosing.folds import Part
+from rtlab.choosing.folds import LEAST_FOLDS, Part
 from rtlab.choosing.places import keep_time, planned
 from rtlab.choosing.question import Question
 from rtlab.choosing.results import FailedError, Result, Tried, one_by_one
@@ -87,9 +88,10 @@ class Trials:
         return self.budget.left - self.kept_back
 
     @property
-    def held_out(self) -> tuple[int, int]:
-        """Sentences that ways are compared on: on folds, and of validation alone."""
-        return sum(len(fold.rows) for fold in self.question.folds), len(self.question.whole.rows)
+    def held_out(self) -> tuple[int, ...]:
+        """Sentences that ways are compared on: of validation alone, then of one fold, of two, and so on, if any."""
+        folds = [len(fold.rows) for fold in self.question.folds]
+        return (len(self.question.whole.rows), *(itertools.accumulate(folds) if len(folds) > 1 else ()))
 
     def after(self, way: Way, extent: Extent) -> float:
         """Seconds that are needed after the search if that is recommended: for all of train, and to refit."""
@@ -148,7 +150,7 @@ class Trials:
             each = (marks[-1] - marks[WARM_UP]) / (len(marks) - 1 - WARM_UP) / batch
             self._costs.set(way, Pace(sentence=each, held_out=each / 2, start=built - start + REST_S))
         else:
-            each = (trained - built) / (len(small.train) + len(small.validation))
+            each = (trained - built) / len(small.train)
             self._costs.set(way, Pace(sentence=each, start=built - start))
 
     def run(self, way: Way, extent: Extent, seed: int) -> Result:
@@ -297,7 +299,8 @@ class Trials:
         if not said:
             self.budget.check()
             self._say(way, extent, seed, parts)
-        start, records, model, known_s, beside = time.perf_counter(), [], None, 0.0, False
+        start, model, known_s, beside = time.perf_counter(), None, 0.0, False
+        records: list[RunRecord] = []
         save = save and self.save_models and len(parts) == 1  # of folds no model is handed over
         for part in parts:
             one = self._experiment(way, extent, seed, part)
@@ -306,6 +309,9 @@ class Trials:
                 if prepared.id in self._died:
                     raise FailedError(self._died[prepared.id])
                 record = self._known.get(prepared.id)
+                spent = known_s + time.perf_counter() - start
+                if record is None and self._ends_early(way, extent, len(records), len(parts), spent):
+                    break
                 if record is None or (needed and not model_folder(self.folder, record).exists()):
                     record = Run(
                         one,
@@ -321,6 +327,7 @@ class Trials:
             records.append(record)
             folder = model_folder(self.folder, record)
             model = folder if save and record.error is None and folder.exists() else None
+        parts = parts[: len(records)]
         held_out = [record.predictions["validation"] for record in records]
         self.budget.begun()
         keep_time(self.folder, self.budget.spent)
@@ -331,7 +338,7 @@ class Trials:
                 seed=seed,
                 train_sentences=extent.sentences if extent.sentences < self.sentences else None,
             ),
-            extent=extent,
+            extent=replace(extent, folds=len(parts)) if len(parts) > 1 and not way.fitted else extent,
             seconds=known_s + time.perf_counter() - start,
             held_out=Predictions(
                 labels=np.concatenate([one.labels for one in held_out]),
@@ -342,6 +349,21 @@ class Trials:
             model=model,
             beside=beside,
         )
+
+    def _ends_early(self, way: Way, extent: Extent, done: int, of: int, seconds: float) -> bool:
+        """Whether there is no time for another fold and what comes after, and those that are done are enough.
+
+        Args:
+            way: What is tried.
+            extent: How much.
+            done: Folds that are done.
+            of: How many there are to do; 1 of the data set as it is.
+            seconds: That they took.
+        """
+        if way.fitted or of == 1 or done < LEAST_FOLDS:
+            return False
+        each = seconds / done
+        return self.left < each + max(each, self.after(way, extent))
 
     def _say(self, way: Way, extent: Extent, seed: int, parts: Sequence[Part]) -> None:
         """Say that a trial is begun."""

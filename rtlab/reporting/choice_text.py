@@ -107,8 +107,8 @@ def measured(choice: Choice, *of: Candidate) -> str:
     folds = {one.folds for one in of or choice.candidates if one.validation is not None}
     if max(folds, default=1) == 1:
         return f"validation {metric(choice)}"
-    alone = " or validation alone" if 1 in folds else ""
-    return f"{metric(choice)} over {max(folds)} folds{alone}"
+    fewer = [f" or {number} of them" if number > 1 else " or validation alone" for number in sorted(folds)[:-1]]
+    return f"{metric(choice)} over {max(folds)} folds{''.join(reversed(fewer))}"
 
 
 def scored(found: Interval | None) -> str:
