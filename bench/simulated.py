@@ -2,12 +2,14 @@
 
 A simulated trial scores what a recorded run of its setting scored, the one that saw most nearly as many sentences, and
 lasts as long as such runs do. It knows as much of validation as somebody with so many training sentences would have, an
-eighth of their number, and takes five times as long where it is compared on folds.
+eighth of their number, and as much longer as it is compared on more folds.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from statistics import median
 
 import numpy as np
@@ -19,9 +21,9 @@ from rtlab.choosing.folds import ENOUGH, FOLDS, LEAST_TEST
 from rtlab.choosing.results import Result, Tried, one_by_one
 from rtlab.choosing.search import search
 from rtlab.choosing.standing import Standing, by_sentence
-from rtlab.choosing.ways import FAMILIES, Extent, Rungs, Way
+from rtlab.choosing.ways import Extent, Rungs, Way
 from rtlab.ending import StoppedError
-from rtlab.methods import Adapter, Full, Method, Svm
+from rtlab.methods import Svm
 from rtlab.recipe import ChoiceMetric
 from rtlab.records import Predictions, RunRecord
 from rtlab.saved_models.calibrating import logits_of
@@ -44,10 +46,21 @@ class Setup:
     seen: int
     records: tuple[RunRecord, ...]
 
-    def on_test(self, metric: ChoiceMetric) -> NDArray[np.float64]:
-        """What each sentence of test scored under each seed, (S, N)."""
-        tests = [one.predictions["test"] for one in self.records]
-        return by_sentence(tests[0].labels, np.stack([one.classes for one in tests]), metric)
+    @cached_property
+    def held_out(self) -> tuple[Predictions, ...]:
+        """Of each seed labels and logits of validation and test, joined, (N,) and (N, C): training knows neither."""
+        every = [[logits_of(record, split) for split in ("validation", "test")] for record in self.records]
+        return tuple(
+            Predictions(
+                labels=np.concatenate([one.labels for one in both]), logits=np.concatenate([one.logits for one in both])
+            )
+            for both in every
+        )
+
+    def scores(self, metric: ChoiceMetric, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """What some of these sentences scored under each seed, (S, N)."""
+        classes_SN = np.stack([one.classes[rows] for one in self.held_out])
+        return by_sentence(self.held_out[0].labels[rows], classes_SN, metric)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +69,14 @@ class Outcome:
 
     Attributes:
         recommended: What it recommends.
-        best: The setup with the best mean on test, of all that fit into the budget.
-        regret: How much better that is, with its interval over sentences and seeds.
+        test: Sentences at which the choice did not look, by where they stand in what is held out.
+        regret: How much better the setup is that has the best mean on them of all that fit into the budget, with its
+            interval over sentences and seeds.
         seconds: What was spent.
     """
 
     recommended: Setup
-    best: Setup
+    test: NDArray[np.int64]
     regret: Interval
     seconds: float
 
@@ -75,7 +89,7 @@ class Recorded:
         setups: What is recorded.
         paces: What a run takes, by what ways of one pace have in common.
         sentences: Training sentences that there are.
-        rows: Of the recorded validation split those that are known; then those that stand for what folds of train hold
+        rows: Of what records hold out the sentences that are known; then those that stand for what folds of train hold
             out, where there are folds.
         known: How many are known.
         test: Sentences of test, which a run labels as well.
@@ -95,6 +109,7 @@ class Recorded:
     first: int = 0
     jobs: int = 1
     spent: float = field(default=0.0, init=False)
+    _read: bool = field(default=False, init=False)  # whether features of the sentences are known
 
     @property
     def left(self) -> float:
@@ -102,32 +117,30 @@ class Recorded:
         return self.budget - self.spent
 
     @property
-    def held_out(self) -> tuple[int, int]:
-        """Sentences that ways are compared on: on folds, and of validation alone."""
-        return len(self.rows), self.known
+    def held_out(self) -> tuple[int, ...]:
+        """Sentences that ways are compared on: of validation alone, then on one fold, on two and so on."""
+        if self.known == len(self.rows):
+            return (self.known,)
+        each = (self.known + self.sentences) / FOLDS  # of more than are recorded, those that are
+        return (self.known, *(min(len(self.rows), round(folds * each)) for folds in range(1, FOLDS + 1)))
+
+    def _on(self, extent: Extent) -> int:
+        """On how many folds a trial is done; 0 for validation alone."""
+        most = len(self.held_out) - 1
+        return most if extent.folds is None else min(most, extent.folds)
 
     def after(self, way: Way, extent: Extent) -> float:
         """What is compared on folds is trained on all of train at the end."""
-        return self.cost_of_one(way, extent.seen) if self._on_folds(extent) else 0.0
-
-    def cost_of_one(self, way: Way, seen: int) -> float:
-        """Seconds of a run that is not compared on folds."""
-        return self._cost(way, seen, self.known + self.test)
+        return self.cost(way, replace(extent, folds=0)) if self._on(extent) else 0.0
 
     def cost(self, way: Way, extent: Extent) -> float:
-        """Seconds of a trial."""
-        if not self._on_folds(extent):
-            return self.cost_of_one(way, extent.seen)
-        if way.method.reads in ("cls", "mean"):  # features are read once, whatever the number of folds
-            return self._cost(way, extent.seen, len(self.rows) - extent.seen + LEAST_TEST)
-        return FOLDS * self._cost(way, extent.seen, len(self.rows) / FOLDS + LEAST_TEST)
-
-    def _on_folds(self, extent: Extent) -> bool:
-        return extent.folded and self.known < len(self.rows)
-
-    def _cost(self, way: Way, seen: int, held_out: float) -> float:
-        pace = self.paces[pace_of(way)]
-        return pace.start + seen * pace.sentence + held_out * pace.held_out
+        """Seconds of a trial; features are read once, whatever the number of folds and of ways that read them."""
+        pace, folds = self.paces[pace_of(way)], self._on(extent)
+        held_out = (self.known + self.sentences + folds * LEAST_TEST) if folds else self.known + self.test
+        if isinstance(way.method, Svm):
+            fitted = max(1, folds) * extent.seen * max(0.0, pace.sentence - pace.held_out)
+            return fitted if self._read else fitted + pace.start + (extent.seen + held_out) * pace.held_out
+        return max(1, folds) * (pace.start + extent.seen * pace.sentence) + held_out * pace.held_out
 
     def planned(self, plan: Callable[[], Rungs | None]) -> Rungs | None:
         """A new plan: nothing is killed here."""
@@ -141,9 +154,10 @@ class Recorded:
         """Look a trial up."""
         seconds = self.cost(way, extent)
         self._spend(seconds)
+        self._read = self._read or isinstance(way.method, Svm)
         setup = nearest(self.setups, way, extent.seen)
-        record = setup.records[(seed + self.first) % len(setup.records)]
-        said, rows = logits_of(record, "validation"), self.rows if self._on_folds(extent) else self.rows[: self.known]
+        number = (seed + self.first) % len(setup.records)
+        record, said, rows = setup.records[number], setup.held_out[number], self.rows[: self.held_out[self._on(extent)]]
         return Result(
             experiment=replace(record.experiment, method=way.lasting(extent.epochs), seed=seed),
             extent=extent,
@@ -180,78 +194,69 @@ def simulate(
 ) -> Outcome | None:
     """One choice; `None` if nothing fits into the budget.
 
+    Half of what records hold out is test, drawn anew for each: nobody looks at it before the choice is made.
+
     Args:
         setups: What is recorded of these many training sentences.
         paces: What a run takes.
         sentences: Training sentences that there are.
         budget: Seconds.
-        draw: Which sentences of validation are known, and which seed comes first.
+        draw: Which sentences are known, and which seed comes first.
         margin: Difference that does not count.
         metric: What is compared.
     """
-    held_out, test = (len(setups[0].records[0].predictions[split].labels) for split in ("validation", "test"))
-    known = min(held_out, max(round(SHARE * sentences), 1))
-    pooled = min(held_out, known + sentences) if known < ENOUGH else known  # of folds, train is held out as well
+    rows = np.random.default_rng(draw).permutation(len(setups[0].held_out[0].labels))
+    most = len(rows) // 2
+    known = min(most, max(round(SHARE * sentences), 1))
+    pooled = min(most, known + sentences) if known < ENOUGH else known  # of folds, train is held out as well
+    test = rows[most:]
     trying = Recorded(
         setups=setups,
         paces=paces,
         sentences=sentences,
-        rows=np.random.default_rng(draw).permutation(held_out)[:pooled],
+        rows=rows[:pooled],
         known=known,
-        test=test,
+        test=len(test),
         budget=budget,
         first=draw,
     )
-    standings = [Standing(way=way) for way in ranked(setups)]
+    standings = [Standing(way=way) for way in dict.fromkeys(one.way for one in setups)]
     search(standings, trying, metric=metric, margin=margin, seed=0)
     decision = decide(standings, metric, margin)
     if decision is None:
         return None
     last = decision.recommended.largest[0]
     recommended = nearest(setups, decision.recommended.way, last.extent.seen)
-    able = [one for one in setups if trying.cost_of_one(one.way, one.seen) <= budget or one is recommended]
-    best = max(able, key=lambda one: float(one.on_test(metric).mean()))
+    able = [one for one in setups if seconds_of(one, paces) <= budget or one is recommended]
+    best = max(able, key=lambda one: float(one.scores(metric, test).mean()))
     regret = paired_difference(
-        best.on_test(metric),
-        recommended.on_test(metric),
+        best.scores(metric, test),
+        recommended.scores(metric, test),
         a_chance=best.records[0].experiment.chance,
         b_chance=recommended.records[0].experiment.chance,
     )
-    return Outcome(recommended=recommended, best=best, regret=regret, seconds=trying.spent)
+    return Outcome(recommended=recommended, test=test, regret=regret, seconds=trying.spent)
 
 
-def setups_of(records: Iterable[RunRecord], sentences: int | None) -> list[Setup]:
-    """What is recorded of ways on so many training sentences (`None`: on all), the cheapest first."""
-    found: dict[tuple[str, int], list[RunRecord]] = {}
-    for record in records:
-        if record.status == "ok" and record.counts is not None and record.experiment.train_sentences == sentences:
-            found.setdefault((record.experiment.method.setup, record.counts.samples), []).append(record)
-    made = []
-    for (_, seen), of_seeds in found.items():
-        method = of_seeds[0].experiment.method
-        if isinstance(method, Full | Adapter):
-            method = replace(method, recipe=replace(method.recipe, epochs=1))
-        made.append(Setup(way=Way(method.name, method), seen=seen, records=tuple(of_seeds)))
-    methods = {one.way.method for one in made}
-    made = [one for one in made if _tuned(one.way.method) not in methods - {one.way.method}]
-    return sorted(made, key=lambda one: (FAMILIES.index(one.way.family), one.way.name, one.seen))
+def setups_of(records: Iterable[RunRecord], ways: Sequence[Way], sentences: int | None) -> list[Setup]:
+    """What is recorded of ways on so many training sentences (`None`: on all), in their order, the shortest first."""
+    of_size = [one for one in records if one.experiment.train_sentences == sentences]
+    found: dict[tuple[Way, int], list[RunRecord]] = {}
+    for way in ways:
+        for record in of_size:
+            recipe = record.experiment.method.recipe
+            if record.experiment.method == way.lasting(1 if recipe is None else recipe.epochs):
+                assert record.counts is not None, "a run with a result has them"
+                found.setdefault((way, record.counts.samples), []).append(record)
+    made = [Setup(way=way, seen=seen, records=tuple(of_seeds)) for (way, seen), of_seeds in found.items()]
+    return sorted(made, key=lambda one: (ways.index(one.way), one.seen))
 
 
-def _tuned(method: Method) -> Method:
-    """An SVM with C tuned, as `choose` tries it; others as they are."""
-    return replace(method, c=None) if isinstance(method, Svm) else method
-
-
-def ranked(setups: Sequence[Setup]) -> list[Way]:
-    """The ways of some setups, each once, with their ranks in their families."""
-    named = dict.fromkeys(one.way for one in setups)
-    families: dict[str, int] = {}
-    ways = []
-    for way in named:
-        rank = families.get(way.family, 0)
-        families[way.family] = rank + 1
-        ways.append(replace(way, rank=rank))
-    return ways
+def seconds_of(setup: Setup, paces: Mapping[str, Pace]) -> float:
+    """What a run of a setup takes, with labelling all that its records hold out."""
+    pace, record = paces[pace_of(setup.way)], setup.records[0]
+    held_out = sum(len(one.labels) for one in record.predictions.values())
+    return pace.start + setup.seen * pace.sentence + held_out * pace.held_out
 
 
 def nearest(setups: Sequence[Setup], way: Way, seen: int) -> Setup:
@@ -263,23 +268,27 @@ def nearest(setups: Sequence[Setup], way: Way, seen: int) -> Setup:
 def paces_of(records: Iterable[RunRecord]) -> dict[str, Pace]:
     """What runs take on a quiet machine: medians; what others took of a disturbed run's time is left out.
 
-    All are of one machine, the one with most runs; only a way that never ran there has its pace from another.
+    All are of one machine, the one with most undisturbed runs; only a way that never ran there has its pace from
+    another.
     """
     parts: dict[tuple[str, int], dict[str, list[Pace]]] = {}
+    undisturbed: Counter[tuple[str, int]] = Counter()
     for record in records:
-        timing, counts, testbed = record.timing, record.counts, record.testbed
+        timing, counts, testbed, method = record.timing, record.counts, record.testbed, record.experiment.method
         if record.status != "ok" or timing is None or counts is None or testbed is None:
+            continue
+        if method.recipe is not None and (method.recipe.engine, method.recipe.padding) != ("native", "packed"):
             continue
         own = 1.0 - (timing.others or 0.0)
         held_out = sum(len(one.labels) for one in record.predictions.values())
         each = timing.seconds / counts.samples
-        method = record.experiment.method
         found = Pace(sentence=own * each, held_out=own * timing.evaluate_s / held_out, start=own * timing.load_s)
-        of_machine = parts.setdefault((testbed.device, testbed.threads), {})
-        of_machine.setdefault(pace_of(Way(method.name, method)), []).append(found)
+        machine = testbed.device, testbed.threads
+        undisturbed[machine] += record.undisturbed
+        parts.setdefault(machine, {}).setdefault(pace_of(Way(method.name, method)), []).append(found)
     paces: dict[str, Pace] = {}
-    for of_machine in sorted(parts.values(), key=lambda ways: sum(map(len, ways.values()))):
-        for name, every in of_machine.items():
+    for machine in sorted(parts, key=lambda machine: undisturbed[machine]):
+        for name, every in parts[machine].items():
             paces[name] = Pace(
                 sentence=median(one.sentence for one in every),
                 held_out=median(one.held_out for one in every),

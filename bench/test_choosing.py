@@ -1,94 +1,100 @@
-"""How well `choose` chooses: simulated on the runs that are recorded of the study `labels` (`simulated.py`).
+"""How well `choose` chooses, simulated on recorded runs (`regret.py`)."""
 
-Regret is how many points of test accuracy, the mean over seeds, the best setup that fits into the budget has more than
-the recommended one. Setups with fewer than three seeds are left out, and sizes of which a family of ways is missing
-then. The bars hold for `CASES`; of the other sizes that are recorded, regret is said.
-"""
-
+from itertools import product
 from statistics import fmean
 
 import pytest
-from conftest import ROOT
-from simulated import Setup, paces_of, setups_of, simulate
+from choices import RIVALS, SEEDS, SIZES, WAYS, lengths, study
+from regret import CLEARLY, DRAWS, PAGE, Case, cases, gains, page, recorded
+from simulated import Outcome
 
-from rtlab.choosing.ways import FAMILIES
-from rtlab.methods import Svm, Words
-from rtlab.records import RunRecord, load_records
-from rtlab.studies import LABELLED, matrix
-
-CASES = (100, 500, 2000, None)  # training sentences, `None` for all
-BUDGETS_S = (120.0, 600.0)
-DRAWS = 20  # of what is known of validation, a size and a budget
-LABELS = {case.experiment.method for case in matrix("labels").cases}
-SEEDS = 3
 ENOUGH = 500  # training sentences from which on a regret of one point is the bar
 MOST = {"few": 0.025, "enough": 0.01}
+OFTEN = 0.1  # of the draws of a case a regret whose interval lies wholly above two points: as draws go, some mislead
+BEHIND = 0.01  # what a person would do may be better by that much, in any case
+
+
+def test_the_study_has_all_that_is_tried_short_and_whole():
+    """Under all seeds where there is chance, and what a person would do instead as long as the longest."""
+    found = {(case.experiment.train_sentences, case.experiment.method): case.seeds for case in study().cases}
+    expected = {}
+    for size, way in product(SIZES, (*WAYS, *RIVALS.values())):
+        epochs = lengths(way, size)
+        assert len(set(epochs)) == (1 if way.fitted else 2 + (way.rank == 0 and epochs[0] < 2))
+        seeds = 1 if way.fitted and size is None else SEEDS
+        expected |= {(size, way.lasting(each)): seeds for each in (epochs if way in WAYS else epochs[-1:])}
+    assert found == expected
 
 
 @pytest.fixture(scope="module")
-def records() -> list[RunRecord]:
-    found, _ = load_records(ROOT / "results" / "records")
-    return [one for one in found if one.status == "ok" and _may_be_chosen(one)]
+def known():
+    """The cases of which enough is recorded, and what runs take."""
+    records, paces = recorded()
+    found = cases(records, paces)
+    if not found:
+        pytest.skip("the study of what `choose` tries is not recorded; bench/choices.py says how it is")
+    return found, paces
 
 
-def _may_be_chosen(record: RunRecord) -> bool:
-    """Whether `choose` would try it on this machine: on the real sentences, as they are, natively and packed.
-
-    On few sentences these are the runs of `labels`, which have no warm-up; of what is tried in truth (`choices.py`) too
-    little is recorded yet.
-    """
-    asked, method = record.experiment, record.experiment.method
-    if asked.dataset != "rt-polaritydata" or asked.limit is not None or asked.encoder not in (None, "minilm"):
-        return False
-    if asked.train_sentences is not None and method not in LABELS:
-        return False
-    match method:
-        case Words():
-            return not method.characters
-        case Svm(pooling=pooling):
-            return pooling == "mean"
-        case _:
-            recipe = method.recipe
-            plain = recipe.engine == "native" and recipe.padding == "packed" and not recipe.warmup
-            return plain and asked.max_length == 512
-
-
-def _known(setups: list[Setup]) -> list[Setup]:
-    """Those that were run under enough seeds, or have no chance in them; none if a family of ways is not among them."""
-    known = [one for one in setups if len(one.records) >= SEEDS or not one.records[0].experiment.chance]
-    return known if {one.way.family for one in known} == set(FAMILIES) else []
-
-
-def test_regret(records, benchmark, notes, request):
-    """On average a point at most from 500 sentences on, two and a half below; and no less without a margin."""
+@pytest.fixture(scope="module")
+def chosen(request, known):
+    """What is chosen in each case, with a margin of a point and without."""
     draws = 2 if request.config.option.study == "smoke" else DRAWS
-    of_size = {size: known for size in LABELLED if (known := _known(setups_of(records, size)))}
-    if not set(CASES) <= set(of_size):
-        pytest.skip("the study labels is not recorded with three seeds; `rtlab sweep labels` records it")
-    paces, every = paces_of(records), max(one.seen for one in of_size[None] if one.way.fitted)
+    found, paces = known
+    return {margin: [(case, case.choices(paces, margin, draws)) for case in found] for margin in (0.01, 0.0)}
 
-    def all_of_them(margin):
-        return {
-            (size or every, budget): [
-                simulate(setups, paces, size or every, budget=budget, draw=draw, margin=margin) for draw in range(draws)
-            ]
-            for size, setups in of_size.items()
-            for budget in BUDGETS_S
-        }
 
-    found = benchmark.pedantic(all_of_them, args=(0.01,), rounds=1)
-    for (size, budget), outcomes in found.items():
-        regrets = [one.regret.value for one in outcomes]
+def _regrets(of: list[tuple[Case, list[Outcome]]], *, few: bool) -> list[float]:
+    return [one.regret.value for case, outcomes in of if (case.sentences < ENOUGH) == few for one in outcomes]
+
+
+def test_regret(chosen, known, benchmark, notes):
+    """On average a point at most from 500 sentences on, two and a half below; and no less without a margin."""
+    case, paces = known[0][0], known[1]
+    benchmark.pedantic(case.choices, args=(paces, 0.01, 1), rounds=3)  # what a simulated choice takes
+    for case, outcomes in chosen[0.01]:
+        several = [one.regret.value for one in outcomes]
         notes.append(
-            f"choose, {size} sentences, {budget:.0f} s: regret {fmean(regrets):.4f}, at most {max(regrets):.4f}"
+            f"choose, {case.sentences:,} sentences, {case.budget:.0f} s: regret {fmean(several):.4f}, at most "
+            f"{max(several):.4f}"
         )
-    cases = [(size or every, budget) for size in CASES for budget in BUDGETS_S]
-    assert not [one for case in cases for one in found[case] if one.regret.low > 0.02]
-    few, enough = (
-        [one.regret.value for size, budget in cases if (size < ENOUGH) == small for one in found[size, budget]]
-        for small in (True, False)
-    )
+        assert all(one.seconds <= case.budget for one in outcomes)
+        clearly = [one for one in outcomes if one.regret.low > CLEARLY]
+        assert len(clearly) <= OFTEN * len(outcomes), case
+    few, enough = (_regrets(chosen[0.01], few=few) for few in (True, False))
     assert fmean(few) <= MOST["few"]
     assert fmean(enough) <= MOST["enough"]
-    without = all_of_them(0.0)
-    assert fmean(one.regret.value for case in cases for one in without[case]) <= fmean(few + enough)
+    assert fmean(_regrets(chosen[0.0], few=True) + _regrets(chosen[0.0], few=False)) <= fmean(few + enough)
+
+
+@pytest.fixture(scope="module")
+def ahead(chosen):
+    """By how much what is chosen is better than each rival that has the time, by rival and case."""
+    found = [(case, gains(case, outcomes)) for case, outcomes in chosen[0.01]]
+    return {
+        (name, case.sentences, case.budget): gain for case, of in found for name, gain in of.items() if gain is not None
+    }
+
+
+def test_rivals(ahead, notes):
+    """What is chosen is at most a point worse than what a person would do in the time, and in most cases better."""
+    notes += [
+        f"choose, {size:,} sentences, {s:.0f} s: {gain:+.4f} against {name}" for (name, size, s), gain in ahead.items()
+    ]
+    others = [gain for (name, *_), gain in ahead.items() if name != "SetFit"]
+    assert min(others) >= -BEHIND
+    assert sum(gain > 0 for gain in others) > len(others) / 2
+
+
+@pytest.mark.xfail(
+    strict=True, reason="training on pairs of sentences is no way of rtlab's: on 100 it is better by points"
+)
+def test_setfit(ahead):
+    assert min(gain for (name, *_), gain in ahead.items() if name == "SetFit") >= -BEHIND
+
+
+def test_the_page_is_that_of_the_records(request):
+    """`python bench/regret.py` writes it anew."""
+    if request.config.option.study == "smoke":
+        pytest.skip("the whole page takes longer than a smoke test")
+    assert PAGE.read_text(encoding="utf-8") == page()

@@ -1,0 +1,191 @@
+"""What choices lose, simulated (`simulated.py`) on the records of the study in `choices.py`: a page beside them.
+
+    python bench/regret.py
+
+Regret is how many points of test accuracy, the mean over seeds, the best setup that fits into the budget has more than
+the recommended one. Of a size those setups count that have all of their seeds, and sizes of which a family of ways is
+missing then are left out.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+from choices import RIVALS, SEEDS, SIZES, WAYS
+from numpy.typing import NDArray
+from simulated import Outcome, Setup, paces_of, seconds_of, setups_of, simulate
+from tabulate import tabulate
+
+from rtlab.choosing.costs import Pace
+from rtlab.choosing.ways import FAMILIES, Way
+from rtlab.records import RunRecord, load_records
+from rtlab.writing import write_whole
+
+RESULTS = Path(__file__).parents[1] / "results"
+PAGE = RESULTS / "choosing" / "README.md"
+BUDGETS_S = (120.0, 600.0)
+DRAWS = 40  # of what is known of validation, a size and a budget
+CLEARLY = 0.02  # of a regret whose interval lies above it
+BEGINNING = f"""# What `rtlab choose` recommends, and what that loses
+
+Records of what it tries (`bench/choices.py`), and choices simulated on them (`bench/regret.py` writes this page):
+{DRAWS} draws of each number of training sentences, of which validation has an eighth; times are those of a quiet
+machine with two cores. Regret is how many points of test accuracy, the mean over seeds, the best setup that fits into
+the budget has more than the recommended one: its mean over draws, the largest, and in how many draws its 95 % interval
+lies wholly above 2 points. Then what is recommended minus what a person would do instead, the longest of it that fits
+into the budget (SetFit: `bench/setfit_runs.py`; –: not recorded). The margin is 1 point, but for the column that names
+another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rival:
+    """What a person would do instead.
+
+    Attributes:
+        seconds: That it takes.
+        right_SN: Whether each held-out sentence is labelled rightly under each seed, (S, N): validation, then test.
+    """
+
+    seconds: float
+    right_SN: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """So many training sentences, and a budget.
+
+    Attributes:
+        sentences: How many there are.
+        budget: Seconds.
+        setups: What is recorded of what `choose` tries.
+        rivals: By its name what is recorded of each, the quickest first.
+    """
+
+    sentences: int
+    budget: float
+    setups: list[Setup]
+    rivals: dict[str, list[Rival]]
+
+    def choices(self, paces: dict[str, Pace], margin: float, draws: int = DRAWS) -> list[Outcome]:
+        """What is chosen in some draws."""
+        found = [
+            simulate(self.setups, paces, self.sentences, budget=self.budget, draw=draw, margin=margin)
+            for draw in range(draws)
+        ]
+        return [one for one in found if one is not None]
+
+
+def recorded() -> tuple[list[RunRecord], dict[str, Pace]]:
+    """Runs on the real sentences as they are, and what runs take."""
+    of_all = [one for one in load_records(RESULTS / "records").records if _as_it_is(one)]
+    of_choices = [one for one in load_records(RESULTS / "choosing" / "records").records if _as_it_is(one)]
+    return list({one.id: one for one in (*of_choices, *of_all)}.values()), paces_of(of_all)
+
+
+def _as_it_is(record: RunRecord) -> bool:
+    asked, recipe = record.experiment, record.experiment.method.recipe
+    if record.status != "ok" or asked.limit is not None or asked.encoder not in (None, "minilm"):
+        return False
+    return (
+        asked.dataset == "rt-polaritydata" and asked.max_length == 512 and (recipe is None or recipe.max_steps is None)
+    )
+
+
+def cases(records: Sequence[RunRecord], paces: dict[str, Pace]) -> list[Case]:
+    """All of which enough is recorded."""
+    made = []
+    for size in SIZES:
+        setups = _known(records, WAYS, size)
+        if {one.way.family for one in setups if one.way.rank == 0} != set(FAMILIES):
+            continue
+        rivals = {name: _timed(_known(records, [way], size), paces) for name, way in RIVALS.items()}
+        rivals["SetFit"] = _setfit(size)
+        sentences = size or max(one.seen for one in setups if one.way.fitted)
+        made += [Case(sentences=sentences, budget=budget, setups=setups, rivals=rivals) for budget in BUDGETS_S]
+    return made
+
+
+def _known(records: Sequence[RunRecord], ways: Sequence[Way], size: int | None) -> list[Setup]:
+    """Setups with all of their seeds."""
+    found = setups_of(records, ways, size)
+    return [one for one in found if len(one.records) >= SEEDS or not one.records[0].experiment.chance]
+
+
+def _timed(setups: Sequence[Setup], paces: dict[str, Pace]) -> list[Rival]:
+    every = np.arange(len(setups[0].held_out[0].labels)) if setups else None
+    return [Rival(seconds=seconds_of(one, paces), right_SN=one.scores("accuracy", every)) for one in setups]
+
+
+def _setfit(size: int | None) -> list[Rival]:
+    """The runs of `setfit_runs.py`; a time is that of the one which others disturbed least."""
+    runs = [json.loads(file.read_text()) for file in sorted((RESULTS / "choosing" / "setfit").glob(f"{size}-*.json"))]
+    if len(runs) < SEEDS:
+        return []
+    quiet = min(runs, key=lambda one: one["others"])
+    right = [[*one["right"]["validation"], *one["right"]["test"]] for one in runs]
+    return [Rival(seconds=sum(quiet["seconds"].values()), right_SN=np.array(right, dtype=np.float64))]
+
+
+def gains(case: Case, outcomes: Sequence[Outcome]) -> dict[str, float | None]:
+    """By how much more accurate what is chosen is than the longest run of each rival that fits into the budget.
+
+    The mean over draws; `None` where none fits.
+    """
+    found: dict[str, float | None] = {}
+    for name, several in case.rivals.items():
+        able = [one for one in several if one.seconds <= case.budget]
+        if several:
+            found[name] = fmean(_gain(one, able[-1]) for one in outcomes) if able else None
+    return found
+
+
+def _gain(chosen: Outcome, rival: Rival) -> float:
+    scores = chosen.recommended.scores("accuracy", chosen.test)
+    return float(scores.mean() - rival.right_SN[:, chosen.test].mean())
+
+
+def table(found: Sequence[Case], paces: dict[str, Pace]) -> str:
+    """A row a case, in Markdown; points of test accuracy."""
+    rows = []
+    for case in found:
+        outcomes, without = case.choices(paces, 0.01), case.choices(paces, 0.0)
+        recommended = Counter(one.recommended.way.family for one in outcomes)
+        regrets = [one.regret.value for one in outcomes]
+        rows.append(
+            {
+                "sentences": f"{case.sentences:,}",
+                "budget (min)": f"{case.budget / 60:.0f}",
+                "recommended": ", ".join(f"{family} {number}" for family, number in recommended.most_common()),
+                "regret": f"{100 * fmean(regrets):.2f}",
+                "at most": f"{100 * max(regrets):.2f}",
+                "wholly above 2": str(sum(one.regret.low > CLEARLY for one in outcomes)),
+                "regret, margin 0": f"{100 * fmean(one.regret.value for one in without):.2f}",
+                **{f"minus {name}": _said(gains(case, outcomes), name) for name in case.rivals},
+            }
+        )
+    sides = ["right", "right", "left", *["right"] * (len(rows[0]) - 3)] if rows else None
+    return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True, colalign=sides)
+
+
+def _said(found: dict[str, float | None], name: str) -> str:
+    if name not in found:
+        return "–"
+    gain = found[name]
+    return "takes longer" if gain is None else f"{100 * gain:+.2f}"
+
+
+def page() -> str:
+    """The README of the records of what `choose` tries."""
+    records, paces = recorded()
+    return f"""{BEGINNING}
+
+{table(cases(records, paces), paces)}
+"""
+
+
+if __name__ == "__main__":
+    write_whole(PAGE, page())
