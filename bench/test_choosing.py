@@ -5,7 +5,7 @@ from statistics import fmean
 
 import pytest
 from choices import RIVALS, SEEDS, SIZES, WAYS, lengths, study
-from regret import CLEARLY, DRAWS, PAGE, Case, cases, gains, page, recorded
+from regret import CLEARLY, PAGE, Case, cases, gains, page, recorded
 from simulated import Outcome
 
 ENOUGH = 500  # training sentences from which on a regret of one point is the bar
@@ -37,11 +37,10 @@ def known():
 
 
 @pytest.fixture(scope="module")
-def chosen(request, known):
+def chosen(known):
     """What is chosen in each case, with a margin of a point and without."""
-    draws = 2 if request.config.option.study == "smoke" else DRAWS
     found, paces = known
-    return {margin: [(case, case.choices(paces, margin, draws)) for case in found] for margin in (0.01, 0.0)}
+    return {margin: [(case, case.choices(paces, margin)) for case in found] for margin in (0.01, 0.0)}
 
 
 def _regrets(of: list[tuple[Case, list[Outcome]]], *, few: bool) -> list[float]:
@@ -93,8 +92,6 @@ def test_setfit(ahead):
     assert min(gain for (name, *_), gain in ahead.items() if name == "SetFit") >= -BEHIND
 
 
-def test_the_page_is_that_of_the_records(request):
+def test_the_page_is_that_of_the_records():
     """`python bench/regret.py` writes it anew."""
-    if request.config.option.study == "smoke":
-        pytest.skip("the whole page takes longer than a smoke test")
     assert PAGE.read_text(encoding="utf-8") == page()
