@@ -203,7 +203,9 @@ def test_whole_training_is_compared_on_as_many_folds_as_there_is_room_for(budget
     assert len({one.largest[0].extent.folds for one in trained.values()}) <= 1  # what is compared is so on the same
 
 
-@pytest.mark.parametrize(("budget", "full", "lora"), [(120, 0, None), (280, 2, None), (300, 2, 2), (500, 5, None), (580, 5, 5)])
+@pytest.mark.parametrize(
+    ("budget", "full", "lora"), [(120, 0, None), (280, 2, None), (300, 2, 2), (500, 5, None), (580, 5, 5)]
+)
 def test_more_time_goes_into_folds_then_into_the_other_way(budget, full, lora):
     bench = Bench(budget, learned(BEST), sentences=500, alone=120, pace={"lora": 0.005, "full": 0.01})
     trained = {one.way.family: one.largest for one in searched(bench) if not one.way.fitted and one.results}
