@@ -91,6 +91,19 @@ def test_the_lines(choice):
     ]
 
 
+def test_what_was_compared_on_folds_is_trained_on_all_of_train(choice):
+    """Each fold has fewer sentences; of a sample it is the sample."""
+    way = choice.way
+    trials = tuple(dataclasses.replace(one, sentences=6824) for one in way.trials)
+    folded = dataclasses.replace(way, folds=5, trials=trials)
+    others = [one for one in choice.candidates if one is not way]
+    text = as_text(dataclasses.replace(choice, candidates=(*others, folded)))
+    assert text.startswith("recommended: LoRA, trained on 8,530 sentences, 3 epochs")
+    sampled = dataclasses.replace(folded, experiment=dataclasses.replace(way.experiment, train_sentences=2000))
+    text = as_text(dataclasses.replace(choice, candidates=(*others, sampled)))
+    assert text.startswith("recommended: LoRA, trained on 2,000 sentences, 3 epochs")
+
+
 def test_what_was_ended_early_says_so_and_has_no_test(choice):
     every = [dataclasses.replace(one, test=None) for one in choice.candidates]
     text = as_text(dataclasses.replace(choice, interrupted=True, candidates=tuple(every), undecided=()))

@@ -50,7 +50,7 @@ def answer(choice: Choice, shown: int) -> Iterator[Text]:
     """What to take, what it scores and costs, what others would give, and how sure that is; a line each."""
     way = choice.way
     so_far = " so far (it was ended early)" if choice.interrupted else ""
-    yield [f"recommended{so_far}: ", strong(way.name), f", {_trained(way)}"]
+    yield [f"recommended{so_far}: ", strong(way.name), f", {_trained(way, choice)}"]
     found = {f"test {metric(choice)}": way.test, measured(choice, way): way.validation}
     scores = [f"{name} {scored(interval)}" for name, interval in found.items() if interval is not None]
     yield f"scores: {', '.join(scores) or 'not known'}"
@@ -77,13 +77,15 @@ def saved(choice: Choice) -> Text:
     return ["model: ", strong(choice.saved_to or ""), size]
 
 
-def _trained(way: Candidate) -> str:
+def _trained(way: Candidate, choice: Choice) -> str:
+    """On how much; what was compared on folds of train is handed over trained on all of it."""
     largest = way.largest
     if not largest:
         return "which was not trained"
     epochs = "" if largest[-1].epochs is None else f", {plural(largest[-1].epochs, 'epoch')}"
     seeds = f", {len(largest)} seeds" if len(largest) > 1 else ""
-    return f"trained on {plural(largest[-1].sentences, 'sentence')}{epochs}{seeds}"
+    sentences = way.experiment.train_sentences or choice.sentences["train"]
+    return f"trained on {plural(sentences, 'sentence')}{epochs}{seeds}"
 
 
 def brief(name: str, most: int = NAME) -> str:
