@@ -170,8 +170,10 @@ def accuracy(here: Sequence[Group], where: str) -> Figure | None:
             )
         panel.plot(*zip(*at, strict=True), color=style[0], linewidth=1.2, zorder=1)
         if (text := _features(family[0].experiment.method)) is not None:
-            # To the left: what is dearer lies to the right.
-            panel.annotate(text, at[0], (-9, 0), textcoords="offset points", ha="right", va="center", fontsize=9)
+            # To the left: what is dearer lies to the right. Characters have words to the left, and nothing near beyond.
+            beyond = family[0].experiment.method.reads is None
+            place, side = ((9, 0), "left") if beyond else ((-9, 0), "right")
+            panel.annotate(text, at[0], place, textcoords="offset points", ha=side, va="center", fontsize=9)
     for method in sorted({family[0].method for family in shown}, key=method_order):
         colour, marker, _ = styles[method]
         panel.plot([], [], linestyle="", color=colour, marker=marker, label=method_title(method))
