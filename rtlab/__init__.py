@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rtlab.encoders import Encoder, load_encoder
     from rtlab.experiment import Experiment
     from rtlab.exploring import explore
-    from rtlab.methods import Adapter, Full, Svm, Words
+    from rtlab.methods import Adapter, Contrastive, Full, Svm, Words
     from rtlab.probing import probe
     from rtlab.recipe import Recipe
     from rtlab.records import RunRecord, load_records
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Adapter": "methods",
     "Choice": "choice",
+    "Contrastive": "methods",
     "Encoder": "encoders",
     "DatasetOptions": "experiment",
     "Experiment": "experiment",
@@ -62,6 +63,7 @@ _HOMES = {
 __all__ = [
     "Adapter",
     "Choice",
+    "Contrastive",
     "DatasetOptions",
     "Encoder",
     "Experiment",

@@ -1,7 +1,7 @@
 """What a run is asked to do: one frozen, validated value that decides its result, and nothing else.
 
 Two equal experiments are the same run. A method is a value with the fields that it has and no others, so there is
-nothing to leave empty: `match` tells an SVM, full fine-tuning and an adapter apart. Where a run computes (device,
+nothing to leave empty: `match` tells methods apart. Where a run computes (device,
 threads) and where it writes are no part of an experiment: they do not decide its result.
 """
 
@@ -55,7 +55,7 @@ class Experiment:
             to which `max_length` and `precision` mean nothing either.
         dataset: Hub id, file, local directory, or `corpus` (`rtlab.data`).
         dataset_options: How it is read.
-        method: What is trained, and how: `Words`, `Svm`, `Full` or `Adapter`.
+        method: What is trained, and how: `Words`, `Svm`, `Full`, `Contrastive` or `Adapter`.
         max_length: Word pieces kept of a sentence, special tokens included.
         precision: Arithmetic of the encoder: `fp32`, `tf32` (CUDA) or `bf16` (autocast, fp32 master weights).
         seed: Moves the head's initialisation, the data order, dropout, the SVM's solver, and which training sentences
@@ -80,7 +80,9 @@ class Experiment:
 
     def __post_init__(self) -> None:
         if not isinstance(self.method, Method):
-            raise ValueError(f"method must be a Words, Svm, Full or Adapter, such as Full(); got {self.method!r}")
+            raise ValueError(
+                f"method must be a Words, Svm, Full, Contrastive or Adapter, such as Full(); got {self.method!r}"
+            )
         if self.method.reads is None:  # then these decide nothing, and two experiments that differ in them are one
             for name, value in (("encoder", None), ("max_length", Experiment.max_length), ("precision", "fp32")):
                 object.__setattr__(self, name, value)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from rtlab.experiment import AS_IT_IS, DatasetOptions, Experiment, Precision
-from rtlab.methods import Adapter, Full, Method, Svm, Words
+from rtlab.methods import Adapter, Contrastive, Full, Method, Svm, Words
 from rtlab.recipe import PADDINGS, Engine, Padding, Recipe
 from rtlab.values import Json, check_whole, from_json
 from rtlab.writing import write_whole
@@ -159,7 +159,7 @@ class Values:
     """What a study is made of: every combination of these, but for what means nothing to a method.
 
     Attributes:
-        methods: `words`, `svm`, `full`, `lora`.
+        methods: `words`, `svm`, `full`, `lora`, `contrastive`.
         encoders: For methods that read one.
         datasets: Where sentences come from.
         options: How these are read.
@@ -228,7 +228,7 @@ class Values:
             "target_modules": bool(self.target_modules),
         }
         for field, is_given in given.items():
-            able = _MEANS_SOMETHING_TO.get(field, ("full", "lora"))
+            able = _MEANS_SOMETHING_TO.get(field, _IN_STEPS)
             if is_given and not set(able) & set(self.methods):
                 raise ValueError(
                     f"{field} means nothing to {', '.join(self.methods)}; beside it {' or '.join(able)} would do"
@@ -242,6 +242,8 @@ class Values:
                 yield Svm()
             case "full":
                 yield from (Full(recipe=recipe) for recipe in self._recipes(encoder, usual_engine))
+            case "contrastive":
+                yield from (Contrastive(recipe=recipe) for recipe in self._recipes(encoder, usual_engine))
             case _:
                 modules = self.target_modules or (("attention",),)
                 for recipe, names in product(self._recipes(encoder, usual_engine), modules):
@@ -258,8 +260,9 @@ class Values:
                 yield Recipe(engine=engine, padding=padding, learning_rate=rate, epochs=epochs)
 
 
-_METHODS = ("words", "svm", "full", "lora")
-_MEANS_SOMETHING_TO: Mapping[str, tuple[str, ...]] = {"encoder": ("svm", "full", "lora"), "target_modules": ("lora",)}
+_METHODS = ("words", "svm", "full", "lora", "contrastive")
+_IN_STEPS = ("full", "lora", "contrastive")
+_MEANS_SOMETHING_TO: Mapping[str, tuple[str, ...]] = {"encoder": ("svm", *_IN_STEPS), "target_modules": ("lora",)}
 
 
 def _lasting(method: Method, epochs: int | None) -> Method:

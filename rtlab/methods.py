@@ -1,7 +1,7 @@
 """The ways of classifying sentences, as values: words alone, an encoder's features, fine-tuning it, PEFT's adapters.
 
-A method has the fields that it has and no others, so nothing stands empty: `match` tells them apart. What `Full` and
-`Adapter` have in common is their `Recipe`. Besides its fields each method says of itself:
+A method has the fields that it has and no others, so nothing stands empty: `match` tells them apart. What `Full`,
+`Adapter` and `Contrastive` have in common is their `Recipe`. Besides its fields each method says of itself:
 
     name     what tables and records' frames call it: `svm`, `full`, the kind of adapter such as `lora`
     engine   who does it, a module of `rtlab.engines`
@@ -29,7 +29,13 @@ Reads = Literal["logits", "cls", "mean"]
 RESULTS: Mapping[str, int] = {"words": 2, "svm": 2, "trainer": 1, "native": 1}
 
 # What people call the usual methods, by name, in the order in which they are shown.
-TITLES: Mapping[str, str] = {"words": "words", "svm": "linear SVM", "full": "full fine-tuning", "lora": "LoRA"}
+TITLES: Mapping[str, str] = {
+    "words": "words",
+    "svm": "linear SVM",
+    "full": "full fine-tuning",
+    "lora": "LoRA",
+    "contrastive": "contrastive fine-tuning",
+}
 _ALPHA = "\N{GREEK SMALL LETTER ALPHA}"  # by its name: it looks like another letter
 _FEATURES: Mapping[Pooling, str] = {"cls": "[CLS] features", "mean": "mean-pooled features"}
 _CLASSIFIERS: Mapping[Classifier, str] = {"svm": "SVM", "logistic": "logistic regression"}
@@ -179,6 +185,71 @@ class Full:
         return f"full, {self.recipe.padding}, lr {rate_text(self.recipe.learning_rate)}"
 
 
+# What a recipe may not ask for where the loss is over pairs of sentences and there is no head while it trains: what it
+# is there, and why.
+_NOT_OF_PAIRS: Mapping[str, tuple[object, str]] = {
+    "class_weights": ("equal", "weighs single sentences"),
+    "label_smoothing": (0.0, "spreads labels of single sentences"),
+    "accumulate": (1, "joins batches, and the loss is over pairs of sentences of one batch"),
+    "evaluate": (None, "asks for labels, which are known once the linear classifier is fitted"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrastive:
+    """The encoder is trained to put sentences of a class close together; then a classifier is fitted on its features.
+
+    For a few hundred sentences and fewer: each batch of them has many pairs to learn from. The loss is the supervised
+    contrastive one (Khosla et al., "Supervised contrastive learning", 2020) over all pairs of a batch, of features that
+    are the mean over a sentence's tokens; training an encoder of sentences on pairs first, and a logistic regression on
+    its features then, is SetFit's way (Tunstall et al., "Efficient few-shot learning without prompts", 2022).
+
+    Attributes:
+        recipe: How the encoder is trained.
+        temperature: What cosine similarities are divided by in the loss; the smaller, the more it is about the
+            sentences of other classes that lie closest.
+
+    Raises:
+        ValueError: If a field is out of range, or the recipe asks for what means nothing to pairs.
+    """
+
+    recipe: Recipe = Recipe()
+    temperature: float = 0.1
+
+    name: ClassVar[str] = "contrastive"
+    reads: ClassVar[Reads] = "mean"
+
+    def __post_init__(self) -> None:
+        _is_recipe(self.recipe, freezes=True)
+        for field, (usual, why) in _NOT_OF_PAIRS.items():
+            if (given := getattr(self.recipe, field)) != usual:
+                raise ValueError(f"{field} must be left out for method contrastive: it {why}; got {given!r}")
+        if self.recipe.batch_size < 2:
+            raise ValueError(
+                f"batch_size must be at least 2 for method contrastive, a pair; got {self.recipe.batch_size}"
+            )
+        if not is_number(self.temperature) or not self.temperature > 0:
+            raise ValueError(f"temperature must be finite and above 0, such as 0.1; got {self.temperature!r}")
+        object.__setattr__(self, "temperature", float(self.temperature))
+
+    @property
+    def engine(self) -> str:
+        """The recipe's engine."""
+        return self.recipe.engine
+
+    @property
+    def label(self) -> str:
+        """Such as `contrastive-native-packed-lr5e-05`."""
+        temperature = "" if self.temperature == Contrastive.temperature else f"-t{number_text(self.temperature)}"
+        return f"contrastive-{self.recipe.label}{temperature}"
+
+    @property
+    def setup(self) -> str:
+        """Such as `contrastive, packed, lr 5e-05`; engine, epochs and what else the recipe has are named apart."""
+        temperature = "" if self.temperature == Contrastive.temperature else f", t {number_text(self.temperature)}"
+        return f"contrastive, {self.recipe.padding}, lr {rate_text(self.recipe.learning_rate)}{temperature}"
+
+
 LORA = Settings({"r": 8, "lora_alpha": 32, "lora_dropout": 0.1})
 
 
@@ -263,4 +334,4 @@ class Adapter:
         return f"{method_title(self.name)}{size} {' '.join(self.target_modules)}, {self.recipe.padding}, lr {rate}"
 
 
-Method = Words | Svm | Full | Adapter
+Method = Words | Svm | Full | Adapter | Contrastive

@@ -17,7 +17,7 @@ from rtlab.encoders.modules import check_frozen, check_settings
 from rtlab.engines.features import KnownFeatures
 from rtlab.engines.tfidf import check_terms
 from rtlab.experiment import Experiment, identity
-from rtlab.methods import Adapter, Full, Method, Reads, Svm, Words
+from rtlab.methods import Adapter, Contrastive, Full, Method, Reads, Svm, Words
 from rtlab.recipe import Engine, Recipe
 from rtlab.soundness import check_first_token, check_padding, check_sentences
 from rtlab.testbed import Testbed, testbed
@@ -65,7 +65,7 @@ class Prepared:
 def _modules(encoder: Encoder, method: Method) -> tuple[str, ...]:
     """The modules of an encoder that an adapter adapts; refused where it has no such, or none to freeze."""
     if method.recipe is not None and method.recipe.freeze_layers:
-        check_frozen(encoder, method.recipe.freeze_layers)
+        check_frozen(encoder, method.recipe.freeze_layers, head=method.reads == "logits")
     if not isinstance(method, Adapter):
         return ()
     from rtlab.engines.adapters import adapter_config, check_kind
@@ -211,6 +211,8 @@ def _without_training(method: Method) -> Method:
     match method:
         case Full(recipe=recipe):
             return Full(recipe=Recipe(freeze_layers=recipe.freeze_layers))
+        case Contrastive(recipe=recipe):
+            return Contrastive(recipe=Recipe(freeze_layers=recipe.freeze_layers))
         case Adapter():
             return replace(method, recipe=Recipe())
         case Svm(pooling=pooling):

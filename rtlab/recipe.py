@@ -24,7 +24,7 @@ PADDINGS: Mapping[Engine, tuple[Padding, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How `Full` and `Adapter` are trained.
+    """How `Full`, `Contrastive` and `Adapter` are trained.
 
     Attributes:
         engine: Who trains: `trainer`, Hugging Face's `Trainer` with PEFT, or `native`, the same mathematics faster.
@@ -46,8 +46,8 @@ class Recipe:
         label_smoothing: Share of each label that is spread over all classes (Szegedy et al., 2016).
         accumulate: Batches per optimizer step, whose gradients are those of one batch of all their sentences; the last
             step of an epoch may have fewer.
-        freeze_layers: Layers of the encoder, from the first on, that are not trained, nor are its embeddings then. For
-            `Full` alone.
+        freeze_layers: Layers of the encoder, from the first on, that are not trained, nor are its embeddings then. Not
+            for `Adapter`, under which none is.
         evaluate: When validation is evaluated during training: at the end of each `epoch`, or after each so many steps,
             and at the end of training; `None` for not at all.
         keep: Which weights are evaluated on test, and saved: the `last`, or the `best` on validation.

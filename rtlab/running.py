@@ -20,11 +20,11 @@ from rtlab import environment, records
 from rtlab.data import Splits
 from rtlab.encoders import Encoder
 from rtlab.ending import one_line_of, status_of, without_folders
-from rtlab.engines.engine import Engine, NonFiniteLossError, OnLog, Progress, Task, Training
+from rtlab.engines.engine import Encoding, Engine, NonFiniteLossError, OnLog, Progress, Task, Training
 from rtlab.engines.ranks import Ranks, ranks_here
 from rtlab.engines.resuming import Checkpoints, asked_for, check_able
 from rtlab.experiment import Experiment
-from rtlab.methods import RESULTS, Words
+from rtlab.methods import RESULTS, Contrastive, Words
 from rtlab.metrics import scores
 from rtlab.over_ranks import OwnTime, largest
 from rtlab.preparing import Prepared, check_writable, prepare
@@ -413,24 +413,33 @@ def _engine(
         watch=watch,
         checkpoints=checkpoints,
     )
-    match experiment.engine:
-        case "svm":
-            from rtlab.engines.svm import SvmEngine
+    if experiment.engine == "svm":
+        from rtlab.engines.svm import SvmEngine
 
-            return SvmEngine(task, prepared.features)
-        case "native":
-            from rtlab.engines.native import NativeEngine
+        return SvmEngine(task, prepared.features)
+    engine = _training(task, ranks)
+    if isinstance(experiment.method, Contrastive):
+        from rtlab.engines.contrastive import ContrastiveEngine
 
-            return NativeEngine(task, ranks)
-        case _:
-            from rtlab.engines.trainer import TrainerEngine
+        return ContrastiveEngine(task, engine)
+    return engine
 
-            return TrainerEngine(task, ranks)
+
+def _training(task: Task, ranks: Ranks) -> Encoding:
+    """The engine that trains in steps."""
+    if task.experiment.engine == "native":
+        from rtlab.engines.native import NativeEngine
+
+        return NativeEngine(task, ranks)
+    from rtlab.engines.trainer import TrainerEngine
+
+    return TrainerEngine(task, ranks)
 
 
 def _check_shared(ranks: Ranks, experiment: Experiment) -> None:
     """Refuse (`ValueError`) what several ranks cannot share."""
-    if not ranks.alone and experiment.method.recipe is None:
+    alone = experiment.method.recipe is None or isinstance(experiment.method, Contrastive)
+    if not ranks.alone and alone:
         raise ValueError(
             f"method {experiment.method.name} is of one process; got {ranks.number} ranks; without torchrun it would do"
         )

@@ -2,6 +2,8 @@
 
 import csv
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 import rtlab
 from rtlab.choice import Candidate, Choice, Trial, Undecided
 from rtlab.data import corpus
+from rtlab.encoders import Encoder, load_encoder
 from rtlab.engines.engine import Task
 from rtlab.environment import Stopwatch
 from rtlab.matrix import Case, Matrix
@@ -58,8 +61,21 @@ def experiment(dataset: Path, method: str = "full", **fields) -> rtlab.Experimen
         "svm": lambda: rtlab.Svm(**of_svm),
         "full": lambda: rtlab.Full(recipe=recipe),
         "lora": lambda: rtlab.Adapter(recipe=recipe, **of_adapter),
+        "contrastive": lambda: rtlab.Contrastive(recipe=recipe),
     }
     return rtlab.Experiment(**{"encoder": "tiny-distilbert"} | fields, dataset=str(dataset), method=methods[method]())
+
+
+def without_dropout(name: str, folder: Path) -> Encoder:
+    """A copy of an encoder whose configuration has no dropout, made in a folder once."""
+    if not (copy := folder / name).exists():
+        shutil.copytree(load_encoder(name).path, copy)
+        file = copy / "config.json"
+        config = json.loads(file.read_text())
+        dropouts = {key: 0.0 for key, value in config.items() if "dropout" in key and isinstance(value, float)}
+        assert dropouts
+        file.write_text(json.dumps(config | dropouts))
+    return load_encoder(str(copy))
 
 
 def matrix(*experiments: rtlab.Experiment) -> Matrix:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rtlab.data import Split, Splits
 from rtlab.experiment import Experiment
-from rtlab.methods import Adapter, Classifier, Full, Svm, Words
+from rtlab.methods import Adapter, Classifier, Contrastive, Full, Svm, Words
 from rtlab.metrics import scores
 from rtlab.recipe import ClassWeights, Metric, Recipe, Schedule
 from rtlab.records import Counts, LogEntry, Memory, Predictions, RunRecord, Source, Timing, Validated
@@ -124,9 +124,21 @@ def adapters(draw):
     )
 
 
+def contrastives():
+    """Contrastive fine-tuning, of recipes that suit pairs."""
+    usual = {"class_weights": "equal", "label_smoothing": 0.0, "accumulate": 1, "evaluate": None}
+    usual |= {"keep": "last", "patience": None, "metric": "accuracy"}
+    of_pairs = recipes().map(lambda one: dataclasses.replace(one, batch_size=max(2, one.batch_size), **usual))
+    return st.builds(
+        Contrastive,
+        recipe=of_pairs,
+        temperature=st.floats(0, exclude_min=True, allow_nan=False, allow_infinity=False),
+    )
+
+
 def methods():
     """A method of any kind."""
-    return words() | svms() | fulls() | adapters()
+    return words() | svms() | fulls() | adapters() | contrastives()
 
 
 def experiments(**chosen):

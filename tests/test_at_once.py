@@ -32,6 +32,9 @@ from rtlab.experiment import Experiment
 from rtlab.records import Predictions
 from rtlab.scheduling import processes
 
+TWO_IN_STEPS = ("words", "svm", "lora", "full")
+PACES = {"words": 0.0005, "svm": 0.004, "contrastive": 0.02, "lora": 0.013, "full": 0.017}
+
 # How many
 
 
@@ -93,7 +96,7 @@ class AtOnce(SimpleNamespace):
         self.now += 1.0
 
     def cost(self, way, extent):
-        return 1 + {"words": 0.0005, "svm": 0.004, "lora": 0.013, "full": 0.017}[way.family] * (extent.seen + 300)
+        return 1 + PACES[way.family] * (extent.sentences * way.passes(extent.epochs) + 300)
 
     def together(self, seconds, _):
         return soonest(seconds, self.jobs, "cpu")[1]
@@ -120,13 +123,13 @@ class AtOnce(SimpleNamespace):
 @pytest.mark.parametrize("budget", [150, 300, 600, 1800, 7200])
 @pytest.mark.parametrize("jobs", [1, 2, 4])
 def test_the_plan_goes_by_what_is_done_at_once(cores, budget, jobs):
-    trying, standings = AtOnce(budget, jobs), [Standing(way=way) for way in ways(FAMILIES, "native")]
+    trying, standings = AtOnce(budget, jobs), [Standing(way=way) for way in ways(TWO_IN_STEPS, "native")]
     search(standings, trying, metric="accuracy", margin=0.01, seed=42)
     assert trying.now <= budget
     assert decide(standings, "accuracy", 0.01) is not None
     assert (max(map(len, trying.batches)) > 1) == (budget >= 1800)  # a rung is asked for as one
     if jobs > 1:
-        alone, others = AtOnce(budget, 1), [Standing(way=way) for way in ways(FAMILIES, "native")]
+        alone, others = AtOnce(budget, 1), [Standing(way=way) for way in ways(TWO_IN_STEPS, "native")]
         search(others, alone, metric="accuracy", margin=0.01, seed=42)
         more = sum(trained(standings)) - sum(trained(others))
         assert more > 0 if budget == 1800 else more >= 0  # with less one way is trained, with more all are whole
@@ -159,11 +162,23 @@ class OnFolds(AtOnce):
         return dataclasses.replace(found, rows=rows, held_out=held_out)
 
 
+@pytest.mark.parametrize("budget", [150, 300, 600, 1800, 7200])
+@pytest.mark.parametrize("jobs", [1, 2, 4])
+def test_the_budget_holds_with_all_families(cores, budget, jobs):
+    for trying in (AtOnce(budget, jobs), OnFolds(budget, jobs)):
+        standings = [Standing(way=way) for way in ways(FAMILIES, "native")]
+        search(standings, trying, metric="accuracy", margin=0.01, seed=42)
+        assert trying.now <= budget
+        assert decide(standings, "accuracy", 0.01) is not None
+        tried = {one.way.family for one in standings if one.results and not one.way.fitted}
+        assert tried in ({"contrastive"}, {"contrastive", "full"}, {"contrastive", "full", "lora"})
+
+
 @pytest.mark.parametrize("budget", [360, 480, 600])
 def test_more_folds_fit_where_runs_are_done_at_once(cores, budget):
     folds = []
     for jobs in (1, 2):
-        trying, standings = OnFolds(budget, jobs), [Standing(way=way) for way in ways(FAMILIES, "native")]
+        trying, standings = OnFolds(budget, jobs), [Standing(way=way) for way in ways(TWO_IN_STEPS, "native")]
         search(standings, trying, metric="accuracy", margin=0.01, seed=42)
         assert trying.now <= budget
         folds.append(next(one.largest[0].extent.folds for one in standings if one.way.family == "full" and one.results))

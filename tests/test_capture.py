@@ -125,7 +125,7 @@ def step_on_cuda(name, folder, *, method="full", steps=1000, without_dropout=Tru
                 module.p = 0.0
     model = pack(model.to(device)).train()
     packer = Packer(tokens, encoder, device=device)
-    step = Step(recipe, precision, model, packer, tokens.labels, Masks(), steps=steps, device=device)
+    step = Step(asked.method, precision, model, packer, tokens.labels, Masks(), steps=steps, device=device)
     plan = native.plan_run(recipe, tokens.lengths, max_length=40, seed=asked.seed, shape_step=native.SHAPE_STEP["cuda"])
     return step, [batch for (batch,) in plan]
 

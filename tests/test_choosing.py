@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shlex
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -49,6 +50,7 @@ from rtlab.records import Predictions
 from rtlab.running import Run
 
 LABELS_N = np.tile([0, 1], 500).astype(np.int32)
+TWO_IN_STEPS = ("words", "svm", "lora", "full")
 
 
 class Bench:
@@ -67,7 +69,7 @@ class Bench:
     def __init__(self, budget, accuracy, *, sentences=8000, pace=None, fails=(), rough=1.0, alone=None):
         self.now, self.budget, self.sentences, self.accuracy = 0.0, budget, sentences, accuracy
         self.alone = len(LABELS_N) if alone is None else alone
-        self.pace = {"words": 0.0005, "svm": 0.004, "lora": 0.013, "full": 0.017} | (pace or {})
+        self.pace = {"words": 0.0005, "svm": 0.004, "contrastive": 0.02, "lora": 0.013, "full": 0.017} | (pace or {})
         self.fails, self.rough, self.ran = fails, rough, []
 
     later = 0.0  # what comes after the search, as a multiple of the cost of what is recommended
@@ -98,7 +100,8 @@ class Bench:
         return self.budget - self.now
 
     def cost(self, way, extent):
-        return max(1, self.on(extent)) * (1 + self.pace[way.family] * (extent.seen + len(LABELS_N) / 3))
+        seen = extent.sentences * way.passes(extent.epochs)
+        return max(1, self.on(extent)) * (1 + self.pace[way.family] * (seen + len(LABELS_N) / 3))
 
     def probe(self, way):
         self._spend(1.0)
@@ -152,7 +155,7 @@ def learned(best, halfway=400):
     return accuracy
 
 
-def searched(bench, families=FAMILIES, *, metric="accuracy", margin=0.01):
+def searched(bench, families=TWO_IN_STEPS, *, metric="accuracy", margin=0.01):
     standings = [Standing(way=way) for way in ways(families, "native")]
     search(standings, bench, metric=metric, margin=margin, seed=42)
     return standings
@@ -162,14 +165,15 @@ def named(standings, name):
     return next(one for one in standings if one.way.name.startswith(name))
 
 
-BEST = {"words": 0.76, "svm": 0.80, "lora": 0.83, "full": 0.82}
+BEST = {"words": 0.76, "svm": 0.80, "contrastive": 0.81, "lora": 0.83, "full": 0.82}
 
 
 @pytest.mark.parametrize("budget", [3, 5, 20, 60, 120, 300, 600, 1800, 7200, 36_000])
 @pytest.mark.parametrize("sentences", [50, 500, 8000, 200_000])
-def test_the_budget_holds_and_there_is_an_answer(budget, sentences):
+@pytest.mark.parametrize("families", [TWO_IN_STEPS, FAMILIES], ids=len)
+def test_the_budget_holds_and_there_is_an_answer(budget, sentences, families):
     bench = Bench(budget, learned(BEST), sentences=sentences)
-    standings = searched(bench)
+    standings = searched(bench, families)
     assert bench.now <= budget
     assert decide(standings, "accuracy", 0.01) is not None
     assert all(one.why for one in standings)
@@ -289,7 +293,7 @@ def test_the_first_rung_gives_little_to_many_and_the_last_much_to_few():
     searched(bench, ("lora", "full"))
     seen = [sentences * epochs for _, sentences, epochs, _ in bench.ran]
     first = [one for one in seen if one == seen[0]]
-    assert len(first) == sum(map(len, RATES.values()))
+    assert len(first) == len(RATES["lora"]) + len(RATES["full"])
     assert max(seen) == 5 * 8000
     assert seen[0] == pytest.approx(max(seen) / 9, rel=0.02)
     assert seen.count(max(seen)) <= 2 * SEEDS  # of each family's best at most
@@ -367,6 +371,33 @@ def test_where_only_one_way_fits_that_is_full_fine_tuning_at_its_usual_rate():
     assert why == {"full": "the budget has room for fewer learning rates", "lora": "the budget has room for fewer ways"}
 
 
+def test_pairs_come_first_and_take_the_root_of_as_many_epochs():
+    bench = Bench(250, learned(BEST), sentences=2000)
+    standings = searched(bench, FAMILIES)
+    tried = [one for one in standings if not one.way.fitted and one.results]
+    assert (tried[0].way.family, tried[0].way.rank) == ("contrastive", 0)
+    assert tried[0].largest[0].extent == Extent(2000, 5, None if len(bench.held_out) > 1 else 0)
+    assert tried[0].largest[0].experiment.method.recipe.epochs == 3
+    few = next(way for way in ways(FAMILIES, "native") if way.family == "contrastive")
+    assert [few.passes(epochs) for epochs in (1, 2, 4, 5, 43)] == [1, 2, 2, 3, 7]
+    assert {way.passes(4) for way in ways(TWO_IN_STEPS, "native")} == {4}
+
+
+@pytest.mark.parametrize(
+    ("budget", "tried"),
+    [
+        (160, {"contrastive": 1}),
+        (400, {"contrastive": 1, "full": 1}),
+        (700, {"contrastive": 1, "full": 1, "lora": 1}),
+        (3000, {"contrastive": 3, "full": 3, "lora": 3}),
+    ],
+)
+def test_more_time_goes_into_more_families_then_into_rates(budget, tried):
+    bench = Bench(budget, learned(BEST), sentences=2000)
+    found = Counter(one.way.family for one in searched(bench, FAMILIES) if not one.way.fitted and one.results)
+    assert found == tried
+
+
 def test_where_not_all_rates_fit_the_usual_ones_are_tried():
     bench = Bench(400, learned(BEST), sentences=2000)
     standings = searched(bench)
@@ -428,8 +459,8 @@ def stood(way, accuracy, seeds=1):
 
 
 def four(words, svm, lora, full, seeds=1):
-    every = ways(FAMILIES, "native")
-    first = {family: next(way for way in every if way.family == family) for family in FAMILIES}
+    every = ways(TWO_IN_STEPS, "native")
+    first = {family: next(way for way in every if way.family == family) for family in TWO_IN_STEPS}
     return [
         stood(first["words"], words),
         stood(first["svm"], svm),
@@ -572,7 +603,7 @@ def test_no_two_ways_have_a_name():
 
 
 def test_an_unknown_candidate_is_refused_before_anything_is_read():
-    with pytest.raises(ValueError, match="candidates must be among words, svm, lora, full; got 'bert'"):
+    with pytest.raises(ValueError, match="candidates must be among words, svm, contrastive, lora, full; got 'bert'"):
         choose("nowhere.csv", candidates=("words", "bert"))
 
 
@@ -652,6 +683,26 @@ def test_what_comes_after_a_trial_is_all_of_train_and_what_is_refitted(refit, mo
     assert trials.cost(way, Extent(80, 2, folds=0)) == pytest.approx(whole_s)
     assert trials.after(way, Extent(80, 2)) == pytest.approx(whole_s + more)
     assert trials.after(way, Extent(80, 2, folds=0)) == pytest.approx(more)
+
+
+def test_pairs_cost_their_passes_and_reading_what_they_were_trained_on(tmp_path):
+    splits, (way, *_) = made(60, 400), ways(("contrastive",), "native")
+    trials = choosing.Trials(
+        question=choosing.Question(usual=Experiment(), splits=splits, folds=folds_of(splits), encoder=None),
+        budget=Budget(60),
+        folder=tmp_path,
+        save_models=False,
+    )
+    trials._costs.set(way, Pace(sentence=0.1, held_out=0.01, start=1.0))
+    seconds = 1 + 60 * 3 * 0.1 + (60 + 400 + 40) * 0.01
+    assert trials.cost(way, Extent(60, 5)) == pytest.approx(seconds)
+    counts = SimpleNamespace(samples=60 * 3)
+    timing = SimpleNamespace(seconds=60 * 3 * 0.1 + 60 * 0.01, evaluate_s=440 * 0.01)
+    held_out = {"validation": SimpleNamespace(labels=range(400)), "test": SimpleNamespace(labels=range(40))}
+    record = SimpleNamespace(predictions=held_out, timing=timing, counts=counts)
+    trials._costs.set(way, Pace(sentence=9.0))
+    trials._costs.learn(way, SimpleNamespace(extent=Extent(60, 5), records=(record,), seconds=seconds))
+    assert trials.cost(way, Extent(60, 5)) == pytest.approx(seconds)  # what it took, it is told to take
 
 
 def test_equal_sentences_are_in_one_fold():
@@ -843,6 +894,15 @@ def test_folds_end_early_where_no_time_is_left_for_another(family, of, done, sec
     )
     trials._costs.set(way, Pace(sentence=0.1, held_out=0.05, start=2.0))
     assert trials._ends_early(way, Extent(60, 1), done, of, seconds) == early
+
+
+def test_no_run_is_done_twice(usual, short, unfolded, monkeypatch):
+    """Two trials of a way may be as many passes over as many sentences, where others have more."""
+    monkeypatch.setattr("rtlab.choosing.ways.Way.passes", lambda *_: 1)
+    monkeypatch.setattr("rtlab.choosing.halving.STEPS_ENOUGH", 200)
+    choose(**usual, candidates=("contrastive",))
+    ids = [json.loads(path.read_text())["id"] for path in files(usual["output_dir"]) if path.parent.name == "records"]
+    assert len(ids) == len(set(ids)) > 3
 
 
 @pytest.mark.filterwarnings("ignore:Liblinear failed to converge")  # random features

@@ -696,7 +696,7 @@ AT_LEAST_0 = "must be finite and at least 0"
 RANGES = {
     "choose --budget soon": "must be a time such as 30m, 90s or 1.5h, above 0; got 'soon'",
     "choose --margin -1": "must be 0 to 50 points; got -1.0",
-    "choose --candidates trees": "must be among words, svm, lora, full; got 'trees'",
+    "choose --candidates trees": "must be among words, svm, contrastive, lora, full; got 'trees'",
     "choose --jobs 0": f"{WHOLE} 1; got 0",
     "choose --max-length 2": f"{WHOLE} 3; got 2",
     "choose --max-length 513 --anyway": f"{POSITIONS}; got 513",
@@ -723,6 +723,9 @@ RANGES = {
     "finetune --max-steps 0": f"{WHOLE} 1; got 0",
     "finetune --logging-steps 0": f"{WHOLE} 1; got 0",
     "lora --rank 0": f"{WHOLE} 1; got 0",
+    "contrastive --freeze-layers 2": "must be at most 1, the layers of encoder tiny-distilbert but one, where no "
+    "head is trained along; got 2",
+    "contrastive --temperature 0": "must be finite and above 0, such as 0.1; got 0.0",
     "lora --lora-rank -4": f"{WHOLE} 1; got -4",
     "--step e31 --lora_rank 0": f"{WHOLE} 1; got 0",
     "lora --alpha 0": f"{WHOLE} 1; got 0",

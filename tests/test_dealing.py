@@ -1,11 +1,14 @@
 """Shards of a study: each run in exactly one of them, whatever is recorded by then, and about as much to do in each."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtlab.experiment import Experiment
+from rtlab.methods import Method
 from rtlab.scheduling import dealing
 from rtlab.scheduling.dealing import Shard, cost, dealt
 from rtlab.scheduling.planning import plan
@@ -47,6 +50,13 @@ def test_more_sentences_padding_and_weights_cost_more(smoke):
     assert sorted(order, key=by_label.__getitem__) == order
     [longer] = plan([replace(next(one for one in smoke if one.experiment.label == "svm-cls").experiment, limit=40)])
     assert cost(longer.prepared) > by_label["svm-cls"]
+
+
+def test_every_method_has_a_cost():
+    """One that is added later, too."""
+    for method in get_args(Method):
+        [one] = plan([Experiment(encoder="tiny-bert", dataset="corpus", method=method(), limit=8)])
+        assert cost(one.prepared) > 0
 
 
 @pytest.mark.parametrize("text", ["3/2", "0/2", "a/b", "1", "1/2/3", "-1/2", "1/0", " 1/2", "\u0661/2"])

@@ -191,7 +191,10 @@ def test_absent_means_default():
             {"method": {"kind": "adapter", "rank": 8}},
             "experiment.method has no field rank; its fields are peft_type, recipe, settings, target_modules",
         ),
-        ({"method": {"kind": "lora"}}, "experiment.method.kind must be one of words, svm, full, adapter; got 'lora'"),
+        (
+            {"method": {"kind": "lora"}},
+            "experiment.method.kind must be one of words, svm, full, adapter, contrastive; got 'lora'",
+        ),
         ({"method": "full"}, "experiment.method must be an object with fields; got 'full'"),
         ([], "experiment must be an object with fields; got []"),
     ],
@@ -512,7 +515,10 @@ def test_encoder_and_data_set_are_named(field, value):
 
 @pytest.mark.parametrize("value", ["lora", None, Recipe(), {"kind": "svm"}, Svm], ids=str)
 def test_a_method_is_a_value(value):
-    assert refusal(method=value) == f"method must be a Words, Svm, Full or Adapter, such as Full(); got {value!r}"
+    assert (
+        refusal(method=value)
+        == f"method must be a Words, Svm, Full, Contrastive or Adapter, such as Full(); got {value!r}"
+    )
 
 
 # The label

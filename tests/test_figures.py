@@ -23,7 +23,7 @@ from lab_records import (
 )
 
 from rtlab.experiment import Experiment
-from rtlab.methods import Adapter, Svm, Words
+from rtlab.methods import TITLES, Adapter, Svm, Words
 from rtlab.records import save
 from rtlab.reporting.drawing import COLOURS, DARK, GRID, GROUND, HATCHES, INK, LINES, MARKERS, bars, canvas
 from rtlab.reporting.figures import HEADLINE, SCORES, TIMES, write_figures
@@ -388,7 +388,8 @@ def test_text_and_data_stand_out_in_light_and_dark():
 
 
 def test_colour_is_never_alone():
-    assert len(set(COLOURS)) == len(set(MARKERS)) == len(set(LINES)) == len(set(HATCHES)) == 4
+    assert len(set(COLOURS)) == len(set(MARKERS)) == len(TITLES)  # a method each
+    assert len(set(LINES)) == len(set(HATCHES)) == 4
 
 
 @pytest.mark.parametrize("name", FIGURES)

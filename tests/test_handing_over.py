@@ -29,10 +29,11 @@ METHODS = {
     "words": rtlab.Words(classifier="logistic"),
     "svm": rtlab.Svm(pooling="mean"),
     "full": rtlab.Full(recipe=rtlab.Recipe(**small.RECIPE, engine="native")),
+    "contrastive": rtlab.Contrastive(recipe=rtlab.Recipe(**small.RECIPE, engine="native")),
     "lora": rtlab.Adapter(recipe=rtlab.Recipe(**small.RECIPE | {"learning_rate": 1e-2}, engine="native")),
 }
 WITH_FIELD = ("full", "lora")
-CLASSIFIERS = {"words": "classifier.safetensors", "svm": "svm.safetensors"}
+CLASSIFIERS = {"words": "classifier.safetensors", "svm": "svm.safetensors", "contrastive": "head.safetensors"}
 
 
 @pytest.fixture(scope="module")

@@ -177,7 +177,7 @@ def test_seeds_are_of_methods_with_chance():
 @pytest.mark.parametrize(
     ("methods", "changes", "message"),
     [
-        (("wrds",), {}, "methods must be of words, svm, full, lora, separated by commas; got 'wrds'"),
+        (("wrds",), {}, "methods must be of words, svm, full, lora, contrastive, separated by commas; got 'wrds'"),
         (("words", "svm"), {"learning_rates": (1e-3,)}, "learning_rate means nothing to words, svm; beside it full or"),
         (("words",), {"encoders": ("minilm", "a")}, "encoder means nothing to words; beside it svm or full or lora"),
         (("full",), {"target_modules": (("query",),)}, "target_modules means nothing to full; beside it lora would do"),

@@ -8,7 +8,7 @@ import pytest
 import strategies
 from hypothesis import given
 
-from rtlab.methods import RESULTS, Adapter, Full, Svm, Words
+from rtlab.methods import RESULTS, Adapter, Contrastive, Full, Svm, Words
 from rtlab.recipe import Recipe
 from rtlab.settings import Settings
 from rtlab.values import to_json
@@ -42,6 +42,7 @@ def test_the_defaults_are_the_designs():
     assert vars(Words()) == {"characters": False, "classifier": "svm", "c": None}
     assert vars(Svm()) == {"pooling": "cls", "with_words": False, "classifier": "svm", "c": 1.0}
     assert vars(Full()) == {"recipe": Recipe()}
+    assert vars(Contrastive()) == {"recipe": Recipe(), "temperature": 0.1}
     assert vars(Adapter()) == {
         "recipe": Recipe(),
         "peft_type": "LORA",
@@ -67,6 +68,14 @@ SAID = {
     Full(recipe=Recipe(engine="native", compile=True)): (
         *("full", "native", "logits"),
         *("full-native-packed-compiled-lr2e-05", "full, packed, lr 2e-05"),
+    ),
+    Contrastive(): (
+        *("contrastive", "trainer", "mean"),
+        *("contrastive-dynamic-lr2e-05", "contrastive, dynamic, lr 2e-05"),
+    ),
+    Contrastive(recipe=Recipe(engine="native"), temperature=0.5): (
+        *("contrastive", "native", "mean"),
+        *("contrastive-native-packed-lr2e-05-t0.5", "contrastive, packed, lr 2e-05, t 0.5"),
     ),
     Adapter(recipe=Recipe(learning_rate=1e-3)): (
         *("lora", "trainer", "logits"),
@@ -97,7 +106,9 @@ def test_an_engine_has_a_padding_of_its_own():
     assert Recipe(engine="native", padding="dynamic").padding == "dynamic"
 
 
-@pytest.mark.parametrize("value", [Recipe(), Svm(), Full(), Adapter()], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value", [Recipe(), Svm(), Full(), Contrastive(), Adapter()], ids=lambda value: type(value).__name__
+)
 def test_what_a_method_is_made_of_is_frozen_and_named(value):
     name = dataclasses.fields(value)[0].name
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -281,7 +292,37 @@ def test_names_are_among_those_known(of, field, known, value):
         assert refusal(of, **{field: value}) == f"{field} must be one of {known}; got {value!r}"
 
 
-@pytest.mark.parametrize("of", [Full, Adapter])
+@pytest.mark.parametrize("value", [0, -0.1, math.nan, math.inf, 10**400, True, "0.1", None], ids=lambda v: repr(v)[:9])
+def test_a_temperature_is_finite_and_positive(value):
+    assert refusal(Contrastive, temperature=value) == (
+        f"temperature must be finite and above 0, such as 0.1; got {value!r}"
+    )
+
+
+NOT_OF_PAIRS = {
+    "class_weights": ("balanced", "weighs single sentences"),
+    "label_smoothing": (0.1, "spreads labels of single sentences"),
+    "accumulate": (2, "joins batches, and the loss is over pairs of sentences of one batch"),
+    "evaluate": ("epoch", "asks for labels, which are known once the linear classifier is fitted"),
+}
+
+
+@pytest.mark.parametrize("field", NOT_OF_PAIRS)
+def test_a_recipe_for_pairs_asks_for_nothing_else(field):
+    given, why = NOT_OF_PAIRS[field]
+    assert refusal(Contrastive, recipe=Recipe(**{field: given})) == (
+        f"{field} must be left out for method contrastive: it {why}; got {given!r}"
+    )
+
+
+def test_a_pair_takes_two():
+    Contrastive(recipe=Recipe(batch_size=2))
+    assert refusal(Contrastive, recipe=Recipe(batch_size=1)) == (
+        "batch_size must be at least 2 for method contrastive, a pair; got 1"
+    )
+
+
+@pytest.mark.parametrize("of", [Full, Contrastive, Adapter])
 @pytest.mark.parametrize("value", [{"epochs": 1}, None, "recipe", Svm()], ids=repr)
 def test_a_recipe_is_a_recipe(of, value):
     with pytest.raises(ValueError, match=r"^recipe must be a Recipe; got "):

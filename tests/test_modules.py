@@ -100,6 +100,10 @@ def test_every_architecture_has_embeddings_before_its_layers(name):
 
 
 def test_no_more_layers_are_frozen_than_there_are():
+    with pytest.raises(
+        ValueError, match=r"^freeze_layers must be at most 1, the layers of encoder tiny-bert but one, "
+    ):
+        check_frozen(load_encoder("tiny-bert"), 2, head=False)
     with pytest.raises(ValueError, match=r"^freeze_layers must be at most 2, the layers of encoder tiny-bert; got 3$"):
         check_frozen(load_encoder("tiny-bert"), 3)
 

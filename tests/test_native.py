@@ -63,20 +63,7 @@ def data(folder):
 @pytest.fixture(scope="module")
 def without_dropout(folder):
     """Copies of encoders whose configuration has no dropout."""
-    made = {}
-
-    def encoder(name):
-        if name not in made:
-            made[name] = folder / name
-            shutil.copytree(load_encoder(name).path, made[name])
-            file = made[name] / "config.json"
-            config = json.loads(file.read_text())
-            dropouts = {key: 0.0 for key, value in config.items() if "dropout" in key and isinstance(value, float)}
-            assert dropouts
-            file.write_text(json.dumps(config | dropouts))
-        return load_encoder(str(made[name]))
-
-    return encoder
+    return lambda name: small.without_dropout(name, folder)
 
 
 def experiment(data, encoder, recipe, padding, names=small.TWO, **fields):
@@ -256,10 +243,14 @@ def leaking(monkeypatch):
     monkeypatch.setattr(layouts, "_blocks", longer)
 
 
+def asking(method, **other):
+    return dataclasses.replace(method, recipe=dataclasses.replace(method.recipe, **other))
+
+
 def unclipped(monkeypatch):
     plain = native.Step
     other = {"max_grad_norm": 0.0}
-    monkeypatch.setattr(native, "Step", lambda recipe, *p, **n: plain(dataclasses.replace(recipe, **other), *p, **n))
+    monkeypatch.setattr(native, "Step", lambda method, *p, **n: plain(asking(method, **other), *p, **n))
 
 
 def late_schedule(monkeypatch):
@@ -270,7 +261,7 @@ def late_schedule(monkeypatch):
 def decaying(monkeypatch):
     plain = native.Step
     other = {"weight_decay": 0.01}
-    monkeypatch.setattr(native, "Step", lambda recipe, *p, **n: plain(dataclasses.replace(recipe, **other), *p, **n))
+    monkeypatch.setattr(native, "Step", lambda method, *p, **n: plain(asking(method, **other), *p, **n))
 
 
 def running_positions(monkeypatch):
@@ -541,7 +532,7 @@ def test_a_batch_that_does_not_fit_says_what_was_tried(error, data, tmp_path, mo
     def too_large(*_, **__):
         raise error
 
-    monkeypatch.setattr(step, "forward", too_large)
+    monkeypatch.setattr(step.Step, "_loss", too_large)
     asked = small.experiment(data[small.TWO], engine="native")
     with pytest.raises(rtlab.RunFailedError) as failed:
         rtlab.run(asked, output_dir=tmp_path, device="cpu")
@@ -554,7 +545,7 @@ def test_another_error_stays_what_it_is(data, tmp_path, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(step, "forward", broken)
+    monkeypatch.setattr(step.Step, "_loss", broken)
     with pytest.raises(rtlab.RunFailedError) as failed:
         rtlab.run(small.experiment(data[small.TWO], engine="native"), output_dir=tmp_path, device="cpu")
     assert (failed.value.record.status, failed.value.record.error) == ("failed", "RuntimeError: shapes do not match")

@@ -16,8 +16,15 @@ from rtlab.running import model_folder
 from rtlab.saved_models.description import read_description, write_description
 from rtlab.saved_models.opening import load_model
 
-METHODS = ("svm", "full", "lora")
-WEIGHTS = {"svm": "svm.safetensors", "full": "model.safetensors", "lora": "adapter_model.safetensors"}
+METHODS = ("svm", "full", "lora", "contrastive")
+WEIGHTS = {
+    "svm": "svm.safetensors",
+    "full": "model.safetensors",
+    "lora": "adapter_model.safetensors",
+    "contrastive": "model.safetensors",
+}
+# As many numbers of the same meaning: only a digest tells them apart.
+ALIKE = {("svm", "{} of bert"), ("contrastive", "{} of three")}
 
 
 @pytest.fixture(scope="module")
@@ -140,8 +147,8 @@ def refused(folder, message):
 def test_weights_of_another_model(copy, saved, method, other, digests):
     folder = copy(method, digests=digests)
     shutil.copy(saved[other.format(method)] / WEIGHTS[method], folder)
-    if (method, other, digests) == ("svm", "{} of bert", False):
-        return  # as many numbers of the same meaning: only a digest tells them apart
+    if not digests and (method, other) in ALIKE:
+        return
     refused(folder, r"^model ")
 
 
@@ -156,6 +163,12 @@ PARTS = {  # what of another model lies in a folder
         ("rtlab.json", "svm"),
     ],
     "svm": [("rtlab.json", "svm of three"), ("rtlab.json", "lora"), ("adapter_config.json", "lora")],
+    "contrastive": [
+        ("head.safetensors", "contrastive of three"),
+        ("rtlab.json", "contrastive of three"),
+        ("rtlab.json", "full"),
+        ("adapter_config.json", "lora"),
+    ],
 }
 
 

@@ -20,7 +20,8 @@ from rtlab.saved_models.long_texts import cut
 from rtlab.saved_models.opening import load_model
 from rtlab.saved_models.predicting import as_text, label
 
-METHODS = ("svm", "full", "lora")
+METHODS = ("svm", "full", "lora", "contrastive")
+CLASSIFIERS = {"svm": "svm.safetensors", "contrastive": "head.safetensors"}
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +118,8 @@ def test_the_description_says_how_the_model_was_made(model):
 def test_probabilities_are_the_softmax_of_the_records_logits(model):
     predictions = rtlab.predict(model.folder, model.texts, device="cpu")
     temperature = 1.0
-    if isinstance(model.record.experiment.method, rtlab.Svm):
-        temperature = load_file(model.folder / "svm.safetensors")["temperature"][0]
+    if (name := model.record.experiment.method.name) in CLASSIFIERS:
+        temperature = load_file(model.folder / CLASSIFIERS[name])["temperature"][0]
         assert abs(temperature - 1) > 0.01
     expected_NC = softmax(model.logits / temperature, axis=1)
     found_NC = [list(prediction.probabilities.values()) for prediction in predictions]
@@ -148,11 +149,12 @@ def test_a_relative_folder_that_is_called_like_a_built_in_encoder(saved, tmp_pat
     assert rtlab.predict("tiny-bert", full.texts[:3], device="cpu") == expected
 
 
-def test_a_fine_tuned_model_is_complete_without_its_encoder(saved, tmp_path, monkeypatch):
-    full = saved["full", small.TWO]
-    expected = rtlab.predict(full.folder, full.texts[:3], device="cpu")
+@pytest.mark.parametrize("method", ["full", "contrastive"])
+def test_a_fine_tuned_model_is_complete_without_its_encoder(saved, tmp_path, monkeypatch, method):
+    one = saved[method, small.TWO]
+    expected = rtlab.predict(one.folder, one.texts[:3], device="cpu")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
-    assert rtlab.predict(full.folder, full.texts[:3], device="cpu") == expected
+    assert rtlab.predict(one.folder, one.texts[:3], device="cpu") == expected
     assert not (tmp_path / "empty").exists()
 
 

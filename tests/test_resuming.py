@@ -36,6 +36,7 @@ RUNS = {
     "full": ("full", {"epochs": 2, "logging_steps": 5}),
     "lora": ("lora", {"epochs": 2, "padding": "dynamic"}),
     "everything": ("full", EVERYTHING),
+    "contrastive": ("contrastive", {"epochs": 2}),
 }
 
 

@@ -35,6 +35,8 @@ METHODS = {
     "full-native": {"method": "full", "engine": "native"},
     "lora-trainer": {"method": "lora"},
     "lora-native": {"method": "lora", "engine": "native"},
+    "contrastive-native": {"method": "contrastive", "engine": "native"},
+    "contrastive-trainer": {"method": "contrastive"},
 }
 
 
@@ -130,6 +132,13 @@ DAMAGE = {
         "a class less": edited("svm.safetensors", lambda tensors: {n: t[:2] for n, t in tensors.items()}),
         "no intercept": edited("svm.safetensors", without("intercept")),
     },
+    "contrastive-trainer": {
+        "other values": edited("head.safetensors", larger("coef")),
+        "another encoder": edited("model.safetensors", larger("layer.1")),
+        "no intercept": edited("head.safetensors", without("intercept")),
+        "no classifier": lambda folder: (folder / "head.safetensors").unlink(),
+        "other words": other_words,
+    },
 }
 
 
@@ -137,7 +146,7 @@ DAMAGE = {
 def trained(data, tmp_path_factory):
     """What is checked of a run of each method: its folder, what was prepared, and logits."""
     patch, found = pytest.MonkeyPatch(), {}
-    for name in ("svm", "full-trainer", "lora-trainer"):
+    for name in ("svm", "full-trainer", "lora-trainer", "contrastive-trainer"):
         patch.setattr(
             "rtlab.saved_models.saving.check_saved", lambda *checked, name=name: found.update({name: checked})
         )
@@ -305,7 +314,7 @@ def test_two_models_are_never_there_at_once(data, tmp_path, monkeypatch, name):
     asked = small.experiment(data, max_length=30, **METHODS[name])
     one = rtlab.Run(asked, output_dir=tmp_path, device="cpu", save_model=True)
     one.build()
-    model = weakref.ref(one._engine._model)
+    model = weakref.ref(getattr(one._engine, "_encoding", one._engine)._model)
     alive = []
     monkeypatch.setattr("rtlab.saved_models.saving.check_saved", lambda *_: alive.append(model() is not None))
     one.train()

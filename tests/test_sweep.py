@@ -320,7 +320,7 @@ REFUSED = {
     "--methods full --lr 0": "--lr must be finite and above 0, such as 2e-5; got 0.0",
     "--methods full --epochs 1.5": "--epochs must be whole numbers, separated by commas; got '1.5'",
     "--methods full --padding none": "--padding must be one of fixed, dynamic, bucketed, packed; got 'none'",
-    "--methods svm --lr 1": "--lr means nothing to svm; beside it full or lora would do",
+    "--methods svm --lr 1": "--lr means nothing to svm; beside it full or lora or contrastive would do",
     "--methods lora --target-modules attention,q_lin+nope": "--target-modules must be among q_lin, k_lin",
     "--methods svm --limit 20 --train-sentences 21": "--train-sentences must be at most the limit, 20 sentences",
     "--methods svm --save-study no/such/folder.json": "--save-study must be a file in a writable directory",

@@ -28,6 +28,7 @@ from lab_records import (
 
 from rtlab.methods import Adapter
 from rtlab.records import Memory, save
+from rtlab.reporting import wording
 from rtlab.reporting.kinds import TABLES
 from rtlab.reporting.markup import Block, Span, Table, as_html, as_markdown, as_text, clean
 from rtlab.reporting.tables import LEGEND, README, replace_block, skeleton, summary, tables, update
@@ -173,6 +174,14 @@ def test_testbeds_of_a_table_have_letters_and_the_caption_names_them():
     letter = found["LoRA r8 \N{GREEK SMALL LETTER ALPHA}32 attention"]
     assert f"{letter}: a cpu, 2 threads; torch 2.12.0, transformers 5.23.0" in caption
     assert "testbed" not in columns("methods", [records[0], records[2]])[0]
+
+
+def test_of_testbeds_that_differ_in_code_alone_that_is_said():
+    cpu = some_testbed("a cpu")
+    every = {("native", cpu): "A", ("svm", some_testbed("a cpu", code="d" * 16)): "B", ("svm", some_testbed("x")): "C"}
+    a, b, c = wording.legend(every)
+    assert (a, c) == (f"A: {wording.versions(cpu)}", f"C: {wording.versions(some_testbed('x'))}")
+    assert b == "B: as A, under other code of rtlab"
 
 
 def test_engines_on_one_machine_are_one_testbed():

@@ -80,7 +80,7 @@ def choose(
         budget: Time that it may take, such as `30m`, `90s` or `1.5h`.
         margin: By how many points of the metric the cheapest way may score less than the best.
         metric: `accuracy`, or `macro-f1`.
-        candidates: What to compare, of `words`, `svm`, `lora` and `full`.
+        candidates: What to compare, of `words`, `svm`, `contrastive`, `lora` and `full`.
         save_to: Folder to save the recommended model to.
         refit: Whether the saved model is trained on train and validation.
         anyway: Whether to go on where the data make any answer void.

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from rtlab.choosing.ways import FAMILIES
 from rtlab.experiment import Experiment
-from rtlab.methods import LORA, Adapter, Full, Method, Svm, Words
+from rtlab.methods import LORA, Adapter, Contrastive, Full, Method, Svm, Words
 from rtlab.recipe import Recipe, number_text, rate_text
 
 
@@ -93,6 +93,9 @@ def _of(method: Method) -> dict[str, object]:
             lora = {"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout"}
             given = {lora[name]: settings[name] for name in LORA if settings[name] != LORA[name]}
             return {**given, **_recipe(recipe)}
+        case Contrastive(recipe=recipe, temperature=temperature):
+            usual = temperature == Contrastive.temperature
+            return {"temperature": None if usual else number_text(temperature), **_recipe(recipe)}
         case Full(recipe=recipe):
             return _recipe(recipe)
 

@@ -51,7 +51,9 @@ class Costs:
         samples = sum(record.counts.samples for record in runs if record.counts is not None)
         trained, evaluated = sum(one.seconds for one in timings), sum(one.evaluate_s for one in timings)
         rest = max(0.0, found.seconds - trained - evaluated) / len(runs)
-        self.set(way, Pace(sentence=trained / samples, held_out=evaluated / held_out, start=rest))
+        each = evaluated / held_out
+        again = each * samples / way.passes(found.extent.epochs) if way.reads_again else 0.0
+        self.set(way, Pace(sentence=max(0.0, trained - again) / samples, held_out=each, start=rest))
 
     def of(self, way: Way, extent: Extent, parts: Sequence[Part]) -> float | None:
         """About how many seconds a trial on some data sets takes; `None` if nothing is known yet."""
@@ -60,12 +62,12 @@ class Costs:
             return None
         if way.fitted:
             return len(parts) * pace.start + self._fitted_on(way, extent.sentences, parts) * pace.sentence
-        return sum(
-            pace.start
-            + self._question.trained_on(extent.sentences, part) * extent.epochs * pace.sentence
-            + (len(part.splits.validation) + len(part.splits.test)) * pace.held_out
-            for part in parts
-        )
+        seconds = 0.0
+        for part in parts:
+            trained = self._question.trained_on(extent.sentences, part)
+            read = len(part.splits.validation) + len(part.splits.test) + (trained if way.reads_again else 0)
+            seconds += pace.start + trained * way.passes(extent.epochs) * pace.sentence + read * pace.held_out
+        return seconds
 
     def _fitted_on(self, way: Way, sentences: int, parts: Sequence[Part]) -> int:
         """Sentences that a way which is fitted goes through; features are read once, whatever the number of folds."""

@@ -73,7 +73,7 @@ def candidate_of(standing: Standing, question: Question, metric: ChoiceMetric) -
         trials=tuple(
             Trial(
                 sentences=one.extent.sentences,
-                epochs=None if recipe is None else one.extent.epochs,
+                epochs=None if recipe is None else standing.way.passes(one.extent.epochs),
                 seed=one.experiment.seed,
                 validation=score([one], metric),
                 seconds=one.seconds,

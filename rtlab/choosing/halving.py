@@ -16,7 +16,7 @@ from typing import Literal
 
 from rtlab.choosing.folds import LEAST_FOLDS
 from rtlab.choosing.standing import Standing, Trying, attempt_all, needed_after, probed, score, too_dear
-from rtlab.choosing.ways import FIRST, Extent, Rungs
+from rtlab.choosing.ways import TRAINED, Extent, Rungs
 from rtlab.recipe import ChoiceMetric
 
 EPOCHS = 5  # of the lab's recipe: with them, or with enough steps where sentences are few, training counts as whole
@@ -31,7 +31,7 @@ ALL_OF_LEFT = 0.9  # of the time left, in plans: estimates are rough
 def halve(standings: Sequence[Standing], trying: Trying, metric: ChoiceMetric, seed: int) -> Extent | None:
     """Successive halving of what is trained in steps, and how much a run of its last rung does; `None` if none fits."""
     able = [one for one in standings if one.way.rank == 0 and probed(one, trying)]
-    families = sorted((one.way.family for one in able), key=lambda family: family != FIRST)
+    families = sorted((one.way.family for one in able), key=TRAINED.index)
     of_family = {one.way.family: one for one in standings if one.way.rank == 0}
     for other in standings:
         if other.way.family not in families:
@@ -60,7 +60,8 @@ def halve(standings: Sequence[Standing], trying: Trying, metric: ChoiceMetric, s
             for one in order[kept:]:
                 best = score(order[0].largest, metric)
                 one.status = "stopped"
-                one.why = f"{score(one.largest, metric):.3f} against {best:.3f} after {extent.seen:,} sentences"
+                through = extent.sentences * one.way.passes(extent.epochs)
+                one.why = f"{score(one.largest, metric):.3f} against {best:.3f} after {through:,} sentences"
             left = order[:kept]
     return _extent(trying, rungs[-1], planned.folds)
 
@@ -83,7 +84,8 @@ class _Plan:
 # On recorded runs (bench/test_choosing.py) whole training of one way, on as many folds as there is room for, chose
 # better than more ways and learning rates on fewer folds or with less training: those come where all folds have room.
 _PLANS = (
-    _Plan(rates=3, families=2, shares=(1 / 9, 1 / 3, 1.0), least="whole", all_folds=True),
+    _Plan(rates=3, families=3, shares=(1 / 9, 1 / 3, 1.0), least="whole", all_folds=True),
+    _Plan(rates=1, families=3, shares=(1.0,), least="whole", all_folds=True),
     _Plan(rates=1, families=2, shares=(1.0,), least="whole", all_folds=True),
     _Plan(rates=1, families=1, shares=(1.0,), least="whole"),
     _Plan(rates=1, families=1, shares=(1.0,), least="epoch"),

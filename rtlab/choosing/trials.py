@@ -320,6 +320,7 @@ class Trials:
                         prepared=prepared,
                         progress=self._progress_of(way),
                     ).execute()
+                    self._known[prepared.id] = record  # fewer passes of a way than of others may be as many again
                 elif record.timing is not None:
                     known_s += record.timing.load_s + record.timing.prepare_s + record.timing.seconds
                     known_s += record.timing.evaluate_s
@@ -368,7 +369,9 @@ class Trials:
     def _say(self, way: Way, extent: Extent, seed: int, parts: Sequence[Part]) -> None:
         """Say that a trial is begun."""
         most = max(self.question.trained_on(extent.sentences, part) for part in parts)
-        self.begun(f"{way.name}: {_in_words(way, most, extent.epochs, seed, len(parts))}; {self._left_in_words()}")
+        self.begun(
+            f"{way.name}: {_in_words(way, most, way.passes(extent.epochs), seed, len(parts))}; {self._left_in_words()}"
+        )
 
     def _experiment(self, way: Way, extent: Extent, seed: int, part: Part) -> Experiment:
         """What is run of a trial on one of its data sets."""

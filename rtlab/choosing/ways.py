@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil, sqrt
 
-from rtlab.methods import Adapter, Full, Method, Svm, Words
+from rtlab.methods import Adapter, Contrastive, Full, Method, Svm, Words
 from rtlab.recipe import Engine, Recipe
 from rtlab.values import shown
 
-FAMILIES = ("words", "svm", "lora", "full")
-FIRST = "full"  # of what is trained in steps, where there is room for one: it takes little longer, and scores best
+FAMILIES = ("words", "svm", "contrastive", "lora", "full")
+TRAINED = ("contrastive", "full", "lora")  # in steps: in this order, where there is no room for all
 # The first is where to begin; what comes after it is tried where the budget allows. LoRA at 2e-3 fell to chance in two
 # of 16 runs, with warm-up (500 sentences, seed 44; 2,000, seed 43).
-RATES = {"lora": (1e-3, 5e-4, 2e-4), "full": (5e-5, 2e-5, 1e-4)}
+RATES = {"contrastive": (5e-5, 2e-5, 1e-4), "lora": (1e-3, 5e-4, 2e-4), "full": (5e-5, 2e-5, 1e-4)}
 WARM_UP = 0.06  # of the steps: without it LoRA at 1e-3 fell back to chance once (4,000 sentences, seed 43)
 
 
@@ -39,11 +40,24 @@ class Way:
         """Whether it is fitted at once, instead of in steps."""
         return self.method.recipe is None
 
+    @property
+    def reads_again(self) -> bool:
+        """Whether it reads the sentences that it was trained on once more, to fit a classifier on their features."""
+        return isinstance(self.method, Contrastive)
+
+    def passes(self, epochs: int) -> int:
+        """How often it goes through its sentences in a trial in which ways do that so often.
+
+        Pairs need fewer: a batch has more of them than sentences. The root is what they need, by the records of
+        `bench/choices.py`: 5 to 15 epochs score the same on 100 sentences, 3 more than 2 on 2,000.
+        """
+        return ceil(sqrt(epochs)) if isinstance(self.method, Contrastive) else epochs
+
     def lasting(self, epochs: int) -> Method:
-        """The method with so many epochs, where it has epochs."""
+        """The method as it is trained in such a trial."""
         match self.method:
-            case Full(recipe=recipe) | Adapter(recipe=recipe):
-                return replace(self.method, recipe=replace(recipe, epochs=epochs))
+            case Full(recipe=recipe) | Adapter(recipe=recipe) | Contrastive(recipe=recipe):
+                return replace(self.method, recipe=replace(recipe, epochs=self.passes(epochs)))
             case _:
                 return self.method
 
@@ -54,7 +68,7 @@ class Extent:
 
     Attributes:
         sentences: It is trained on.
-        epochs: Passes over them; 1 of a way that is fitted.
+        epochs: Passes over them, of which some ways need fewer (`Way.passes`); 1 of a way that is fitted.
         folds: On how many folds it is done, where there are several: `None` for all, 0 for the data set as it is.
     """
 
@@ -104,7 +118,7 @@ def ways(families: Sequence[str], engine: Engine | None) -> tuple[Way, ...]:
         found += [Way("words", Words()), Way("words", Words(characters=True), 1)]
     if "svm" in families and engine is not None:
         found += [Way("svm", Svm(pooling="mean", c=None)), Way("svm", Svm(pooling="mean", with_words=True, c=None), 1)]
-    for family, of in (("lora", Adapter), ("full", Full)):
+    for family, of in (("contrastive", Contrastive), ("lora", Adapter), ("full", Full)):
         if family in families and engine is not None:
             recipes = (Recipe(engine=engine, learning_rate=rate, warmup=WARM_UP, epochs=1) for rate in RATES[family])
             found += [Way(family, of(recipe=recipe), rank) for rank, recipe in enumerate(recipes)]

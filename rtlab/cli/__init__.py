@@ -26,7 +26,7 @@ from rtlab.cli.reading import Claims, Compare, Figures, Report, Tables
 from rtlab.cli.screen import OUTPUT, drop, only_first, screens
 from rtlab.cli.sweeping import Sweep
 from rtlab.cli.using import Evaluate, Merge, Predict
-from rtlab.cli.working import Adapt, Finetune, Lora, Svm, Words
+from rtlab.cli.working import Adapt, Contrastive, Finetune, Lora, Svm, Words
 from rtlab.engines.ranks import Ranks, ranks_here
 from rtlab.environment import ended_by_signals
 from rtlab.values import clean
@@ -38,6 +38,7 @@ Verb = (
     | Svm
     | Tokenize
     | Finetune
+    | Contrastive
     | Lora
     | Adapt
     | Choose

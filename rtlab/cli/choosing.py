@@ -27,7 +27,7 @@ class Choose:
     """Points that the cheapest way may score less than the best."""
     metric: ChoiceMetric = "accuracy"
     """What ways are compared by."""
-    candidates: str = "words,svm,lora,full"
+    candidates: str = "words,svm,contrastive,lora,full"
     """What to compare, separated by commas."""
     save_to: Annotated[Path | None, optional("DIR", "not saved")] = None
     """Folder to save the recommended model to, with a card."""
@@ -45,7 +45,7 @@ class Choose:
     device: Device = None
     """Where to compute."""
     jobs: int = 1
-    """Runs of LoRA and full fine-tuning at once, where that is sooner; they share the cores, or have a GPU each."""
+    """Runs of what is trained in steps at once, where that is sooner; they share the cores, or have a GPU each."""
     output_dir: Path = Path("results")
     """Folder for the choice and its records (choices/), which enter no table."""
     output: Output

@@ -204,7 +204,7 @@ class Training:
     accumulate: int = 1
     """Batches per optimizer step, taken as one: large batches in little memory."""
     freeze_layers: int = 0
-    """Layers of the encoder, from the first on, that are not trained, nor are its embeddings then (finetune)."""
+    """Layers of the encoder, from the first on, that are not trained, nor are its embeddings then (not of adapters)."""
     evaluate: Annotated[Literal["epoch"] | int | None, optional("{epoch,INT}", "when training is over")] = None
     """When to evaluate validation during training: after each epoch, or each so many steps."""
     keep: Keep = "last"

@@ -66,7 +66,7 @@ class Sweep:
     """In place of the study's encoder."""
     dataset: Annotated[str | None, optional("STR[,STR ...]", "RTLAB_DATASET, or the study's")] = None
     """In place of the study's data set."""
-    methods: Annotated[str | None, optional("{words,svm,full,lora}[,...]", "the study's")] = None
+    methods: Annotated[str | None, optional("{words,svm,full,lora,contrastive}[,...]", "the study's")] = None
     """What to train."""
     lr: Annotated[str | None, optional("FLOAT[,FLOAT ...]", "2e-5")] = None
     """Peak learning rates."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Predict:
-    """Label sentences with a saved model: words, an SVM, a fine-tuned encoder, or an adapter.
+    """Label sentences with a saved model: words, an SVM, a fine-tuned encoder or an adapter.
 
     Sentences given as words are labelled in a table. Those of a file or of standard input are labelled as they come:
     a line each with label, probability and sentence between tabs, or with --json an object. A blank line has a blank

@@ -98,6 +98,24 @@ class Finetune:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Contrastive:
+    """Train the encoder on pairs of sentences, and a logistic regression on its features: for few sentences."""
+
+    temperature: float = 0.1
+    """What cosine similarities are divided by in the loss."""
+    training: Training
+    data: Data
+    running: Running
+    checkpointing: Checkpointing
+    output: Output
+
+    def __call__(self) -> int:
+        recipe = self.training.recipe(self.data.encoder, self.running.device)
+        method = methods.Contrastive(recipe=recipe, temperature=self.temperature)
+        return _adapt(method, self.data, self.running, self.output, self.checkpointing)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Lora:
     """Train a LoRA adapter and a classification head on the frozen encoder (lab step e31)."""
 

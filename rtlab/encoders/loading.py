@@ -99,7 +99,9 @@ def load(
 
 
 def head_modules(model: "PreTrainedModel") -> tuple[str, ...]:
-    """Names of a classifier's modules that are no part of its body, and have weights."""
+    """Names of a classifier's modules that are no part of its body, and have weights; a body alone has none."""
+    if model.base_model is model:
+        return ()
     return tuple(
         name
         for name, child in model.named_children()

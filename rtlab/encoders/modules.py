@@ -149,12 +149,13 @@ def frozen(parameters: Sequence[str], layers: int) -> tuple[str, ...]:
     )
 
 
-def check_frozen(encoder: "Encoder", layers: int) -> None:
+def check_frozen(encoder: "Encoder", layers: int, *, head: bool = True) -> None:
     """Refuse (`ValueError`) to freeze more layers than an encoder has, or such as it does not have one by one.
 
     Args:
         encoder: The encoder that is trained.
         layers: Number of layers.
+        head: Whether a head is trained along; without one there has to be a layer that is.
     """
     with said_in_one_line(encoder.name):
         model = skeleton(body_class(encoder.config), encoder.config)
@@ -167,6 +168,11 @@ def check_frozen(encoder: "Encoder", layers: int) -> None:
     if layers > len(there):
         raise ValueError(
             f"freeze_layers must be at most {len(there)}, the layers of encoder {encoder.name}; got {layers}"
+        )
+    if layers == len(there) and not head:
+        raise ValueError(
+            f"freeze_layers must be at most {len(there) - 1}, the layers of encoder {encoder.name} but one, where no "
+            f"head is trained along; got {layers}"
         )
 
 

@@ -94,6 +94,13 @@ class Engine(Protocol):
         """Write what was trained into a directory."""
 
 
+class Encoding(Engine, Protocol):
+    """An engine that trains an encoder; what it evaluates is its features, (N, D) fp32, in place of scores."""
+
+    def training_features(self) -> NDArray[np.float32]:
+        """The features of the training sentences, (N, D) fp32; their time is training's."""
+
+
 class NonFiniteLossError(ArithmeticError):
     """The training loss, its gradient, or what came of them is NaN or infinite.
 

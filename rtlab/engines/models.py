@@ -1,4 +1,7 @@
-"""The model that is trained, whoever trains it: Hugging Face's classifier, with PEFT's adapter where asked for."""
+"""The model that is trained, whoever trains it.
+
+Hugging Face's classifier, with PEFT's adapter where asked for; or its encoder alone, of which features are read.
+"""
 
 import warnings
 from dataclasses import dataclass
@@ -11,12 +14,29 @@ from rtlab.encoders.loading import head_modules
 from rtlab.encoders.modules import frozen
 from rtlab.engines.adapters import adapter_config
 from rtlab.engines.engine import Task
-from rtlab.methods import Adapter
+from rtlab.methods import Adapter, Method
 
+POOLER = "pooler"  # what transformers calls what computes one vector of a first token
 PEFTS_HEADS = ("classifier", "score")  # what PEFT trains along with an adapter of a classifier, by the names' ends
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+def to_train(task: Task) -> "PreTrainedModel":
+    """The model that a task's method trains; torch's generator decides what is fresh.
+
+    Args:
+        task: Of a method that is trained in steps.
+    """
+    method = task.experiment.method
+    if method.reads == "logits":
+        return classifier(task)
+    model = task.encoder.base()
+    if hasattr(model, POOLER):  # features are read before it, and one that the encoder's weights lack is random
+        model.pooler = None
+    _freeze(model, method)
+    return model
 
 
 def classifier(task: Task) -> "PreTrainedModel":
@@ -33,11 +53,16 @@ def classifier(task: Task) -> "PreTrainedModel":
     method = task.experiment.method
     if isinstance(method, Adapter):
         return with_adapter(model, task.encoder, method, task.target_modules)
+    _freeze(model, method)
+    return model
+
+
+def _freeze(model: "PreTrainedModel", method: Method) -> None:
+    """Freeze the layers of a model that a recipe says are."""
     assert method.recipe is not None, "it trains in steps"
     parameters = dict(model.base_model.named_parameters())
     for name in frozen(tuple(parameters), method.recipe.freeze_layers):
         parameters[name].requires_grad_(False)
-    return model
 
 
 def with_adapter(
@@ -93,7 +118,7 @@ def parameters(model: "PreTrainedModel", encoder: Encoder) -> Parameters:
     """Count a model's parameters; a pooler that its encoder came without is trained with the head, and counts there.
 
     Args:
-        model: The classifier, with PEFT's adapter or without.
+        model: The classifier, with PEFT's adapter or without, or an encoder alone.
         encoder: What it was made of.
     """
     adapted = hasattr(model, "peft_config")

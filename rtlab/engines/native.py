@@ -12,6 +12,7 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from rtlab.engines.capture import CapturedSteps
 from rtlab.engines.dropout import Masks
 from rtlab.engines.engine import Task, Training, does_not_fit, mean_of_last_epoch, out_of_memory
 from rtlab.engines.layouts import Packer
-from rtlab.engines.models import classifier, parameters, save
+from rtlab.engines.models import parameters, save, to_train
 from rtlab.engines.packing import layers, pack
 from rtlab.engines.planning import SHAPE_STEP, Batch, Batches, Part, part_of, plan_run
 from rtlab.engines.ranks import ALONE, Ranks
@@ -36,11 +37,11 @@ from rtlab.engines.step import Step
 from rtlab.engines.validating import Validation
 from rtlab.engines.vocabulary import UsedRows
 from rtlab.environment import keep_freed_memory, seed_everything
-from rtlab.methods import Full
+from rtlab.methods import Contrastive, Full
 from rtlab.records import Counts, HeldOut, LogEntry
 from rtlab.tokens import Tokens, tokenize
 
-CAPTURED = ("full", "lora")  # methods whose steps CUDA captures; nobody has shown that those of other adapters can be
+CAPTURED = ("full", "lora")  # methods whose steps CUDA captures; nobody has shown that those of others can be
 REHEARSALS = 2  # batches of two sizes: after the second, torch.compile takes sizes as variable
 
 
@@ -50,7 +51,7 @@ class NativeEngine:
     A loss or a gradient's norm that is not finite is found at the end of its logging interval.
 
     Args:
-        task: Of method `Full` or `Adapter`, with an encoder that `packs`.
+        task: Of method `Full`, `Adapter` or `Contrastive`, with an encoder that `packs`.
         ranks: Who shares the run.
     """
 
@@ -73,12 +74,14 @@ class NativeEngine:
                     shape_step=SHAPE_STEP[task.device.type],
                 )
             )
-            model = classifier(task).to(task.device)
+            model = to_train(task).to(task.device)
             checked_S = self._checked_rows()
             plain_SC = plain_logits(model, task, checked_S)
-            self._model = pack(model)
+            self._model = pack(model, first_tokens=method.reads != "mean")
             # Decay moves the rows that no sentence has, too; frozen, none is moved.
-            few = isinstance(method, Full) and not (self._recipe.weight_decay or self._recipe.freeze_layers)
+            few = isinstance(method, Full | Contrastive) and not (
+                self._recipe.weight_decay or self._recipe.freeze_layers
+            )
             self._words = self._used_rows() if few else None
             masks = Masks()
             if self._recipe.compile:
@@ -88,7 +91,7 @@ class NativeEngine:
                 operations.install(self._model, masks)
             train = self._tokens.train if self._words is None else self._words.tokens
             self._step = Step(
-                self._recipe,
+                method,
                 experiment.precision,
                 self._model,
                 Packer(train, task.encoder, device=task.device),
@@ -137,16 +140,23 @@ class NativeEngine:
             chosen=chosen,
         )
 
+    def training_features(self) -> NDArray[np.float32]:
+        """The features of the training sentences; see `rtlab.engines.engine.Encoding`."""
+        with self._task.watch.phase("train"):
+            return self._logits("train", lambda done, of: self._task.progress("features of train", done, of))
+
     def evaluate(self, split: HeldOut) -> NDArray[np.float32]:
         """Logits of a split; see `rtlab.engines.engine.Engine`."""
-        return self._logits(split, lambda done, of: self._task.progress(f"evaluating {split}", done, of))
+        with self._task.watch.phase("evaluate"):
+            return self._logits(split, lambda done, of: self._task.progress(f"evaluating {split}", done, of))
 
-    def _logits(self, split: HeldOut, progress: Callable[[int, int], None]) -> NDArray[np.float32]:
+    def _logits(self, split: Literal["train"] | HeldOut, progress: Callable[[int, int], None]) -> NDArray[np.float32]:
+        """Logits of a split, or what else the method reads off its sentences."""
         tokens: Tokens = getattr(self._tokens, split)
         self._model.eval()
         # What is read without gradients would be compiled anew, for longer than it takes.
         eager = torch.compiler.set_stance("force_eager") if self._recipe.compile else contextlib.nullcontext()
-        with self._task.watch.phase("evaluate"), eager:
+        with eager:
             if self._ranks.alone:
                 return self._read(tokens, progress)
             rows_S = self._ranks.part(np.arange(len(tokens)))
@@ -155,11 +165,13 @@ class NativeEngine:
             return self._ranks.interleaved(part_SC, len(tokens))
 
     def _read(self, tokens: Tokens, progress: Callable[[int, int], None]) -> NDArray[np.float32]:
+        reads = self._task.experiment.method.reads
+        assert reads is not None, "it reads an encoder"
         logits_SC, _ = read(
             self._model,
             tokens,
             self._task.encoder,
-            what="logits",
+            what=reads,
             precision=self._task.experiment.precision,
             progress=progress,
         )
@@ -188,7 +200,7 @@ class NativeEngine:
 
     @property
     def _captures(self) -> bool:
-        """Whether steps are captured; those of several batches, and of adapters but LoRA, are done eagerly."""
+        """Whether steps are captured; those of several batches, pairs, or adapters but LoRA are done eagerly."""
         known = self._task.experiment.method.name in CAPTURED
         return self._task.device.type == "cuda" and known and self._recipe.accumulate == 1
 
@@ -263,7 +275,7 @@ class NativeEngine:
     def _validated(self, done: int) -> NDArray[np.float32]:
         """Logits of validation after some steps."""
         whole = contextlib.nullcontext() if self._words is None else self._words.restored()
-        with whole:
+        with whole, self._task.watch.phase("evaluate"):
             logits_NC = self._logits("validation", lambda *_: self._task.progress("training", done, len(self._plan)))
         self._model.train()
         return logits_NC

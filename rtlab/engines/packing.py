@@ -74,8 +74,14 @@ def forward(model: "PreTrainedModel", layout: Layout, masks: Masks | None = None
 
 
 def mean_of_tokens(hidden_1TD: torch.Tensor, layout: Layout) -> torch.Tensor:
-    """Mean over each sentence's tokens, (S, D), of a packed layout; waits for the device."""
-    real = int(layout.lengths_S.sum())
-    sentence_T = torch.repeat_interleave(layout.lengths_S, output_size=real)
+    """Mean over each sentence's tokens, (S, D), wherever there is filler.
+
+    It does not wait for the device; CUDA adds in no fixed order, so that last digits differ from run to run.
+    """
+    at_T = torch.arange(hidden_1TD.shape[1], device=hidden_1TD.device)
+    sentence_T = torch.searchsorted(layout.first_S, at_T, right=True) - 1
+    offset_T = at_T - layout.first_S.index_select(0, sentence_T)
+    real_T = offset_T < layout.lengths_S.index_select(0, sentence_T)
     sums_SD = hidden_1TD.new_zeros(len(layout.lengths_S), hidden_1TD.shape[2])
-    return sums_SD.index_add_(0, sentence_T, hidden_1TD[0, :real]) / layout.lengths_S[:, None]
+    hidden_TD = torch.where(real_T[:, None], hidden_1TD[0], 0)
+    return sums_SD.index_add(0, sentence_T, hidden_TD) / layout.lengths_S[:, None]

@@ -93,7 +93,7 @@ def _packed(model: "PreTrainedModel", tokens: Tokens, encoder: Encoder, what: Re
     for rows_S in plan_by_tokens(tokens.lengths, budget=PACKED_TOKENS[model.device.type]).batches:
         total = round_up(int(tokens.lengths[rows_S].sum()), PACKED_STEP[model.device.type])
         layout = packer.layout(rows_S, total=total)
-        yield rows_S, total, _read(forward(model, layout), what, partial(mean_of_tokens, layout=layout))
+        yield rows_S, total, taken(forward(model, layout), what, partial(mean_of_tokens, layout=layout))
 
 
 def _padded(model: "PreTrainedModel", tokens: Tokens, encoder: Encoder, what: Reads) -> Iterator[Part]:
@@ -105,14 +105,22 @@ def _padded(model: "PreTrainedModel", tokens: Tokens, encoder: Encoder, what: Re
             for part in padded(tokens, rows_S, pad_id=encoder.tokenizer.pad_token_id)
         )
         output = model(input_ids=ids_SL, attention_mask=mask_SL)
-        yield rows_S, ids_SL.numel(), _read(output, what, partial(_masked_mean, mask_SL=mask_SL))
+        yield rows_S, ids_SL.numel(), taken(output, what, partial(masked_mean, mask_SL=mask_SL))
 
 
-def _masked_mean(hidden_SLD: "torch.Tensor", *, mask_SL: "torch.Tensor") -> "torch.Tensor":
+def masked_mean(hidden_SLD: "torch.Tensor", *, mask_SL: "torch.Tensor") -> "torch.Tensor":
+    """Mean over each sentence's tokens, (S, D), of a padded batch."""
     return (hidden_SLD * mask_SL[..., None]).sum(1) / mask_SL.sum(1, keepdim=True)
 
 
-def _read(output: "ModelOutput", what: Reads, mean: "Callable[[torch.Tensor], torch.Tensor]") -> "torch.Tensor":
+def taken(output: "ModelOutput", what: Reads, mean: "Callable[[torch.Tensor], torch.Tensor]") -> "torch.Tensor":
+    """What is read off a batch's sentences, (S, C).
+
+    Args:
+        output: Of the model.
+        what: What to read.
+        mean: Gives the mean over each sentence's tokens of the last hidden states.
+    """
     match what:
         case "logits":
             return output.logits

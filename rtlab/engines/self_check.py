@@ -6,11 +6,12 @@ padded by the tokenizer, before it is packed, and through the engine's own path 
 hide in rounding, and in the run's precision. An adapter starts as zero, and so would whatever is wrong in what it adds:
 both times, and only then, it has weights of a draw of its own.
 
-Shapes: S sentences, C classes.
+Shapes: S sentences, C classes, or features where the method reads those.
 """
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from rtlab.batches import Shape
 from rtlab.engines.agreement import LEAST, allowed, disagreement
 from rtlab.engines.engine import Task
-from rtlab.engines.packing import forward
+from rtlab.engines.reading import masked_mean, taken
 from rtlab.engines.step import Step
 from rtlab.environment import set_precision
 from rtlab.experiment import Precision
@@ -38,7 +39,7 @@ def plain_logits(model: "PreTrainedModel", task: Task, rows_S: NDArray[np.int64]
     """What transformers' own model gives for sentences of the training split, (S, C); it uses nothing of ours.
 
     Args:
-        model: The classifier on its device, as it was loaded; it is left in evaluation mode.
+        model: What is trained, on its device, as it was loaded; it is left in evaluation mode.
         task: The run.
         rows_S: The sentences.
     """
@@ -50,12 +51,14 @@ def plain_logits(model: "PreTrainedModel", task: Task, rows_S: NDArray[np.int64]
         padding_side="right",  # else transformers counts positions from the padding on
         return_tensors="pt",
     ).to(task.device)
+    reads, mean = task.experiment.method.reads, partial(masked_mean, mask_SL=inputs["attention_mask"])
+    assert reads is not None, "it reads an encoder"
     model.eval()
     found: dict[Precision, NDArray[np.float32]] = {}
     with adapter_exercised(model):
         for precision in _precisions(task):
             with _evaluating(task, precision):
-                found[precision] = np.asarray(model(**inputs).logits.float().cpu())
+                found[precision] = np.asarray(taken(model(**inputs), reads, mean).float().cpu())
     return found
 
 
@@ -77,7 +80,7 @@ def check(step: Step, task: Task, rows_S: NDArray[np.int64], shape: Shape, plain
     layout = step.packer.layout(rows_S, slot=shape.slot, total=shape.total)
     for precision in _precisions(task):
         with adapter_exercised(step.model), _evaluating(task, precision):
-            found_SC = np.asarray(forward(step.model, layout, step.masks).logits.float().cpu())
+            found_SC = np.asarray(step.read(layout).float().cpu())
         most = allowed(plain[precision], plain["fp32"], precision, least=LEAST)
         if (said := disagreement(found_SC, plain[precision], most)) is not None:
             raise ValueError(

@@ -8,6 +8,7 @@ summed over all of them in one exchange, outside of what is captured, and each t
 import math
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,11 +18,14 @@ from numpy.typing import NDArray
 from rtlab.engines.dropout import Masks
 from rtlab.engines.engine import NonFiniteLossError
 from rtlab.engines.layouts import Layout, Packer
-from rtlab.engines.packing import forward
+from rtlab.engines.losses import loss_of
+from rtlab.engines.packing import forward, mean_of_tokens
 from rtlab.engines.planning import Batch, Part
 from rtlab.engines.ranks import ALONE, Ranks
+from rtlab.engines.reading import taken
 from rtlab.engines.schedule import learning_rates
 from rtlab.experiment import Precision
+from rtlab.methods import Method
 from rtlab.recipe import Recipe
 from rtlab.records import LogEntry
 
@@ -36,7 +40,7 @@ class Step:
     """One optimizer step, all of it on the device: layout, forward, backward, clipping, AdamW, schedule, history.
 
     Args:
-        recipe: How to train.
+        method: What is trained, and how.
         precision: `bf16` runs under autocast.
         model: The packed model on its device.
         packer: The training split.
@@ -49,7 +53,7 @@ class Step:
 
     def __init__(
         self,
-        recipe: Recipe,
+        method: Method,
         precision: Precision,
         model: "PreTrainedModel",
         packer: Packer,
@@ -60,17 +64,21 @@ class Step:
         device: torch.device,
         ranks: Ranks = ALONE,
     ) -> None:
+        recipe = method.recipe
+        assert recipe is not None, "it is trained in steps"
+        assert method.reads is not None, "and reads an encoder"
         self.model = model
         self.device = device
         self.packer = packer
         self.masks = masks
         self.rates_N = torch.from_numpy(learning_rates(recipe, steps)).to(device)
         self.limit = recipe.max_grad_norm or math.inf
-        self.smoothing = recipe.label_smoothing
         self.weights_C = class_weights(recipe, labels_N, device)
         self._weight_N = np.ones(len(labels_N))
         if self.weights_C is not None:
             self._weight_N = self.weights_C.double().cpu().numpy()[labels_N]
+        self._reads = method.reads
+        self._loss_of = loss_of(method, self.weights_C)
         self.labels_N = torch.from_numpy(labels_N).to(device)
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.learning_rate = torch.zeros((), device=device)
@@ -165,11 +173,13 @@ class Step:
     def _loss(self, layout: Layout, rows_S: torch.Tensor) -> torch.Tensor:
         # A captured step may keep no casts of weights from one step to the next.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast, cache_enabled=False):
-            scores_SC = forward(self.model, layout, self.masks).logits
-        labels_S = self.labels_N.index_select(0, rows_S)
-        return torch.nn.functional.cross_entropy(
-            scores_SC.float(), labels_S, weight=self.weights_C, label_smoothing=self.smoothing
-        )
+            read_SC = self.read(layout)
+        return self._loss_of(read_SC.float(), self.labels_N.index_select(0, rows_S))
+
+    def read(self, layout: Layout) -> torch.Tensor:
+        """What is read off a batch's sentences: logits, (S, C), or features, (S, D)."""
+        output = forward(self.model, layout, self.masks)
+        return taken(output, self._reads, partial(mean_of_tokens, layout=layout))
 
     def rehearse(self, batches: Sequence[Batch]) -> None:
         """Go forward and backward, so that what is compiled is compiled, and leave no trace."""

@@ -12,7 +12,7 @@ have as many; and a mean of means counts a sentence for more, the fewer its rank
 import math
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from rtlab.dataset_dict import dataset_dict
 from rtlab.encoders import Encoder
 from rtlab.engines.engine import Task, Training, mean_of_last_epoch
-from rtlab.engines.models import classifier, parameters, save
+from rtlab.engines.models import parameters, save, to_train
 from rtlab.engines.ranks import ALONE, Ranks
 from rtlab.engines.validating import Validation
 from rtlab.engines.watching import StepLog, callback
 from rtlab.environment import seed_everything
+from rtlab.methods import Contrastive
 from rtlab.recipe import Recipe
 from rtlab.records import Counts, HeldOut
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
         Trainer,
         TrainerState,
     )
-    from transformers.modeling_outputs import SequenceClassifierOutput
+    from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
 
     Loss = Callable[..., torch.Tensor]
     Collator = Callable[[list[object]], dict[str, torch.Tensor]]
@@ -52,7 +53,7 @@ class TrainerEngine:
     A loss or a gradient's norm that is not finite is found at the end of its logging interval.
 
     Args:
-        task: Of method `Full` or `Adapter`.
+        task: Of method `Full`, `Adapter` or `Contrastive`.
         ranks: Who shares the run.
     """
 
@@ -70,13 +71,14 @@ class TrainerEngine:
         self._per_epoch = method.recipe.steps_per_epoch(len(self._data["train"]))
         seed_everything(experiment.seed)
         with task.watch.phase("load"):
-            self._model = classifier(task)
+            self._model = to_train(task)
+            if method.reads != "logits":
+                self._model.register_forward_hook(_features, with_kwargs=True)
             self._steps = StepLog(self._model, ranks)
-            another = _asks_for_another(method.recipe) or not ranks.alone
-            loss = _Loss(method.recipe, task, self._steps, ranks) if another else None
+            loss = self._loss()
             with tempfile.TemporaryDirectory() as scratch:  # Trainer makes it at once, and keeps nothing in it
                 self._trainer = build_trainer(task, self._model, self._data["train"], output_dir=scratch, loss=loss)
-            if loss is not None:
+            if isinstance(loss, _Loss):
                 loss.weigh(self._trainer)
             if not ranks.alone:
                 _take_parts(self._trainer, ranks)
@@ -107,15 +109,33 @@ class TrainerEngine:
             chosen=chosen,
         )
 
+    def training_features(self) -> NDArray[np.float32]:
+        """The features of the training sentences; see `rtlab.engines.engine.Encoding`."""
+        with self._task.watch.phase("train"):
+            return self._logits("train", lambda done, of: self._task.progress("features of train", done, of))
+
     def evaluate(self, split: HeldOut) -> NDArray[np.float32]:
         """Logits of a split; see `rtlab.engines.engine.Engine`."""
-        return self._logits(split, lambda done, of: self._task.progress(f"evaluating {split}", done, of))
-
-    def _logits(self, split: HeldOut, progress: "Callable[[int, int], None]") -> NDArray[np.float32]:
         with self._task.watch.phase("evaluate"):
-            self._trainer.args.train_sampling_strategy = "random"  # else predict() groups by length, and shuffles
-            self._callback.evaluate(progress)
-            return np.asarray(self._trainer.predict(self._data[split]).predictions, dtype=np.float32)
+            return self._logits(split, lambda done, of: self._task.progress(f"evaluating {split}", done, of))
+
+    def _logits(self, split: Literal["train"] | HeldOut, progress: "Callable[[int, int], None]") -> NDArray[np.float32]:
+        """Logits of a split, or what else the method reads off its sentences."""
+        self._trainer.args.train_sampling_strategy = "random"  # else predict() groups by length, and shuffles
+        self._callback.evaluate(progress)
+        data = self._data[split]
+        if self._task.experiment.method.reads != "logits":
+            data = data.remove_columns("label")  # an encoder alone takes none
+        return np.asarray(self._trainer.predict(data).predictions, dtype=np.float32)
+
+    def _loss(self) -> "Loss | None":
+        """What Trainer is to call in place of the model's own loss, if anything."""
+        method = self._task.experiment.method
+        assert method.recipe is not None, "it trains in steps"
+        if isinstance(method, Contrastive):
+            return _Contrast(method, self._steps)
+        another = _asks_for_another(method.recipe) or not self._ranks.alone
+        return _Loss(method.recipe, self._task, self._steps, self._ranks) if another else None
 
     def _validate(self, state: "TrainerState") -> bool:
         """Evaluate validation where that is due; gives whether training is to end."""
@@ -124,7 +144,8 @@ class TrainerEngine:
             import torch
 
             self._steps.check()
-            with torch.random.fork_rng(devices=[]):  # a data loader draws a number, which would be another of dropout's
+            # A data loader draws a number, which would be another of dropout's.
+            with self._task.watch.phase("evaluate"), torch.random.fork_rng(devices=[]):
                 logits_NC = self._logits("validation", lambda *_: self._task.progress("training", done, of))
             self._validation.take(logits_NC, step=done, epoch=float(epoch))
         return self._validation.enough
@@ -140,7 +161,7 @@ def build_trainer(
     """Hugging Face's `Trainer`, asked for the recipe.
 
     Args:
-        task: Of method `Full` or `Adapter`.
+        task: Of a method that is trained in steps.
         model: What is trained.
         train: The tokenized training split, padded already where `padding` is `fixed`.
         output_dir: Where Trainer may write.
@@ -251,6 +272,41 @@ class _Loss:
                 self._steps.leave_out(int(batch["attention_mask"].sum()))
         self._ranks.add(weight)
         return weight
+
+
+class _Contrast:
+    """What Trainer is to call in place of a loss over single sentences.
+
+    Args:
+        method: What is trained.
+        steps: Takes down the loss of each batch.
+    """
+
+    def __init__(self, method: Contrastive, steps: "StepLog") -> None:
+        from rtlab.engines.losses import loss_of
+
+        self._steps, self._loss_of = steps, loss_of(method)
+
+    def __call__(
+        self, outputs: "SequenceClassifierOutput", labels_S: "torch.Tensor", *, num_items_in_batch: "torch.Tensor"
+    ) -> "torch.Tensor":
+        """The loss of a batch."""
+        found = self._loss_of(outputs.logits, labels_S)
+        self._steps.take(found)
+        return found
+
+
+def _features(
+    _model: "PreTrainedModel",
+    _arguments: object,
+    inputs: "dict[str, torch.Tensor]",
+    output: "BaseModelOutput",
+) -> "SequenceClassifierOutput":
+    """What an encoder gives, with its features, means over tokens, in the place in which Trainer looks for logits."""
+    from transformers.modeling_outputs import SequenceClassifierOutput
+
+    mask_SL1 = inputs["attention_mask"][..., None]
+    return SequenceClassifierOutput(logits=(output.last_hidden_state.float() * mask_SL1).sum(1) / mask_SL1.sum(1))
 
 
 def _take_parts(trainer: "Trainer", ranks: Ranks) -> None:

@@ -33,10 +33,10 @@ from rtlab.reporting.markup import clean
 from rtlab.statistics import Interval
 
 MARK = "rtlab figures"  # who made a file, in its metadata
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a67c00")
 HOLLOW = ":o"  # what is found on validation
 DECADES = 1.6  # of time; over more of them, ticks are powers of ten alone
-MARKERS = ("o", "s", "^", "D")
+MARKERS = ("o", "s", "^", "D", "v")
 LINES = ("-", "--", "-.", ":")
 HATCHES = ("", "//", "..", "xx")
 INK, GRID, GROUND = "#1f2328", "#d1d9e0", "#ffffff"
@@ -201,7 +201,7 @@ def band(
 
 
 def method_styles(methods: Iterable[str]) -> Mapping[str, Style]:
-    """The style of each method: the usual methods' own, then those of others; no two alike of sixteen."""
+    """The style of each method: the usual methods' own, then those of others; no two alike of 25."""
     every, kinds = [*TITLES, *sorted(set(methods) - set(TITLES))], len(COLOURS)
     return {
         name: (colour := COLOURS[number % kinds], MARKERS[(number + number // kinds) % kinds], colour)

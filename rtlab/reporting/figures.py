@@ -106,7 +106,7 @@ def _ours(path: Path) -> bool:
 def loss(here: Sequence[Group], where: str) -> Figure | None:
     """Training loss over steps for the four lowest learning rates, and that on validation, a panel for each method."""
     logged = [group for group in here if group.whole and all(record.history for record in group.scored)]
-    shown = [_families(found, "learning_rate")[0][: len(COLOURS)] for found in _by_method(logged)]
+    shown = [_families(found, "learning_rate")[0][: len(LINES)] for found in _by_method(logged)]
     if not shown:
         return None
     figure, axes = canvas("Training loss by learning rate", where, panels=len(shown))
@@ -229,7 +229,7 @@ def rates(here: Sequence[Group], where: str) -> Figure | None:
     found = [family for family in _families([group for group in here if group.whole], "learning_rate") if family[1:]]
     by_adapter = grouped(found, lambda family: tuple(family[0].fields[name] for name in ADAPTER))
     first = [several[0] for several in by_adapter.values()]
-    shown = sorted(first[: len(COLOURS)], key=lambda family: order(family[0]))
+    shown = sorted(first[: len(LINES)], key=lambda family: order(family[0]))
     if not shown:
         return None
     title = method_title(here[0].method)

@@ -72,7 +72,7 @@ def _other_settings(experiment: Experiment) -> Cell:
 # What an experiment is but for its encoder, data set and seed. A field that is added to a method belongs here too.
 SETUP: Mapping[str, Callable[[Experiment], Cell]] = {
     "method": _at("method.name"),
-    **_each("method", "pooling", "with_words", "characters", "classifier", "c"),
+    **_each("method", "pooling", "with_words", "characters", "classifier", "c", "temperature"),
     **_each("method.recipe", *Recipe.__dataclass_fields__),
     "peft_type": _at("method.peft_type"),
     "target_modules": _modules,

@@ -88,9 +88,9 @@ def _table(place: Place, kind: Kind, found: Sequence[Family], lost: Sequence[Run
         cells += [first | row | ({} if "seed" in row else last) for row in kind.rows(group, family)]
     every = dict.fromkeys(title for row in cells for title in row)
     titles = [title for title in every if any(row.get(title, NONE) != NONE for row in cells)]
-    where = {f"{letters[at]}: {wording.versions(at[1])}" if letters else wording.versions(at[1]) for at in testbeds}
+    where = wording.legend(letters) if letters else [*{wording.versions(testbed) for _, testbed in testbeds}]
     of = [record for group in chosen for record in group.scored] or lost
-    caption = f"{wording.begun(wording.contents(place, sorted(where)))}; {wording.dates(of)}."
+    caption = f"{wording.begun(wording.contents(place, where))}; {wording.dates(of)}."
     disturbed = sum(group.disturbed for group in chosen) if kind.timed else 0
     notes = [
         f"{plural(disturbed, 'run')} left out of times, since other processes disturbed them." if disturbed else "",

@@ -195,6 +195,19 @@ def versions(testbed: Testbed) -> str:
     return f"{testbed.name}; torch {testbed.torch}, transformers {testbed.transformers}"
 
 
+def legend(letters: Mapping[tuple[str, Testbed], str]) -> list[str]:
+    """What each letter stands for; of testbeds that differ in rtlab's own code alone, only that."""
+    texts = {letter: versions(testbed) for (_, testbed), letter in letters.items()}
+    first: dict[str, str] = {}
+    for letter in sorted(texts):
+        first.setdefault(texts[letter], letter)
+    return [
+        f"{letter}: {texts[letter] if letter == same else f'as {same}, under other code of rtlab'}"
+        for letter in sorted(texts)
+        for same in [first[texts[letter]]]
+    ]
+
+
 def letters(testbeds: Iterable[tuple[str, Testbed]]) -> Mapping[tuple[str, Testbed], str]:
     """Letters that tell apart the testbeds of some rows, given by engine and testbed; none where there is but one.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from rtlab.encoders import Encoder
 from rtlab.encoders.built_in import BUILT_IN
 from rtlab.experiment import Experiment
-from rtlab.methods import Adapter, Svm, Words
+from rtlab.methods import Adapter, Contrastive, Svm, Words
 from rtlab.records import RunRecord
 from rtlab.saved_models.reloading import BASE, classes, plainly
 from rtlab.values import one_line
@@ -76,7 +76,7 @@ def model_card(
     }
     width = max(map(len, every)) + 2
     parts = (
-        *_metadata(encoder, alone=alone),
+        *_metadata(encoder, alone=alone, whole=experiment.method.reads == "logits"),
         f"\n# {title(experiment, merged=merged)}\n\nMade by rtlab.\n",
         *(f"    {name:{width}}{one_line(fact)}" for name, fact in every.items()),
         "",
@@ -109,13 +109,15 @@ def title(experiment: Experiment, *, merged: bool = False) -> str:
             return f"An adapter of kind {kind}, {'merged into its encoder' if merged else 'without its encoder'}"
         case Words() | Svm() as method:
             return f"A linear classifier: {method.setup}"
+        case Contrastive():
+            return "A contrastively fine-tuned encoder, and a linear classifier on its features"
         case _:
             return "A fine-tuned encoder"
 
 
-def _metadata(encoder: Encoder | None, *, alone: bool) -> Iterator[str]:
-    """What the hub reads of a card."""
-    library = "scikit-learn" if encoder is None else "peft" if alone else "transformers"
+def _metadata(encoder: Encoder | None, *, alone: bool, whole: bool) -> Iterator[str]:
+    """What the hub reads of a card: a model that is no whole classifier of transformers' is not to be loaded as one."""
+    library = "scikit-learn" if encoder is None else "peft" if alone else "transformers" if whole else "rtlab"
     yield f"---\nlibrary_name: {library}\npipeline_tag: text-classification"
     if encoder is not None and encoder.revision is not None:
         yield f"base_model: {json.dumps(encoder.name)}"

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from rtlab.choice import PAGE, Choice
-from rtlab.engines import linear, svm, words
-from rtlab.methods import Adapter, Svm, Words
+from rtlab.engines import contrastive, linear, svm, words
+from rtlab.methods import Adapter, Contrastive, Svm, Words
 from rtlab.preparing import check_writable
 from rtlab.records import RunRecord, write_whole
 from rtlab.saved_models.calibrating import calibrated
@@ -120,6 +120,8 @@ def _with_temperature(folder: Path, description: Description, temperature: float
             file = folder / words.CLASSIFIER
         case Svm():
             file = folder / svm.CLASSIFIER
+        case Contrastive():
+            file = folder / contrastive.CLASSIFIER
         case _:
             return replace(description, temperature=temperature)
     classifier = replace(linear.load(file), temperature=temperature)

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from rtlab import environment
 from rtlab.cycles import not_sought
 from rtlab.encoders import Encoder, load_encoder
-from rtlab.engines import linear, svm, tfidf, words
+from rtlab.engines import contrastive, linear, svm, tfidf, words
 from rtlab.engines.engine import out_of_memory
 from rtlab.engines.linear import Linear
 from rtlab.engines.reading import read, readable
 from rtlab.engines.tfidf import Tfidf
 from rtlab.engines.words import WordsClassifier
 from rtlab.experiment import Precision
-from rtlab.methods import Adapter, Full, Method, Svm, Words
+from rtlab.methods import Adapter, Contrastive, Full, Method, Svm, Words
 from rtlab.saved_models import adapters
 from rtlab.saved_models.adapters import open_adapter
 from rtlab.saved_models.description import Description, read_description
@@ -42,7 +42,7 @@ class EncoderModel:
 
     Attributes:
         description: How it was made, and the names of its classes.
-        encoder: What it was made from; of a fully fine-tuned model the checkpoint itself.
+        encoder: What it was made from; of a model whose own weights were all trained the checkpoint itself.
         model: The classifier, or the encoder alone under a linear classifier of its features.
         head: That classifier.
         tfidf: The words that stand before its features, where there are such.
@@ -99,7 +99,7 @@ def load_model(model_dir: Path | str, *, device: str | None = None) -> LoadedMod
     """Load what `rtlab` saved.
 
     Args:
-        model_dir: The directory: of a fully fine-tuned encoder, an adapter, an SVM, or words.
+        model_dir: The directory: of a fine-tuned encoder, an adapter, an SVM, or words.
         device: `cpu` or `cuda`; CUDA where there is one by default.
 
     Raises:
@@ -127,7 +127,7 @@ def _with_encoder(folder: Path, description: Description, device: str | None) ->
     with _opening(folder):
         encoder = encoder_of(folder, description)
         tfidf = Tfidf.load(folder) if isinstance(method, Svm) and method.with_words else None
-        head = _head(folder, description, encoder, tfidf) if isinstance(method, Svm) else None
+        head = None if method.reads == "logits" else _head(folder, description, encoder, tfidf)
         model = readable(_model(folder, description, encoder).to(where), encoder, method.reads)
     return EncoderModel(
         description=description, encoder=encoder, model=model, head=head, tfidf=tfidf, precision=precision
@@ -141,6 +141,8 @@ def _check_parts(folder: Path, method: Method) -> None:
             needed = [*tfidf.FILES, words.CLASSIFIER]
         case Svm(with_words=with_words):
             needed = [svm.CLASSIFIER, *(tfidf.FILES if with_words else ())]
+        case Contrastive():
+            needed = [contrastive.CLASSIFIER]
         case Adapter():
             needed = [*adapters.FILES]
         case _:
@@ -176,8 +178,8 @@ def encoder_of(folder: Path, description: Description) -> Encoder:
     Raises:
         ValueError: If it is gone, or another than the model was trained on.
     """
-    # A fully fine-tuned checkpoint is complete in itself; adapters and SVMs need the encoder that they came from.
-    if isinstance(description.experiment.method, Full):
+    # A checkpoint of all weights is complete in itself; adapters and SVMs need the encoder that they came from.
+    if isinstance(description.experiment.method, Full | Contrastive):
         return load_encoder(str(folder.resolve()))
     assert description.encoder is not None, "a model that reads an encoder names it"
     encoder = load_encoder(description.encoder)
@@ -218,7 +220,8 @@ def _checked(folder: Path, description: Description) -> WordsClassifier:
 
 
 def _head(folder: Path, description: Description, encoder: Encoder, tfidf: Tfidf | None) -> Linear:
-    found, features = linear.load(folder / svm.CLASSIFIER), int(encoder.config.hidden_size)
+    file = contrastive.CLASSIFIER if isinstance(description.experiment.method, Contrastive) else svm.CLASSIFIER
+    found, features = linear.load(folder / file), int(encoder.config.hidden_size)
     if tfidf is not None:
         _check_terms(folder, description, tfidf)
     terms = 0 if tfidf is None else len(tfidf.terms)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rtlab.batches import plan_by_length
 from rtlab.encoders import ONLY_ASKED_FOR, Encoder
 from rtlab.encoders.built_in import in_this_thread, quiet
-from rtlab.engines import linear, words
+from rtlab.engines import contrastive, linear, words
 from rtlab.engines.agreement import TOLERANCE, allowed, disagreement, spread
 from rtlab.engines.linear import Linear
 from rtlab.engines.reading import PADDED_BATCH
@@ -28,7 +28,7 @@ from rtlab.engines.svm import CLASSIFIER
 from rtlab.engines.tfidf import Tfidf
 from rtlab.environment import set_precision
 from rtlab.experiment import Experiment, Precision
-from rtlab.methods import Adapter, Svm
+from rtlab.methods import Adapter, Contrastive, Svm
 from rtlab.preparing import Prepared
 from rtlab.tokens import token_lists
 from rtlab.values import one_line
@@ -51,7 +51,7 @@ class Reloaded:
     """A saved model, loaded by plain libraries.
 
     Attributes:
-        model: A classifier; for an SVM its encoder without a head.
+        model: A classifier; under a linear classifier the encoder without a head.
         tokenizer: The one that was saved with it, or the encoder's.
         experiment: What it was trained by.
         head: The linear classifier of an encoder's features.
@@ -123,6 +123,9 @@ def load_saved(
                 home = encoder.path
                 head = linear.load(folder / CLASSIFIER)
                 tfidf = Tfidf.load(folder) if with_words else None
+            case Contrastive():
+                model = AutoModel.from_pretrained(folder, **where)
+                head = linear.load(folder / contrastive.CLASSIFIER)
             case Adapter():
                 from peft import PeftModel
 

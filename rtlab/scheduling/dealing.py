@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import NamedTuple
 
-from rtlab.methods import Adapter, Full, Svm
+from rtlab.methods import Adapter, Contrastive, Full, Svm
 from rtlab.preparing import Prepared
 from rtlab.scheduling.estimating import samples
 from rtlab.scheduling.planning import Planned
@@ -19,7 +19,12 @@ from rtlab.scheduling.planning import Planned
 _START = 4_000  # what a process takes for its start, in sentences through the reference encoder
 _REFERENCE = 6 * 384**2  # its layers, and its width squared
 _USUAL_TOKENS = 32  # of a sentence, where it is not padded to a fixed length
-_PASSES = {Full: 3, Adapter: 2, Svm: 1}  # through the layers: forward, towards the inputs, towards the weights
+_PASSES = {
+    Full: 3,
+    Contrastive: 3,
+    Adapter: 2,
+    Svm: 1,
+}  # through the layers: forward, towards the inputs, towards the weights
 _REFERENCE_ENGINE = 2  # times what the native engine takes, about
 
 
