@@ -29,7 +29,7 @@ MANY = 100_000  # sentences, of which one epoch is enough
 
 
 def lengths(way: Way, sentences: int | None) -> tuple[int, ...]:
-    """Epochs of a short run, as the first rung of successive halving has, and of a whole one; 1 of what is fitted.
+    """Epochs of a short trial, as the first rung of successive halving has, and of a whole one; 1 of what is fitted.
 
     At the usual rates two epochs as well, where they are between the two.
     """

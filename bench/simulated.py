@@ -23,7 +23,7 @@ from rtlab.choosing.search import search
 from rtlab.choosing.standing import Standing, by_sentence
 from rtlab.choosing.ways import Extent, Rungs, Way
 from rtlab.ending import StoppedError
-from rtlab.methods import Svm
+from rtlab.methods import Contrastive, Method, Svm
 from rtlab.recipe import ChoiceMetric
 from rtlab.records import Predictions, RunRecord
 from rtlab.saved_models.calibrating import logits_of
@@ -137,10 +137,12 @@ class Recorded:
         """Seconds of a trial; features are read once, whatever the number of folds and of ways that read them."""
         pace, folds = self.paces[pace_of(way)], self._on(extent)
         held_out = (self.known + self.sentences + folds * LEAST_TEST) if folds else self.known + self.test
+        seen = extent.sentences * way.passes(extent.epochs)
         if isinstance(way.method, Svm):
-            fitted = max(1, folds) * extent.seen * max(0.0, pace.sentence - pace.held_out)
-            return fitted if self._read else fitted + pace.start + (extent.seen + held_out) * pace.held_out
-        return max(1, folds) * (pace.start + extent.seen * pace.sentence) + held_out * pace.held_out
+            fitted = max(1, folds) * seen * max(0.0, pace.sentence - pace.held_out)
+            return fitted if self._read else fitted + pace.start + (seen + held_out) * pace.held_out
+        again = extent.sentences if way.reads_again else 0
+        return max(1, folds) * (pace.start + seen * pace.sentence + again * pace.held_out) + held_out * pace.held_out
 
     def planned(self, plan: Callable[[], Rungs | None]) -> Rungs | None:
         """A new plan: nothing is killed here."""
@@ -155,7 +157,7 @@ class Recorded:
         seconds = self.cost(way, extent)
         self._spend(seconds)
         self._read = self._read or isinstance(way.method, Svm)
-        setup = nearest(self.setups, way, extent.seen)
+        setup = nearest(self.setups, way, extent)
         number = (seed + self.first) % len(setup.records)
         record, said, rows = setup.records[number], setup.held_out[number], self.rows[: self.held_out[self._on(extent)]]
         return Result(
@@ -226,7 +228,7 @@ def simulate(
     if decision is None:
         return None
     last = decision.recommended.largest[0]
-    recommended = nearest(setups, decision.recommended.way, last.extent.seen)
+    recommended = nearest(setups, decision.recommended.way, last.extent)
     able = [one for one in setups if seconds_of(one, paces) <= budget or one is recommended]
     best = max(able, key=lambda one: float(one.scores(metric, test).mean()))
     regret = paired_difference(
@@ -244,24 +246,35 @@ def setups_of(records: Iterable[RunRecord], ways: Sequence[Way], sentences: int 
     found: dict[tuple[Way, int], list[RunRecord]] = {}
     for way in ways:
         for record in of_size:
-            recipe = record.experiment.method.recipe
-            if record.experiment.method == way.lasting(1 if recipe is None else recipe.epochs):
+            if way.method == _of_one_epoch(record.experiment.method):
                 assert record.counts is not None, "a run with a result has them"
                 found.setdefault((way, record.counts.samples), []).append(record)
     made = [Setup(way=way, seen=seen, records=tuple(of_seeds)) for (way, seen), of_seeds in found.items()]
     return sorted(made, key=lambda one: (ways.index(one.way), one.seen))
 
 
+def _of_one_epoch(method: Method) -> Method:
+    """A method as a way has it."""
+    return method if method.recipe is None else replace(method, recipe=replace(method.recipe, epochs=1))
+
+
 def seconds_of(setup: Setup, paces: Mapping[str, Pace]) -> float:
     """What a run of a setup takes, with labelling all that its records hold out."""
     pace, record = paces[pace_of(setup.way)], setup.records[0]
-    held_out = sum(len(one.labels) for one in record.predictions.values())
+    held_out = sum(len(one.labels) for one in record.predictions.values()) + _read_again(record)
     return pace.start + setup.seen * pace.sentence + held_out * pace.held_out
 
 
-def nearest(setups: Sequence[Setup], way: Way, seen: int) -> Setup:
-    """The setup of a way that saw most nearly as many sentences."""
-    own = [one for one in setups if one.way.name == way.name]
+def _read_again(record: RunRecord) -> float:
+    """Training sentences that are read once more when training is over."""
+    method, counts = record.experiment.method, record.counts
+    assert counts is not None, "a run with a result has them"
+    return counts.samples / method.recipe.epochs if isinstance(method, Contrastive) else 0.0
+
+
+def nearest(setups: Sequence[Setup], way: Way, extent: Extent) -> Setup:
+    """The setup of a way that saw most nearly as many sentences as a trial."""
+    own, seen = [one for one in setups if one.way.name == way.name], extent.sentences * way.passes(extent.epochs)
     return min(own, key=lambda one: abs(math.log(one.seen / seen)))
 
 
@@ -281,8 +294,9 @@ def paces_of(records: Iterable[RunRecord]) -> dict[str, Pace]:
             continue
         own = 1.0 - (timing.others or 0.0)
         held_out = sum(len(one.labels) for one in record.predictions.values())
-        each = timing.seconds / counts.samples
-        found = Pace(sentence=own * each, held_out=own * timing.evaluate_s / held_out, start=own * timing.load_s)
+        each = timing.evaluate_s / held_out
+        sentence = (timing.seconds - each * _read_again(record)) / counts.samples
+        found = Pace(sentence=own * sentence, held_out=own * each, start=own * timing.load_s)
         machine = testbed.device, testbed.threads
         undisturbed[machine] += record.undisturbed
         parts.setdefault(machine, {}).setdefault(pace_of(Way(method.name, method)), []).append(found)
