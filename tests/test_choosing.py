@@ -667,16 +667,17 @@ def test_of_folds_each_sentence_is_held_out_once():
     assert max(sizes) - min(sizes) <= 1
 
 
+def trials_of(splits, folder, **changes):
+    question = choosing.Question(usual=Experiment(), splits=splits, folds=folds_of(splits), encoder=None)
+    return choosing.Trials(
+        **{"question": question, "budget": Budget(60), "folder": folder, "save_models": False} | changes
+    )
+
+
 @pytest.mark.parametrize(("refit", "more"), [(False, 0.0), (True, 1 + 100 * 2 * 0.1 + 80 * 0.01)])
 def test_what_comes_after_a_trial_is_all_of_train_and_what_is_refitted(refit, more, tmp_path):
     splits, (way, *_) = made(60, 40), ways(("lora",), "native")
-    trials = choosing.Trials(
-        question=choosing.Question(usual=Experiment(), splits=splits, folds=folds_of(splits), encoder=None),
-        budget=Budget(60),
-        folder=tmp_path,
-        save_models=False,
-        refit=refit,
-    )
+    trials = trials_of(splits, tmp_path, refit=refit)
     trials._costs.set(way, Pace(sentence=0.1, held_out=0.01, start=1.0))
     whole_s = 1 + 60 * 2 * 0.1 + 80 * 0.01
     assert trials.cost(way, Extent(80, 2)) == pytest.approx(FOLDS * (1 + 80 * 2 * 0.1 + (20 + LEAST_TEST) * 0.01))
@@ -687,12 +688,7 @@ def test_what_comes_after_a_trial_is_all_of_train_and_what_is_refitted(refit, mo
 
 def test_pairs_cost_their_passes_and_reading_what_they_were_trained_on(tmp_path):
     splits, (way, *_) = made(60, 400), ways(("contrastive",), "native")
-    trials = choosing.Trials(
-        question=choosing.Question(usual=Experiment(), splits=splits, folds=folds_of(splits), encoder=None),
-        budget=Budget(60),
-        folder=tmp_path,
-        save_models=False,
-    )
+    trials = trials_of(splits, tmp_path)
     trials._costs.set(way, Pace(sentence=0.1, held_out=0.01, start=1.0))
     seconds = 1 + 60 * 3 * 0.1 + (60 + 400 + 40) * 0.01
     assert trials.cost(way, Extent(60, 5)) == pytest.approx(seconds)
@@ -886,12 +882,7 @@ def test_what_was_killed_goes_on_from_its_records(usual, short, monkeypatch):
 )
 def test_folds_end_early_where_no_time_is_left_for_another(family, of, done, seconds, left, early, tmp_path):
     splits, (way, *_) = made(60, 40), ways((family,), "native")
-    trials = choosing.Trials(
-        question=choosing.Question(usual=Experiment(), splits=splits, folds=folds_of(splits), encoder=None),
-        budget=SimpleNamespace(left=left),
-        folder=tmp_path,
-        save_models=False,
-    )
+    trials = trials_of(splits, tmp_path, budget=SimpleNamespace(left=left))
     trials._costs.set(way, Pace(sentence=0.1, held_out=0.05, start=2.0))
     assert trials._ends_early(way, Extent(60, 1), done, of, seconds) == early
 

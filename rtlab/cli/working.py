@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -24,6 +25,7 @@ from rtlab.cli.options import (
 from rtlab.experiment import Experiment
 from rtlab.methods import Classifier, Full, Method, Pooling
 from rtlab.progress import Bars
+from rtlab.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +85,8 @@ class Svm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finetune:
-    """Train every weight of the encoder and a classification head (lab step e23)."""
+class _InSteps(ABC):
+    """What verbs that train in steps have in common."""
 
     training: Training
     data: Data
@@ -92,61 +94,56 @@ class Finetune:
     checkpointing: Checkpointing
     output: Output
 
+    @abstractmethod
+    def method(self, recipe: Recipe) -> Method:
+        """What is trained by a recipe."""
+
     def __call__(self) -> int:
         recipe = self.training.recipe(self.data.encoder, self.running.device)
-        return _adapt(Full(recipe=recipe), self.data, self.running, self.output, self.checkpointing)
+        return _adapt(self.method(recipe), self.data, self.running, self.output, self.checkpointing)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contrastive:
+class Finetune(_InSteps):
+    """Train every weight of the encoder and a classification head (lab step e23)."""
+
+    def method(self, recipe: Recipe) -> Method:
+        """Full fine-tuning."""
+        return Full(recipe=recipe)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrastive(_InSteps):
     """Train the encoder on pairs of sentences, and a logistic regression on its features: for few sentences."""
 
     temperature: float = 0.1
     """What cosine similarities are divided by in the loss."""
-    training: Training
-    data: Data
-    running: Running
-    checkpointing: Checkpointing
-    output: Output
 
-    def __call__(self) -> int:
-        recipe = self.training.recipe(self.data.encoder, self.running.device)
-        method = methods.Contrastive(recipe=recipe, temperature=self.temperature)
-        return _adapt(method, self.data, self.running, self.output, self.checkpointing)
+    def method(self, recipe: Recipe) -> Method:
+        """Contrastive fine-tuning."""
+        return methods.Contrastive(recipe=recipe, temperature=self.temperature)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lora:
+class Lora(_InSteps):
     """Train a LoRA adapter and a classification head on the frozen encoder (lab step e31)."""
 
     adapter: LoraOptions
-    training: Training
-    data: Data
-    running: Running
-    checkpointing: Checkpointing
-    output: Output
 
-    def __call__(self) -> int:
-        recipe = self.training.recipe(self.data.encoder, self.running.device)
-        adapter = self.adapter.adapter(recipe, self.data.encoder)
-        return _adapt(adapter, self.data, self.running, self.output, self.checkpointing)
+    def method(self, recipe: Recipe) -> Method:
+        """LoRA."""
+        return self.adapter.adapter(recipe, self.data.encoder)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adapt:
+class Adapt(_InSteps):
     """Train any of PEFT's adapters and a classification head on the frozen encoder."""
 
     adapter: PeftOptions
-    training: Training
-    data: Data
-    running: Running
-    checkpointing: Checkpointing
-    output: Output
 
-    def __call__(self) -> int:
-        recipe = self.training.recipe(self.data.encoder, self.running.device)
-        adapter = self.adapter.adapter(recipe, self.data.encoder)
-        return _adapt(adapter, self.data, self.running, self.output, self.checkpointing)
+    def method(self, recipe: Recipe) -> Method:
+        """An adapter of any kind."""
+        return self.adapter.adapter(recipe, self.data.encoder)
 
 
 def _adapt(
