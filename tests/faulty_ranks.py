@@ -1,13 +1,15 @@
-"""Faults that an engine of several ranks might have, and deaths of ranks: `python faulty_ranks.py FAULT WORD …`.
+"""Faults that an engine of several ranks might have, and ends of ranks: `python faulty_ranks.py FAULT WORD …`.
 
 A forked rank is started so, and the test's own process calls the function.
 """
 
+import atexit
 import dataclasses
 import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 from rtlab import running
 from rtlab.engines import native, trainer
@@ -109,7 +111,18 @@ def other_seed_1(patch):
     patch(running.Run, "__init__", begin)
 
 
+def telling(patch):
+    """Last of all before the interpreter ends, each rank says which threads of its process are left."""
+
+    def tell():
+        left = [thread.joinpath("comm").read_text().strip() for thread in Path("/proc/self/task").iterdir()]
+        sys.stderr.write(f"threads left: {sorted(left)}\n")
+
+    atexit.register(tell)
+
+
 ENDS = {
+    "telling": telling,
     "other_seed_1": other_seed_1,
     "interrupted": at_step(4, interrupt),
     "killed_0": at_step(3, of_rank(0, kill)),

@@ -326,9 +326,12 @@ def torchrun(start_process, tmp_path):
 
 def test_torchrun_starts_a_shared_run(torchrun, data, tmp_path):
     words = (*WITH_DROPOUT, "--dataset", data, "--max-steps", "1", "--output-dir", "out", "--json", "-")
-    process = torchrun(2, *words)
+    process = torchrun(2, *words, fault="telling")
     out, err = process.communicate()
     assert process.returncode == 0, err
+    left = [line for line in err.splitlines() if line.startswith("threads left:")]
+    assert len(left) == 2
+    assert not [line for line in left if "gloo" in line], "one of them may abort its process"
     record, _ = result(tmp_path / "out")
     assert json.loads(out)["id"] == record.id
     assert record.testbed.ranks == 2

@@ -6,6 +6,7 @@ single process does, whatever their number. What they exchange are tensors and b
 Shapes: S sentences of a batch, N of a split, C classes.
 """
 
+import atexit
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -83,7 +84,7 @@ class Ranks:
         torch.cuda.set_device(self.local)
 
     def join(self, device: "torch.device") -> None:
-        """Meet the other ranks; waits for the last of them.
+        """Meet the other ranks, until this process ends; waits for the last of them.
 
         Args:
             device: Where the run computes.
@@ -94,6 +95,11 @@ class Ranks:
             return
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         torch.distributed.init_process_group(backend, store=store("meeting"), rank=self.rank, world_size=self.number)
+        atexit.register(_end_group)
+
+    def desert(self) -> None:
+        """Let this process end without the others: an exchange that is under way to them may never be over."""
+        atexit.unregister(_end_group)
 
     def add(self, tensor: "torch.Tensor") -> None:
         """Put in the place of a tensor its sum over all ranks, in one exchange."""
@@ -172,6 +178,14 @@ def ranks_here() -> Ranks:
         return ALONE
     number, rank, local = (int(os.environ[name]) for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"))
     return ALONE if number == 1 else Ranks(number=number, rank=rank, local=local)
+
+
+def _end_group() -> None:
+    """End the threads of what ranks exchange: one that frees a tensor as the interpreter ends aborts the process."""
+    import torch
+
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def store(name: str) -> "Store":
