@@ -9,19 +9,22 @@ missing then are left out.
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
-from choices import RIVALS, SEEDS, SIZES, WAYS, lengths
+from altered import FLIPPED, TO_ONE
+from choices import ALTERED, RIVALS, SEEDS, SIZES, USUAL, WAYS, lengths
 from numpy.typing import NDArray
 from simulated import Outcome, Setup, paces_of, seconds_of, setups_of, simulate
 from tabulate import tabulate
 
 from rtlab.choosing.costs import Pace
 from rtlab.choosing.ways import FAMILIES, Way
+from rtlab.recipe import ChoiceMetric
 from rtlab.records import RunRecord, load_records
 from rtlab.writing import write_whole
 
@@ -42,16 +45,45 @@ another."""
 
 
 @dataclass(frozen=True, kw_only=True)
+class Data:
+    """Sentences that are chosen for.
+
+    Attributes:
+        name: As records have it.
+        said: As the page has it.
+        ways: That are recorded.
+        sizes: Training sentences that there are.
+        metric: What is compared.
+        flipped: Share of wrong labels in train.
+    """
+
+    name: str
+    said: str
+    ways: Sequence[Way] = USUAL
+    sizes: Sequence[int | None] = (ALTERED,)
+    metric: ChoiceMetric = "accuracy"
+    flipped: float = 0.0
+
+
+DATA = (
+    Data(name="rt-polaritydata", said="as they are", ways=WAYS, sizes=SIZES),
+    Data(name="flipped", said=f"{FLIPPED:.0%} of training labels flipped", flipped=FLIPPED),
+    Data(name="uneven", said=f"{TO_ONE} negative to 1 positive, by macro-F1", metric="macro-f1"),
+    Data(name="three-classes", said="three classes, generated"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rival:
     """What a person would do instead.
 
     Attributes:
         seconds: That it takes.
-        right_SN: Whether each held-out sentence is labelled rightly under each seed, (S, N): validation, then test.
+        scores: Gives what some of the held-out sentences, validation's and then test's, score under each seed, (S, N).
     """
 
     seconds: float
-    right_SN: NDArray[np.float64]
+    scores: Callable[[NDArray[np.int64]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +101,14 @@ class Case:
     """So many training sentences, and a budget.
 
     Attributes:
+        data: The sentences.
         sentences: How many there are.
         budget: Seconds.
         setups: What is recorded of what `choose` tries.
         rivals: By its name what is recorded of each, the quickest first.
     """
 
+    data: Data
     sentences: int
     budget: float
     setups: list[Setup]
@@ -83,39 +117,50 @@ class Case:
     def choices(self, paces: dict[str, Pace], margin: float, draws: int = DRAWS) -> list[Outcome]:
         """What is chosen in some draws."""
         found = [
-            simulate(self.setups, paces, self.sentences, budget=self.budget, draw=draw, margin=margin)
+            simulate(
+                self.setups,
+                paces,
+                self.sentences,
+                budget=self.budget,
+                draw=draw,
+                margin=margin,
+                metric=self.data.metric,
+                flipped=self.data.flipped,
+            )
             for draw in range(draws)
         ]
         return [one for one in found if one is not None]
 
 
 def recorded() -> tuple[list[RunRecord], dict[str, Pace]]:
-    """Runs on the real sentences as they are, and what runs take."""
-    of_all = [one for one in load_records(RESULTS / "records").records if _as_it_is(one)]
-    of_choices = [one for one in load_records(RESULTS / "choosing" / "records").records if _as_it_is(one)]
+    """Runs on all of that, and what runs take."""
+    of_all = [one for one in load_records(RESULTS / "records").records if _is_whole(one)]
+    of_choices = [one for one in load_records(RESULTS / "choosing" / "records").records if _is_whole(one)]
     return list({one.id: one for one in (*of_choices, *of_all)}.values()), paces_of(of_all)
 
 
-def _as_it_is(record: RunRecord) -> bool:
+def _is_whole(record: RunRecord) -> bool:
     asked, recipe = record.experiment, record.experiment.method.recipe
     if record.status != "ok" or asked.limit is not None or asked.encoder not in (None, "minilm"):
         return False
-    return (
-        asked.dataset == "rt-polaritydata" and asked.max_length == 512 and (recipe is None or recipe.max_steps is None)
-    )
+    known = asked.dataset in {data.name for data in DATA}
+    return known and asked.max_length == 512 and (recipe is None or recipe.max_steps is None)
 
 
 def cases(records: Sequence[RunRecord], paces: dict[str, Pace]) -> list[Case]:
     """All of which enough is recorded."""
     made = []
-    for size in SIZES:
-        setups = _known(records, WAYS, size)
+    for data, size in [(one, size) for one in DATA for size in one.sizes]:
+        of_data = [one for one in records if one.experiment.dataset == data.name]
+        setups = _known(of_data, data.ways, size)
         if {one.way.family for one in setups if one.way.rank == 0} != set(FAMILIES):
             continue
-        rivals = {name: _timed(_known(records, [way], size), paces) for name, way in RIVALS.items()}
-        rivals["SetFit"] = _setfit(size)
+        rivals = {name: _timed(_known(of_data, [way], size), paces, data.metric) for name, way in RIVALS.items()}
+        rivals["SetFit"] = _setfit(size) if data is DATA[0] else []
         sentences = size or max(one.seen for one in setups if one.way.fitted)
-        made += [Case(sentences=sentences, budget=budget, setups=setups, rivals=rivals) for budget in BUDGETS_S]
+        made += [
+            Case(data=data, sentences=sentences, budget=budget, setups=setups, rivals=rivals) for budget in BUDGETS_S
+        ]
     return made
 
 
@@ -125,17 +170,16 @@ def _known(records: Sequence[RunRecord], ways: Sequence[Way], size: int | None) 
     return [one for one in found if len(one.records) >= SEEDS or not one.records[0].experiment.chance]
 
 
-def _timed(setups: Sequence[Setup], paces: dict[str, Pace]) -> list[Rival]:
-    every = np.arange(len(setups[0].held_out[0].labels)) if setups else None
-    return [Rival(seconds=seconds_of(one, paces), right_SN=one.scores("accuracy", every)) for one in setups]
+def _timed(setups: Sequence[Setup], paces: dict[str, Pace], metric: ChoiceMetric) -> list[Rival]:
+    return [Rival(seconds=seconds_of(one, paces), scores=partial(one.scores, metric)) for one in setups]
 
 
 def _setfit(size: int | None) -> list[Rival]:
     runs = _setfit_runs(size)
     if len(runs) < SEEDS:
         return []
-    right = [[*one.validation, *one.test] for one in runs]
-    return [Rival(seconds=runs[0].train + runs[0].evaluate, right_SN=np.array(right, dtype=np.float64))]
+    right_SN = np.array([[*one.validation, *one.test] for one in runs], dtype=np.float64)
+    return [Rival(seconds=runs[0].train + runs[0].evaluate, scores=lambda rows: right_SN[:, rows])]
 
 
 def _setfit_runs(size: int | None) -> list[_SetFitRun]:
@@ -146,7 +190,7 @@ def _setfit_runs(size: int | None) -> list[_SetFitRun]:
 
 
 def gains(case: Case, outcomes: Sequence[Outcome]) -> dict[str, float | None]:
-    """By how much more accurate what is chosen is than the longest run of each rival that fits into the budget.
+    """By how much what is chosen is better than the longest run of each rival that fits into the budget.
 
     The mean over draws; `None` where none fits.
     """
@@ -154,17 +198,16 @@ def gains(case: Case, outcomes: Sequence[Outcome]) -> dict[str, float | None]:
     for name, several in case.rivals.items():
         able = [one for one in several if one.seconds <= case.budget]
         if several:
-            found[name] = fmean(_gain(one, able[-1]) for one in outcomes) if able else None
+            found[name] = fmean(_gain(one, able[-1], case.data.metric) for one in outcomes) if able else None
     return found
 
 
-def _gain(chosen: Outcome, rival: Rival) -> float:
-    scores = chosen.recommended.scores("accuracy", chosen.test)
-    return float(scores.mean() - rival.right_SN[:, chosen.test].mean())
+def _gain(chosen: Outcome, rival: Rival, metric: ChoiceMetric) -> float:
+    return float(chosen.recommended.scores(metric, chosen.test).mean() - rival.scores(chosen.test).mean())
 
 
 def table(found: Sequence[Case], paces: dict[str, Pace]) -> str:
-    """A row a case, in Markdown; points of test accuracy."""
+    """A row a case, in Markdown; points on test."""
     rows = []
     for case in found:
         outcomes, without = case.choices(paces, 0.01), case.choices(paces, 0.0)
@@ -172,6 +215,7 @@ def table(found: Sequence[Case], paces: dict[str, Pace]) -> str:
         regrets = [one.regret.value for one in outcomes]
         rows.append(
             {
+                "data": case.data.said,
                 "sentences": f"{case.sentences:,}",
                 "budget (min)": f"{case.budget / 60:.0f}",
                 "recommended": ", ".join(f"{family} {number}" for family, number in recommended.most_common()),
@@ -182,7 +226,7 @@ def table(found: Sequence[Case], paces: dict[str, Pace]) -> str:
                 **{f"minus {name}": _said(gains(case, outcomes), name) for name in case.rivals},
             }
         )
-    sides = ["right", "right", "left", *["right"] * (len(rows[0]) - 3)] if rows else None
+    sides = ["left", "right", "right", "left", *["right"] * (len(rows[0]) - 4)] if rows else None
     return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True, colalign=sides)
 
 

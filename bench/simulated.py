@@ -91,6 +91,7 @@ class Recorded:
         sentences: Training sentences that there are.
         rows: Of what records hold out the sentences that are known; then those that stand for what folds of train hold
             out, where there are folds.
+        labels: Of these, as whoever chooses has them.
         known: How many are known.
         test: Sentences of test, which a run labels as well.
         budget: Seconds.
@@ -103,6 +104,7 @@ class Recorded:
     paces: Mapping[str, Pace]
     sentences: int
     rows: NDArray[np.int64]
+    labels: NDArray[np.int32]
     known: int
     test: int
     budget: float
@@ -159,12 +161,13 @@ class Recorded:
         self._read = self._read or isinstance(way.method, Svm)
         setup = nearest(self.setups, way, extent)
         number = (seed + self.first) % len(setup.records)
-        record, said, rows = setup.records[number], setup.held_out[number], self.rows[: self.held_out[self._on(extent)]]
+        record, many = setup.records[number], self.held_out[self._on(extent)]
+        rows = self.rows[:many]
         return Result(
             experiment=replace(record.experiment, method=way.lasting(extent.epochs), seed=seed),
             extent=extent,
             seconds=seconds,
-            held_out=Predictions(labels=said.labels[rows], logits=said.logits[rows]),
+            held_out=Predictions(labels=self.labels[:many], logits=setup.held_out[number].logits[rows]),
             rows=rows,
             records=(record,),
         )
@@ -193,6 +196,7 @@ def simulate(
     draw: int,
     margin: float = 0.01,
     metric: ChoiceMetric = "accuracy",
+    flipped: float = 0.0,
 ) -> Outcome | None:
     """One choice; `None` if nothing fits into the budget.
 
@@ -206,17 +210,22 @@ def simulate(
         draw: Which sentences are known, and which seed comes first.
         margin: Difference that does not count.
         metric: What is compared.
+        flipped: Share of labels of train that are wrong, of two classes; folds of it hold them out as they are.
     """
-    rows = np.random.default_rng(draw).permutation(len(setups[0].held_out[0].labels))
+    random, true = np.random.default_rng(draw), setups[0].held_out[0].labels
+    rows = random.permutation(len(true))
     most = len(rows) // 2
     known = min(most, max(round(SHARE * sentences), 1))
     pooled = min(most, known + sentences) if known < ENOUGH else known  # of folds, train is held out as well
-    test = rows[most:]
+    test, labels = rows[most:], true[rows[:pooled]]
+    wrong = known + np.flatnonzero(random.random(pooled - known) < flipped)
+    labels[wrong] = 1 - labels[wrong]
     trying = Recorded(
         setups=setups,
         paces=paces,
         sentences=sentences,
         rows=rows[:pooled],
+        labels=labels,
         known=known,
         test=len(test),
         budget=budget,

@@ -4,9 +4,11 @@ from itertools import product
 from statistics import fmean
 
 import pytest
-from choices import RIVALS, SEEDS, SIZES, WAYS, lengths, study
+from choices import ALTERED, RIVALS, SEEDS, SIZES, USUAL, WAYS, altered, lengths, study
 from regret import CLEARLY, PAGE, Case, cases, gains, page, recorded
 from simulated import Outcome
+
+from rtlab.choosing.ways import FAMILIES
 
 ENOUGH = 500  # training sentences from which on a regret of one point is the bar
 MOST = {"few": 0.025, "enough": 0.01}
@@ -24,6 +26,14 @@ def test_the_study_has_all_that_is_tried_short_and_whole():
         seeds = 1 if way.fitted and size is None else SEEDS
         expected |= {(size, way.lasting(each)): seeds for each in (epochs if way in WAYS else epochs[-1:])}
     assert found == expected
+
+
+def test_of_altered_data_the_usual_rates_are_tried_under_all_seeds():
+    found = {(case.experiment.train_sentences, case.experiment.method, case.seeds) for case in altered().cases}
+    tried = {way.lasting(each) for way in USUAL for each in lengths(way, ALTERED)}
+    instead = {way.lasting(lengths(way, ALTERED)[-1]) for way in RIVALS.values()}
+    assert found == {(ALTERED, method, SEEDS) for method in tried | instead}
+    assert {way.family for way in USUAL} == set(FAMILIES)
 
 
 @pytest.fixture(scope="module")
