@@ -32,6 +32,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 PAGE = RESULTS / "choosing" / "README.md"
 BUDGETS_S = (120.0, 600.0)
 DRAWS = 40  # of what is known of validation, a size and a budget
+COMPARED = (112, 562, 1066)  # sentences: 100 and 500 with an eighth of them, and validation of all
 CLEARLY = 0.02  # of a regret whose interval lies above it
 BEGINNING = f"""# What `rtlab choose` recommends, and what that loses
 
@@ -237,6 +238,74 @@ def _said(found: dict[str, float | None], name: str) -> str:
     return "takes longer" if gain is None else f"{100 * gain:+.2f}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Distance:
+    """How far the difference of two ways on some sentences is from that on all that are held out.
+
+    Attributes:
+        data: The sentences.
+        trained: On how many ways were trained; `None` for all.
+        compared: On how many they are compared.
+        scored: The root of the mean square over all pairs of ways and over draws, by what was scored there.
+        estimated: The same by what `choose` makes of that.
+    """
+
+    data: Data
+    trained: int | None
+    compared: int
+    scored: float
+    estimated: float
+
+
+def distances(records: Sequence[RunRecord], draws: int = DRAWS) -> list[Distance]:
+    """For each number of sentences on which ways are compared that are trained on so many, and for a smaller one."""
+    found = []
+    for data, size in [(one, size) for one in DATA for size in one.sizes]:
+        setups = _known([one for one in records if one.experiment.dataset == data.name], data.ways, size)
+        longest = list({one.way.name: one for one in setups}.values())
+        for compared in COMPARED:
+            if longest and 2 * compared <= len(longest[0].held_out[0].labels):
+                of_draws = [_off(longest, data.metric, compared, draw) for draw in range(draws)]
+                scored, estimated = np.sqrt(np.mean(of_draws, axis=0))
+                found.append(Distance(data=data, trained=size, compared=compared, scored=scored, estimated=estimated))
+    return found
+
+
+def _off(setups: Sequence[Setup], metric: ChoiceMetric, compared: int, draw: int) -> tuple[float, float]:
+    """The mean square over pairs by what one seed of each scored on some sentences, and by what is estimated then."""
+    every = np.random.default_rng(draw).permutation(len(setups[0].held_out[0].labels))
+    off = []
+    for one in setups:
+        number = draw % len(one.records)
+        scored = one.scores(metric, every)[number].mean()
+        off.append(
+            (
+                one.scores(metric, every[:compared])[number].mean() - scored,
+                one.estimated(metric, number, every[:compared]) - scored,
+            )
+        )
+    first, second = np.triu_indices(len(off), 1)
+    by_both = np.array(off)
+    squares = np.square(by_both[first] - by_both[second]).mean(axis=0)
+    return float(squares[0]), float(squares[1])
+
+
+def distance_table(found: Sequence[Distance]) -> str:
+    """A row each, in Markdown; points."""
+    rows = [
+        {
+            "data": one.data.said,
+            "trained on": "all" if one.trained is None else f"{one.trained:,}",
+            "compared on": f"{one.compared:,}",
+            "by the score": f"{100 * one.scored:.2f}",
+            "by the estimate": f"{100 * one.estimated:.2f}",
+        }
+        for one in found
+    ]
+    sides = ["left", *["right"] * 4] if rows else None
+    return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True, colalign=sides)
+
+
 def on_pairs(records: Sequence[RunRecord], size: int) -> str:
     """What both ways of training on pairs come to on so many sentences, and their training times least disturbed."""
     way = next(way for way in WAYS if way.family == "contrastive")
@@ -253,16 +322,24 @@ def on_pairs(records: Sequence[RunRecord], size: int) -> str:
     )
 
 
-def page() -> str:
+def page(records: Sequence[RunRecord], paces: dict[str, Pace], near: Sequence[Distance]) -> str:
     """The README of the records of what `choose` tries."""
-    records, paces = recorded()
     return f"""{BEGINNING}
 
 {table(cases(records, paces), paces)}
 
 {on_pairs(records, SIZES[0])}
+
+## What ways are compared by
+
+How far the difference of two ways on some held-out sentences is from that on all of them, in points: the root of the
+mean square over all pairs of ways and {DRAWS} draws. By what was scored alone, and by the estimate that `choose` makes
+of it and of how probable each label is (`rtlab/choosing/estimating.py`).
+
+{distance_table(near)}
 """
 
 
 if __name__ == "__main__":
-    write_whole(PAGE, page())
+    runs, taken = recorded()
+    write_whole(PAGE, page(runs, taken, distances(runs)))

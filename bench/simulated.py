@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rtlab.choosing.costs import Pace, pace_of
 from rtlab.choosing.deciding import decide
+from rtlab.choosing.estimating import estimate, expected_score, probabilities_of
 from rtlab.choosing.folds import ENOUGH, FOLDS, LEAST_TEST
 from rtlab.choosing.results import Result, Tried, one_by_one
 from rtlab.choosing.search import search
@@ -61,6 +62,13 @@ class Setup:
         """What some of these sentences scored under each seed, (S, N)."""
         classes_SN = np.stack([one.classes[rows] for one in self.held_out])
         return by_sentence(self.held_out[0].labels[rows], classes_SN, metric)
+
+    def estimated(self, metric: ChoiceMetric, number: int, rows: NDArray[np.int64]) -> float:
+        """What `choose` makes of what one seed scored on some of these sentences."""
+        said = self.held_out[number]
+        part = Predictions(labels=said.labels[rows], logits=said.logits[rows])
+        score = float(by_sentence(part.labels, part.classes[None], metric).mean())
+        return estimate(score, expected_score(part.labels, probabilities_of(part), metric), len(rows))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,6 +57,8 @@ class Candidate:
         why: Why it ended so, in a clause.
         validation: The metric over all seeds of its largest trial, with its interval; `None` if there is none.
         folds: Of how many folds it is pooled; 1 for the validation split as it is.
+        estimate: What ways are compared by: what the metric would be on many more sentences, by what was scored and by
+            how probable each label is; likewise `None`.
         test: The same on test, of those for which it was looked at.
         seconds: What training it took, tokenizing included, the mean of its largest trials; `None` without one.
         seconds_per_1000: What labelling 1,000 sentences took, tokenizing included, loading a model not.
@@ -72,6 +74,7 @@ class Candidate:
     why: str
     validation: Interval | None = None
     folds: int = 1
+    estimate: float | None = None
     test: Interval | None = None
     seconds: float | None = None
     seconds_per_1000: float | None = None
@@ -163,7 +166,7 @@ class Choice:
         folds: On how many folds ways were compared, where time allowed; 1 for the validation split as it is.
         recommended: Name of the candidate.
         cheaper: The best of the cheaper ways, if there are such; its name.
-        better: The way that scored best on validation, if another; its name.
+        better: The way whose estimate is the best, if another; its name.
         candidates: All that were considered, the cheapest first.
         undecided: Those that may be the better choice.
         interrupted: Whether it was ended early, so that this is the best answer so far.

@@ -11,7 +11,7 @@ from rtlab.choice import FOLDER, PAGE, Choice
 from rtlab.choosing.budget import Budget, seconds_of
 from rtlab.choosing.commands import asked_line
 from rtlab.choosing.deciding import Decision, decide
-from rtlab.choosing.describing import candidate_of, only_beside, say_beside, say_on_fewer, say_why, timed_by
+from rtlab.choosing.describing import candidates_of, only_beside, say_beside, say_on_fewer, say_why, timed_by
 from rtlab.choosing.errors import find_mistakes, find_suspects
 from rtlab.choosing.folds import bounded, folds_of
 from rtlab.choosing.looking import cut_by, find_encoder, look_at, max_length_of
@@ -70,9 +70,9 @@ def choose(
     """Find out which way to take for a data set, within a budget.
 
     Validation alone selects; where it has few sentences, ways are compared on folds of it and train, on as many as
-    there is time for. Recommended is the cheapest way whose mean on validation is within the margin of the best. Test
-    is looked at for that way and its runners-up, once they are chosen. Records lie in `output_dir`/choices/, where no
-    table looks; a choice that was killed goes on from them when it is asked for again.
+    there is time for. Recommended is the cheapest way whose estimate by validation is within the margin of the best.
+    Test is looked at for that way and its runners-up, once they are chosen. Records lie in `output_dir`/choices/, where
+    no table looks; a choice that was killed goes on from them when it is asked for again.
 
     Args:
         dataset: Hub id, file, directory, or `corpus`.
@@ -196,7 +196,7 @@ def choose(
             recommended=decision.recommended.way.name,
             cheaper=None if decision.cheaper is None else decision.cheaper.way.name,
             better=None if decision.better is None else decision.better.way.name,
-            candidates=tuple(candidate_of(one, question, metric) for one in standings),
+            candidates=candidates_of(standings, question, metric),
             undecided=decision.undecided,
             interrupted=interrupted,
             warnings=tuple(warnings),

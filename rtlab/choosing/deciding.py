@@ -18,7 +18,7 @@ class Decision:
     """What is recommended.
 
     Attributes:
-        recommended: The cheapest way whose metric on validation is within the margin of the best.
+        recommended: The cheapest way whose estimate by validation is within the margin of the best.
         cheaper: The best of the cheaper ones.
         better: The best, if that is another.
         undecided: Those that may be the better choice.

@@ -9,7 +9,7 @@ from rtlab.choosing.commands import command
 from rtlab.choosing.deciding import Decision
 from rtlab.choosing.question import Question
 from rtlab.choosing.results import Result
-from rtlab.choosing.standing import Standing, interval, levels, score, scores_of
+from rtlab.choosing.standing import Standing, estimated, interval, levels, score, scores_of
 from rtlab.recipe import ChoiceMetric
 from rtlab.records import RunRecord
 
@@ -37,7 +37,9 @@ def say_on_fewer(standings: Sequence[Standing], question: Question, metric: Choi
     """Which ways were compared on some folds or on validation alone, with what the best on all folds has there."""
     every, compared = len(question.folds), [one for one in standings if one.results]
     on = {one: len(one.largest[0].records) if one.largest[0].extent.folds != 0 else 0 for one in compared}
-    best = max((one for one in compared if on[one] == every), key=lambda one: score(one.largest, metric), default=None)
+    best = max(
+        (one for one in compared if on[one] == every), key=lambda one: estimated(one.largest, metric), default=None
+    )
     said = []
     for folds in sorted({number for number in on.values() if number < every and every > 1}, reverse=True):
         several = [one for one in compared if on[one] == folds]
@@ -52,8 +54,13 @@ def say_on_fewer(standings: Sequence[Standing], question: Question, metric: Choi
     return said
 
 
-def candidate_of(standing: Standing, question: Question, metric: ChoiceMetric) -> Candidate:
-    """A way as it stands, for people; test comes later."""
+def candidates_of(standings: Sequence[Standing], question: Question, metric: ChoiceMetric) -> tuple[Candidate, ...]:
+    """The ways as they stand, for people; test comes later."""
+    level = levels(standings, metric)
+    return tuple(_candidate(one, level.get(one), question, metric) for one in standings)
+
+
+def _candidate(standing: Standing, level: float | None, question: Question, metric: ChoiceMetric) -> Candidate:
     way, largest = standing.way, standing.largest
     experiment = largest[0].experiment if largest else replace(question.usual, method=way.method)
     records = [record for one in _timed(largest) for record in one.records]
@@ -67,6 +74,7 @@ def candidate_of(standing: Standing, question: Question, metric: ChoiceMetric) -
         why=standing.why,
         validation=interval(standing, metric) if largest else None,
         folds=len(largest[0].records) if largest else 1,
+        estimate=level,
         seconds=fmean(map(_to_train, records)) if records else None,
         seconds_per_1000=fmean(map(_to_label, records)) if records else None,
         parameters=next((record.counts.parameters_trained for record in records if record.counts is not None), None),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rtlab.choosing.folds import LEAST_FOLDS
-from rtlab.choosing.standing import Standing, Trying, attempt_all, needed_after, probed, score, too_dear
+from rtlab.choosing.standing import Standing, Trying, attempt_all, estimated, needed_after, probed, too_dear
 from rtlab.choosing.ways import TRAINED, Extent, Rungs
 from rtlab.recipe import ChoiceMetric
 
@@ -56,12 +56,12 @@ def halve(standings: Sequence[Standing], trying: Trying, metric: ChoiceMetric, s
         left = attempt_all(left, trying, extent, seed)
         if number + 1 < len(rungs) and left:
             kept = 1 if number + 2 == len(rungs) else max(1, round(len(begun) / 3))
-            order = sorted(left, key=lambda one: -score(one.largest, metric))
+            order = sorted(left, key=lambda one: -estimated(one.largest, metric))
             for one in order[kept:]:
-                best = score(order[0].largest, metric)
+                best = estimated(order[0].largest, metric)
                 one.status = "stopped"
                 through = extent.sentences * one.way.passes(extent.epochs)
-                one.why = f"{score(one.largest, metric):.3f} against {best:.3f} after {through:,} sentences"
+                one.why = f"{estimated(one.largest, metric):.3f} against {best:.3f} after {through:,} sentences"
             left = order[:kept]
     return _extent(trying, rungs[-1], planned.folds)
 

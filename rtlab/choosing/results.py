@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rtlab.choosing.estimating import probabilities_of
 from rtlab.choosing.ways import Extent, Way
 from rtlab.ending import StoppedError
 from rtlab.experiment import Experiment
@@ -40,6 +42,11 @@ class Result:
     records: tuple[RunRecord, ...]
     model: Path | None = None
     beside: bool = False
+
+    @cached_property
+    def probabilities(self) -> NDArray[np.float64]:
+        """How probable each label of these sentences is, (N, C), see `probabilities_of`."""
+        return probabilities_of(self.held_out)
 
 
 Tried = Result | FailedError | StoppedError  # what trying a way came to

@@ -10,10 +10,10 @@ from rtlab.choosing.standing import (
     attempt,
     attempt_all,
     difference,
+    estimated,
     levels,
     needed_after,
     probed,
-    score,
     too_dear,
 )
 from rtlab.choosing.ways import Extent, Way
@@ -136,7 +136,7 @@ def _best_of_other_families(standings: Iterable[Standing], first: Standing, metr
     for one in standings:
         if one.status == "stopped" and one.way.family != first.way.family:
             stopped.setdefault(one.way.family, []).append(one)
-    return [max(each, key=lambda one: score(one.largest, metric)) for each in stopped.values()]
+    return [max(each, key=lambda one: estimated(one.largest, metric)) for each in stopped.values()]
 
 
 def _may_win(one: Standing, standings: Sequence[Standing], metric: ChoiceMetric, margin: float) -> bool:

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtlab.choice import Ended
+from rtlab.choosing.estimating import estimate, expected_score
 from rtlab.choosing.results import FailedError, Result, Tried
 from rtlab.choosing.ways import Extent, Rungs, Way
 from rtlab.ending import StoppedError
@@ -137,13 +139,17 @@ def scores_of(
         metric: What is counted.
         rows: Of which of these sentences, by where they stand (`Result.rows`); `None` for all.
     """
-    labels_N = results[0].held_out.labels
-    classes_SN = np.stack([one.held_out.classes for one in results])
-    if rows is not None:
-        order = np.argsort(results[0].rows)
-        places = order[np.searchsorted(results[0].rows, rows, sorter=order)]
-        labels_N, classes_SN = labels_N[places], classes_SN[:, places]
-    return by_sentence(labels_N, classes_SN, metric)
+    places = _places(results[0], rows)
+    classes_SN = np.stack([one.held_out.classes[places] for one in results])
+    return by_sentence(results[0].held_out.labels[places], classes_SN, metric)
+
+
+def _places(result: Result, rows: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Where some of the sentences that a trial held out stand among them; all for `None`."""
+    if rows is None:
+        return np.arange(len(result.rows))
+    order = np.argsort(result.rows)
+    return np.asarray(order[np.searchsorted(result.rows, rows, sorter=order)])
 
 
 def by_sentence(
@@ -160,8 +166,24 @@ def score(results: Sequence[Result], metric: ChoiceMetric) -> float:
     return float(scores_of(results, metric).mean()) if results else -math.inf
 
 
+def estimated(results: Sequence[Result], metric: ChoiceMetric, rows: NDArray[np.int64] | None = None) -> float:
+    """What the metric would be on many more sentences, the mean over seeds; -inf without results.
+
+    Args:
+        results: As of `scores_of`.
+        metric: What is counted.
+        rows: As of `scores_of`.
+    """
+    if not results:
+        return -math.inf
+    places = _places(results[0], rows)
+    labels_N = results[0].held_out.labels[places]
+    expected = fmean(expected_score(labels_N, one.probabilities[places], metric) for one in results)
+    return estimate(float(scores_of(results, metric, rows).mean()), expected, len(places))
+
+
 def levels(standings: Iterable[Standing], metric: ChoiceMetric) -> dict[Standing, float]:
-    """The metric of each way that has results, to be compared with one another, in their order.
+    """What is estimated of each way that has results, to be compared with one another, in their order.
 
     One that was compared on fewer sentences, some of the folds or validation alone, stands as far from the best of
     those on more as it does on the sentences that they have in common: which of them were held out must not count.
@@ -171,9 +193,10 @@ def levels(standings: Iterable[Standing], metric: ChoiceMetric) -> dict[Standing
     for number in sorted({len(one.largest[0].rows) for one in compared}, reverse=True):
         best = max(found, key=lambda one: found[one], default=None)
         for one in (one for one in compared if len(one.largest[0].rows) == number):
-            found[one] = (
-                score(one.largest, metric) if best is None else found[best] + difference(one, best, metric).value
-            )
+            rows = None if best is None else common(one, best)
+            found[one] = estimated(one.largest, metric, rows)
+            if best is not None:
+                found[one] += found[best] - estimated(best.largest, metric, rows)
     return {one: found[one] for one in compared}
 
 
