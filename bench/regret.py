@@ -334,7 +334,7 @@ def page(records: Sequence[RunRecord], paces: dict[str, Pace], near: Sequence[Di
 
 How far the difference of two ways on some held-out sentences is from that on all of them, in points: the root of the
 mean square over all pairs of ways and {DRAWS} draws. By what was scored alone, and by the estimate that `choose` makes
-of it and of how probable each label is (`rtlab/choosing/estimating.py`).
+of it and of how probable each label is (`rtlab/choosing/expecting.py`).
 
 {distance_table(near)}
 """

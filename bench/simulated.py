@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rtlab.choosing.costs import Pace, pace_of
 from rtlab.choosing.deciding import decide
-from rtlab.choosing.estimating import estimate, expected_score, probabilities_of
+from rtlab.choosing.expecting import estimate, expected_score, probabilities_of
 from rtlab.choosing.folds import ENOUGH, FOLDS, LEAST_TEST
 from rtlab.choosing.results import Result, Tried, one_by_one
 from rtlab.choosing.search import search

@@ -1,7 +1,7 @@
 """The answer of `choose`: which way to take for a data set, what it costs and buys, and what was tried for that.
 
-Scores of validation are what a way was chosen by; test was looked at for what is recommended, and for its runners-up,
-once they were. Names in JSON are those of the fields.
+Ways were chosen by estimates that scores of validation gave; test was looked at for what is recommended, and for its
+runners-up, once they were. Names in JSON are those of the fields.
 """
 
 import dataclasses

@@ -24,6 +24,7 @@ def candidate(name, method, validation, test=None, *, status="finished", why="co
         validation=None
         if validation is None
         else Interval(value=validation, low=validation - 0.02, high=validation + 0.02),
+        estimate=None if validation is None else validation - 0.005,
         test=None if test is None else Interval(value=test, low=test - 0.03, high=test + 0.03),
         seconds=None if validation is None else seconds,
         seconds_per_1000=None if validation is None else 0.04,
@@ -76,10 +77,10 @@ def choice():
 def test_the_lines(choice):
     assert as_text(choice).splitlines() == [
         "recommended: LoRA, trained on 8,530 sentences, 3 epochs, 2 seeds",
-        "scores: test accuracy 0.8300 [0.800, 0.860], validation accuracy 0.8200 [0.800, 0.840]",
+        "scores: test accuracy 0.8300 [0.800, 0.860], validation accuracy 0.8200 [0.800, 0.840], estimate 0.8150",
         "costs: 8 min of training, 0.0400 s to label 1,000 sentences",
         "best of the cheaper: words: test accuracy 0.7900 [0.760, 0.820], 4.00 s of training",
-        "best on validation: full: test accuracy 0.8200 [0.790, 0.850], 4.00 s of training",
+        "best of all: full: test accuracy 0.8200 [0.790, 0.850], 4.00 s of training",
         "undecided: full, validation accuracy differs by +0.0050 [-0.010, +0.020]; "
         "about 5,000 sentences would tell whether it is better",
         "left out: other 0: about 0 s, 3 s left",
@@ -108,13 +109,20 @@ def test_what_was_ended_early_says_so_and_has_no_test(choice):
     every = [dataclasses.replace(one, test=None) for one in choice.candidates]
     text = as_text(dataclasses.replace(choice, interrupted=True, candidates=tuple(every), undecided=()))
     assert text.startswith("recommended so far (it was ended early): LoRA")
-    assert "scores: validation accuracy 0.8200 [0.800, 0.840]\n" in text
-    assert "best of the cheaper: words: validation accuracy 0.7600 [0.740, 0.780]" in text
+    assert "scores: validation accuracy 0.8200 [0.800, 0.840], estimate 0.8150\n" in text
+    assert "best of the cheaper: words: validation accuracy 0.7600 [0.740, 0.780], estimate 0.7550" in text
     assert "no other way that was compared may be the better choice" in text
 
 
 def test_what_is_not_known_is_not_said(choice):
-    unknown = {"test": None, "validation": None, "seconds": None, "seconds_per_1000": None, "trials": ()}
+    unknown = {
+        "test": None,
+        "validation": None,
+        "estimate": None,
+        "seconds": None,
+        "seconds_per_1000": None,
+        "trials": (),
+    }
     every = [dataclasses.replace(one, **unknown) for one in choice.candidates]
     lines = as_text(dataclasses.replace(choice, candidates=tuple(every))).splitlines()
     assert lines[:4] == [

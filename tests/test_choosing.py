@@ -23,6 +23,7 @@ from rtlab.choosing.costs import Pace
 from rtlab.choosing.deciding import decide
 from rtlab.choosing.describing import say_on_fewer
 from rtlab.choosing.errors import suspects
+from rtlab.choosing.expecting import estimate
 from rtlab.choosing.folds import (
     ENOUGH,
     FOLDS,
@@ -39,7 +40,7 @@ from rtlab.choosing.halving import LEAST_HELD_OUT, STEPS_LEAST
 from rtlab.choosing.halving import folds_of as folds_to_compare_on
 from rtlab.choosing.results import FailedError, Result, one_by_one
 from rtlab.choosing.search import SEEDS, search
-from rtlab.choosing.standing import Standing, difference, levels, score
+from rtlab.choosing.standing import Standing, difference, estimated, levels, score
 from rtlab.choosing.trials import PROBED
 from rtlab.choosing.ways import FAMILIES, RATES, Extent, ways
 from rtlab.data import Split, Splits, load_splits
@@ -493,16 +494,21 @@ def on_rows(standing, rows, folds):
 
 
 def test_ways_on_fewer_folds_are_compared_with_the_best_of_those_on_more():
-    """So what stands between the two of them is what they differ by on the sentences that both held out."""
+    """So what stands between the two of them is what is estimated on the sentences that both held out."""
     words, svm, lora, full = four(0.60, 0.75, 0.80, 0.82)
     on_rows(full, np.arange(800), 4)
     on_rows(lora, np.arange(400), 2)
     every = [words, svm, lora, full]
     level = levels(every, "accuracy")
     assert list(level) == every
-    assert level[full] == pytest.approx(level[svm] + difference(full, svm, "accuracy").value)
+
+    def apart(one, other, number):
+        rows = np.arange(number)
+        return estimated(one.largest, "accuracy", rows) - estimated(other.largest, "accuracy", rows)
+
+    assert level[full] == pytest.approx(level[svm] + apart(full, svm, 800))
     assert level[full] > level[svm]
-    assert level[lora] == pytest.approx(level[full] + difference(lora, full, "accuracy").value)
+    assert level[lora] == pytest.approx(level[full] + apart(lora, full, 400))
 
 
 def test_what_was_compared_on_fewer_folds_is_said():
@@ -537,7 +543,9 @@ def test_a_way_on_validation_alone_is_compared_on_what_it_has_in_common_with_the
     there = (other.held_out.classes == other.held_out.labels)[easy].mean()
     level = levels([words, svm, lora], "accuracy")
     assert (level[words], level[svm]) == (0.60, 0.75)
-    assert level[lora] == pytest.approx(0.75 + there - 1)
+    sure = (there, 0.75)  # as all of a way's labels here are equally sure, its probabilities are its score
+    apart = [estimate(score, expected, len(easy)) for score, expected in zip((there, 1.0), sure, strict=True)]
+    assert level[lora] == pytest.approx(0.75 + apart[0] - apart[1])
     assert difference(lora, svm, "accuracy").value == pytest.approx(there - 1)
     shuffled = np.random.default_rng(0).permutation(len(LABELS_N))  # an order is not a set
     svm.results = [

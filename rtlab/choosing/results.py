@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rtlab.choosing.estimating import probabilities_of
+from rtlab.choosing.expecting import probabilities_of
 from rtlab.choosing.ways import Extent, Way
 from rtlab.ending import StoppedError
 from rtlab.experiment import Experiment

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtlab.choice import Ended
-from rtlab.choosing.estimating import estimate, expected_score
+from rtlab.choosing.expecting import estimate, expected_score
 from rtlab.choosing.results import FailedError, Result, Tried
 from rtlab.choosing.ways import Extent, Rungs, Way
 from rtlab.ending import StoppedError

@@ -12,7 +12,7 @@ from rtlab.choice import Choice, Mistake, Suspect, points
 from rtlab.reporting.choice_text import answer, brief, measured, metric, saved, scored, strong
 from rtlab.reporting.markup import LINE, PAIR, Block, Table, Text, as_html, written
 from rtlab.reporting.page import figure, folded, page, section, static
-from rtlab.reporting.wording import NONE, difference, duration, listed, plural, significant
+from rtlab.reporting.wording import NONE, difference, duration, listed, plural, score, significant
 from rtlab.values import one_line, visible
 
 if TYPE_CHECKING:
@@ -114,14 +114,16 @@ def _figures(choice: Choice) -> tuple[str, str]:
 
 
 def _ways(choice: Choice) -> str:
-    scores = (measured(choice), f"test {metric(choice)}")
+    scores = (measured(choice), "estimate", f"test {metric(choice)}")
     costs = ("training (s)", "1,000 sentences (s)", "trained parameters", "trials")
     ways: list[tuple[Text, ...]] = [
         (
             str(number),
             [strong(one.name), " (recommended)"] if one.name == choice.recommended else brief(one.name),
             one.status,
-            *map(_on_two_lines, (scored(one.validation), scored(one.test))),
+            _on_two_lines(scored(one.validation)),
+            NONE if one.estimate is None else score([one.estimate]),
+            _on_two_lines(scored(one.test)),
             *(NONE if time is None else significant(time) for time in (one.seconds, one.seconds_per_1000)),
             NONE if one.parameters is None else f"{one.parameters:,}",
             str(len(one.trials)),
@@ -130,8 +132,9 @@ def _ways(choice: Choice) -> str:
         for number, one in enumerate(choice.candidates, 1)
     ]
     caption = (
-        f"All that was considered, the cheapest first; {measured(choice)} is what was chosen by. In brackets 95 % "
-        "intervals, over sentences, and over seeds where there are several."
+        "All that was considered, the cheapest first. What was chosen by is the estimate: what the metric would be on "
+        f"many more sentences, by {measured(choice)} and by how probable each label is. In brackets 95 % intervals, "
+        "over sentences, and over seeds where there are several."
     )
     table = _table("Ways", ("#", "way", "status", *scores, *costs, "why it ended so"), ways, caption=caption)
     trials = [
@@ -148,9 +151,9 @@ def _ways(choice: Choice) -> str:
     return "\n".join([table, *details, folded("Command lines that repeat them", commands)])
 
 
-def _on_two_lines(score: str) -> Text:
+def _on_two_lines(scored: str) -> Text:
     """A score above its interval: a table of them is no wider than it has to be."""
-    value, between, interval = score.partition(" [")
+    value, between, interval = scored.partition(" [")
     return [value, LINE, f"[{interval}"] if between else value
 
 

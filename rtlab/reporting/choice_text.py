@@ -51,17 +51,17 @@ def answer(choice: Choice, shown: int) -> Iterator[Text]:
     way = choice.way
     so_far = " so far (it was ended early)" if choice.interrupted else ""
     yield [f"recommended{so_far}: ", strong(way.name), f", {_trained(way, choice)}"]
-    found = {f"test {metric(choice)}": way.test, measured(choice, way): way.validation}
-    scores = [f"{name} {scored(interval)}" for name, interval in found.items() if interval is not None]
+    scores = [f"test {metric(choice)} {scored(way.test)}"] if way.test is not None else []
+    scores += [_chosen_by(way, choice)] if way.validation is not None else []
     yield f"scores: {', '.join(scores) or 'not known'}"
     costs = [f"{duration(way.seconds)} of training"] if way.seconds is not None else []
     costs += [] if way.seconds_per_1000 is None else [f"{duration(way.seconds_per_1000)} to label 1,000 sentences"]
     yield f"costs: {', '.join(costs) or 'not known'}"
-    for what, name in (("best of the cheaper", choice.cheaper), ("best on validation", choice.better)):
+    for what, name in (("best of the cheaper", choice.cheaper), ("best of all", choice.better)):
         if (one := choice.candidate(name)) is not None:
-            by = f"test {metric(choice)}" if one.test is not None else measured(choice, one)
+            by = f"test {metric(choice)} {scored(one.test)}" if one.test is not None else _chosen_by(one, choice)
             time = "" if one.seconds is None else f", {duration(one.seconds)} of training"
-            yield [f"{what}: ", strong(one.name), f": {by} {scored(one.test or one.validation)}{time}"]
+            yield [f"{what}: ", strong(one.name), f": {by}{time}"]
     for other in choice.undecided[:shown]:
         differs = f", {measured(choice)} differs by {difference(other.difference)}; {one_line(other.tells)}"
         yield ["undecided: ", strong(other.name), differs]
@@ -69,6 +69,12 @@ def answer(choice: Choice, shown: int) -> Iterator[Text]:
         yield f"undecided: {len(choice.undecided) - shown} more"
     if not choice.undecided:
         yield "no other way that was compared may be the better choice, by these sentences and runs"
+
+
+def _chosen_by(way: Candidate, choice: Choice) -> str:
+    """What a way scored where ways were compared, and what was made of it."""
+    more = "" if way.estimate is None else f", estimate {score([way.estimate])}"
+    return f"{measured(choice, way)} {scored(way.validation)}{more}"
 
 
 def saved(choice: Choice) -> Text:
@@ -105,7 +111,7 @@ def metric(choice: Choice) -> str:
 
 
 def measured(choice: Choice, *of: Candidate) -> str:
-    """What ways were chosen by, these or all: the metric, and what it was measured on."""
+    """What ways were compared on, these or all: the metric, and what it was measured on."""
     folds = {one.folds for one in of or choice.candidates if one.validation is not None}
     if max(folds, default=1) == 1:
         return f"validation {metric(choice)}"
