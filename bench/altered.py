@@ -14,7 +14,9 @@ from random import Random
 
 from rtlab.data import Split, Splits, load_splits
 from rtlab.data.corpus import generate
+from rtlab.recipe import ChoiceMetric
 
+METRICS: dict[str, ChoiceMetric] = {"flipped": "accuracy", "uneven": "macro-f1", "three-classes": "accuracy"}
 FLIPPED = 0.2  # share of training labels
 TO_ONE = 9  # sentences of the first class to one of the second
 SIZES = {"train": 8530, "validation": 1066, "test": 1066}  # of what is made from the corpus

@@ -5,7 +5,10 @@ from statistics import fmean
 
 import pytest
 from choices import ALTERED, RIVALS, SEEDS, SIZES, USUAL, WAYS, altered, lengths, study
-from regret import CLEARLY, COMPARED, PAGE, Case, cases, distances, gains, page, recorded
+from choosing_page import PAGE, page
+from distances import COMPARED, distances
+from real_choices import made
+from regret import CLEARLY, Case, cases, gains, recorded
 from simulated import Outcome
 
 from rtlab.choosing.ways import FAMILIES
@@ -91,8 +94,8 @@ def test_choices_are_seldom_clearly_wrong(chosen):
 
 
 @pytest.fixture(scope="module")
-def near(known, runs):
-    return distances(runs[0])
+def near(known):
+    return distances(known[0])
 
 
 def test_estimates_are_nearer_than_scores(near, notes):
@@ -124,6 +127,11 @@ def test_rivals(ahead, notes):
     assert sum(gain > 0 for gain in ahead.values()) > len(ahead) / 2
 
 
-def test_the_page_is_that_of_the_records(runs, near):
-    """`python bench/regret.py` writes it anew."""
-    assert PAGE.read_text(encoding="utf-8") == page(*runs, near)
+def test_choices_that_were_made_kept_their_budget():
+    """Over by a tenth, or by half a minute, at most."""
+    assert all(one.seconds <= max(66 * one.asked.budget, 60 * one.asked.budget + 30) for one in made())
+
+
+def test_the_page_is_that_of_the_records(runs, known, near):
+    """`python bench/choosing_page.py` writes it anew."""
+    assert PAGE.read_text(encoding="utf-8") == page(*runs, known[0], near)
