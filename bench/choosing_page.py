@@ -11,7 +11,7 @@ import numpy as np
 from choices import SIZES, WAYS, lengths
 from distances import Distance, distances
 from real_choices import Asked, Made, made
-from regret import CLEARLY, DRAWS, RESULTS, Case, cases, gains, recorded, setfit_runs
+from regret import CLEARLY, DATA, DRAWS, RESULTS, Case, cases, gains, recorded, setfit_runs
 from simulated import seconds_of
 from tabulate import tabulate
 
@@ -120,7 +120,10 @@ def on_pairs(records: Sequence[RunRecord], size: int) -> str:
     """What both ways of training on pairs come to on so many sentences, and their training times least disturbed."""
     way = next(way for way in WAYS if way.family == "contrastive")
     longest = way.lasting(lengths(way, size)[-1])
-    ours = [one for one in records if one.experiment.train_sentences == size and one.experiment.method == longest]
+    of_size = [
+        one for one in records if (one.experiment.dataset, one.experiment.train_sentences) == (DATA[0].name, size)
+    ]
+    ours = [one for one in of_size if one.experiment.method == longest]
     theirs = setfit_runs(size)
     timed = min((one.timing for one in ours if one.timing is not None), key=lambda timing: timing.others or 0.0)
     accuracy = fmean(one.scores["test"].accuracy for one in ours)

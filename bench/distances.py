@@ -32,7 +32,7 @@ class Distance:
 
 
 def distances(cases: Sequence[Case], draws: int = DRAWS) -> list[Distance]:
-    """For each number of sentences on which ways are compared that are trained on so many, and for a smaller one."""
+    """Of each case, on each number in `COMPARED` of which twice as many are held out."""
     found = []
     for case in (one for one in cases if one.budget == BUDGETS_S[0]):
         longest = list({one.way.name: one for one in case.setups}.values())

@@ -56,10 +56,11 @@ class Candidate:
         status: How trying it ended.
         why: Why it ended so, in a clause.
         validation: The metric over all seeds of its largest trial, with its interval; `None` if there is none.
-        folds: Of how many folds it is pooled; 1 for the validation split as it is.
+        folds: Of how many folds it is pooled; 0 for the validation split as it is.
         estimate: What ways are compared by: what the metric would be on many more sentences, by what was scored and by
-            how probable each label is; likewise `None`.
-        test: The same on test, of those for which it was looked at.
+            how probable each label is. A way that was compared on fewer sentences than the best stands as far from it
+            as on those. `None` likewise.
+        test: The metric on test with its interval, of those for which it was looked at.
         seconds: What training it took, tokenizing included, the mean of its largest trials; `None` without one.
         seconds_per_1000: What labelling 1,000 sentences took, tokenizing included, loading a model not.
         parameters: Trained parameters.
@@ -73,7 +74,7 @@ class Candidate:
     status: Ended
     why: str
     validation: Interval | None = None
-    folds: int = 1
+    folds: int = 0
     estimate: float | None = None
     test: Interval | None = None
     seconds: float | None = None
@@ -160,10 +161,10 @@ class Choice:
         sentences: Split to its number of sentences, as they were used.
         encoder: Name of the encoder; `None` where words alone were compared.
         metric: What is compared.
-        margin: By how much the cheapest way may score less than the best, as a share: 0.01 for a point.
+        margin: By how much the estimate of the cheapest way may be below the best, as a share: 0.01 for a point.
         budget_s: Seconds that were allowed.
         seconds: What it took.
-        folds: On how many folds ways were compared, where time allowed; 1 for the validation split as it is.
+        folds: On how many folds ways were compared, where time allowed; 0 for the validation split as it is.
         recommended: Name of the candidate.
         cheaper: The best of the cheaper ways, if there are such; its name.
         better: The way whose estimate is the best, if another; its name.

@@ -4,6 +4,7 @@ A forked rank is started so, and the test's own process calls the function.
 """
 
 import atexit
+import contextlib
 import dataclasses
 import os
 import signal
@@ -115,7 +116,10 @@ def telling(patch):
     """Last of all before the interpreter ends, each rank says which threads of its process are left."""
 
     def tell():
-        left = [thread.joinpath("comm").read_text().strip() for thread in Path("/proc/self/task").iterdir()]
+        left = []
+        for thread in Path("/proc/self/task").iterdir():
+            with contextlib.suppress(OSError):  # it has ended
+                left.append(thread.joinpath("comm").read_text().strip())
         sys.stderr.write(f"threads left: {sorted(left)}\n")
 
     atexit.register(tell)

@@ -120,7 +120,7 @@ CHOICE = Choice(
     margin=0.01,
     budget_s=1800.0,
     seconds=1512.0,
-    folds=1,
+    folds=0,
     recommended=LORA.name,
     cheaper="svm",
     better=FULL.name,
@@ -272,8 +272,10 @@ def test_folds_and_metric_are_named():
     assert "macro-F1 over 5 folds 0.7820" in page.said("answer")
     assert "macro-F1 over 5 folds" in page.figures[0]
     assert "validation accuracy" not in page.said("answer") + page.said("ways") + page.said("undecided")
-    mixed = page_of(folds=5, candidates=(*folded[:-1], replace(folded[-1], folds=1, validation=interval(0.7))))
+    mixed = page_of(folds=5, candidates=(*folded[:-1], replace(folded[-1], folds=0, validation=interval(0.7))))
     assert "accuracy over 5 folds or validation alone" in mixed.figures[0]
+    one = page_of(folds=5, candidates=(*folded[:-1], replace(folded[-1], folds=1, validation=interval(0.7))))
+    assert "accuracy over 5 folds or 1 of them" in one.figures[0]
     some = page_of(folds=5, candidates=(*folded[:-1], replace(folded[-1], folds=3, validation=interval(0.7))))
     assert "accuracy over 5 folds or 3 of them" in some.figures[0]
     assert "accuracy over 5 folds 0.7820" in mixed.said("answer")
@@ -347,13 +349,6 @@ def test_the_recommended_way_is_ringed_and_named_and_others_have_their_numbers()
     assert [text.get_text() for text in panel.texts if text.get_weight() == "bold"] == ["4 lora, lr 1e-03"]
 
 
-def test_the_band_reaches_from_the_best_score_down_by_the_margin():
-    for better, top in ((FULL.name, 0.848), (None, 0.842)):
-        [band] = drawn(choice_plots.cost, better=better, margin=0.015).patches
-        assert (band.get_y(), band.get_height()) == (pytest.approx(top - 0.015), pytest.approx(0.015))
-        assert band.get_label() == "within 1.5 points of the best"
-
-
 def test_what_was_not_finished_is_hollow_and_the_legend_says_so():
     [figure, _] = page_of().figures
     assert "hollow: not finished" in figure
@@ -382,7 +377,7 @@ def test_the_only_way_with_a_score_is_drawn():
         candidates=(replace(WORDS, trials=()), LEFT_OUT, FAILED), recommended="words", cheaper=None, better=None
     )
     [figure] = page.figures
-    assert {"1 words", "within 1 point of the best"} <= {*figure}
+    assert "1 words" in figure
     assert not [text for text in figure if text.startswith(("2", "3"))]
 
 

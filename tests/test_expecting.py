@@ -22,7 +22,7 @@ def drawn(sentences, seed, sharpness=1.0):
     return margins_N, (random.random(sentences) < expit(margins_N)).astype(np.int32)
 
 
-@pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])
+@pytest.mark.parametrize("scale", [1e-6, 0.01, 1.0, 30.0, 1e6])
 def test_probabilities_do_not_depend_on_how_large_logits_are(scale):
     margins_N, labels_N = drawn(5000, seed=1, sharpness=2.0)
     found = probabilities_of(of_margins(margins_N, labels_N, scale))[:, 1]
@@ -34,6 +34,19 @@ def test_labels_that_are_all_right_are_sure():
     said = of_margins(np.array([-0.1, 3.0, 0.2]), labels_N)
     np.testing.assert_array_equal(probabilities_of(said), np.eye(2)[labels_N])
     assert expected_score(labels_N, probabilities_of(said), "accuracy") == 1.0
+
+
+@pytest.mark.parametrize(("metric", "expected"), [("accuracy", 0.5), ("macro-f1", 1 / 3)])
+def test_equal_logits_are_not_sure(metric, expected):
+    """Though no label has a larger one than the right one."""
+    labels_N = np.arange(40) % 2
+    said = of_margins(np.zeros(40), labels_N)
+    assert expected_score(labels_N, probabilities_of(said), metric) == pytest.approx(expected)
+
+
+def test_a_class_that_nobody_means_has_no_f1():
+    probabilities_NC = np.array([[1.0, 0.0], [1.0, 0.0]])
+    assert expected_score(np.array([0, 1]), probabilities_NC, "macro-f1") == pytest.approx(0.5)
 
 
 def test_labels_no_better_than_chance_are_not_sure():

@@ -215,7 +215,7 @@ def test_a_card_is_one_of_this_model(card, ran):
     assert "Over 2 seeds this way has accuracy 0.7500 [0.700, 0.800] on validation, and 0.7500 [0.700, 0.800]" in text
     assert "Whether words is better is undecided: accuracy on validation differs by 0.7500 [0.700, 0.800]; 3 " in text
     assert "\n- Not compared: full.\n" in text
-    assert "up to 1 point more" in text
+    assert "estimate is up to 1 point higher" in text
     assert "\n- 2 sentences stand in train and in test.\n" in text
 
 
@@ -252,7 +252,7 @@ def test_what_a_card_says_only_where_it_is_so(card, ran):
         "The choice was ended early": {"choice": small.choice(record, interrupted=True)},
         "validation, pooled over 5 folds,": {"choice": folded},
         "macro-F1 on validation": {"choice": small.choice(record, metric="macro-f1")},
-        "up to 2.5 points more": {"choice": small.choice(record, margin=0.025)},
+        "estimate is up to 2.5 points higher": {"choice": small.choice(record, margin=0.025)},
     }
     for text, changes in said.items():
         assert (text in card("lora", **changes).text, text in usual) == (True, False), text
@@ -265,7 +265,7 @@ def test_one_seed_and_intervals_that_nobody_knows(card, ran):
     )
     text = card("lora", choice=dataclasses.replace(made, candidates=(way,), undecided=(), warnings=())).text
     assert "It rests on 1 seed: what other seeds would give is not known." in text
-    assert "| the way, lr 1e-03 | 0.5000 | 0.7500 [0.700, 0.800] | – | finished: scores best |" in text
+    assert "| the way, lr 1e-03 | 0.5000 | 0.7450 | 0.7500 [0.700, 0.800] | – | finished: scores best |" in text
     assert "undecided" not in text
     assert "Not compared" not in text
 

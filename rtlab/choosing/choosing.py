@@ -78,7 +78,7 @@ def choose(
         dataset: Hub id, file, directory, or `corpus`.
         encoder: What to adapt; by default the hub's default where it can be had, else `minilm`, else none.
         budget: Time that it may take, such as `30m`, `90s` or `1.5h`.
-        margin: By how many points of the metric the cheapest way may score less than the best.
+        margin: By how many points the estimate of the cheapest way may be below the best.
         metric: `accuracy`, or `macro-f1`.
         candidates: What to compare, of `words`, `svm`, `contrastive`, `lora` and `full`.
         save_to: Folder to save the recommended model to.
@@ -192,7 +192,7 @@ def choose(
             margin=margin / 100,
             budget_s=allowed.seconds,
             seconds=allowed.spent,
-            folds=len(question.folds),
+            folds=len(question.folds) if len(question.folds) > 1 else 0,
             recommended=decision.recommended.way.name,
             cheaper=None if decision.cheaper is None else decision.cheaper.way.name,
             better=None if decision.better is None else decision.better.way.name,
@@ -278,7 +278,7 @@ def _tested(decision: Decision, trials: Trials) -> Iterator[tuple[str, list[Resu
     for one in (decision.recommended, decision.cheaper, decision.better):
         if one is None:
             continue
-        if len(trials.question.parts(one.largest[0].extent)) == 1:
+        if not trials.question.folded(one.largest[0].extent):
             yield one.way.name, one.largest
             continue
         try:  # compared on folds: now trained on all of train

@@ -36,7 +36,7 @@ def decide(standings: Sequence[Standing], metric: ChoiceMetric, margin: float) -
     Args:
         standings: The ways, the cheapest first.
         metric: What is compared.
-        margin: By how much the cheapest way may score less than the best.
+        margin: By how much the estimate of the cheapest way may be below the best.
     """
     level = levels(standings, metric)
     if not level:

@@ -27,9 +27,9 @@ def say_why(standings: Sequence[Standing], decision: Decision, metric: ChoiceMet
             one.why = "recommended" if one is best else f"recommended: within {points(margin)} of the best"
         elif one is best:
             ahead = 100 * (level[one] - level[decision.recommended])
-            one.why = f"the best, by {ahead:.1f} points"
+            one.why = f"the best by estimate, by {ahead:.1f} points"
         else:
-            one.why = f"{behind:.1f} points behind the best"
+            one.why = f"{behind:.1f} points behind the best by estimate"
         one.why += ", undecided" if one.way.name in undecided else ""
 
 
@@ -73,7 +73,7 @@ def _candidate(standing: Standing, level: float | None, question: Question, metr
         status=standing.status,
         why=standing.why,
         validation=interval(standing, metric) if largest else None,
-        folds=len(largest[0].records) if largest else 1,
+        folds=len(largest[0].records) if largest and question.folded(largest[0].extent) else 0,
         estimate=level,
         seconds=fmean(map(_to_train, records)) if records else None,
         seconds_per_1000=fmean(map(_to_label, records)) if records else None,

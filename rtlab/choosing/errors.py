@@ -39,8 +39,8 @@ def find_mistakes(splits: Splits, record: RunRecord, number: int) -> tuple[Mista
 def find_suspects(trials: Trials, standings: Sequence[Standing], number: int) -> tuple[Suspect, ...] | None:
     """Training sentences whose labels are probably wrong, the surest first, at most so many.
 
-    The best of the ways that are fitted labels each sentence after training on folds without it; `None` if there is no
-    time for any. What is suspect then is confident learning's rule (`suspects`).
+    The most accurate of the ways that are fitted labels each sentence after training on folds without it; `None` if
+    there is no time for any. What is suspect then is confident learning's rule (`suspects`).
     """
     splits = trials.question.splits
     fitted = [one for one in standings if one.way.fitted and one.status == "finished"]

@@ -37,12 +37,16 @@ def estimate(score: float, expected: float, sentences: int) -> float:
 def probabilities_of(said: Predictions) -> NDArray[np.float64]:
     """How probable each label is, (N, C), at the temperature that fits these sentences best.
 
-    Where all are labelled rightly, that is sure.
+    Where all are labelled rightly, that is sure; of equal logits each is as probable.
     """
-    temperature = validation_temperature(said)
+    largest = said.logits.max(axis=1, keepdims=True)
+    scale = float((largest - said.logits).mean()) or 1.0  # a temperature is looked for in the range of usual logits
+    scaled = Predictions(labels=said.labels, logits=((said.logits - largest) / scale).astype(np.float32))
+    temperature = validation_temperature(scaled)
     if temperature is None:
-        return np.asarray(np.eye(said.logits.shape[1])[said.classes])
-    return np.asarray(softmax(said.logits.astype(np.float64) / temperature, axis=1))
+        top = said.logits == largest
+        return np.asarray(top / top.sum(axis=1, keepdims=True))
+    return np.asarray(softmax(scaled.logits.astype(np.float64) / temperature, axis=1))
 
 
 def expected_score(labels_N: NDArray[np.integer], probabilities_NC: NDArray[np.float64], metric: ChoiceMetric) -> float:
@@ -58,6 +62,6 @@ def expected_score(labels_N: NDArray[np.integer], probabilities_NC: NDArray[np.f
     classes_N = probabilities_NC.argmax(axis=1)
     f1 = []
     for label in np.unique(labels_N):
-        right = probabilities_NC[classes_N == label, label].sum()
-        f1.append(2 * right / ((classes_N == label).sum() + probabilities_NC[:, label].sum()))
+        meant = (classes_N == label).sum() + probabilities_NC[:, label].sum()
+        f1.append(2 * probabilities_NC[classes_N == label, label].sum() / (meant or 1.0))  # 0 if nobody means it
     return float(np.mean(f1))

@@ -9,7 +9,6 @@ from rtlab.data import Split, Splits
 
 ENOUGH = 300  # sentences of validation, on which an accuracy of 0.8 is known to within 4.5 points
 FOLDS = 5
-LEAST_FOLDS = 2  # of those, on which ways are compared: one takes as long as validation alone and training afterwards
 LEAST_TEST = 32  # sentences of test that a fold keeps: a run labels some, at which nobody looks
 
 

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from rtlab.choosing.folds import LEAST_FOLDS
 from rtlab.choosing.standing import Standing, Trying, attempt_all, estimated, needed_after, probed, too_dear
 from rtlab.choosing.ways import TRAINED, Extent, Rungs
 from rtlab.recipe import ChoiceMetric
@@ -23,6 +22,7 @@ EPOCHS = 5  # of the lab's recipe: with them, or with enough steps where sentenc
 STEPS_ENOUGH = 300
 STEPS_LEAST = 100  # below them a comparison says nothing
 LEAST_HELD_OUT = 100  # sentences to compare on, likewise: on them an accuracy of 0.8 is known to within 8 points
+NEARLY = 0.75  # of whole training
 APART = 1.5  # as much training as the rung before, at least
 FEWER_RATES, FEWER_WAYS = (f"the budget has room for fewer {what}" for what in ("learning rates", "ways"))
 ALL_OF_LEFT = 0.9  # of the time left, in plans: estimates are rough
@@ -53,40 +53,60 @@ def halve(standings: Sequence[Standing], trying: Trying, metric: ChoiceMetric, s
     left = list(begun)
     for number, seen in enumerate(rungs):
         extent = _extent(trying, seen, planned.folds)
-        left = attempt_all(left, trying, extent, seed)
+        several = [[one] for one in left] if _is_final(number, rungs) else [left]
+        left = [one for some in several for one in attempt_all(some, trying, extent, seed)]
         if number + 1 < len(rungs) and left:
-            kept = 1 if number + 2 == len(rungs) else max(1, round(len(begun) / 3))
-            order = sorted(left, key=lambda one: -estimated(one.largest, metric))
+            kept, order = _kept(begun, number, rungs), sorted(left, key=lambda one: -estimated(one.largest, metric))
+            firsts = {one.way.family: one for one in reversed(order)}.values()
+            order = [*(one for one in order if one in firsts), *(one for one in order if one not in firsts)]
             for one in order[kept:]:
                 best = estimated(order[0].largest, metric)
                 one.status = "stopped"
                 through = extent.sentences * one.way.passes(extent.epochs)
-                one.why = f"{estimated(one.largest, metric):.3f} against {best:.3f} after {through:,} sentences"
+                one.why = (
+                    f"estimated {estimated(one.largest, metric):.3f} against {best:.3f} after {through:,} sentences"
+                )
             left = order[:kept]
     return _extent(trying, rungs[-1], planned.folds)
+
+
+def _is_final(number: int, rungs: Sequence[int]) -> bool:
+    """Whether a rung comes after others, and is the last: its ways are tried one after another, and so timed alone."""
+    return 0 < number == len(rungs) - 1
+
+
+def _kept(begun: Sequence[Standing], number: int, rungs: Sequence[int]) -> int:
+    """How many ways go on after a rung: a third, and to the last rung the best of each family.
+
+    Families are not ruled out by little training, in which some have learned nothing yet.
+    """
+    families = len({one.way.family for one in begun})
+    return families if number + 2 >= len(rungs) else max(families, round(len(begun) / 3))
 
 
 @dataclass(frozen=True)
 class _Plan:
     """Rungs: how many ways of each family begin, and with which share of the last rung's training each rung works.
 
-    It is carried out if the last rung's training may be at least so much: whole, as much as an epoch of all sentences,
-    or just enough to tell anything; on all folds, or else on as many as that leaves room for.
+    It is carried out if the last rung's training may be at least so much: whole, nearly so, as much as an epoch of all
+    sentences, or just enough to tell anything; on all folds, or else on as many as that leaves room for.
     """
 
     rates: int
     families: int
     shares: tuple[float, ...]
-    least: Literal["whole", "epoch", "any"]
+    least: Literal["whole", "nearly", "epoch", "any"]
     all_folds: bool = False
 
 
 # On recorded runs (bench/test_choosing.py) whole training of one way, on as many folds as there is room for, chose
 # better than more ways and learning rates on fewer folds or with less training: those come where all folds have room.
+# Only two families, nearly whole, go before it on any folds: where the first is not the better one, much is lost.
 _PLANS = (
     _Plan(rates=3, families=3, shares=(1 / 9, 1 / 3, 1.0), least="whole", all_folds=True),
     _Plan(rates=1, families=3, shares=(1.0,), least="whole", all_folds=True),
     _Plan(rates=1, families=2, shares=(1.0,), least="whole", all_folds=True),
+    _Plan(rates=1, families=2, shares=(1.0,), least="nearly"),
     _Plan(rates=1, families=1, shares=(1.0,), least="whole"),
     _Plan(rates=1, families=1, shares=(1.0,), least="epoch"),
     _Plan(rates=1, families=1, shares=(1.0,), least="any"),
@@ -98,7 +118,12 @@ def _planned(
 ) -> Rungs | None:
     """Who begins, and how many sentences a run of each rung sees; `None` if nothing that tells anything fits."""
     least = STEPS_LEAST * batch
-    needed = {"whole": whole, "epoch": min(whole, max(trying.sentences, STEPS_ENOUGH * batch)), "any": least}
+    needed = {
+        "whole": whole,
+        "nearly": NEARLY * whole,
+        "epoch": min(whole, max(trying.sentences, STEPS_ENOUGH * batch)),
+        "any": least,
+    }
     for plan in _PLANS:
         begun = [one for one in standings if one.way.family in families[: plan.families] and one.way.rank < plan.rates]
         for folds in folds_of(trying)[: 1 if plan.all_folds else None]:
@@ -111,10 +136,12 @@ def _planned(
 def folds_of(trying: Trying) -> list[int]:
     """On how many folds ways may be compared, the most first; 0 for validation alone.
 
-    All there are, and fewer if they hold out enough to tell something.
+    All there are, and fewer if they hold out enough to tell something. One takes as long as validation alone and
+    training afterwards, and is for a validation that tells nothing.
     """
     alone, *on_folds = trying.held_out
-    fewer = [folds for folds in range(len(on_folds) - 1, LEAST_FOLDS - 1, -1) if on_folds[folds - 1] >= LEAST_HELD_OUT]
+    least = 2 if alone >= LEAST_HELD_OUT else 1
+    fewer = [folds for folds in range(len(on_folds) - 1, least - 1, -1) if on_folds[folds - 1] >= LEAST_HELD_OUT]
     several = [len(on_folds), *fewer] if on_folds else []
     return [*several, 0] if alone >= LEAST_HELD_OUT or not several else several
 
@@ -143,9 +170,10 @@ def _most(
         for number, seen in enumerate(rungs):
             extent = _extent(trying, seen, folds)
             costs = sorted((trying.cost(one.way, extent) or 0.0 for one in begun), reverse=True)
-            total += trying.together(costs[:kept], extent)
+            several = [[cost] for cost in costs[:kept]] if _is_final(number, rungs) else [costs[:kept]]
+            total += sum(trying.together(some, extent) for some in several)
             after = max(after, *(trying.after(one.way, extent) for one in begun))
-            kept = 1 if number + 2 >= len(rungs) else max(1, round(len(begun) / 3))
+            kept = _kept(begun, number, rungs)
         return total + after <= seconds
 
     low, high = 0, whole

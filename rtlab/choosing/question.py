@@ -1,5 +1,6 @@
 """What a choice is about: sentences, an encoder, and what trials are done on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -46,6 +47,14 @@ class Question:
     def parts(self, extent: Extent) -> tuple[Part, ...]:
         """What a trial is done on."""
         return (self.whole,) if extent.folds == 0 else self.folds[: extent.folds]
+
+    def number_of_folds(self, parts: Sequence[Part]) -> int:
+        """How many folds these are; 0 of the data set as it is."""
+        return len(parts) if len(parts) > 1 or (len(self.folds) > 1 and parts[0] in self.folds) else 0
+
+    def folded(self, extent: Extent) -> bool:
+        """Whether a trial is done on folds."""
+        return self.number_of_folds(self.parts(extent)) > 0
 
     def trained_on(self, sentences: int, part: Part) -> int:
         """Of so many training sentences those that there are in a part; all folds have is all that a part has."""

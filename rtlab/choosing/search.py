@@ -109,7 +109,7 @@ def _repeat(
                     same.why = FEWER_RATES
     if not finished:
         return
-    for rival in _best_of_other_families(standings, finished[0], metric):
+    for rival in _best_of_other_families(standings, finished, metric):
         if _fits([rival], standings, trying, most):
             attempt(rival, trying, most, seed)
     for number in range(1, SEEDS):
@@ -131,10 +131,12 @@ def _untried(standings: Iterable[Standing]) -> list[Standing]:
     return [one for one in trained if one.way.family not in tried and one.way.rank == 0 and one.status == "left out"]
 
 
-def _best_of_other_families(standings: Iterable[Standing], first: Standing, metric: ChoiceMetric) -> list[Standing]:
-    stopped: dict[str, list[Standing]] = {}
+def _best_of_other_families(
+    standings: Iterable[Standing], finished: Sequence[Standing], metric: ChoiceMetric
+) -> list[Standing]:
+    families, stopped = {one.way.family for one in finished}, dict[str, list[Standing]]()
     for one in standings:
-        if one.status == "stopped" and one.way.family != first.way.family:
+        if one.status == "stopped" and one.way.family not in families:
             stopped.setdefault(one.way.family, []).append(one)
     return [max(each, key=lambda one: estimated(one.largest, metric)) for each in stopped.values()]
 

@@ -196,7 +196,7 @@ def levels(standings: Iterable[Standing], metric: ChoiceMetric) -> dict[Standing
             rows = None if best is None else common(one, best)
             found[one] = estimated(one.largest, metric, rows)
             if best is not None:
-                found[one] += found[best] - estimated(best.largest, metric, rows)
+                found[one] = round(found[one] + found[best] - estimated(best.largest, metric, rows), 4)
     return {one: found[one] for one in compared}
 
 

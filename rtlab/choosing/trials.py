@@ -14,7 +14,7 @@ import numpy as np
 from rtlab.choosing.at_once import at_once, room_for, soonest
 from rtlab.choosing.budget import SPENT, Budget
 from rtlab.choosing.costs import Costs, Pace
-from rtlab.choosing.folds import LEAST_FOLDS, Part
+from rtlab.choosing.folds import Part
 from rtlab.choosing.places import keep_time, planned
 from rtlab.choosing.question import Question
 from rtlab.choosing.results import FailedError, Result, Tried, one_by_one
@@ -96,7 +96,7 @@ class Trials:
     def after(self, way: Way, extent: Extent) -> float:
         """Seconds that are needed after the search if that is recommended: for all of train, and to refit."""
         seconds = 0.0
-        if len(self.question.parts(extent)) > 1:
+        if self.question.folded(extent):
             seconds += self._costs.of(way, extent, (self.question.whole,)) or 0.0
         if self.refit:
             seconds += self._costs.of(way, extent, (self.question.refitted,)) or 0.0
@@ -182,7 +182,7 @@ class Trials:
         """Whether the model of a trial is kept: of folds none is handed over, and of seeds the first will do."""
         kept = self._models.get(way.name)
         larger = kept is None or extent.seen > kept.extent.seen
-        return self.save_models and len(self.question.parts(extent)) == 1 and larger
+        return self.save_models and not self.question.folded(extent) and larger
 
     def run_all(self, ways: Sequence[Way], extent: Extent, seed: int) -> Iterator[tuple[Way, Tried]]:
         """Try several ways, at once where they end sooner so; each with what it came to, as soon as that is known."""
@@ -301,7 +301,8 @@ class Trials:
             self._say(way, extent, seed, parts)
         start, model, known_s, beside = time.perf_counter(), None, 0.0, False
         records: list[RunRecord] = []
-        save = save and self.save_models and len(parts) == 1  # of folds no model is handed over
+        folded = self.question.number_of_folds(parts) > 0
+        save = save and self.save_models and not folded  # of folds no model is handed over
         for part in parts:
             one = self._experiment(way, extent, seed, part)
             with self._failing():
@@ -339,7 +340,7 @@ class Trials:
                 seed=seed,
                 train_sentences=extent.sentences if extent.sentences < self.sentences else None,
             ),
-            extent=replace(extent, folds=len(parts)) if len(parts) > 1 and not way.fitted else extent,
+            extent=replace(extent, folds=len(parts)) if folded and not way.fitted else extent,
             seconds=known_s + time.perf_counter() - start,
             held_out=Predictions(
                 labels=np.concatenate([one.labels for one in held_out]),
@@ -361,7 +362,7 @@ class Trials:
             of: How many there are to do; 1 of the data set as it is.
             seconds: That they took.
         """
-        if way.fitted or of == 1 or done < LEAST_FOLDS:
+        if way.fitted or of == 1 or not done:
             return False
         each = seconds / done
         return self.left < each + max(each, self.after(way, extent))
@@ -369,8 +370,9 @@ class Trials:
     def _say(self, way: Way, extent: Extent, seed: int, parts: Sequence[Part]) -> None:
         """Say that a trial is begun."""
         most = max(self.question.trained_on(extent.sentences, part) for part in parts)
+        folds = self.question.number_of_folds(parts)
         self.begun(
-            f"{way.name}: {_in_words(way, most, way.passes(extent.epochs), seed, len(parts))}; {self._left_in_words()}"
+            f"{way.name}: {_in_words(way, most, way.passes(extent.epochs), seed, folds)}; {self._left_in_words()}"
         )
 
     def _experiment(self, way: Way, extent: Extent, seed: int, part: Part) -> Experiment:
@@ -423,7 +425,8 @@ class Trials:
 def _in_words(way: Way, sentences: int, epochs: int, seed: int, folds: int) -> str:
     """How much of a way is tried, such as `2,844 sentences, 2 epochs, seed 42, 5 folds`."""
     passes = "" if way.fitted else f", {epochs} epoch{'s' if epochs > 1 else ''}"
-    return f"{sentences:,} sentences{passes}, seed {seed}{f', {folds} folds' if folds > 1 else ''}"
+    on = f", {folds} fold{'s' if folds > 1 else ''}" if folds else ""
+    return f"{sentences:,} sentences{passes}, seed {seed}{on}"
 
 
 def _there(encoder: Encoder | None) -> Encoder:

@@ -24,7 +24,7 @@ class Choose:
     budget: str = "30m"
     """Time that it may take, such as 90s, 30m or 1.5h."""
     margin: float = 1.0
-    """Points that the cheapest way may score less than the best."""
+    """Points by which the estimate of the cheapest way may be below the best."""
     metric: ChoiceMetric = "accuracy"
     """What ways are compared by."""
     candidates: str = "words,svm,contrastive,lora,full"

@@ -189,6 +189,6 @@ def _facts(choice: Choice) -> str:
         "margin": points(choice.margin),
         "time allowed": duration(choice.budget_s),
         "time taken": duration(choice.seconds),
-        "validation": "the split as it is" if choice.folds == 1 else f"{choice.folds} folds, pooled",
+        "validation": "the split as it is" if not choice.folds else f"{choice.folds} folds, pooled",
     }
     return _table("Facts", PAIR, [*facts.items()], caption="What was compared, and on what")

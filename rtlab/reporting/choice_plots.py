@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
-from rtlab.choice import Candidate, Choice, points
+from rtlab.choice import Candidate, Choice
 from rtlab.reporting import drawing
 from rtlab.reporting.choice_text import brief, measured, metric
-from rtlab.reporting.drawing import GRID, GROUND, INK, LINES, canvas
+from rtlab.reporting.drawing import GROUND, INK, LINES, canvas
 from rtlab.reporting.wording import begun
 from rtlab.statistics import Interval
 
@@ -35,7 +35,7 @@ TEXT = 9.5  # points
 # Where a label may stand about its mark, in points from it, the preferred first.
 PLACES = tuple(
     (across * reach, up * reach)
-    for reach in (9.0, 16.0)
+    for reach in (9.0, 16.0, 24.0)
     for across, up in ((1, 0), (-1, 0), (1, 0.8), (-1, 0.8), (1, -0.8), (-1, -0.8), (0, 1.2), (0, -1.2))
 )
 
@@ -93,10 +93,6 @@ def cost(choice: Choice) -> Figure | None:
             panel.plot(*at, "o", color=INK, fillstyle="none", markersize=14, markeredgewidth=1.4)
         beside = f"{number} {brief(one.name, BESIDE)}" if recommended else str(number)
         labels.append(Label(beside, at, reach, recommended))
-    if (best := (choice.candidate(choice.better) or choice.way).validation) is not None:
-        within = f"within {points(choice.margin)} of the best"
-        low = best.value - choice.margin
-        entries.append(panel.axhspan(low, best.value, color=GRID, alpha=0.7, linewidth=0.8, zorder=0, label=within))
     if any(one.status != "finished" for one in ways):
         entries += panel.plot([], [], "o", color=INK, markerfacecolor=GROUND, label="hollow: not finished")
     drawing.time_axis(panel, [seconds for _, seconds, _ in numbered.values()])

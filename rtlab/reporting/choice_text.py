@@ -59,7 +59,9 @@ def answer(choice: Choice, shown: int) -> Iterator[Text]:
     yield f"costs: {', '.join(costs) or 'not known'}"
     for what, name in (("best of the cheaper", choice.cheaper), ("best of all", choice.better)):
         if (one := choice.candidate(name)) is not None:
-            by = f"test {metric(choice)} {scored(one.test)}" if one.test is not None else _chosen_by(one, choice)
+            by = _chosen_by(one, choice)
+            if one.test is not None:
+                by = f"test {metric(choice)} {scored(one.test)}{_estimate(one)}"
             time = "" if one.seconds is None else f", {duration(one.seconds)} of training"
             yield [f"{what}: ", strong(one.name), f": {by}{time}"]
     for other in choice.undecided[:shown]:
@@ -73,8 +75,11 @@ def answer(choice: Choice, shown: int) -> Iterator[Text]:
 
 def _chosen_by(way: Candidate, choice: Choice) -> str:
     """What a way scored where ways were compared, and what was made of it."""
-    more = "" if way.estimate is None else f", estimate {score([way.estimate])}"
-    return f"{measured(choice, way)} {scored(way.validation)}{more}"
+    return f"{measured(choice, way)} {scored(way.validation)}{_estimate(way)}"
+
+
+def _estimate(way: Candidate) -> str:
+    return "" if way.estimate is None else f", estimate {score([way.estimate])}"
 
 
 def saved(choice: Choice) -> Text:
@@ -113,10 +118,10 @@ def metric(choice: Choice) -> str:
 def measured(choice: Choice, *of: Candidate) -> str:
     """What ways were compared on, these or all: the metric, and what it was measured on."""
     folds = {one.folds for one in of or choice.candidates if one.validation is not None}
-    if max(folds, default=1) == 1:
+    if not any(folds):
         return f"validation {metric(choice)}"
-    fewer = [f" or {number} of them" if number > 1 else " or validation alone" for number in sorted(folds)[:-1]]
-    return f"{metric(choice)} over {max(folds)} folds{''.join(reversed(fewer))}"
+    fewer = [f" or {number} of them" if number else " or validation alone" for number in sorted(folds)[:-1]]
+    return f"{metric(choice)} over {plural(max(folds), 'fold')}{''.join(reversed(fewer))}"
 
 
 def scored(found: Interval | None) -> str:

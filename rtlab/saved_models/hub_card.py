@@ -139,7 +139,7 @@ def _chosen(handed: Handed) -> Iterator[str]:
     yield (
         f"Made by rtlab, whose `choose` recommends this way, {_escaped(choice.way.name)}, for the data set "
         f"{_escaped(choice.dataset)}: of {_plural(len(compared), 'way')} compared the cheapest whose "
-        f"{_measure(choice)} on validation is at most {points(choice.margin)} below the best.\n"
+        f"{_measure(choice)}, as it is estimated by validation, is at most {points(choice.margin)} below the best.\n"
     )
 
 
@@ -199,8 +199,8 @@ def _scores(handed: Handed, validation: _Measured, test: _Measured) -> Iterator[
     ]
     yield _table(("", "validation", "test"), rows)
     seeds = max(1, len(choice.way.largest))
-    if seeds > 1 or choice.way.folds > 1:
-        folds = f", pooled over {choice.way.folds} folds" if choice.way.folds > 1 else ""
+    if seeds > 1 or choice.way.folds:
+        folds = f", pooled over {_plural(choice.way.folds, 'fold')}" if choice.way.folds else ""
         yield (
             f"Over {_plural(seeds, 'seed')} this way has {_measure(choice)} {_interval(choice.way.validation)} on "
             f"validation{folds}, and {_interval(choice.way.test)} on test; the model is that of one seed.\n"
@@ -267,11 +267,12 @@ def _recipe(handed: Handed) -> Iterator[str]:
     yield f"Run {handed.description.id}{refit}; {encoder}.\n"
     yield "What it was chosen from:\n"
     yield _table(
-        ("way", f"{_measure(handed.choice)} on validation", "on test", "training", "how it ended"),
+        ("way", f"{_measure(handed.choice)} on validation", "estimate", "on test", "training", "how it ended"),
         [
             (
                 one.name,
                 _interval(one.validation),
+                _NONE if one.estimate is None else f"{one.estimate:.4f}",
                 _interval(one.test),
                 _NONE if one.seconds is None else f"{one.seconds:,.1f} s",
                 f"{one.status}: {one.why}",
@@ -290,8 +291,8 @@ def _limits(handed: Handed) -> Iterator[str]:
         other = "what other seeds would give is not known" if seeds < 2 else "others may give other scores"
         yield f"- It rests on {_plural(seeds, 'seed')}: {other}."
     yield (
-        f"- A way that scores up to {points(choice.margin)} more, and costs more, would not have been taken: that is "
-        "the margin of the choice."
+        f"- A way whose estimate is up to {points(choice.margin)} higher, and which costs more, would not have been "
+        "taken: that is the margin of the choice."
     )
     for one in choice.undecided:
         yield (
