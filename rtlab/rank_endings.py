@@ -51,7 +51,6 @@ class RankEndings:
             error: What ended this rank's part.
         """
         self.leave()
-        self._ranks.desert()
         if not self._first_to_tell():
             return None
         if isinstance(error, RuntimeError | KeyboardInterrupt | SystemExit):

@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+import torch
+
 from rtlab import running
 from rtlab.engines import native, trainer
 from rtlab.engines.ranks import Ranks, ranks_here
@@ -101,6 +103,14 @@ def deaf(rank):
     time.sleep(600)
 
 
+def pending(rank):
+    """The first rank fails with an exchange under way that the other never joins."""
+    if rank:
+        time.sleep(600)
+    torch.distributed.all_reduce(torch.ones(1), async_op=True)
+    raise MemoryError
+
+
 def other_seed_1(patch):
     """The second rank is given another run."""
     plain = running.Run.__init__
@@ -134,6 +144,7 @@ ENDS = {
     "killed_2": at_step(3, of_rank(2, kill)),
     "run_out_1": at_step(3, of_rank(1, run_out)),
     "deaf": at_step(3, deaf),
+    "pending": at_step(3, pending),
 }
 
 FAULTS = {

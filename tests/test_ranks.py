@@ -340,14 +340,15 @@ def test_torchrun_starts_a_shared_run(torchrun, data, tmp_path):
 
 @pytest.mark.thorough
 @pytest.mark.parametrize(
-    ("fault", "number"), [("killed_0", 3), ("killed_2", 3), ("killed_0", 2), ("run_out_1", 3), ("deaf", 2)]
+    ("fault", "number"),
+    [("killed_0", 3), ("killed_2", 3), ("killed_0", 2), ("run_out_1", 3), ("deaf", 2), ("pending", 2)],
 )
 def test_torchrun_ends_with_one_record(fault, number, torchrun, data, tmp_path):
     process = torchrun(number, *WITH_DROPOUT, "--dataset", data, "--output-dir", "out", fault=fault)
     out, err = process.communicate()
     assert (process.returncode, out) == (1, "")
     record, path = ended(tmp_path / "out")
-    if fault == "run_out_1":
+    if fault in ("run_out_1", "pending"):
         assert (record.status, record.error) == ("oom", "MemoryError")
     else:
         dead = 1 if fault == "deaf" else int(fault[-1])

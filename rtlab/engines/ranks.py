@@ -8,6 +8,7 @@ Shapes: S sentences of a batch, N of a split, C classes.
 
 import atexit
 import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch.distributed import Store
 
+PATIENCE_S = 10  # that exchanges have to be over when the process ends
 # What torchrun gives each process that it starts; where one is missing, something else set the others.
 _GIVEN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -96,10 +98,6 @@ class Ranks:
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         torch.distributed.init_process_group(backend, store=store("meeting"), rank=self.rank, world_size=self.number)
         atexit.register(_end_group)
-
-    def desert(self) -> None:
-        """Let this process end without the others: an exchange that is under way to them may never be over."""
-        atexit.unregister(_end_group)
 
     def add(self, tensor: "torch.Tensor") -> None:
         """Put in the place of a tensor its sum over all ranks, in one exchange."""
@@ -181,11 +179,17 @@ def ranks_here() -> Ranks:
 
 
 def _end_group() -> None:
-    """End the threads of what ranks exchange: one that frees a tensor as the interpreter ends aborts the process."""
+    """End the threads of what ranks exchange: one that frees a tensor as the interpreter ends aborts the process.
+
+    They wait for exchanges that are under way. Where a rank failed, these may never be over: then the process ends so.
+    """
     import torch
 
     if torch.distributed.is_initialized():
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(PATIENCE_S)
         torch.distributed.destroy_process_group()
+        signal.alarm(0)
 
 
 def store(name: str) -> "Store":
