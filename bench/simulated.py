@@ -68,7 +68,7 @@ class Setup:
         said = self.held_out[number]
         part = Predictions(labels=said.labels[rows], logits=said.logits[rows])
         score = float(by_sentence(part.labels, part.classes[None], metric).mean())
-        return estimate(score, expected_score(part.labels, probabilities_of(part), metric), len(rows))
+        return estimate(score, expected_score(part.labels, part.classes, probabilities_of(part), metric), len(rows))
 
 
 @dataclass(frozen=True, kw_only=True)

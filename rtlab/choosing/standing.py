@@ -178,7 +178,9 @@ def estimated(results: Sequence[Result], metric: ChoiceMetric, rows: NDArray[np.
         return -math.inf
     places = _places(results[0], rows)
     labels_N = results[0].held_out.labels[places]
-    expected = fmean(expected_score(labels_N, one.probabilities[places], metric) for one in results)
+    expected = fmean(
+        expected_score(labels_N, one.held_out.classes[places], one.probabilities[places], metric) for one in results
+    )
     return estimate(float(scores_of(results, metric, rows).mean()), expected, len(places))
 
 
