@@ -72,13 +72,13 @@ def choose(splits: Splits, asked: Asked) -> dict[str, object]:
         What was asked, the answer as JSON, how many seconds it took from outside, and the machine.
     """
     with tempfile.TemporaryDirectory() as place:
-        data = Path(place) / asked.data
-        write(dict(drawn(splits, asked).items()), splits.label_names, data)
-        into = ("--output-dir", place, "--json", f"{place}/choice.json")
+        write(dict(drawn(splits, asked).items()), splits.label_names, Path(place) / asked.data)
+        into = ("--output-dir", "results", "--json", "choice.json")
         start = time.perf_counter()
-        words = ("--dataset", data, "--encoder", "minilm", "--budget", f"{asked.budget}m")
+        words = ("--dataset", asked.data, "--encoder", "minilm", "--budget", f"{asked.budget}m")
         subprocess.run(
             [sys.executable, "-m", "rtlab", "choose", *words, "--metric", METRICS.get(asked.data, "accuracy"), *into],
+            cwd=place,
             check=True,
             stdout=subprocess.DEVNULL,
         )
