@@ -143,7 +143,7 @@ class Recorded:
         """What is compared on folds is trained on all of train at the end."""
         return self.cost(way, replace(extent, folds=0)) if self._on(extent) else 0.0
 
-    def cost(self, way: Way, extent: Extent) -> float:
+    def cost(self, way: Way, extent: Extent, _seed: int = 0) -> float:
         """Seconds of a trial; features are read once, whatever the number of folds and of ways that read them."""
         pace, folds = self.paces[pace_of(way)], self._on(extent)
         held_out = (self.known + self.sentences + folds * LEAST_TEST) if folds else self.known + self.test

@@ -99,7 +99,7 @@ class Bench:
     def left(self):
         return self.budget - self.now
 
-    def cost(self, way, extent):
+    def cost(self, way, extent, seed=0):
         seen = extent.sentences * way.passes(extent.epochs)
         return max(1, self.on(extent)) * (1 + self.pace[way.family] * (seen + len(LABELS_N) / 3))
 
@@ -733,8 +733,8 @@ def test_what_comes_after_a_trial_is_all_of_train_and_what_is_refitted(refit, mo
     trials = trials_of(splits, tmp_path, refit=refit)
     trials._costs.set(way, Pace(sentence=0.1, held_out=0.01, start=1.0))
     whole_s = 1 + 60 * 2 * 0.1 + 80 * 0.01
-    assert trials.cost(way, Extent(80, 2)) == pytest.approx(FOLDS * (1 + 80 * 2 * 0.1 + (20 + LEAST_TEST) * 0.01))
-    assert trials.cost(way, Extent(80, 2, folds=0)) == pytest.approx(whole_s)
+    assert trials.cost(way, Extent(80, 2), 42) == pytest.approx(FOLDS * (1 + 80 * 2 * 0.1 + (20 + LEAST_TEST) * 0.01))
+    assert trials.cost(way, Extent(80, 2, folds=0), 42) == pytest.approx(whole_s)
     assert trials.after(way, Extent(80, 2)) == pytest.approx(whole_s + more)
     assert trials.after(way, Extent(80, 2, folds=0)) == pytest.approx(more)
 
@@ -744,14 +744,18 @@ def test_pairs_cost_their_passes_and_reading_what_they_were_trained_on(tmp_path)
     trials = trials_of(splits, tmp_path)
     trials._costs.set(way, Pace(sentence=0.1, held_out=0.01, start=1.0))
     seconds = 1 + 60 * 3 * 0.1 + (60 + 400 + 40) * 0.01
-    assert trials.cost(way, Extent(60, 5)) == pytest.approx(seconds)
+    assert trials.cost(way, Extent(60, 5), 42) == pytest.approx(seconds)
     counts = SimpleNamespace(samples=60 * 3)
-    timing = SimpleNamespace(seconds=60 * 3 * 0.1 + 60 * 0.01, evaluate_s=440 * 0.01)
+    timing = SimpleNamespace(seconds=60 * 3 * 0.1 + 60 * 0.01, evaluate_s=440 * 0.01, total=seconds)
     held_out = {"validation": SimpleNamespace(labels=range(400)), "test": SimpleNamespace(labels=range(40))}
-    record = SimpleNamespace(predictions=held_out, timing=timing, counts=counts)
+    ran = Experiment(method=way.lasting(5))
+    record = SimpleNamespace(experiment=ran, predictions=held_out, timing=timing, counts=counts)
     trials._costs.set(way, Pace(sentence=9.0))
     trials._costs.learn(way, SimpleNamespace(extent=Extent(60, 5), records=(record,), seconds=seconds))
-    assert trials.cost(way, Extent(60, 5)) == pytest.approx(seconds)  # what it took, it is told to take
+    assert trials.cost(way, Extent(60, 5), 42) == pytest.approx(seconds)  # what it took, it is told to take
+    trials._costs.set(way, Pace(sentence=9.0))
+    trials._costs.recall(way, record)  # of an earlier process
+    assert trials.cost(way, Extent(60, 5), 42) == pytest.approx(seconds)
 
 
 def test_equal_sentences_are_in_one_fold():
@@ -921,6 +925,28 @@ def test_what_was_killed_goes_on_from_its_records(usual, short, monkeypatch):
     assert len(after) == 4 * FOLDS + len({found.recommended, found.cheaper, found.better} - {None})
 
 
+@pytest.mark.filterwarnings("ignore:Liblinear failed to converge")  # random features
+def test_what_is_recorded_stands_though_no_time_is_left(usual, short, unfolded, monkeypatch):
+    """What was killed once all was tried has nothing more to run, and a second that is left is enough for that."""
+    real = choosing.decide
+
+    def killed(*_):
+        raise SystemExit(143)
+
+    monkeypatch.setattr("rtlab.choosing.choosing.decide", killed)
+    with pytest.raises(SystemExit):
+        choose(**usual, candidates=("words", "svm", "lora"))
+    monkeypatch.setattr("rtlab.choosing.choosing.decide", real)
+    (place,) = (usual["output_dir"] / "choices").iterdir()
+    state = json.loads((place / "state.json").read_text())
+    (place / "state.json").write_text(json.dumps({**state, "seconds": 20 * 60 + 100}))
+    before = files(place / "records")
+    found = choose(**usual, candidates=("words", "svm", "lora"))
+    assert files(place / "records") == before
+    assert sum(len(one.trials) for one in found.candidates) == len(before)
+    assert [one.status for one in found.candidates].count("finished") == 5
+
+
 @pytest.mark.parametrize(
     ("family", "of", "done", "seconds", "left", "early"),
     [
@@ -969,7 +995,7 @@ def test_training_that_has_no_time_for_folds_is_compared_on_validation_and_run_o
     monkeypatch.setattr(
         choosing.Trials,
         "cost",
-        lambda self, way, extent: 1e9 if extent.folds != 0 and not way.fitted else real(self, way, extent),
+        lambda self, way, extent, seed: 1e9 if extent.folds != 0 and not way.fitted else real(self, way, extent, seed),
     )
     found = choose(**usual, candidates=("words", "lora"), save_to=tmp_path / "model", margin=0)
     assert found.folds == FOLDS

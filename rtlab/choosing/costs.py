@@ -1,12 +1,14 @@
 """What a trial takes, told before it is begun: by a few timed steps, then by what trials of its pace took."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rtlab.choosing.folds import Part
 from rtlab.choosing.question import Question
 from rtlab.choosing.results import Result
 from rtlab.choosing.ways import Extent, Way
+from rtlab.methods import Method
+from rtlab.records import RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,15 +46,29 @@ class Costs:
         if way.fitted:
             parts = self._question.parts(found.extent)
             self.set(way, Pace(sentence=found.seconds / self._fitted_on(way, found.extent.sentences, parts)))
-            return
-        runs = found.records
-        held_out = sum(len(record.predictions[split].labels) for record in runs for split in record.predictions)
+        else:
+            self._learn_steps(way, found.records, found.seconds)
+
+    def recall(self, way: Way, record: RunRecord) -> None:
+        """The pace of a way is that of a run which an earlier process recorded."""
+        assert record.timing is not None, "it came to a result"
+        seconds = record.timing.total
+        if way.fitted:
+            assert record.counts is not None, "likewise"
+            self.set(way, Pace(sentence=seconds / (record.counts.samples + _held_out([record]))))
+        else:
+            self._learn_steps(way, [record], seconds)
+
+    def _learn_steps(self, way: Way, runs: Sequence[RunRecord], seconds: float) -> None:
+        """The pace of a way that is trained in steps is that of some runs, which took so many seconds together."""
+        recipe = runs[0].experiment.method.recipe
+        assert recipe is not None, "what is trained in steps has one"
         timings = [record.timing for record in runs if record.timing is not None]
         samples = sum(record.counts.samples for record in runs if record.counts is not None)
         trained, evaluated = sum(one.seconds for one in timings), sum(one.evaluate_s for one in timings)
-        rest = max(0.0, found.seconds - trained - evaluated) / len(runs)
-        each = evaluated / held_out
-        again = each * samples / way.passes(found.extent.epochs) if way.reads_again else 0.0
+        rest = max(0.0, seconds - trained - evaluated) / len(runs)
+        each = evaluated / _held_out(runs)
+        again = each * samples / recipe.epochs if way.reads_again else 0.0
         self.set(way, Pace(sentence=max(0.0, trained - again) / samples, held_out=each, start=rest))
 
     def of(self, way: Way, extent: Extent, parts: Sequence[Part]) -> float | None:
@@ -81,3 +97,12 @@ class Costs:
 def pace_of(way: Way) -> str:
     """What ways of the same pace have in common."""
     return way.name if way.fitted else way.family
+
+
+def paced_alike(way: Way, method: Method) -> bool:
+    """Whether a method that was run is of a way's pace: the same one, or trained in steps at another rate."""
+    return method == way.method if way.fitted else type(method) is type(way.method)
+
+
+def _held_out(runs: Iterable[RunRecord]) -> int:
+    return sum(len(record.predictions[split].labels) for record in runs for split in record.predictions)

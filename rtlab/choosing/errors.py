@@ -46,11 +46,12 @@ def find_suspects(trials: Trials, standings: Sequence[Standing], number: int) ->
     fitted = [one for one in standings if one.way.fitted and one.status == "finished"]
     for one in sorted(fitted, key=lambda one: -score(one.largest, "accuracy")):
         parts = folds_of_train(splits)
-        cost = trials.cost(one.way, Extent(sum(len(part.splits.train) for part in parts)))
+        seed = trials.question.usual.seed
+        cost = trials.cost(one.way, Extent(sum(len(part.splits.train) for part in parts)), seed)
         if cost is None or cost > ALL_OF_LEFT * trials.left:
             continue
         try:
-            found = trials.run_on(one.way, parts, seed=trials.question.usual.seed)
+            found = trials.run_on(one.way, parts, seed=seed)
         except (FailedError, StoppedError):
             continue
         texts = [text for part in parts for text in part.splits.validation.texts]

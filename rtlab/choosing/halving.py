@@ -39,12 +39,12 @@ def halve(standings: Sequence[Standing], trying: Trying, metric: ChoiceMetric, s
             other.status, other.why = first.status, first.why
     batch = max((one.way.method.recipe.batch_size for one in able if one.way.method.recipe is not None), default=1)
     whole = max(EPOCHS * trying.sentences, STEPS_ENOUGH * batch)
-    planned = trying.planned(lambda: _planned(standings, families, trying, whole, batch))
+    planned = trying.planned(lambda: _planned(standings, families, trying, whole, batch, seed))
     if planned is None:
         least = _extent(trying, STEPS_LEAST * batch, folds_of(trying)[-1])
         for standing in standings:
             if standing.way.family in families:
-                standing.why = too_dear(trying, standing.way, least)
+                standing.why = too_dear(trying, standing.way, least, seed)
         return None
     begun, rungs = [one for one in standings if one.way.name in planned.names], planned.seen
     for standing in standings:
@@ -114,7 +114,7 @@ _PLANS = (
 
 
 def _planned(
-    standings: Sequence[Standing], families: Sequence[str], trying: Trying, whole: int, batch: int
+    standings: Sequence[Standing], families: Sequence[str], trying: Trying, whole: int, batch: int, seed: int
 ) -> Rungs | None:
     """Who begins, and how many sentences a run of each rung sees; `None` if nothing that tells anything fits."""
     least = STEPS_LEAST * batch
@@ -127,7 +127,7 @@ def _planned(
     for plan in _PLANS:
         begun = [one for one in standings if one.way.family in families[: plan.families] and one.way.rank < plan.rates]
         for folds in folds_of(trying)[: 1 if plan.all_folds else None]:
-            most = _most(standings, begun, plan, trying, whole, least, folds)
+            most = _most(standings, begun, plan, trying, whole, least, folds, seed)
             if begun and most >= needed[plan.least]:
                 return Rungs(tuple(one.way.name for one in begun), _rungs(plan, trying, most, least), folds)
     return None
@@ -160,6 +160,7 @@ def _most(
     whole: int,
     least: int,
     folds: int,
+    seed: int,
 ) -> int:
     """How many sentences the last rung's run may see, so that all rungs fit into the time that is left; 0 for none."""
     seconds, kept_back = ALL_OF_LEFT * trying.left, needed_after(standings, trying)
@@ -169,7 +170,7 @@ def _most(
         rungs = _rungs(plan, trying, most, least)
         for number, seen in enumerate(rungs):
             extent = _extent(trying, seen, folds)
-            costs = sorted((trying.cost(one.way, extent) or 0.0 for one in begun), reverse=True)
+            costs = sorted((trying.cost(one.way, extent, seed) or 0.0 for one in begun), reverse=True)
             several = [[cost] for cost in costs[:kept]] if _is_final(number, rungs) else [costs[:kept]]
             total += sum(trying.together(some, extent) for some in several)
             after = max(after, *(trying.after(one.way, extent) for one in begun))

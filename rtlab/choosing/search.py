@@ -70,25 +70,26 @@ def _fit(
     if way.method.reads is None and every > 2 * SAMPLE and not attempt(standing, trying, Extent(SAMPLE), seed):
         return
     few = min(every, SAMPLE // 4)
-    sentences = _affordable(trying, way, every, share, kept_back=needed_after(standings, trying))
+    sentences = _affordable(trying, way, every, seed, share, kept_back=needed_after(standings, trying))
     if sentences < few and not first:
-        standing.why = standing.why if standing.results else too_dear(trying, way, Extent(few))
+        standing.why = standing.why if standing.results else too_dear(trying, way, Extent(few), seed)
     elif not standing.results or sentences > standing.results[-1].extent.sentences:
         attempt(standing, trying, Extent(max(few, sentences)), seed)
 
 
-def _affordable(trying: Trying, way: Way, every: int, share: float, *, kept_back: float) -> int:
+def _affordable(trying: Trying, way: Way, every: int, seed: int, share: float, *, kept_back: float) -> int:
     """As many sentences as fit into a share of the time left, and into all of it with what comes after.
 
-    All of them where nothing is known.
+    All of them where nothing is known, and where they cost nothing, since that is recorded.
     """
-    if trying.cost(way, Extent(every)) is None:
+    all_of_them = trying.cost(way, Extent(every), seed)
+    if not all_of_them:
         return every
     after = max(kept_back, trying.after(way, Extent(every)))
     seconds = min(share * trying.left, ALL_OF_LEFT * trying.left - after)
-    nothing, all_of_them = (trying.cost(way, Extent(number)) or 0.0 for number in (0, every))
     if all_of_them <= seconds:
         return every
+    nothing = trying.cost(way, Extent(0), seed) or 0.0
     if seconds <= nothing:  # so they are where features are known, which leaves nothing that grows with the sentences
         return 0
     return int(every * (seconds - nothing) / (all_of_them - nothing))
@@ -102,7 +103,7 @@ def _repeat(
     most = finished[0].largest[0].extent if finished else planned
     for other in _untried(standings):
         fewer = [most] if finished else [replace(most, folds=folds) for folds in folds_of(trying)]
-        room = next((extent for extent in fewer if _fits([other], standings, trying, extent)), None)
+        room = next((extent for extent in fewer if _fits([other], standings, trying, extent, seed)), None)
         if room is not None and attempt(other, trying, room, seed):
             for same in standings:
                 if same.way.family == other.way.family and not same.results:
@@ -110,7 +111,7 @@ def _repeat(
     if not finished:
         return
     for rival in _best_of_other_families(standings, finished, metric):
-        if _fits([rival], standings, trying, most):
+        if _fits([rival], standings, trying, most, seed):
             attempt(rival, trying, most, seed)
     for number in range(1, SEEDS):
         trained = [one for one in standings if not one.way.fitted and one.status == "finished"]
@@ -118,7 +119,7 @@ def _repeat(
         left = [one for one in contenders if _may_win(one, standings, metric, margin)]
         while left:
             several = left[: trying.jobs]
-            while several and not _fits(several, standings, trying, most):
+            while several and not _fits(several, standings, trying, most, seed + number):
                 several.pop()
             attempt_all(several, trying, most, seed + number)
             left = left[max(1, len(several)) :]
@@ -150,8 +151,12 @@ def _may_win(one: Standing, standings: Sequence[Standing], metric: ChoiceMetric,
     return difference(one, best, metric).high >= -margin
 
 
-def _fits(several: Sequence[Standing], standings: Sequence[Standing], trying: Trying, extent: Extent) -> bool:
-    """Whether there is time for trials of some ways, and for what comes after them."""
-    costs = [cost for one in several if (cost := trying.cost(one.way, extent)) is not None]
+def _fits(
+    several: Sequence[Standing], standings: Sequence[Standing], trying: Trying, extent: Extent, seed: int
+) -> bool:
+    """Whether there is time for trials of some ways, and for what comes after them; what is recorded takes none."""
+    costs = [cost for one in several if (cost := trying.cost(one.way, extent, seed)) is not None]
+    if len(costs) < len(several) or not any(costs):
+        return len(costs) == len(several)
     after = max(needed_after(standings, trying), *(trying.after(one.way, extent) for one in several))
-    return len(costs) == len(several) and trying.together(costs, extent) + after <= ALL_OF_LEFT * trying.left
+    return trying.together(costs, extent) + after <= ALL_OF_LEFT * trying.left

@@ -36,8 +36,8 @@ class Trying(Protocol):
     def after(self, way: Way, extent: Extent) -> float:
         """Seconds that are needed after the search if such a trial is recommended; 0 if nothing is known yet."""
 
-    def cost(self, way: Way, extent: Extent) -> float | None:
-        """About how many seconds a trial takes; `None` if nothing is known yet."""
+    def cost(self, way: Way, extent: Extent, seed: int) -> float | None:
+        """About how many seconds a trial takes, 0 of what is recorded; `None` if nothing is known yet."""
 
     def planned(self, plan: Callable[[], Rungs | None]) -> Rungs | None:
         """The plan that a process made before it was killed, else a new one."""
@@ -121,9 +121,9 @@ def needed_after(standings: Sequence[Standing], trying: Trying) -> float:
     return max((trying.after(one.way, last.extent) for one in standings for last in one.largest), default=0)
 
 
-def too_dear(trying: Trying, way: Way, extent: Extent) -> str:
+def too_dear(trying: Trying, way: Way, extent: Extent, seed: int) -> str:
     """Why a trial is not begun: what it takes, and what comes after it if it is recommended."""
-    cost = trying.cost(way, extent)
+    cost = trying.cost(way, extent, seed)
     if not cost:
         return "no time was left"
     return f"about {cost + trying.after(way, extent):,.0f} s, with {max(0.0, trying.left):,.0f} s left"

@@ -13,7 +13,7 @@ import numpy as np
 
 from rtlab.choosing.at_once import at_once, room_for, soonest
 from rtlab.choosing.budget import SPENT, Budget
-from rtlab.choosing.costs import Costs, Pace
+from rtlab.choosing.costs import Costs, Pace, paced_alike
 from rtlab.choosing.folds import Part
 from rtlab.choosing.places import keep_time, planned
 from rtlab.choosing.question import Question
@@ -102,9 +102,20 @@ class Trials:
             seconds += self._costs.of(way, extent, (self.question.refitted,)) or 0.0
         return seconds
 
-    def cost(self, way: Way, extent: Extent) -> float | None:
-        """About how many seconds a trial takes; `None` if nothing is known yet."""
-        return self._costs.of(way, extent, self.question.parts(extent))
+    def cost(self, way: Way, extent: Extent, seed: int) -> float | None:
+        """About how many seconds a trial takes, 0 of what is recorded; `None` if nothing is known yet."""
+        to_do = [part for part in self.question.parts(extent) if not self._is_recorded(way, extent, seed, part)]
+        return self._costs.of(way, extent, to_do) if to_do else 0.0
+
+    def _is_recorded(self, way: Way, extent: Extent, seed: int, part: Part) -> bool:
+        """Whether there is a record of a trial's run on one of its data sets."""
+        asked = self._experiment(way, extent, seed, part)
+        return any(
+            (there.method, there.seed, there.train_sentences) == (asked.method, asked.seed, asked.train_sentences)
+            and record.dataset.sha256 == part.splits.sha256
+            for record in self._known.values()
+            for there in (record.experiment,)
+        )
 
     def planned(self, plan: Callable[[], Rungs | None]) -> Rungs | None:
         """The plan that a process made before it was killed, else a new one."""
@@ -119,6 +130,10 @@ class Trials:
         """
         if self._costs.know(way):
             return
+        for record in self._known.values():
+            if paced_alike(way, record.experiment.method) and not self._done_beside(way, record):
+                self._costs.recall(way, record)
+                return
         whole = self.question.folds[0].splits
         small = whole.limited(max(PROBED, 2 * whole.num_labels))
         method, features = way.method, None
@@ -188,7 +203,7 @@ class Trials:
         """Try several ways, at once where they end sooner so; each with what it came to, as soon as that is known."""
         number = 1
         if self.jobs > 1 and not any(way.fitted for way in ways):
-            number, _ = self._soonest([self.cost(way, extent) or 0.0 for way in ways], extent)
+            number, _ = self._soonest([self.cost(way, extent, seed) or 0.0 for way in ways], extent)
         runs = self._to_do(ways, extent, seed) if number > 1 else {}
         every = [one for of_way in runs.values() for one in of_way]
         number = room_for(every, self._recorded, number, self.question.device) if len(every) > 1 else 1
@@ -297,7 +312,6 @@ class Trials:
         One that was `said` to be begun has ended: nothing of it is run.
         """
         if not said:
-            self.budget.check()
             self._say(way, extent, seed, parts)
         start, model, known_s, beside = time.perf_counter(), None, 0.0, False
         records: list[RunRecord] = []
@@ -314,6 +328,7 @@ class Trials:
                 if record is None and self._ends_early(way, extent, len(records), len(parts), spent):
                     break
                 if record is None or (needed and not model_folder(self.folder, record).exists()):
+                    self.budget.check()
                     record = Run(
                         one,
                         output_dir=self.folder,
@@ -323,9 +338,8 @@ class Trials:
                     ).execute()
                     self._known[prepared.id] = record  # fewer passes of a way than of others may be as many again
                 elif record.timing is not None:
-                    known_s += record.timing.load_s + record.timing.prepare_s + record.timing.seconds
-                    known_s += record.timing.evaluate_s
-                    beside = beside or (self.jobs > 1 and not way.fitted and not record.undisturbed)
+                    known_s += record.timing.total
+                    beside = beside or self._done_beside(way, record)
             records.append(record)
             folder = model_folder(self.folder, record)
             model = folder if save and record.error is None and folder.exists() else None
@@ -351,6 +365,10 @@ class Trials:
             model=model,
             beside=beside,
         )
+
+    def _done_beside(self, way: Way, record: RunRecord) -> bool:
+        """Whether other runs were done beside one."""
+        return self.jobs > 1 and not way.fitted and not record.undisturbed
 
     def _ends_early(self, way: Way, extent: Extent, done: int, of: int, seconds: float) -> bool:
         """Whether there is no time for another fold and what comes after, and those that are done are enough.

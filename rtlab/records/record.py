@@ -123,6 +123,11 @@ class Timing:
         """Training with its warm-up: what speed-ups are quoted from."""
         return self.warmup_s + self.train_s
 
+    @property
+    def total(self) -> float:
+        """Seconds of all phases."""
+        return self.load_s + self.prepare_s + self.seconds + self.evaluate_s
+
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
