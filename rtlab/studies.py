@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from rtlab.experiment import Experiment
 from rtlab.matrix import Case, Matrix, load
-from rtlab.methods import Adapter, Full, Method, Svm, Words
+from rtlab.methods import Adapter, Contrastive, Full, Method, Svm, Words
 from rtlab.recipe import PADDINGS, Engine, Padding, Recipe
 
 Study = Literal["smoke", "embedded", "lab", "evidence", "labels"]
@@ -154,16 +154,18 @@ def _padding_and_time(base: Experiment) -> list[Case]:
 
 
 def _ways_and_recipe(base: Experiment) -> list[Case]:
-    """Words, alone and beside features; the usual methods with warm-up, decay and their best epoch; two other adapters.
+    """Words, alone and beside features; pairs; the usual methods with more of a recipe; two other adapters.
 
-    DoRA (Liu et al., 2024) at LoRA's rate; IA3 (Liu et al., 2022) at its paper's.
+    More of a recipe are warm-up, decay and the best epoch. DoRA (Liu et al., 2024) at LoRA's rate; IA3 (Liu et al.,
+    2022) at its paper's.
     """
     recipe = Recipe(engine="native", warmup=0.06, weight_decay=0.01, evaluate="epoch", keep="best")
     adapters = [
         Adapter(recipe=Recipe(engine="native", learning_rate=1e-3), settings={"use_dora": True}),
         Adapter(recipe=Recipe(engine="native", learning_rate=3e-3), peft_type="IA3", target_modules=("attention+mlp",)),
     ]
-    return _repeated(base, [*_WORDS, _usual_full(recipe), _usual_lora(recipe), *adapters])
+    pairs = _contrastive(Recipe.epochs)
+    return _repeated(base, [*_WORDS, pairs, _usual_full(recipe), _usual_lora(recipe), *adapters])
 
 
 def _labels(base: Experiment) -> list[Case]:
@@ -177,7 +179,8 @@ def _labels(base: Experiment) -> list[Case]:
 
 def _ways(epochs: int) -> list[Method]:
     recipe = Recipe(engine="native", epochs=epochs)
-    return [_WORDS[0], Svm(pooling="mean"), _WORDS[1], _usual_lora(recipe), _usual_full(recipe)]
+    in_steps = (_contrastive(epochs), _usual_lora(recipe), _usual_full(recipe))
+    return [_WORDS[0], Svm(pooling="mean"), _WORDS[1], *in_steps]
 
 
 def _epochs(sentences: int | None) -> int:
@@ -198,6 +201,12 @@ def _usual_full(recipe: Recipe) -> Method:
 
 def _usual_lora(recipe: Recipe) -> Method:
     return _lora(recipe, 1e-3)
+
+
+def _contrastive(epochs: int) -> Contrastive:
+    """At its best known rate, for as much training as other ways have in so many epochs."""
+    rate, passes = 5e-5, Contrastive.passes(epochs)
+    return Contrastive(recipe=Recipe(engine="native", learning_rate=rate, warmup=0.06, epochs=passes))
 
 
 def _lab_matrix(recipe: Recipe) -> list[Method]:

@@ -241,7 +241,7 @@ def evidence(
 def labels(*, accuracy=None, **place) -> list[RunRecord]:
     """The runs of the study `labels`: each way learns with the logarithm of its sentences, the dear ones faster."""
     place = {"encoder": "minilm", "dataset": "rt-polaritydata", "device": "a cpu", **place}
-    rise = {"words": 0.03, "svm": 0.02, "svm words": 0.035, "lora": 0.055, "full": 0.06}
+    rise = {"words": 0.03, "svm": 0.02, "svm words": 0.035, "contrastive": 0.05, "lora": 0.055, "full": 0.06}
     records = []
     for experiment in studies.study("labels"):
         way = f"{experiment.method.name}{' words' * getattr(experiment.method, 'with_words', False)}"

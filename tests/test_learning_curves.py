@@ -44,14 +44,14 @@ def leads(records):
 
 def test_ways_have_all_sizes_and_the_cheapest_comes_first(study):
     found = ways(groups(study))
-    assert names(found) == ["svm", "words", "svm words", "lora", "full"]
+    assert names(found) == ["svm", "words", "svm words", "contrastive", "lora", "full"]
     assert all(tuple(way) == SIZES for way in found)
     assert {len(group.scored) for way in found for group in way.values()} == {1, 3}
 
 
 def test_without_times_ways_are_in_the_usual_order(study):
     busy = [replace(record, timing=replace(record.timing, others=0.5)) for record in study]
-    assert names(ways(groups(busy))) == ["words", "svm", "svm words", "full", "lora"]
+    assert names(ways(groups(busy))) == ["words", "svm", "svm words", "full", "lora", "contrastive"]
 
 
 def test_of_a_size_the_longest_training_counts_and_of_a_method_the_way_on_most_sizes(study):
@@ -84,14 +84,24 @@ def test_two_numbers_of_which_one_is_all_are_enough():
 def test_the_first_table_has_a_column_for_each_number(study):
     first, second = labels_block(study).tables
     assert first.titles == ("setup", *(f"{size:,}" for size in SIZES))
-    assert [row[0].partition(",")[0].split()[0] for row in first.rows] == ["SVM", "words", "SVM", "LoRA", "full"]
+    ways = [row[0].partition(",")[0].split()[0] for row in first.rows]
+    assert ways == ["SVM", "words", "SVM", "contrastive", "LoRA", "full"]
     assert all(re.fullmatch(r"0\.\d{3}( ± 0\.\d{3})?", cell) for row in first.rows for cell in row[1:])
     assert "Validation and test are whole." in first.caption
     assert "over 1 to 3 seeds" in first.caption
+    *_, pairs, lora, full = (row[0] for row in first.rows)
     assert first.notes == (
-        "Epochs: 75 on 50, 43 on 100, 24 on 200, 10 on 500, 5 on 1,000, 5 on 2,000, 5 on 4,000, 5 on 8,530.",
+        f"Epochs of {pairs}: 9 on 50, 7 on 100, 5 on 200, 4 on 500, 3 on 1,000, 3 on 2,000, 3 on 4,000, 3 on 8,530.",
+        f"Epochs of {lora} and {full}: "
+        "75 on 50, 43 on 100, 24 on 200, 10 on 500, 5 on 1,000, 5 on 2,000, 5 on 4,000, 5 on 8,530.",
     )
-    assert len(second.rows) == 10
+    assert len(second.rows) == 15
+
+
+def test_of_ways_that_are_trained_alike_the_epochs_are_said_once(study):
+    alike = [record for record in study if record.experiment.method.name in ("words", "lora", "full")]
+    [note] = labels_block(alike).tables[0].notes
+    assert note.startswith("Epochs: 75 on 50, ")
 
 
 def test_a_way_is_better_from_where_it_stays_so():

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from rtlab.methods import Adapter, Full, Svm, Words
+from rtlab.methods import Adapter, Contrastive, Full, Svm, Words
 from rtlab.recipe import Recipe
 from rtlab.studies import TIMED, study
 
@@ -178,6 +178,7 @@ def test_labels_has_every_way_on_every_number_of_sentences():
         "words",
         "svm-mean",
         "svm-mean-words",
+        "contrastive-native-packed-lr5e-05-warm-up-0.06",
         "full-native-packed-lr2e-05",
         "lora-native-packed-lr1e-03-r8-attention",
     }
@@ -186,8 +187,14 @@ def test_labels_has_every_way_on_every_number_of_sentences():
 
 
 def test_few_sentences_are_trained_for_as_many_steps_as_it_takes_and_no_fewer_epochs():
+    """Pairs go through fewer epochs: the root of what others go through."""
+    pairs = {
+        e.train_sentences: e.method.recipe.epochs for e in study("labels", seeds=1) if e.method.name == "contrastive"
+    }
+    assert pairs == {50: 9, 100: 7, 200: 5, 500: 4, 1000: 3, 2000: 3, 4000: 3, None: 3}
     for one in study("labels", seeds=1):
-        if (recipe := one.method.recipe) is not None:
+        if isinstance(one.method, Full | Adapter):
+            recipe = one.method.recipe
             steps = -(-(one.train_sentences or 8530) // recipe.batch_size)
             assert recipe.epochs >= 5
             assert recipe.epochs * steps >= 300
@@ -201,9 +208,10 @@ def test_all_sentences_of_labels_are_runs_of_the_evidence():
 
 def test_the_last_part_of_the_evidence_is_other_ways_and_another_recipe():
     found = seeds_of(study("evidence", part=5))
-    assert {(type(e.method), seeds) for e, seeds in found.items()} == {(Words, 1), (Svm, 1), (Full, 5), (Adapter, 5)}
+    once, often = (Words, Svm), (Contrastive, Full, Adapter)
+    assert {(type(e.method), seeds) for e, seeds in found.items()} == {(o, 1) for o in once} | {(o, 5) for o in often}
     recipe = Recipe(engine="native", warmup=0.06, weight_decay=0.01, evaluate="epoch", keep="best")
-    fine_tuned = [e.method for e in found if e.method.recipe is not None]
+    fine_tuned = [e.method for e in found if isinstance(e.method, Full | Adapter)]
     assert all(method.engine == "native" for method in fine_tuned)
     assert {(method.name, method.recipe.learning_rate) for method in fine_tuned if method.recipe.warmup} == {
         ("full", 2e-5),

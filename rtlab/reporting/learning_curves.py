@@ -72,10 +72,8 @@ def _of(place: Place, found: Sequence[Way]) -> list[Table]:
     every = [(size, group) for way in found for size, group in way.items()]
     sizes = sorted({size for size, _ in every})
     seeds = sorted({len(group.scored) for _, group in every})
-    epochs = {size: group.fields["epochs"] for size, group in every if group.fields["epochs"] is not None}
     span = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     shared = f" Common recipe with most sentences: {common}." if common else ""
-    lengths = ", ".join(f"{epochs[size]} on {size:,}" for size in sorted(epochs))
     first = Table(
         caption=f"{begun(contents(place))}; {dates(record for _, group in every for record in group.scored)}.{shared} "
         "Test accuracy by training sentences, which the seed draws; mean ± standard deviation over "
@@ -86,7 +84,7 @@ def _of(place: Place, found: Sequence[Way]) -> list[Table]:
             (name, *(spread(of[size].values("test_accuracy"), 3) if size in of else NONE for size in sizes))
             for name, of in zip(names, found, strict=True)
         ),
-        notes=(f"Epochs: {lengths}.",) if len(set(epochs.values())) > 1 else (),
+        notes=tuple(f"Epochs{of}: {lengths}." for lengths, of in _epochs(names, found)),
     )
     second = Table(
         caption="From how many training sentences on a way is more accurate than a cheaper one: at that number and at "
@@ -100,6 +98,16 @@ def _of(place: Place, found: Sequence[Way]) -> list[Table]:
         ),
     )
     return [first, second] if second.rows else [first]
+
+
+def _epochs(names: Sequence[str], found: Sequence[Way]) -> list[tuple[str, str]]:
+    """How long ways were trained on each number of sentences, and which; nothing where that is one and the same."""
+    of: dict[str, list[str]] = {}
+    for name, way in zip(names, found, strict=True):
+        epochs = {size: group.fields["epochs"] for size, group in way.items()}
+        if len(set(epochs.values())) > 1:
+            of.setdefault(", ".join(f"{each} on {size:,}" for size, each in epochs.items()), []).append(name)
+    return [(lengths, f" of {' and '.join(several)}" if len(of) > 1 else "") for lengths, several in of.items()]
 
 
 def _lead(more: Way, less: Way) -> tuple[str, str, str, str]:
