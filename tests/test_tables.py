@@ -454,8 +454,17 @@ def test_the_text_of_a_run_names_the_classes_where_accuracy_says_little(names, s
     for name, found in zip(names, test.by_class, strict=True):
         row = f"{name} +{found.support} +{found.precision:.4f} +{found.recall:.4f} +{found.f1:.4f}  "
         assert re.search(rf"^{row}", text, re.MULTILINE)
-    warning = f"warning: accuracy on test, {test.accuracy:.4f}, does not beat always saying {names[0]}: "
-    assert (warning in text) == ("warning" in text) == warned
+    interval, said = r"\[0\.\d+, 0\.\d+\]", f"always saying {names[0]}: 0"
+    warning = rf"^warning: accuracy on test, {test.accuracy:.4f} {interval}, does not beat {said}"
+    assert bool(re.search(warning, text, re.MULTILINE)) == ("warning" in text) == warned
+
+
+@pytest.mark.parametrize(("accuracy", "warned"), [(0.0, "does not beat"), (0.1, "is not shown to beat"), (0.4, None)])
+def test_the_text_of_a_run_says_where_it_learned_nothing_that_is_shown(accuracy, warned):
+    """Two common classes of 300 sentences: a run that came to one of them for all is no result like others."""
+    record = of_classes(made(LORA, 0.87, 0.84, 60.0, 0.3, 0.2), ("no", "yes"), shares=(0.5, 0.5), accuracy=accuracy)
+    text = summary(record)
+    assert (f" {warned} always saying" in text) == ("warning" in text) == (warned is not None)
 
 
 def test_the_text_of_a_run_on_two_common_classes_is_short():

@@ -110,14 +110,20 @@ def summary(record: RunRecord) -> str:
     """What one finished run came to, for a terminal."""
     timing, counts, memory = record.timing, record.counts, record.memory
     assert timing and counts and memory, "a run with a result has all three"  # noqa: PT018  # as mypy needs it
-    found = by_class(would_be(record), "test") if "test" in record.predictions else None
+    one = would_be(record)
+    found = by_class(one, "test") if one.has_predictions("test") else None
     classes, titles = "", ["accuracy", "precision", "recall", "F1"]
-    if found is not None and found.needed:
-        classes, accuracy = f"By class, test:\n{of_one(found)}\n\n", record.scores["test"].accuracy
-        if accuracy <= found.largest:
+    if found is not None:
+        if found.needed:
+            classes = f"By class, test:\n{of_one(found)}\n\n"
+            titles.append("macro-F1")
+        if (accuracy := one.accuracies["test"]).low <= found.largest:
+            beats = "does not" if accuracy.value <= found.largest else "is not shown to"
             largest = f"{found.names[int(found.support_C.argmax())]}: {found.largest:.4f}"
-            classes += f"warning: accuracy on test, {accuracy:.4f}, does not beat always saying {largest}\n\n"
-        titles.append("macro-F1")
+            classes += (
+                f"warning: accuracy on test, {wording.score([accuracy.value], accuracy)}, {beats} beat always saying "
+                f"{largest}\n\n"
+            )
     rows = []
     for split in record.scores:
         cells = [COLUMNS[f"{split}_{title.lower().replace('-', '_')}"](record) for title in titles]
