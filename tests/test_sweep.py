@@ -295,7 +295,7 @@ def test_options_make_a_study_that_its_file_repeats(own, rtlab, tmp_path):
     saved = own(*["--methods", "words", "--train-sentences", "10,20", "--save-study", "mine.json"])
     assert saved.status == 0, saved.err
     assert "study written to mine.json" in saved.out
-    assert re.fullmatch(r"runs 1/2, about \d+ min left\nruns 2/2\n", saved.err)
+    assert re.fullmatch(r"runs 1/2, about \d+ min left, until \d\d:\d\d( on \d\d \w+)?\nruns 2/2\n", saved.err)
     again = rtlab("sweep", "mine.json")
     assert (again.status, again.out.splitlines()[-2]) == (0, "2 recorded already, 0 to do")
     more = rtlab("sweep", "mine.json", "--seeds", 3, "--dry-run")
@@ -385,7 +385,7 @@ def test_a_failure_is_recorded_and_the_others_go_on(data, svm, rtlab, tmp_path, 
         *(f"{status:9}  {i}  {title}" for status, i, title in zip(("nan", "ok"), ids, titles, strict=True)),
         "1 done, 1 failed; records in results/records",
     ]
-    assert re.fullmatch(r"runs 1/2, about \d+ min left\nruns 2/2\n", said.err)
+    assert re.fullmatch(r"runs 1/2, about \d+ min left, until \d\d:\d\d( on \d\d \w+)?\nruns 2/2\n", said.err)
     loaded = library.load_records(tmp_path / "results" / "records")
     assert {record.id: record.status for record in loaded.records} == dict(zip(ids, ("nan", "ok"), strict=True))
     before = everything(tmp_path)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar, get_args
 
@@ -284,12 +285,18 @@ def _modules(text: str) -> tuple[str, ...]:
 
 
 def _left(took: "Sequence[Took]", waiting: "Sequence[Planned]", pace: Pace) -> str:
-    """The time left, in words; nothing where it is not known, or none is left."""
+    """The time left, in words, and by the clock, since it stands there until a run ends; nothing if it is not known."""
     from rtlab.scheduling.estimating import time_left
 
     left = [(one.experiment, one.estimate) for one in waiting]
     seconds = time_left(took, left, jobs=pace.jobs, work=pace.work)
-    return f"about {_in_words(seconds)} left" if seconds else ""
+    if not seconds:
+        return ""
+    now = datetime.now(UTC).astimezone()
+    end = now + timedelta(seconds=seconds)
+    return f"about {_in_words(seconds)} left, until {end:%H:%M}" + (
+        f" on {end:%d %B}" if end.date() != now.date() else ""
+    )
 
 
 def _hours(to_do: "Sequence[Planned]", pace: Pace) -> str:
