@@ -739,6 +739,32 @@ def test_what_comes_after_a_trial_is_all_of_train_and_what_is_refitted(refit, mo
     assert trials.after(way, Extent(80, 2, folds=0)) == pytest.approx(more)
 
 
+def test_what_is_recorded_costs_nothing_and_no_sentences_can_be_priced(tmp_path):
+    """That of none is what a trial costs beside its sentences."""
+    trials, (way, *_) = trials_of(made(60, 400), tmp_path), ways(("lora",), "native")
+    trials._costs.set(way, Pace(sentence=0.1, held_out=0.01, start=1.0))
+    assert trials.cost(way, Extent(0), 42) == pytest.approx(1 + 440 * 0.01)
+    recorded = trials._experiment(way, Extent(30, 2), 43, trials.question.whole)
+    sha256 = trials.question.splits.sha256
+    trials._known["a"] = SimpleNamespace(experiment=recorded, dataset=SimpleNamespace(sha256=sha256))
+    assert trials.cost(way, Extent(30, 2), 43) == 0
+    assert all(
+        trials.cost(way, *other) > 0 for other in ((Extent(30, 2), 42), (Extent(30, 3), 43), (Extent(60, 2), 43))
+    )
+
+
+def test_folds_may_have_more_training_sentences_than_the_limit(tmp_path):
+    """They are made of train and validation."""
+    splits, (way, *_) = made(60, 40), ways(("lora",), "native")
+    trials = trials_of(splits, tmp_path)
+    trials.question = dataclasses.replace(trials.question, usual=Experiment(limit=60))
+    fold, whole_of = trials.question.folds[0], trials.question.whole
+    assert len(fold.splits.train) == 80
+    assert trials._experiment(way, Extent(70), 42, fold).train_sentences == 70
+    assert trials._experiment(way, Extent(80), 42, fold).limit is None
+    assert trials._experiment(way, Extent(80), 42, whole_of).limit == 60
+
+
 def test_pairs_cost_their_passes_and_reading_what_they_were_trained_on(tmp_path):
     splits, (way, *_) = made(60, 400), ways(("contrastive",), "native")
     trials = trials_of(splits, tmp_path)

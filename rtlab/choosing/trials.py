@@ -109,10 +109,9 @@ class Trials:
 
     def _is_recorded(self, way: Way, extent: Extent, seed: int, part: Part) -> bool:
         """Whether there is a record of a trial's run on one of its data sets."""
-        asked = self._experiment(way, extent, seed, part)
+        asked = way.lasting(extent.epochs), seed, self._drawn(extent, part)
         return any(
-            (there.method, there.seed, there.train_sentences) == (asked.method, asked.seed, asked.train_sentences)
-            and record.dataset.sha256 == part.splits.sha256
+            (there.method, there.seed, there.train_sentences) == asked and record.dataset.sha256 == part.splits.sha256
             for record in self._known.values()
             for there in (record.experiment,)
         )
@@ -394,14 +393,20 @@ class Trials:
         )
 
     def _experiment(self, way: Way, extent: Extent, seed: int, part: Part) -> Experiment:
-        """What is run of a trial on one of its data sets."""
-        drawn = self.question.trained_on(extent.sentences, part)
+        """What is run of a trial on one of its data sets; train joined with validation may be more than the limit."""
+        limit = self.question.usual.limit
         return replace(
             self.question.usual,
             method=way.lasting(extent.epochs),
             seed=seed,
-            train_sentences=drawn if drawn < len(part.splits.train) else None,
+            limit=None if limit is not None and limit < len(part.splits.train) else limit,
+            train_sentences=self._drawn(extent, part),
         )
+
+    def _drawn(self, extent: Extent, part: Part) -> int | None:
+        """How many training sentences of a data set a trial draws; `None` for all."""
+        drawn = self.question.trained_on(extent.sentences, part)
+        return drawn if drawn < len(part.splits.train) else None
 
     def _prepared(self, experiment: Experiment, splits: Splits, features: KnownFeatures | None) -> Prepared:
         encoder = self.question.encoder
