@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shlex
+import shutil
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -1096,7 +1097,7 @@ def test_interrupted_before_anything_there_is_no_answer(usual, monkeypatch):
     monkeypatch.setattr(choosing.Trials, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         choose(**usual)
-    assert not files(usual["output_dir"])
+    assert [path.name for path in files(usual["output_dir"])] == ["state.json"]  # the time that it took
 
 
 def test_with_hardly_any_time_words_are_answered(usual):
@@ -1380,10 +1381,62 @@ def test_a_place_that_was_taken_meanwhile_loses_no_answer(usual, short, unfolded
     def taken(*_, **__):
         raise ValueError("save_to must be a new or an empty directory")
 
+    real = choosing.hand_over
     monkeypatch.setattr(choosing, "hand_over", taken)
-    found = choose(**usual, candidates=("words",), save_to=tmp_path / "model")
+    asked = {**usual, "candidates": ("words",), "save_to": tmp_path / "model"}
+    found = choose(**asked)
     assert found.way.test is not None
     assert found.warnings[-1] == "The model was not saved: save_to must be a new or an empty directory."
+    monkeypatch.setattr(choosing, "hand_over", real)  # once there is room
+    records = files(usual["output_dir"] / "choices")
+    again = choose(**asked)
+    assert (again.saved_to, again.recommended) == ("model", found.recommended)
+    assert {path for path in records if path.parent.name == "records"} == {
+        path for path in files(usual["output_dir"] / "choices") if path.parent.name == "records"
+    }
+    assert rtlab.predict(tmp_path / "model", ["never dull ."])
+    choose(**asked)  # and that one is finished
+    assert len([*(usual["output_dir"] / "choices").iterdir()]) == 2
+
+
+def test_of_many_files_that_were_not_copied_the_first_says_why(usual, short, unfolded, monkeypatch, tmp_path):
+    def full(*_, **__):
+        raise shutil.Error([("a", "b", "[Errno 28] No space left on device"), ("c", "d", "likewise")])
+
+    monkeypatch.setattr(choosing, "hand_over", full)
+    found = choose(**usual, candidates=("words",), save_to=tmp_path / "model")
+    assert found.warnings[-1] == "The model was not saved: [Errno 28] No space left on device."
+
+
+def test_the_time_of_a_trial_that_was_interrupted_counts(usual, short, unfolded, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(choosing, "Budget", lambda seconds, **more: Budget(seconds, clock=lambda: now[0], **more))
+
+    def progress(phase, *_):
+        if "LoRA" in phase and "training" in phase:
+            now[0] += 100
+            raise KeyboardInterrupt
+
+    assert choose(**usual, candidates=("words", "lora"), progress=progress).interrupted
+    (place,) = (usual["output_dir"] / "choices").iterdir()
+    assert json.loads((place / "state.json").read_text())["seconds"] >= 100
+    assert choose(**usual, candidates=("words", "lora")).seconds >= 100
+
+
+def test_what_has_no_score_on_test_says_why(usual, short, monkeypatch):
+    def spent(*_, **__):
+        raise StoppedError("the budget was spent")
+
+    monkeypatch.setattr(choosing.Trials, "run_whole", spent)
+    found = choose(**usual, candidates=("words",))
+    assert found.way.test is None
+    assert f"There is no score on test of {found.recommended}: the budget was spent." in found.warnings
+
+
+@pytest.mark.parametrize(("family", "words"), [("words", False), ("svm", True)])
+def test_where_nothing_was_tried_what_would_do_is_not_what_was(family, words):
+    standings = [Standing(way=way, why="the budget was spent") for way in ways((family,), "native")]
+    assert ("words among the candidates" in choosing._nothing(standings)) == words
 
 
 def test_a_place_that_holds_something_else_is_refused_at_once(usual, tmp_path):
@@ -1502,10 +1555,10 @@ def test_an_interrupted_choice_that_is_to_save_a_model_runs_nothing_twice(
     asked = {**usual, "candidates": ("words", "lora"), "save_to": tmp_path / "model"}
     first = choose(**asked, progress=progress)
     assert first.interrupted
+    assert first.warnings[-1].startswith("The model was not saved: the choice was ended early; asked for again")
     ran, real = [], Run.execute
     monkeypatch.setattr(Run, "execute", lambda self: ran.append(self.prepared.experiment.method) or real(self))
     found = choose(**asked)
     assert not found.interrupted
-    again = [method for method in ran if method.name == "words"]
-    assert len(again) == (found.way.method == "words")  # its model alone, which was cleared away
+    assert "words" not in {method.name for method in ran}  # nor is its model made again
     assert found.saved_to == "model"

@@ -1,5 +1,6 @@
 """`choose`: looks at the data, tries ways within a budget, decides on validation, and looks at test once."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from rtlab.choosing.describing import candidates_of, only_beside, say_beside, sa
 from rtlab.choosing.errors import find_mistakes, find_suspects
 from rtlab.choosing.folds import bounded, folds_of
 from rtlab.choosing.looking import cut_by, find_encoder, look_at, max_length_of
-from rtlab.choosing.places import CHOICE, digest, folder_of, spent
+from rtlab.choosing.places import CHOICE, digest, folder_of, keep_time, keep_unsaved, spent
 from rtlab.choosing.question import Question
 from rtlab.choosing.results import FailedError, Result
 from rtlab.choosing.search import search
@@ -150,13 +151,14 @@ def choose(
         *(budget, margin, metric, candidates, save_to is not None),
         *([] if jobs == 1 else [f"{jobs} jobs"]),
     )
-    with claim(Path(output_dir) / FOLDER, known_by) as ours:
+    with claim(Path(output_dir) / FOLDER, known_by) as ours, contextlib.ExitStack() as ended:
         if not ours:
             raise ValueError(
                 f"output_dir must be another; got {output_dir}, where another process is at the same choice"
             )
         folder = folder_of(Path(output_dir) / FOLDER, known_by)
         allowed = Budget(allowed.seconds, spent=allowed.spent + spent(folder))
+        ended.callback(lambda: keep_time(folder, allowed.spent))  # however it ends
         trials = Trials(
             question=question,
             budget=allowed,
@@ -209,6 +211,8 @@ def choose(
                 except KeyboardInterrupt:
                     choice = replace(choice, interrupted=True)
                     break
+        if choice.interrupted and asked.save_to is not None and choice.saved_to is None:
+            choice = _warned(choice, "The model was not saved: the choice was ended early; asked for again, it goes on")
         if (beside := say_beside(standings, tested)) is not None:
             choice = _warned(choice, beside)
         return _written(replace(choice, seconds=allowed.spent), folder, asked.save_to)
@@ -217,8 +221,10 @@ def choose(
 def _nothing(standings: Sequence[Standing]) -> str:
     """Why there is no answer."""
     reasons = "; ".join(f"{one.way.name}: {one.why}" for one in standings)
-    dear = any(one.status == "left out" for one in standings)
-    return f"{reasons}; a larger budget, or words among the candidates, would do" if dear else reasons
+    if all(one.status != "left out" for one in standings):
+        return reasons
+    words = "" if any(one.way.family == "words" for one in standings) else ", or words among the candidates,"
+    return f"{reasons}; a larger budget{words} would do"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,7 +262,10 @@ def _afterwards(
     beside = {one.way.name for one in standings if only_beside(one.largest)}
 
     def look(choice: Choice) -> Choice:
-        tested.update(_tested(decision, trials))
+        lost: dict[str, str] = {}
+        tested.update(_tested(decision, trials, lost))
+        for name, why in lost.items():
+            choice = _warned(choice, f"There is no score on test of {name}: {why}")
         scored = {name: interval_on_test(results, asked.metric) for name, results in tested.items()}
         found = [replace(one, test=scored.get(one.name)) for one in choice.candidates]
         timed = [timed_by(one, tested[one.name]) if one.name in beside & tested.keys() else one for one in found]
@@ -273,8 +282,8 @@ def _afterwards(
         yield lambda choice: _saved(choice, way, results, trials, asked)
 
 
-def _tested(decision: Decision, trials: Trials) -> Iterator[tuple[str, list[Result]]]:
-    """What is recommended and its runners-up, with the results whose test is looked at."""
+def _tested(decision: Decision, trials: Trials, lost: dict[str, str]) -> Iterator[tuple[str, list[Result]]]:
+    """What is recommended and its runners-up, with results whose test is looked at; where there are none, `lost` why."""
     for one in (decision.recommended, decision.cheaper, decision.better):
         if one is None:
             continue
@@ -283,8 +292,8 @@ def _tested(decision: Decision, trials: Trials) -> Iterator[tuple[str, list[Resu
             continue
         try:  # compared on folds: now trained on all of train
             yield one.way.name, [trials.run_whole(one.way, one.largest[0])]
-        except (FailedError, StoppedError):
-            continue
+        except (FailedError, StoppedError) as error:
+            lost[one.way.name] = str(error)
 
 
 def _suspected(choice: Choice, trials: Trials, standings: Sequence[Standing], number: int) -> Choice:
@@ -311,11 +320,12 @@ def _saved(choice: Choice, way: Way, results: Sequence[Result], trials: Trials, 
     if model is None and record.error is not None:
         return _warned(choice, f"The model was not saved: {record.error}")
     try:
-        if model is None:  # it was cleared away when the choice was interrupted
+        if model is None:  # an earlier process has gone on to a longer trial, and kept that one's
             model = trials.train_again(way, result, with_validation=False)
         size = hand_over(model, asked.save_to, choice=choice, record=record, refit=refit)
     except (FailedError, StoppedError, OSError, ValueError) as error:  # its place has changed, or the disk is full
-        return _warned(choice, f"The model was not saved: {error}")
+        why = error.args[0][0][-1] if isinstance(error, shutil.Error) else error  # the first of many
+        return _warned(choice, f"The model was not saved: {why}")
     return replace(choice, size=size, saved_to=asked.save_to.name)
 
 
@@ -324,8 +334,15 @@ def _warned(choice: Choice, warning: str) -> Choice:
 
 
 def _written(choice: Choice, folder: Path, save_to: Path | None) -> Choice:
-    """Write the choice as JSON and as a page; a full disk is said, and loses no answer."""
-    shutil.rmtree(folder / "models", ignore_errors=True)
+    """Write the choice as JSON and as a page; a full disk is said, and loses no answer.
+
+    A model that was asked for and not handed over stays: asked for again, the choice goes on with that.
+    """
+    models = folder / "models"
+    unsaved = save_to is not None and choice.saved_to is None and models.is_dir() and any(models.iterdir())
+    keep_unsaved(folder, unsaved=unsaved)
+    if not unsaved:
+        shutil.rmtree(models, ignore_errors=True)
     try:
         for place in (folder, *([] if choice.saved_to is None or save_to is None else [save_to])):
             write_whole(place / PAGE, choice_page(choice))

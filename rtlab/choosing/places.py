@@ -12,7 +12,7 @@ from rtlab.values import Json, from_json, is_number, to_json
 from rtlab.writing import write_whole
 
 CHOICE = "choice.json"  # written last: a folder without it was not finished
-STATE = "state.json"  # seconds that were spent, and the plan
+STATE = "state.json"  # seconds that were spent, the plan, and whether a model waits to be handed over
 
 
 def digest(*asked: object) -> str:
@@ -21,9 +21,9 @@ def digest(*asked: object) -> str:
 
 
 def folder_of(choices: Path, asked: str) -> Path:
-    """Where a choice is made: where a process was killed at it or interrupted, or a new folder."""
+    """Where a choice is made: where a process was killed at it, interrupted, or could not save its model; or anew."""
     for there in sorted(choices.glob(f"{asked}-*")):
-        if _read(there / CHOICE).get("interrupted", True):
+        if _read(there / CHOICE).get("interrupted", True) or _read(there / STATE).get("unsaved") is True:
             return there
     folder = choices / f"{asked}-{datetime.now(UTC):%Y%m%d%H%M%S%f}"
     folder.mkdir(parents=True)
@@ -33,6 +33,11 @@ def folder_of(choices: Path, asked: str) -> Path:
 def keep_time(folder: Path, seconds: float) -> None:
     """Remember what was spent, for who goes on after a kill."""
     _keep(folder, "seconds", seconds)
+
+
+def keep_unsaved(folder: Path, *, unsaved: bool) -> None:
+    """Remember whether a model lies here that could not be handed over, for who tries that again."""
+    _keep(folder, "unsaved", unsaved)
 
 
 def spent(folder: Path) -> float:
