@@ -1,11 +1,36 @@
 """Settings of a library by its own names, as a value: JSON that cannot be changed, so that it can be hashed."""
 
+import types
 from collections.abc import Iterator, Mapping
-from typing import TypeAlias
+from typing import Literal, TypeAlias, Union, get_args, get_origin
 
 from rtlab.values import LARGEST_WHOLE, Json, is_number, shown
 
 Setting: TypeAlias = "bool | int | float | str | tuple[Setting, ...] | Settings | None"
+
+
+def fits(value: Json, hint: object) -> bool:
+    """Whether a JSON value is of a type, as an annotation names it; of a library's own class any value may be.
+
+    A whole number is a `float`, too, and a truth value is no number. Names in a `Literal` may have a part in brackets,
+    such as `niter_[number]`, which stands for any text: then any text fits.
+    """
+    parts = get_args(hint)
+    match get_origin(hint) or hint:
+        case origin if origin in (Union, types.UnionType):
+            return any(fits(value, part) for part in parts)
+        case origin if origin is Literal:
+            open_ended = isinstance(value, str) and any("[" in str(part) for part in parts)
+            return open_ended or any(type(value) is type(part) and value == part for part in parts)
+        case origin if origin is list:
+            return isinstance(value, list) and all(fits(one, part) for one in value for part in parts[:1])
+        case origin if origin is dict:
+            return isinstance(value, Mapping)
+        case origin if origin is bool or origin is str or origin is types.NoneType:
+            return isinstance(value, origin)
+        case origin if origin is int or origin is float:
+            return isinstance(value, int if origin is int else (int, float)) and not isinstance(value, bool)
+    return True
 
 
 def _frozen(value: Json) -> Setting:

@@ -20,7 +20,15 @@ import transformers
 import rtlab
 from rtlab.batches import plan_epoch
 from rtlab.encoders import load_encoder, target_modules
-from rtlab.engines.adapters import REFUSED_KINDS, adapter_config, known_kinds, usual_modules
+from rtlab.engines.adapters import (
+    _REFUSED,
+    NO_SETTINGS,
+    REFUSED_KINDS,
+    adapter_config,
+    check_fields,
+    known_kinds,
+    usual_modules,
+)
 from rtlab.engines.models import parameters, with_adapter
 from rtlab.engines.native import NativeEngine
 from rtlab.engines.trainer import TrainerEngine
@@ -262,6 +270,39 @@ def test_a_setting_that_would_be_without_effect_is_refused(case):
     with pytest.raises(ValueError, match=said) as refusal:
         adapter_config(Adapter(peft_type=kind, settings=settings), ("q_lin",), "distilbert")
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("LORA", {"use_rslora": "False"}),
+        ("LORA", {"use_dora": 1}),
+        ("LORA", {"layers_to_transform": [0, "1"]}),
+        ("LOHA", {"alpha": "x"}),
+        ("LOHA", {"rank_dropout": True}),
+        ("OFT", {"bias": "some"}),
+    ],
+)
+def test_a_setting_of_another_type_is_refused(kind, settings):
+    """PEFT takes the text `False` for true."""
+    [(name, value)] = settings.items()
+    said = re.escape(f"settings must be of PEFT's types; got {value!r} for {name}; ")
+    with pytest.raises(ValueError, match=f"^{said}.* would do$"):
+        check_fields(kind, settings)
+
+
+@pytest.mark.parametrize("kind", known_kinds())
+def test_what_peft_itself_writes_is_of_its_types(kind):
+    written = json.loads(json.dumps(known_kinds()[kind]().to_dict(), default=list))
+    refused = _REFUSED.get(kind, {})
+    check_fields(kind, {name: v for name, v in written.items() if name not in (*NO_SETTINGS, *refused)})
+
+
+def test_a_setting_of_either_type_is_taken():
+    for settings in ({"init_lora_weights": False}, {"init_lora_weights": "pissa_niter_4"}, {"lora_alpha": 16}):
+        check_fields("LORA", settings)
+    check_fields("LOHA", {"rank_dropout": 0})  # a whole number for one that is not
+    check_fields("LORA", {"layers_to_transform": 1, "exclude_modules": ["a"], "rank_pattern": {"q_lin": 4}})
 
 
 def test_a_setting_that_is_off_is_taken():

@@ -283,7 +283,7 @@ def _afterwards(
 
 
 def _tested(decision: Decision, trials: Trials, lost: dict[str, str]) -> Iterator[tuple[str, list[Result]]]:
-    """What is recommended and its runners-up, with results whose test is looked at; where there are none, `lost` why."""
+    """What is recommended and its runners-up, with results whose test is looked at; where none, `lost` why."""
     for one in (decision.recommended, decision.cheaper, decision.better):
         if one is None:
             continue

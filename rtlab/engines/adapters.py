@@ -6,10 +6,11 @@ A kind that PEFT adds needs no code here as long as it adapts modules and comput
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_type_hints
 
 from rtlab.encoders.modules import NORMS, are_modules
 from rtlab.methods import Adapter
+from rtlab.settings import fits
 from rtlab.values import Json, shown, to_json
 
 if TYPE_CHECKING:
@@ -156,13 +157,15 @@ def _feedforward(model_type: str, target_modules: Sequence[str]) -> Mapping[str,
 
 
 def check_fields(peft_type: str, settings: Mapping[str, Json]) -> None:
-    """Refuse (`ValueError`) settings that PEFT does not have for a kind, that the run decides, or that need more of it.
+    """Refuse (`ValueError`) settings that PEFT has not for a kind, or as another type, or that need more of the run.
 
     Args:
         peft_type: A kind that can be trained here.
         settings: PEFT's settings by PEFT's names.
     """
-    fields = [name for name in known_kinds()[peft_type].__dataclass_fields__ if name not in NO_SETTINGS]
+    of = known_kinds()[peft_type]
+    fields = [name for name in of.__dataclass_fields__ if name not in NO_SETTINGS]
+    types = get_type_hints(of)
     refused = _REFUSED.get(peft_type, {})
     for name, value in settings.items():
         if name in NO_SETTINGS:
@@ -174,6 +177,10 @@ def check_fields(peft_type: str, settings: Mapping[str, Json]) -> None:
             raise ValueError(
                 f"{name} must be left out; got {shown(value)}: {refused[name]}; an adapter without it would do"
             )
+        if not fits(value, types[name]) and value != of.__dataclass_fields__[name].default:
+            of_type = getattr(types[name], "__name__", None) if isinstance(types[name], type) else None
+            would_do = "true or false would do" if types[name] is bool else f"{of_type or types[name]} would do"
+            raise ValueError(f"settings must be of PEFT's types; got {shown(value)} for {name}; {would_do}")
     if (init := settings.get("init_lora_weights")) in _NEED_DATA:
         raise ValueError(
             f"init_lora_weights must be a start that weights alone give; got {init}: {_DATA}; true, gaussian, "
