@@ -17,6 +17,7 @@ from rtlab.values import Json, check_whole, from_json
 from rtlab.writing import write_whole
 
 SCHEMA = 1
+MOST_RUNS = 100_000  # ten times as many as reports are made to show
 LARGEST_FILE = 16 * 2**20  # bytes; a case takes less than 2,000
 
 
@@ -51,6 +52,8 @@ class Matrix:
             raise ValueError(f"schema must be {SCHEMA}; got {self.schema}")
         if not self.cases:
             raise ValueError("cases must hold at least one experiment; got none")
+        if (runs := sum(case.seeds for case in self.cases)) > MOST_RUNS:
+            raise ValueError(f"cases must come to at most {MOST_RUNS:,} runs, with fewer seeds; got {runs:,}")
 
     @property
     def experiments(self) -> tuple[Experiment, ...]:

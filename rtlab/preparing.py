@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Self
 
 from rtlab import environment
 from rtlab.architectures import PACKED
-from rtlab.data import Splits, load_splits
+from rtlab.data import Split, Splits, load_splits
 from rtlab.encoders import Encoder, checked, load_encoder, packs, target_modules
 from rtlab.encoders.modules import check_frozen, check_settings
 from rtlab.engines.features import KnownFeatures
+from rtlab.engines.schedule import warmup_steps
 from rtlab.engines.tfidf import check_terms
 from rtlab.experiment import Experiment, identity
 from rtlab.methods import Adapter, Contrastive, Full, Method, Reads, Svm, Words
@@ -155,6 +156,7 @@ def prepare(
             warnings.warn(slow, stacklevel=2)
     splits = splits_of(experiment, load_splits)
     _check_words(experiment.method, splits)
+    _check_training(experiment.method, splits.train)
     encoder: Encoder | None = None
     modules: tuple[str, ...] = ()
     if experiment.encoder is not None:
@@ -231,6 +233,21 @@ def _check_words(method: Method, splits: Splits) -> None:
         case _:
             return
     check_terms(splits.train.texts, characters=characters, option="dataset (its train split)", would_do=would_do)
+
+
+def _check_training(method: Method, train: Split) -> None:
+    """Refuse training that could only come to nothing: pairs that there are none of, a rate that never rises."""
+    if isinstance(method, Contrastive) and len(set(train.labels)) == len(train):
+        raise ValueError(
+            f"dataset (its train split) must have two sentences of a class for method contrastive, a pair; got "
+            f"{len(train)} of as many classes; more sentences would do"
+        )
+    recipe = method.recipe
+    if recipe is not None and recipe.warmup and warmup_steps(recipe, steps := recipe.steps(len(train))) >= steps:
+        raise ValueError(
+            f"warmup must be shorter than the training, whose rate would not reach its peak; got {recipe.warmup:g} "
+            f"with {steps:,} step{'s' * (steps != 1)}; less of it, or more epochs, would do"
+        )
 
 
 def _why_not_packed(encoder: Encoder) -> str:

@@ -53,6 +53,10 @@ GOOD = {"schema": 1, "cases": [{"experiment": {"method": {"kind": "words"}}, "se
         ("{}", "study lacks the field cases"),
         (json.dumps(GOOD | {"cases": []}), "cases must hold at least one experiment; got none"),
         (json.dumps(GOOD | {"schema": 2}), "schema must be 1; got 2"),
+        (
+            json.dumps({"cases": [{"experiment": {}, "seeds": 10**9}, {"experiment": {}}]}),
+            "cases must come to at most 100,000 runs, with fewer seeds; got 1,000,000,001",
+        ),
         (json.dumps(GOOD | {"more": 1}), "study has no field more; its fields are cases, schema"),
         (json.dumps({"cases": [{"seeds": 1}]}), "study.cases lacks the field experiment"),
         (json.dumps({"cases": [{"experiment": {}, "seeds": 0}]}), "seeds must be a whole number of at least 1; got 0"),

@@ -552,6 +552,18 @@ REFUSED = {
         {"train_sentences": small.TRAIN + 1},
         f"train_sentences must be at most {small.TRAIN}, all there are; got {small.TRAIN + 1}",
     ),
+    "no pair": (
+        {"method": "contrastive", "train_sentences": 2},
+        "dataset (its train split) must have two sentences of a class for method contrastive, a pair; got 2 of as many",
+    ),
+    "a warm-up that does not end": (
+        {"warmup": 3, "train_sentences": 24},  # batches of 8
+        "warmup must be shorter than the training, whose rate would not reach its peak; got 3 with 3 steps; less of it",
+    ),
+    "a warm-up of the only step": (
+        {"warmup": 0.5, "max_steps": 1},
+        "warmup must be shorter than the training, whose rate would not reach its peak; got 0.5 with 1 step",
+    ),
     "encoder": ({"encoder": "no-such-encoder"}, "no-such-encoder"),
     "tf32": ({"precision": "tf32"}, "precision 'tf32' needs an NVIDIA GPU"),
 }

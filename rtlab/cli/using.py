@@ -35,7 +35,7 @@ class Predict:
     sentences: Annotated[tyro.conf.Positional[tuple[str, ...]], optional("[SENTENCE ...]", "those of --file")] = ()
     """Sentences to label, each in quotes."""
     model: Path
-    """Directory that svm, finetune or lora saved its model to."""
+    """Directory that a verb which trains saved its model to."""
     file: Annotated[str | None, optional("FILE", "none")] = None
     """File of sentences, one a line, or table of them (.csv, .tsv, .json, .jsonl, .parquet …); - for standard input."""
     text_column: Annotated[str | None, optional("STR", "found by its name or its contents")] = None
@@ -152,7 +152,7 @@ class Evaluate:
     """
 
     model: Path
-    """Directory that svm, finetune or lora saved its model to."""
+    """Directory that a verb which trains saved its model to."""
     dataset: str = field(default_factory=lambda: os.environ.get("RTLAB_DATASET") or DEFAULT_DATASET)
     """Hub id, file or directory, or corpus, the built-in one. The environment's RTLAB_DATASET is the default."""
     split: Annotated[
