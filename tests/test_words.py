@@ -466,6 +466,24 @@ print({"torch", "transformers", "sklearn", "pandas", "datasets", "pyarrow", "sci
         assert done.stdout.splitlines()[-1] == "set()", done.stdout + done.stderr
 
 
+def test_importing_scikit_learn_is_no_part_of_fitting(data, tmp_path, run_python):
+    """It takes longer than to fit a few hundred sentences: the first run of a process would look the dearer."""
+    code = """
+import contextlib, sys
+from rtlab import environment, run, Experiment, Words
+phases = {}
+real = environment.Stopwatch.phase
+def phase(self, name):
+    phases.setdefault(name, {"sklearn.feature_extraction.text", "sklearn.svm"} <= {*sys.modules})
+    return real(self, name)
+environment.Stopwatch.phase = phase
+run(Experiment(dataset=sys.argv[1], method=Words()), output_dir=sys.argv[2])
+print(phases["prepare"], phases["train"])
+"""
+    done = run_python(code, data[small.TWO], tmp_path)
+    assert done.stdout.splitlines()[-1] == "True True", done.stdout + done.stderr
+
+
 def test_the_threads_of_a_testbed_are_torchs(run_python):
     code = (
         "from rtlab.testbed import threads; before = threads(); import torch; print(before == torch.get_num_threads())"

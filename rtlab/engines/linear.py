@@ -92,6 +92,13 @@ def fit(features_ND: Features, labels_N: NDArray[np.int64], *, classifier: Class
     return Linear(coef_CD=model.coef_, intercept_C=model.intercept_)
 
 
+def import_scikit_learn() -> None:
+    """Import what `fit` and the terms of words take of scikit-learn: whoever is timed does that before."""
+    import sklearn.feature_extraction.text
+    import sklearn.linear_model
+    import sklearn.svm  # noqa: F401  # for what importing it does
+
+
 def scaled(features_ND: Features, scale_D: NDArray[np.float64]) -> "csr_matrix":
     """Features, each times a factor."""
     from scipy.sparse import csr_matrix, diags

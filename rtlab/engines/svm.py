@@ -41,6 +41,8 @@ class SvmEngine:
         experiment, method = task.experiment, task.experiment.method
         assert isinstance(method, Svm), "the other methods are trained in steps"
         self._task, self._method, self._known, self._known_s = task, method, known, 0.0
+        with task.watch.phase("load"):
+            linear.import_scikit_learn()
         with task.watch.phase("prepare"):
             self._tokens = tokenize(task.splits, task.encoder.tokenizer, max_length=experiment.max_length)
             self._tfidf = Tfidf(task.splits.train.texts, characters=False) if method.with_words else None

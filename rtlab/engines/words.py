@@ -33,6 +33,8 @@ class WordsEngine:
         self._method, self._seed, self._watch = method, seed, watch
         self._label_names, self._train = splits.label_names, splits.train
         self._labels = {name: np.asarray(split.labels, dtype=np.int64) for name, split in splits.items()}
+        with watch.phase("load"):
+            linear.import_scikit_learn()
         with watch.phase("prepare"):
             self._tfidf = Tfidf(splits.train.texts, characters=method.characters)
             self._features = {name: self._tfidf.features(split.texts) for name, split in splits.items()}
