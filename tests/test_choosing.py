@@ -22,7 +22,7 @@ from rtlab.choosing.budget import GRACE_S, Budget, seconds_of
 from rtlab.choosing.commands import command
 from rtlab.choosing.costs import Pace
 from rtlab.choosing.deciding import decide
-from rtlab.choosing.describing import say_on_fewer, say_why
+from rtlab.choosing.describing import say_at_chance, say_on_fewer, say_why
 from rtlab.choosing.errors import suspects
 from rtlab.choosing.expecting import estimate
 from rtlab.choosing.folds import (
@@ -1230,6 +1230,10 @@ def test_sentences_that_splits_share_are_refused(usual, tmp_path):
         ({"margin": math.nan}, "margin must be 0 to 50 points"),
         ({"metric": "f1"}, "metric must be one of accuracy, macro-f1"),
         ({"candidates": ("svm", "trees")}, "candidates must be among"),
+        ({"candidates": "words"}, "candidates must be some of words, svm, contrastive, lora, full; got 'words'"),
+        ({"candidates": ()}, "candidates must be some of words, svm, contrastive, lora, full; got none"),
+        ({"candidates": None}, "candidates must be some of"),
+        ({"budget": 20}, "budget must be a time such as 30m, 90s or 1.5h, above 0; got 20"),
         ({"show_errors": -1}, "show_errors must be a whole number of at least 0"),
         ({"refit": True}, "refit is for the model that is saved"),
     ],
@@ -1431,6 +1435,21 @@ def test_what_has_no_score_on_test_says_why(usual, short, monkeypatch):
     found = choose(**usual, candidates=("words",))
     assert found.way.test is None
     assert f"There is no score on test of {found.recommended}: the budget was spent." in found.warnings
+
+
+@pytest.mark.parametrize(
+    ("right", "metric", "said"),
+    [
+        (0.5, "accuracy", "is not shown to beat always saying a, whose accuracy is 0.500: "),
+        (0.7, "accuracy", None),
+        (0.5, "macro-f1", None),  # always saying one of two has a macro-F1 of a third
+    ],
+)
+def test_what_is_recommended_though_nothing_was_learned_is_said(right, metric, said):
+    bench = Bench(60, lambda *_: right)
+    standing = Standing(way=ways(("words",), None)[0], results=[bench.run(ways(("words",), None)[0], Extent(8000), 1)])
+    found = say_at_chance(standing, metric, ("a", "b"))
+    assert (found is None) if said is None else (said in found)
 
 
 @pytest.mark.parametrize(("family", "words"), [("words", False), ("svm", True)])

@@ -246,11 +246,18 @@ def test_what_a_card_says_only_where_it_is_so(card, ran):
     folded = dataclasses.replace(
         made, candidates=tuple(dataclasses.replace(one, folds=5) for one in made.candidates), folds=5
     )
+    alone = dataclasses.replace(made, folds=5)
+    few = dataclasses.replace(ran["lora"].description.experiment, train_sentences=20)
+    drawn = dataclasses.replace(ran["lora"].description, experiment=few)
     said = {
         "which divide logits by 2.5; those of plain": {"description": hot},
         "trained on train and validation together": {"refit": True},
         "The choice was ended early": {"choice": small.choice(record, interrupted=True)},
         "validation, pooled over 5 folds,": {"choice": folded},
+        "| accuracy over folds |": {"choice": folded},
+        "| the way, lr 1e-03 | 0.7500 [0.700, 0.800] (validation alone) |": {"choice": alone},
+        "The model was trained on 20 of those of train, of each class in proportion.": {"description": drawn},
+        "The model was trained on 20 of those of train and validation, of": {"description": drawn, "refit": True},
         "macro-F1 on validation": {"choice": small.choice(record, metric="macro-f1")},
         "estimate is up to 2.5 points higher": {"choice": small.choice(record, margin=0.025)},
     }

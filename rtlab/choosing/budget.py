@@ -57,10 +57,10 @@ def seconds_of(text: str) -> float:
         ValueError: If it is anything else, or not above 0.
     """
     units = {"s": 1, "m": 60, "h": 3600}
-    word = text.strip().lower()
     try:
+        word = text.strip().lower()
         seconds = float(word[:-1]) * units[word[-1]]
-    except (ValueError, LookupError):
+    except (AttributeError, ValueError, LookupError):
         seconds = 0.0
     if not 0 < seconds < float("inf"):
         raise ValueError(f"budget must be a time such as 30m, 90s or 1.5h, above 0; got {text!r}")

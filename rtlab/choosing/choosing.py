@@ -12,7 +12,15 @@ from rtlab.choice import FOLDER, PAGE, Choice
 from rtlab.choosing.budget import Budget, seconds_of
 from rtlab.choosing.commands import asked_line
 from rtlab.choosing.deciding import Decision, decide
-from rtlab.choosing.describing import candidates_of, only_beside, say_beside, say_on_fewer, say_why, timed_by
+from rtlab.choosing.describing import (
+    candidates_of,
+    only_beside,
+    say_at_chance,
+    say_beside,
+    say_on_fewer,
+    say_why,
+    timed_by,
+)
 from rtlab.choosing.errors import find_mistakes, find_suspects
 from rtlab.choosing.folds import bounded, folds_of
 from rtlab.choosing.looking import cut_by, find_encoder, look_at, max_length_of
@@ -181,9 +189,10 @@ def choose(
         if decision is None:
             raise NoChoiceError(_nothing(standings))
         say_why(standings, decision, metric, margin / 100)
-        for fewer in say_on_fewer(standings, question, metric):
-            warnings.append(fewer)
-            say(fewer)
+        at_chance = say_at_chance(decision.recommended, metric, splits.label_names)
+        for sentence in (*say_on_fewer(standings, question, metric), *([] if at_chance is None else [at_chance])):
+            warnings.append(sentence)
+            say(sentence)
         choice = Choice(
             asked=asked_line(usual, encoder, budget, margin, metric, candidates, jobs),
             dataset=splits.name,

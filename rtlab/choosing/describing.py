@@ -4,14 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from rtlab.choice import Candidate, Trial, points
+import numpy as np
+
+from rtlab.choice import METRICS, Candidate, Trial, points
 from rtlab.choosing.commands import command
 from rtlab.choosing.deciding import Decision
 from rtlab.choosing.question import Question
 from rtlab.choosing.results import Result
-from rtlab.choosing.standing import Standing, estimated, interval, levels, score, scores_of
+from rtlab.choosing.standing import Standing, by_sentence, estimated, interval, levels, score, scores_of
 from rtlab.recipe import ChoiceMetric
 from rtlab.records import RunRecord
+from rtlab.values import one_line
 
 
 def say_why(standings: Sequence[Standing], decision: Decision, metric: ChoiceMetric, margin: float) -> None:
@@ -52,6 +55,19 @@ def say_on_fewer(standings: Sequence[Standing], question: Question, metric: Choi
             f"{f'{folds} of them' if folds else 'validation alone'}{there}."
         )
     return said
+
+
+def say_at_chance(one: Standing, metric: ChoiceMetric, classes: Sequence[str]) -> str | None:
+    """That a way is not shown to beat always saying the largest class, where that is so."""
+    labels_N = one.largest[0].held_out.labels
+    largest = int(np.bincount(labels_N).argmax())
+    always = float(by_sentence(labels_N, np.full((1, len(labels_N)), largest), metric).mean())
+    if interval(one, metric).low > always:
+        return None
+    return (
+        f"{one.way.name} is not shown to beat always saying {one_line(classes[largest])}, whose {METRICS[metric]} is "
+        f"{always:.3f}: what is recommended may be of no use."
+    )
 
 
 def candidates_of(standings: Sequence[Standing], question: Question, metric: ChoiceMetric) -> tuple[Candidate, ...]:

@@ -93,7 +93,11 @@ class Rungs:
 
 
 def check_families(families: Sequence[str]) -> None:
-    """Raise (`ValueError`) if one is unknown."""
+    """Raise (`ValueError`) if one is unknown, or there is none."""
+    if isinstance(families, str) or not isinstance(families, Sequence) or not families:
+        raise ValueError(
+            f"candidates must be some of {', '.join(FAMILIES)}; got {shown(families) if families else 'none'}"
+        )
     if unknown := [name for name in families if name not in FAMILIES]:
         raise ValueError(f"candidates must be among {', '.join(FAMILIES)}; got {shown(unknown[0])}")
 

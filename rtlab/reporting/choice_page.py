@@ -147,7 +147,8 @@ def _ways(choice: Choice) -> str:
     ]
     titles = ("way", "sentences", "epochs", "seed", measured(choice), "seconds", "run")
     details = [folded("All trials", _table("All trials", titles, trials))] if trials else []
-    commands = "\n".join(_paragraph([strong(one.name)]) + _command(one.command) for one in choice.candidates)
+    tried = [one for one in choice.candidates if one.trials]
+    commands = "\n".join(_paragraph([strong(one.name)]) + _command(one.command) for one in tried)
     return "\n".join([table, *details, folded("Command lines that repeat them", commands)])
 
 

@@ -75,7 +75,8 @@ def answer(choice: Choice, shown: int) -> Iterator[Text]:
 
 def _chosen_by(way: Candidate, choice: Choice) -> str:
     """What a way scored where ways were compared, and what was made of it."""
-    return f"{measured(choice, way)} {scored(way.validation)}{_estimate(way)}"
+    seeds = f" under {len(way.largest)} seeds" if way.folds and len(way.largest) > 1 else ""
+    return f"{measured(choice, way)}{seeds} {scored(way.validation)}{_estimate(way)}"
 
 
 def _estimate(way: Candidate) -> str:
@@ -94,7 +95,7 @@ def _trained(way: Candidate, choice: Choice) -> str:
     if not largest:
         return "which was not trained"
     epochs = "" if largest[-1].epochs is None else f", {plural(largest[-1].epochs, 'epoch')}"
-    seeds = f", {len(largest)} seeds" if len(largest) > 1 else ""
+    seeds = f", {len(largest)} seeds" if len(largest) > 1 and not way.folds else ""
     sentences = way.experiment.train_sentences or choice.sentences["train"]
     return f"trained on {plural(sentences, 'sentence')}{epochs}{seeds}"
 

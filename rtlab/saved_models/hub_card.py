@@ -28,6 +28,7 @@ from rtlab.values import clean, one_line
 SHOWN_CLASSES = 12  # of more the confusion matrix is wider than a page: then the most frequent mistakes are listed
 _LONGEST = 40  # characters of a name in a table
 _NONE = "–"
+_ALONE = " (validation alone)"
 _SPLITS = ("train", "validation", "test")
 
 
@@ -174,7 +175,7 @@ def _data(handed: Handed, validation: _Measured, test: _Measured) -> Iterator[st
         + ", ".join(
             f"{choice.sentences[split]:,} sentences of {split}" for split in _SPLITS if split in choice.sentences
         )
-        + ".\n"
+        + f".{_drawn(handed)}\n"
     )
     rows = [
         (one.label, *(_share(of.support, part) for of, part in ((one, validation), (other, test))))
@@ -182,6 +183,15 @@ def _data(handed: Handed, validation: _Measured, test: _Measured) -> Iterator[st
     ]
     yield _table(("class", "of validation", "of test"), rows)
     yield from ([*map(_item, dataset.notes), ""] if dataset.notes else ())
+
+
+def _drawn(handed: Handed) -> str:
+    """How many sentences the model was trained on, where these are not all."""
+    drawn = handed.description.experiment.train_sentences
+    of = "train and validation" if handed.refit else "train"
+    return (
+        "" if drawn is None else f" The model was trained on {drawn:,} of those of {of}, of each class in proportion."
+    )
 
 
 def _scores(handed: Handed, validation: _Measured, test: _Measured) -> Iterator[str]:
@@ -266,12 +276,13 @@ def _recipe(handed: Handed) -> Iterator[str]:
     refit = f", and that of its scores {record.id}" if handed.refit else ""
     yield f"Run {handed.description.id}{refit}; {encoder}.\n"
     yield "What it was chosen from:\n"
+    on, alone = ("over folds", _ALONE) if handed.choice.folds else ("on validation", "")
     yield _table(
-        ("way", f"{_measure(handed.choice)} on validation", "estimate", "on test", "training", "how it ended"),
+        ("way", f"{_measure(handed.choice)} {on}", "estimate", "on test", "training", "how it ended"),
         [
             (
                 one.name,
-                _interval(one.validation),
+                _interval(one.validation) + (alone if one.validation is not None and not one.folds else ""),
                 _NONE if one.estimate is None else f"{one.estimate:.4f}",
                 _interval(one.test),
                 _NONE if one.seconds is None else f"{one.seconds:,.1f} s",
@@ -350,7 +361,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _cell(text: str) -> str:
     """Numbers and intervals stay readable in the source; everything else is escaped."""
-    return text if re.fullmatch(r"[\d.,%() \[\]-]*", text) else _escaped(text)
+    return text if re.fullmatch(rf"[\d.,%() \[\]-]*({re.escape(_ALONE)})?", text) else _escaped(text)
 
 
 def _interval(found: Interval | None) -> str:
