@@ -219,6 +219,18 @@ def test_more_time_goes_into_folds_and_into_whole_training(budget, epochs, folds
     assert {one.extent for trials in trained.values() for one in trials} == {Extent(500, epochs, folds)}
 
 
+@pytest.mark.parametrize(("budget", "rates"), [(300, 1), (500, 2)])
+def test_what_is_left_goes_to_other_rates_of_the_best_before_it_goes_to_seeds(budget, rates):
+    """Of one way alone seeds would decide nothing."""
+    bench = Bench(budget, learned(BEST), sentences=2000, alone=120, pace={"full": 0.004})
+    full = searched(bench, ("full",))
+    assert [len(one.results) for one in full] == [1] * rates + [0] * (3 - rates)
+    assert {one.largest[0].extent for one in full[:rates]} == {Extent(2000, 5, FOLDS)}
+    assert {one.why for one in full[rates:]} == {"the budget has room for fewer learning rates"}
+    again = bench.cost(full[0].way, Extent(2000, 5)) + bench.after(full[0].way, Extent(2000, 5))
+    assert again > 0.9 * bench.left  # so it is
+
+
 def test_where_one_way_fails_the_other_goes_on():
     name = ways(("full",), "native")[0].name
     bench = Bench(500, learned(BEST), sentences=500, alone=120, pace={"lora": 0.005, "full": 0.01}, fails=(name,))
@@ -389,7 +401,8 @@ def test_pairs_come_first_and_take_the_root_of_as_many_epochs():
     [
         (160, {"contrastive": 1}),
         (400, {"contrastive": 1, "full": 1}),
-        (700, {"contrastive": 1, "full": 1, "lora": 1}),
+        (600, {"contrastive": 1, "full": 1, "lora": 1}),
+        (700, {"contrastive": 1, "full": 1, "lora": 2}),  # of the best
         (3000, {"contrastive": 3, "full": 3, "lora": 3}),
     ],
 )

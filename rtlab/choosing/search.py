@@ -98,7 +98,7 @@ def _affordable(trying: Trying, way: Way, every: int, seed: int, share: float, *
 def _repeat(
     standings: Sequence[Standing], trying: Trying, metric: ChoiceMetric, margin: float, seed: int, planned: Extent
 ) -> None:
-    """Give what is left of the time to the family that was not tried, to the best of the others, then to seeds."""
+    """Give what is left of the time to families that were not tried, the best of others, other rates, then to seeds."""
     finished = [one for one in standings if not one.way.fitted and one.status == "finished"]
     most = finished[0].largest[0].extent if finished else planned
     for other in _untried(standings):
@@ -113,6 +113,9 @@ def _repeat(
     for rival in _best_of_other_families(standings, finished, metric):
         if _fits([rival], standings, trying, most, seed):
             attempt(rival, trying, most, seed)
+    for other in _other_rates(standings, finished, metric):
+        if _fits([other], standings, trying, most, seed):
+            attempt(other, trying, most, seed)
     for number in range(1, SEEDS):
         trained = [one for one in standings if not one.way.fitted and one.status == "finished"]
         contenders = [one for one in trained if one.largest[0].extent == most]  # seeds hold out the same sentences
@@ -140,6 +143,12 @@ def _best_of_other_families(
         if one.status == "stopped" and one.way.family not in families:
             stopped.setdefault(one.way.family, []).append(one)
     return [max(each, key=lambda one: estimated(one.largest, metric)) for each in stopped.values()]
+
+
+def _other_rates(standings: Sequence[Standing], finished: Sequence[Standing], metric: ChoiceMetric) -> list[Standing]:
+    """Of the family that is the best so far what was not tried; seeds of one way alone would decide nothing."""
+    family = max(finished, key=lambda one: estimated(one.largest, metric)).way.family
+    return [one for one in standings if one.way.family == family and one.status == "left out" and not one.results]
 
 
 def _may_win(one: Standing, standings: Sequence[Standing], metric: ChoiceMetric, margin: float) -> bool:
