@@ -118,6 +118,7 @@ class Recorded:
     budget: float
     first: int = 0
     jobs: int = 1
+    sample: int = 2_000
     spent: float = field(default=0.0, init=False)
     _read: bool = field(default=False, init=False)  # whether features of the sentences are known
 

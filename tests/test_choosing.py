@@ -73,6 +73,8 @@ class Bench:
         self.pace = {"words": 0.0005, "svm": 0.004, "contrastive": 0.02, "lora": 0.013, "full": 0.017} | (pace or {})
         self.fails, self.rough, self.ran = fails, rough, []
 
+    sample = 2000
+
     later = 0.0  # what comes after the search, as a multiple of the cost of what is recommended
 
     @property
@@ -767,6 +769,24 @@ def test_what_is_recorded_costs_nothing_and_no_sentences_can_be_priced(tmp_path)
     )
 
 
+@pytest.mark.parametrize(("characters", "sample"), [(100, 2000), (1000, 500), (50_000, 20)])
+def test_of_long_texts_a_first_trial_takes_fewer(characters, sample, tmp_path):
+    splits = made(60, 40)
+    long = tuple(text.ljust(characters, "a") for text in splits.train.texts)
+    splits = dataclasses.replace(
+        splits, train=Split(long, splits.train.labels), validation=Split(long, splits.train.labels)
+    )
+    assert trials_of(splits, tmp_path).sample == sample
+
+
+def test_characters_are_not_tried_where_words_took_long_already():
+    bench = Bench(60, learned(BEST), sentences=30_000, pace={"words": 0.01})
+    words, characters, *_ = searched(bench, ("words",))
+    assert words.results[0].extent.sentences == bench.sample
+    assert not characters.results
+    assert re.fullmatch(r"about \d+ s, with \d+ s left", characters.why)
+
+
 def test_folds_may_have_more_training_sentences_than_the_limit(tmp_path):
     """They are made of train and validation."""
     splits, (way, *_) = made(60, 40), ways(("lora",), "native")
@@ -1382,7 +1402,7 @@ def test_a_refitted_model_knows_validation_too(usual, short, unfolded, tmp_path)
 
 def test_what_was_compared_on_some_sentences_is_refitted_on_as_many(usual, short, unfolded, monkeypatch, tmp_path):
     """On all of them it might take many times what the budget has."""
-    monkeypatch.setattr("rtlab.choosing.search.SAMPLE", 40)
+    monkeypatch.setattr("rtlab.choosing.trials.SAMPLE", 40)
     monkeypatch.setattr("rtlab.choosing.search._affordable", lambda *_, **__: 30)
     found = choose(**usual, candidates=("words",), save_to=tmp_path / "model", refit=True)
     assert found.way.trials[-1].sentences == 30

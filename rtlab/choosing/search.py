@@ -22,7 +22,8 @@ from rtlab.recipe import ChoiceMetric
 
 SEEDS = 5
 SHARES = {"words": 0.1, "svm": 0.25}  # of the time left, for one way that is fitted
-SAMPLE = 2000  # sentences of a first trial of words, where there are many more
+CHARACTERS_TAKE = 5  # times as long as words
+FEW = 500  # sentences: fewer of many are not worth to read an encoder's features of
 
 
 def search(standings: Sequence[Standing], trying: Trying, *, metric: ChoiceMetric, margin: float, seed: int) -> None:
@@ -67,9 +68,14 @@ def _fit(
     way, every = standing.way, trying.sentences
     if way.method.reads is not None and not probed(standing, trying):
         return
-    if way.method.reads is None and every > 2 * SAMPLE and not attempt(standing, trying, Extent(SAMPLE), seed):
-        return
-    few = min(every, SAMPLE // 4)
+    if way.method.reads is None and every > 2 * trying.sample:
+        before = [one.results[0].seconds for one in standings if one.way.family == way.family and one.results]
+        if before and CHARACTERS_TAKE * before[0] > share * trying.left:
+            standing.why = f"about {CHARACTERS_TAKE * before[0]:,.0f} s, with {max(0.0, trying.left):,.0f} s left"
+            return
+        if not attempt(standing, trying, Extent(trying.sample), seed):
+            return
+    few = min(every, FEW if way.method.reads is not None else trying.sample // 4)
     sentences = _affordable(trying, way, every, seed, share, kept_back=needed_after(standings, trying))
     if sentences < few and not first:
         standing.why = standing.why if standing.results else too_dear(trying, way, Extent(few), seed)

@@ -26,6 +26,10 @@ class Trying(Protocol):
         """Training sentences that there are."""
 
     @property
+    def sample(self) -> int:
+        """Sentences of a first trial of words, where there are many more."""
+
+    @property
     def left(self) -> float:
         """Seconds that are left."""
 

@@ -14,7 +14,7 @@ import numpy as np
 from rtlab.choosing.at_once import at_once, room_for, soonest
 from rtlab.choosing.budget import SPENT, Budget
 from rtlab.choosing.costs import Costs, Pace, paced_alike
-from rtlab.choosing.folds import Part
+from rtlab.choosing.folds import FOLDS, Part
 from rtlab.choosing.places import keep_time, planned
 from rtlab.choosing.question import Question
 from rtlab.choosing.results import FailedError, Result, Tried, one_by_one
@@ -29,6 +29,7 @@ from rtlab.preparing import Checks, Prepared, prepare
 from rtlab.records import Predictions, RunRecord, load_records
 from rtlab.running import Run, RunFailedError, model_folder
 
+SAMPLE, SAMPLE_CHARACTERS = 2_000, 500_000  # of a first trial of words, where there are many more: a second or so
 PROBED = 96  # sentences, at most, of a probe
 PROBE_STEPS = 6
 WARM_UP = 2  # steps of a probe that are not timed
@@ -81,6 +82,13 @@ class Trials:
     def sentences(self) -> int:
         """Training sentences that there are."""
         return self.question.sentences
+
+    @cached_property
+    def sample(self) -> int:
+        """Sentences of a first trial of words: of long ones fewer, but for some of each class and fold."""
+        splits = self.question.folds[0].splits
+        characters = sum(map(len, splits.train.texts)) / len(splits.train)
+        return min(SAMPLE, max(4 * FOLDS, 4 * splits.num_labels, int(SAMPLE_CHARACTERS / characters)))
 
     @property
     def left(self) -> float:
