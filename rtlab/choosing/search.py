@@ -23,7 +23,7 @@ from rtlab.recipe import ChoiceMetric
 SEEDS = 5
 SHARES = {"words": 0.1, "svm": 0.25}  # of the time left, for one way that is fitted
 CHARACTERS_TAKE = 5  # times as long as words
-FEW = 500  # sentences: fewer of many are not worth to read an encoder's features of
+FEW = 500  # sentences: of many, fewer are not worth reading an encoder's features of
 
 
 def search(standings: Sequence[Standing], trying: Trying, *, metric: ChoiceMetric, margin: float, seed: int) -> None:
