@@ -236,18 +236,27 @@ def _check_words(method: Method, splits: Splits) -> None:
 
 
 def _check_training(method: Method, train: Split) -> None:
-    """Refuse training that could only come to nothing: pairs that there are none of, a rate that never rises."""
+    """Refuse training that comes to nothing: pairs that there are none of, and one step, whose rate is 0.
+
+    A rate that does not reach its peak gives a `UserWarning`.
+    """
     if isinstance(method, Contrastive) and len(set(train.labels)) == len(train):
         raise ValueError(
             f"dataset (its train split) must have two sentences of a class for method contrastive, a pair; got "
             f"{len(train)} of as many classes; more sentences would do"
         )
     recipe = method.recipe
-    if recipe is not None and recipe.warmup and warmup_steps(recipe, steps := recipe.steps(len(train))) >= steps:
+    if recipe is None or warmup_steps(recipe, steps := recipe.steps(len(train))) < steps:
+        return
+    if steps == 1:
         raise ValueError(
-            f"warmup must be shorter than the training, whose rate would not reach its peak; got {recipe.warmup:g} "
-            f"with {steps:,} step{'s' * (steps != 1)}; less of it, or more epochs, would do"
+            f"warmup must leave a step after it, for in its first step the rate is 0; got {recipe.warmup:g} with 1 "
+            "step; warmup 0, or more epochs, would do"
         )
+    warnings.warn(
+        f"the learning rate does not reach its peak: warmup is {recipe.warmup:g}, and the training has {steps:,} steps",
+        stacklevel=3,
+    )
 
 
 def _why_not_packed(encoder: Encoder) -> str:

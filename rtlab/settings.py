@@ -12,11 +12,13 @@ Setting: TypeAlias = "bool | int | float | str | tuple[Setting, ...] | Settings 
 def fits(value: Json, hint: object) -> bool:
     """Whether a JSON value is of a type, as an annotation names it; of a library's own class any value may be.
 
-    A whole number is a `float`, too, and a truth value is no number. Names in a `Literal` may have a part in brackets,
-    such as `niter_[number]`, which stands for any text: then any text fits.
+    Any number is an `int` or a `float`, null is of every type, and a truth value is no number. Names in a `Literal` may
+    have a part in brackets, such as `niter_[number]`, which stands for any text: then any text fits.
     """
     parts = get_args(hint)
     match get_origin(hint) or hint:
+        case _ if value is None:
+            return True
         case origin if origin in (Union, types.UnionType):
             return any(fits(value, part) for part in parts)
         case origin if origin is Literal:
@@ -26,11 +28,27 @@ def fits(value: Json, hint: object) -> bool:
             return isinstance(value, list) and all(fits(one, part) for one in value for part in parts[:1])
         case origin if origin is dict:
             return isinstance(value, Mapping)
-        case origin if origin is bool or origin is str or origin is types.NoneType:
+        case origin if origin is bool or origin is str:
             return isinstance(value, origin)
         case origin if origin is int or origin is float:
-            return isinstance(value, int if origin is int else (int, float)) and not isinstance(value, bool)
-    return True
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case origin:
+            return origin is not types.NoneType
+
+
+def in_words(hint: object) -> str:
+    """What an annotation asks for in JSON, such as `true or false` or `a number or a list`."""
+    parts = get_args(hint)
+    match get_origin(hint) or hint:
+        case origin if origin in (Union, types.UnionType):
+            return " or ".join(dict.fromkeys(in_words(part) for part in parts if part is not types.NoneType))
+        case origin if origin is Literal:
+            return " or ".join(map(str, parts))
+        case origin if origin is int or origin is float:
+            return "a number"
+        case origin:
+            named: dict[object, str] = {bool: "true or false", str: "a text", list: "a list", dict: "an object"}
+            return named.get(origin) or str(getattr(origin, "__name__", origin))
 
 
 def _frozen(value: Json) -> Setting:

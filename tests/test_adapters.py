@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import peft
@@ -34,6 +35,7 @@ from rtlab.engines.native import NativeEngine
 from rtlab.engines.trainer import TrainerEngine
 from rtlab.methods import Adapter
 from rtlab.preparing import prepare
+from rtlab.settings import in_words
 from rtlab.tokens import token_arrays
 
 DOCS = Path(__file__).parent.parent / "docs" / "adapters.md"
@@ -281,6 +283,7 @@ def test_a_setting_that_would_be_without_effect_is_refused(case):
         ("LOHA", {"alpha": "x"}),
         ("LOHA", {"rank_dropout": True}),
         ("OFT", {"bias": "some"}),
+        ("LOHA", {"init_weights": "random"}),
     ],
 )
 def test_a_setting_of_another_type_is_refused(kind, settings):
@@ -298,10 +301,27 @@ def test_what_peft_itself_writes_is_of_its_types(kind):
     check_fields(kind, {name: v for name, v in written.items() if name not in (*NO_SETTINGS, *refused)})
 
 
+@pytest.mark.parametrize(
+    ("hint", "said"),
+    [
+        (bool, "true or false"),
+        (float, "a number"),
+        (list[str] | str | None, "a list or a text"),
+        (int | list[int], "a number or a list"),
+        (Literal["none", "all"] | bool, "none or all or true or false"),
+        (dict, "an object"),
+        (Path, "Path"),
+    ],
+)
+def test_a_type_is_said_in_words(hint, said):
+    assert in_words(hint) == said
+
+
 def test_a_setting_of_either_type_is_taken():
     for settings in ({"init_lora_weights": False}, {"init_lora_weights": "pissa_niter_4"}, {"lora_alpha": 16}):
         check_fields("LORA", settings)
-    check_fields("LOHA", {"rank_dropout": 0})  # a whole number for one that is not
+    check_fields("LOHA", {"rank_dropout": 0, "alpha": 1.5})  # a whole number for one that is not, and the other way
+    check_fields("LORA", {"lora_alpha": 32.0, "use_dora": None, "eva_config": None, "layer_replication": [[0, 1]]})
     check_fields("LORA", {"layers_to_transform": 1, "exclude_modules": ["a"], "rank_pattern": {"q_lin": 4}})
 
 

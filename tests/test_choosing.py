@@ -785,6 +785,9 @@ def test_characters_are_not_tried_where_words_took_long_already():
     assert words.results[0].extent.sentences == bench.sample
     assert not characters.results
     assert re.fullmatch(r"about \d+ s, with \d+ s left", characters.why)
+    real, recorded = bench.cost, Extent(bench.sample)
+    bench.cost = lambda way, extent, _seed=0: 0.0 if extent == recorded else real(way, extent)
+    assert searched(bench, ("words",))[1].results  # it was tried by an earlier process
 
 
 def test_folds_may_have_more_training_sentences_than_the_limit(tmp_path):
@@ -1416,6 +1419,7 @@ def test_what_was_compared_on_some_sentences_is_refitted_on_as_many(usual, short
 
 def test_a_place_that_was_taken_meanwhile_loses_no_answer(usual, short, unfolded, monkeypatch, tmp_path):
     def taken(*_, **__):
+        (tmp_path / "model").write_text("somebody else's")
         raise ValueError("save_to must be a new or an empty directory")
 
     real = choosing.hand_over
@@ -1424,7 +1428,8 @@ def test_a_place_that_was_taken_meanwhile_loses_no_answer(usual, short, unfolded
     found = choose(**asked)
     assert found.way.test is not None
     assert found.warnings[-1] == "The model was not saved: save_to must be a new or an empty directory."
-    monkeypatch.setattr(choosing, "hand_over", real)  # once there is room
+    monkeypatch.setattr(choosing, "hand_over", real)
+    (tmp_path / "model").unlink()  # once there is room
     records = files(usual["output_dir"] / "choices")
     again = choose(**asked)
     assert (again.saved_to, again.recommended) == ("model", found.recommended)
@@ -1434,6 +1439,46 @@ def test_a_place_that_was_taken_meanwhile_loses_no_answer(usual, short, unfolded
     assert rtlab.predict(tmp_path / "model", ["never dull ."])
     choose(**asked)  # and that one is finished
     assert len([*(usual["output_dir"] / "choices").iterdir()]) == 2
+
+
+def test_what_can_never_be_handed_over_is_not_tried_for_ever(usual, short, unfolded, monkeypatch, tmp_path):
+    """A model that is damaged, say: asked for again, the choice begins anew."""
+
+    def damaged(*_, **__):
+        raise ValueError("the model is damaged")
+
+    monkeypatch.setattr(choosing, "hand_over", damaged)
+    asked = {**usual, "candidates": ("words",), "save_to": tmp_path / "model"}
+    for number in (1, 2):
+        assert choose(**asked).warnings[-1] == "The model was not saved: the model is damaged."
+        assert len([*(usual["output_dir"] / "choices").iterdir()]) == number
+
+
+def test_where_nothing_was_tried_to_its_end_the_whole_budget_is_there_again(usual, short, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(choosing, "Budget", lambda seconds, **more: Budget(seconds, clock=lambda: now[0], **more))
+
+    def fails(*_, **__):
+        now[0] += 3600
+        raise FailedError("the GPU is busy")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(choosing.Trials, "run", fails)
+        with pytest.raises(NoChoiceError, match="the GPU is busy"):
+            choose(**usual, candidates=("words",))
+    assert choose(**usual, candidates=("words",)).way.method == "words"
+
+
+def test_to_look_for_wrong_labels_is_priced_by_its_own_folds(tmp_path):
+    """Though the way itself has been tried on all of train."""
+    splits, (way, *_) = made(60, 400), ways(("words",), None)
+    trials = trials_of(splits, tmp_path)
+    trials._costs.set(way, Pace(sentence=0.1))
+    done = trials._experiment(way, Extent(60), 42, trials.question.whole)
+    trials._known["a"] = SimpleNamespace(experiment=done, dataset=SimpleNamespace(sha256=splits.sha256))
+    assert trials.cost(way, Extent(60), 42) == 0
+    held_out = 60 + FOLDS * LEAST_TEST
+    assert trials.cost_on(way, folds_of_train(splits)) == pytest.approx(0.1 * (60 * (FOLDS - 1) + held_out), rel=0.01)
 
 
 def test_of_many_files_that_were_not_copied_the_first_says_why(usual, short, unfolded, monkeypatch, tmp_path):

@@ -556,13 +556,9 @@ REFUSED = {
         {"method": "contrastive", "train_sentences": 2},
         "dataset (its train split) must have two sentences of a class for method contrastive, a pair; got 2 of as many",
     ),
-    "a warm-up that does not end": (
-        {"warmup": 3, "train_sentences": 24},  # batches of 8
-        "warmup must be shorter than the training, whose rate would not reach its peak; got 3 with 3 steps; less of it",
-    ),
     "a warm-up of the only step": (
         {"warmup": 0.5, "max_steps": 1},
-        "warmup must be shorter than the training, whose rate would not reach its peak; got 0.5 with 1 step",
+        "warmup must leave a step after it, for in its first step the rate is 0; got 0.5 with 1 step; warmup 0, ",
     ),
     "encoder": ({"encoder": "no-such-encoder"}, "no-such-encoder"),
     "tf32": ({"precision": "tf32"}, "precision 'tf32' needs an NVIDIA GPU"),
@@ -577,6 +573,13 @@ def test_a_request_that_cannot_work_writes_nothing(data, tmp_path, monkeypatch, 
         run(data, tmp_path / "out", **fields)
     assert "\n" not in str(refused.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_rate_that_does_not_reach_its_peak_is_said(data):
+    said = "the learning rate does not reach its peak: warmup is 3, and the training has 3 steps"
+    with pytest.warns(UserWarning, match=f"^{said}$"):
+        prepare(small.experiment(data, warmup=3, train_sentences=24), device="cpu")  # batches of 8
+    prepare(small.experiment(data, warmup=2, train_sentences=24), device="cpu")
 
 
 def test_a_data_set_that_is_not_there_writes_nothing(tmp_path, monkeypatch):

@@ -36,7 +36,7 @@ REFUSED = [
     ("LORA", {"init_lora_weights": "loftq"}, "`loftq_config` must be specified"),
     ("LORA", {"init_lora_weights": "pissa_niter_4"}, "other results once it is saved and read again"),
     ("LORA", {"init_lora_weights": "nonsense"}, "Unknown initialization"),
-    ("LORA", {"bias": "some"}, "bias: some"),
+    ("LORA", {"bias": "some"}, "must be of PEFT's types; got 'some' for bias; none or all or lora_only would do"),
     ("LORA", {"rank_pattern": {"query": "x"}}, "not supported between"),
     ("LORA", {"trainable_token_indices": [10**6]}, "out of bounds"),
     ("LORA", {"exclude_modules": ["query", "key", "value", "attention.output.dense"]}, "No modules were targeted"),

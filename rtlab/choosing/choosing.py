@@ -156,7 +156,7 @@ def choose(
     )
     known_by = digest(
         *(splits.sha256, found and found.sha256, usual.max_length, seed),
-        *(budget, margin, metric, candidates, save_to is not None),
+        *(budget, margin, metric, candidates, save_to is not None, *(["refitted"] if refit else [])),
         *([] if jobs == 1 else [f"{jobs} jobs"]),
     )
     with claim(Path(output_dir) / FOLDER, known_by) as ours, contextlib.ExitStack() as ended:
@@ -187,6 +187,8 @@ def choose(
             interrupted = True
         decision = decide(standings, metric, margin / 100)
         if decision is None:
+            ended.pop_all()
+            keep_time(folder, 0.0)  # there is nothing to go on from: asked for again it has the whole budget
             raise NoChoiceError(_nothing(standings))
         say_why(standings, decision, metric, margin / 100)
         at_chance = say_at_chance(decision.recommended, metric, splits.label_names)
@@ -224,7 +226,7 @@ def choose(
             choice = _warned(choice, "The model was not saved: the choice was ended early; asked for again, it goes on")
         if (beside := say_beside(standings, tested)) is not None:
             choice = _warned(choice, beside)
-        return _written(replace(choice, seconds=allowed.spent), folder, asked.save_to)
+        return _written(replace(choice, seconds=allowed.spent), folder, asked.save_to, unsaved=trials.unsaved)
 
 
 def _nothing(standings: Sequence[Standing]) -> str:
@@ -327,31 +329,39 @@ def _saved(choice: Choice, way: Way, results: Sequence[Result], trials: Trials, 
             refit = False
             choice = _warned(choice, f"The saved model knows train alone: {error}")
     if model is None and record.error is not None:
-        return _warned(choice, f"The model was not saved: {record.error}")
+        return _warned(choice, record.error[:1].upper() + record.error[1:])
     try:
         if model is None:  # an earlier process has gone on to a longer trial, and kept that one's
             model = trials.train_again(way, result, with_validation=False)
         size = hand_over(model, asked.save_to, choice=choice, record=record, refit=refit)
     except (FailedError, StoppedError, OSError, ValueError) as error:  # its place has changed, or the disk is full
         why = error.args[0][0][-1] if isinstance(error, shutil.Error) else error  # the first of many
+        trials.unsaved = isinstance(error, OSError) or not _is_free(asked.save_to)
         return _warned(choice, f"The model was not saved: {why}")
     return replace(choice, size=size, saved_to=asked.save_to.name)
+
+
+def _is_free(place: Path) -> bool:
+    """Whether a model can be put there."""
+    try:
+        check_target(place)
+    except ValueError:
+        return False
+    return True
 
 
 def _warned(choice: Choice, warning: str) -> Choice:
     return replace(choice, warnings=(*choice.warnings, f"{warning.rstrip('.')}."))
 
 
-def _written(choice: Choice, folder: Path, save_to: Path | None) -> Choice:
+def _written(choice: Choice, folder: Path, save_to: Path | None, *, unsaved: bool) -> Choice:
     """Write the choice as JSON and as a page; a full disk is said, and loses no answer.
 
-    A model that was asked for and not handed over stays: asked for again, the choice goes on with that.
+    Models stay where the choice goes on when it is asked for again: it was interrupted, or one is `unsaved`.
     """
-    models = folder / "models"
-    unsaved = save_to is not None and choice.saved_to is None and models.is_dir() and any(models.iterdir())
     keep_unsaved(folder, unsaved=unsaved)
-    if not unsaved:
-        shutil.rmtree(models, ignore_errors=True)
+    if not unsaved and not choice.interrupted:
+        shutil.rmtree(folder / "models", ignore_errors=True)
     try:
         for place in (folder, *([] if choice.saved_to is None or save_to is None else [save_to])):
             write_whole(place / PAGE, choice_page(choice))

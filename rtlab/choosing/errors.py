@@ -11,7 +11,6 @@ from rtlab.choosing.halving import ALL_OF_LEFT
 from rtlab.choosing.results import FailedError
 from rtlab.choosing.standing import Standing, score
 from rtlab.choosing.trials import Trials
-from rtlab.choosing.ways import Extent
 from rtlab.data import Splits
 from rtlab.ending import StoppedError
 from rtlab.records import Predictions, RunRecord
@@ -46,12 +45,11 @@ def find_suspects(trials: Trials, standings: Sequence[Standing], number: int) ->
     fitted = [one for one in standings if one.way.fitted and one.status == "finished"]
     for one in sorted(fitted, key=lambda one: -score(one.largest, "accuracy")):
         parts = folds_of_train(splits)
-        seed = trials.question.usual.seed
-        cost = trials.cost(one.way, Extent(sum(len(part.splits.train) for part in parts)), seed)
+        cost = trials.cost_on(one.way, parts)
         if cost is None or cost > ALL_OF_LEFT * trials.left:
             continue
         try:
-            found = trials.run_on(one.way, parts, seed=seed)
+            found = trials.run_on(one.way, parts, seed=trials.question.usual.seed)
         except (FailedError, StoppedError):
             continue
         texts = [text for part in parts for text in part.splits.validation.texts]

@@ -70,7 +70,8 @@ def _fit(
         return
     if way.method.reads is None and every > 2 * trying.sample:
         before = [one.results[0].seconds for one in standings if one.way.family == way.family and one.results]
-        if before and CHARACTERS_TAKE * before[0] > share * trying.left:
+        to_do = trying.cost(way, Extent(trying.sample), seed) != 0
+        if before and to_do and CHARACTERS_TAKE * before[0] > share * trying.left:
             standing.why = f"about {CHARACTERS_TAKE * before[0]:,.0f} s, with {max(0.0, trying.left):,.0f} s left"
             return
         if not attempt(standing, trying, Extent(trying.sample), seed):

@@ -50,6 +50,7 @@ class Trials:
         jobs: How many runs there may be at once.
         progress: Called as by a run.
         begun: Called with each trial that is begun, in a line.
+        unsaved: Whether a model is here that could not be put where it was asked for, and still may be.
     """
 
     question: Question
@@ -61,6 +62,7 @@ class Trials:
     jobs: int = 1
     progress: Progress = lambda *_: None
     begun: Callable[[str], None] = lambda _: None
+    unsaved: bool = False
     _checks: Checks = field(default_factory=Checks.remembered)
     _features: KnownFeatures = field(default_factory=KnownFeatures)
     _died: dict[str, str] = field(default_factory=dict)  # of each run that a process of its own could not do, why
@@ -114,6 +116,10 @@ class Trials:
         """About how many seconds a trial takes, 0 of what is recorded; `None` if nothing is known yet."""
         to_do = [part for part in self.question.parts(extent) if not self._is_recorded(way, extent, seed, part)]
         return self._costs.of(way, extent, to_do) if to_do else 0.0
+
+    def cost_on(self, way: Way, parts: Sequence[Part]) -> float | None:
+        """The same of a trial on other data sets."""
+        return self._costs.of(way, Extent(max(len(part.splits.train) for part in parts)), parts)
 
     def _is_recorded(self, way: Way, extent: Extent, seed: int, part: Part) -> bool:
         """Whether there is a record of a trial's run on one of its data sets."""
@@ -319,6 +325,8 @@ class Trials:
         One that was `said` to be begun has ended: nothing of it is run.
         """
         if not said:
+            if needed or not all(self._is_recorded(way, extent, seed, part) for part in parts):
+                self.budget.check()
             self._say(way, extent, seed, parts)
         start, model, known_s, beside = time.perf_counter(), None, 0.0, False
         records: list[RunRecord] = []
@@ -335,7 +343,6 @@ class Trials:
                 if record is None and self._ends_early(way, extent, len(records), len(parts), spent):
                     break
                 if record is None or (needed and not model_folder(self.folder, record).exists()):
-                    self.budget.check()
                     record = Run(
                         one,
                         output_dir=self.folder,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_type_hints
 
 from rtlab.encoders.modules import NORMS, are_modules
 from rtlab.methods import Adapter
-from rtlab.settings import fits
+from rtlab.settings import fits, in_words
 from rtlab.values import Json, shown, to_json
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _feedforward(model_type: str, target_modules: Sequence[str]) -> Mapping[str,
 
 
 def check_fields(peft_type: str, settings: Mapping[str, Json]) -> None:
-    """Refuse (`ValueError`) settings that PEFT has not for a kind, or as another type, or that need more of the run.
+    """Refuse (`ValueError`) settings that a kind does not have, or has as another type, or that need more of the run.
 
     Args:
         peft_type: A kind that can be trained here.
@@ -177,10 +177,9 @@ def check_fields(peft_type: str, settings: Mapping[str, Json]) -> None:
             raise ValueError(
                 f"{name} must be left out; got {shown(value)}: {refused[name]}; an adapter without it would do"
             )
-        if not fits(value, types[name]) and value != of.__dataclass_fields__[name].default:
-            of_type = getattr(types[name], "__name__", None) if isinstance(types[name], type) else None
-            would_do = "true or false would do" if types[name] is bool else f"{of_type or types[name]} would do"
-            raise ValueError(f"settings must be of PEFT's types; got {shown(value)} for {name}; {would_do}")
+        if not fits(value, types[name]):
+            would_do = in_words(types[name])
+            raise ValueError(f"settings must be of PEFT's types; got {shown(value)} for {name}; {would_do} would do")
     if (init := settings.get("init_lora_weights")) in _NEED_DATA:
         raise ValueError(
             f"init_lora_weights must be a start that weights alone give; got {init}: {_DATA}; true, gaussian, "

@@ -103,11 +103,15 @@ def _of(place: Place, found: Sequence[Way]) -> list[Table]:
 def _epochs(names: Sequence[str], found: Sequence[Way]) -> list[tuple[str, str]]:
     """How long ways were trained on each number of sentences, and which; nothing where that is one and the same."""
     of: dict[str, list[str]] = {}
+    trained = 0
     for name, way in zip(names, found, strict=True):
         epochs = {size: group.fields["epochs"] for size, group in way.items()}
+        trained += None not in epochs.values()
         if len(set(epochs.values())) > 1:
             of.setdefault(", ".join(f"{each} on {size:,}" for size, each in epochs.items()), []).append(name)
-    return [(lengths, f" of {' and '.join(several)}" if len(of) > 1 else "") for lengths, several in of.items()]
+    return [
+        (lengths, "" if len(several) == trained else f" of {' and '.join(several)}") for lengths, several in of.items()
+    ]
 
 
 def _lead(more: Way, less: Way) -> tuple[str, str, str, str]:
